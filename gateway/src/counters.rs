@@ -1,0 +1,189 @@
+//! What the gateway measures for its policies.
+//!
+//! A policy declares what it wants to know ([`Measure`]); before every decision the host has all of
+//! it measured here, at once. Two requests that race for the last place cannot both see it free,
+//! because the host counts first and the policy judges the count.
+//!
+//! Counters are an early answer, never the authority: the ledger holds the campaign's limit whatever
+//! they say or forget, so losing them loses nothing.
+
+//PENDING pub mod contract;
+//PENDING pub mod local;
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use serde::{Deserialize, Serialize};
+
+use crate::coupon::{CouponId, RequestId, UnixMs, UserId};
+
+/// `[counters]` of the configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Options {
+    /// `local:` keeps the counters in this process.
+    pub url: String,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { url: "local:".to_owned() }
+    }
+}
+
+/// Which hook of the pipeline measures. The hooks do not see each other's counters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Hook {
+    /// Asked first.
+    RateShaper,
+    /// Asked second.
+    UserLimit,
+    /// Asked last.
+    ShardPicker,
+}
+
+impl Hook {
+    /// In the order in which a request meets them.
+    pub const ALL: [Self; 3] = [Self::RateShaper, Self::UserLimit, Self::ShardPicker];
+
+    /// The word that configuration and metrics use.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::RateShaper => "rate-shaper",
+            Self::UserLimit => "user-limit",
+            Self::ShardPicker => "shard-picker",
+        }
+    }
+}
+
+/// Whose requests are measured together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Scope {
+    /// Those of one user for one coupon.
+    UserOfCoupon,
+    /// Those of one user.
+    User,
+    /// Those for one coupon.
+    Coupon,
+    /// All of them.
+    Gateway,
+}
+
+/// What is to be measured. A measure that a new policy shares with the one before it goes on counting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "measure")]
+pub enum Measure {
+    /// Requests in a sliding window, this one included, oldest first.
+    ///
+    /// A retry under the same [`RequestId`] is not counted again: it gets the count that it had.
+    Count {
+        /// Whose requests.
+        scope: Scope,
+        /// Milliseconds; 0 is the whole campaign, in which a request counts until it is
+        /// [forgotten](Counters::forget).
+        window_ms: u64,
+    },
+    /// A token bucket, kept as a generic cell rate (GCRA, ITU-T I.371).
+    Bucket {
+        /// Whose requests.
+        scope: Scope,
+        /// Tokens that come every `per_ms`; at least 1.
+        requests: u32,
+        /// Milliseconds; at least 1.
+        per_ms: u32,
+        /// Tokens that a full bucket holds; at least 1.
+        burst: u32,
+    },
+    /// 0, 1, 2, …: a number of its own for every request.
+    Sequence {
+        /// Whose requests.
+        scope: Scope,
+    },
+}
+
+/// The answer to a [`Measure`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Measured {
+    /// This request is the so-manieth in the window.
+    Count(u64),
+    /// A token was taken.
+    Conforming,
+    /// No token was left; one will come in so many milliseconds, at least 1.
+    ConformingInMs(u32),
+    /// The number.
+    Sequence(u64),
+}
+
+/// The request that is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Subject {
+    /// Its name, which makes counting it idempotent.
+    pub request_id: RequestId,
+    /// For which coupon.
+    pub coupon_id: CouponId,
+    /// Who asks.
+    pub user_id: UserId,
+    /// When it arrived; the clock of every window and bucket.
+    pub arrived_at_ms: UnixMs,
+}
+
+/// What was measured, and what of it this call added, so that it can be given back.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Taken {
+    /// One answer a measure, in their order.
+    pub measured: Vec<Measured>,
+    /// Bit `i` is set when measure `i` counted this request or took a token for it.
+    pub added: u32,
+}
+
+/// A policy may not ask for more: [`Taken::added`] has a bit for each, and every one costs its time.
+pub const MEASURES_MAX: usize = 16;
+
+/// The counters are out of reach.
+#[derive(Debug, thiserror::Error)]
+#[error("counters are out of reach: {0}")]
+pub struct Unavailable(pub String);
+
+/// Measures requests. Calls are atomic: of two that race, one is measured after the other.
+pub trait Counters: Send + Sync + 'static {
+    /// Takes all measures of a hook for one request, in one round trip.
+    fn take<'a>(
+        &'a self,
+        hook: Hook,
+        measures: &'a [Measure],
+        subject: &'a Subject,
+    ) -> BoxFuture<'a, Result<Taken, Unavailable>>;
+
+    /// Undoes what [`take`](Counters::take) added, for a request that was then refused or not
+    /// appended: its counts are taken out, its tokens put back. A sequence keeps its gap.
+    fn give_back<'a>(
+        &'a self,
+        hook: Hook,
+        measures: &'a [Measure],
+        subject: &'a Subject,
+        added: u32,
+    ) -> BoxFuture<'a, Result<(), Unavailable>>;
+
+    /// Takes requests that settlement rejected out of every count of a whole campaign, so that a
+    /// user who was turned away may come again. Requests that were never counted are passed over.
+    fn forget<'a>(&'a self, rejected: &'a [Subject]) -> BoxFuture<'a, Result<(), Unavailable>>;
+}
+
+/// A configuration that names no counters.
+#[derive(Debug, thiserror::Error)]
+#[error("counters.url: expected `local:`, found `{0}`")]
+pub struct UnknownUrl(String);
+
+/// Opens the counters that the URL names.
+///
+/// # Errors
+/// [`UnknownUrl`] when no adapter knows the scheme.
+pub fn open(options: &Options) -> Result<Arc<dyn Counters>, UnknownUrl> {
+    match options.url.as_str() {
+        "local:" => unreachable!(),
+        other => Err(UnknownUrl(other.to_owned())),
+    }
+}

@@ -1,0 +1,232 @@
+//! Identifiers. Each fits a signed 64-bit column, so that every database and log can hold it.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+/// A number that no identifier can be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("expected an integer from 1 to {}", i64::MAX)]
+pub struct OutOfRange;
+
+macro_rules! positive_id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "u64", into = "u64")]
+        pub struct $name(i64);
+
+        impl $name {
+            /// The number, from 1 to `i64::MAX`.
+            #[must_use]
+            pub const fn get(self) -> u64 {
+                self.0.cast_unsigned()
+            }
+
+            /// The number as a database column holds it.
+            #[must_use]
+            pub const fn as_i64(self) -> i64 {
+                self.0
+            }
+        }
+
+        impl TryFrom<u64> for $name {
+            type Error = OutOfRange;
+
+            fn try_from(number: u64) -> Result<Self, OutOfRange> {
+                match i64::try_from(number) {
+                    Ok(number) if number > 0 => Ok(Self(number)),
+                    _ => Err(OutOfRange),
+                }
+            }
+        }
+
+        impl TryFrom<i64> for $name {
+            type Error = OutOfRange;
+
+            fn try_from(number: i64) -> Result<Self, OutOfRange> {
+                if number > 0 { Ok(Self(number)) } else { Err(OutOfRange) }
+            }
+        }
+
+        impl From<$name> for u64 {
+            fn from(id: $name) -> u64 {
+                id.get()
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = OutOfRange;
+
+            fn from_str(text: &str) -> Result<Self, OutOfRange> {
+                text.parse::<u64>().map_err(|_| OutOfRange)?.try_into()
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    };
+}
+
+positive_id!(
+    /// A coupon that people ask for.
+    CouponId
+);
+positive_id!(
+    /// The coupon policy (the terms) that a coupon was made from.
+    PolicyId
+);
+positive_id!(
+    /// Somebody who asks.
+    UserId
+);
+
+/// One of the logical shards that a coupon's stock is split into: 0, 1, 2, …
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ShardNo(pub u32);
+
+impl fmt::Display for ShardNo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A partition of the log: 0, 1, 2, …
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct PartitionNo(pub u32);
+
+impl PartitionNo {
+    /// Where the requests for a shard travel: the shards of one coupon lie side by side, from a
+    /// start that the coupon decides, so that they spread evenly whatever the number of partitions.
+    #[must_use]
+    pub fn of(coupon: CouponId, shard: ShardNo, partitions: u32) -> Self {
+        let start = scatter(coupon.get()) % u64::from(partitions);
+        let partition = (start + u64::from(shard.0)) % u64::from(partitions);
+        Self(u32::try_from(partition).expect("less than the number of partitions"))
+    }
+}
+
+impl fmt::Display for PartitionNo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The name of one request. A retry with the same Idempotency-Key has the same name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RequestId(Uuid);
+
+impl RequestId {
+    /// A new name, ordered by time (UUID version 7), so that outcomes are inserted side by side.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(Uuid::now_v7())
+    }
+
+    /// The name that this key always gives (UUID version 8, from its SHA-256).
+    #[must_use]
+    pub fn from_idempotency_key(key: &[u8]) -> Self {
+        let digest = Sha256::digest(key);
+        let mut bytes = [0; 16];
+        bytes.copy_from_slice(&digest[..16]);
+        Self(uuid::Builder::from_custom_bytes(bytes).into_uuid())
+    }
+
+    /// For a record that came without a name: one made from where it stands, the same at each reading.
+    #[must_use]
+    pub fn of_place(partition: PartitionNo, offset: Offset) -> Self {
+        Self::from_idempotency_key(format!("place {partition}/{offset}").as_bytes())
+    }
+
+    /// 64 uniform bits that a retry of the request has too.
+    #[must_use]
+    pub fn entropy(self) -> u64 {
+        let (high, low) = self.0.as_u64_pair();
+        scatter(high ^ scatter(low))
+    }
+
+    /// The 16 bytes of the name.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; 16] {
+        self.0.as_bytes()
+    }
+}
+
+impl Default for RequestId {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl From<[u8; 16]> for RequestId {
+    fn from(bytes: [u8; 16]) -> Self {
+        Self(Uuid::from_bytes(bytes))
+    }
+}
+
+impl std::str::FromStr for RequestId {
+    type Err = uuid::Error;
+
+    fn from_str(text: &str) -> Result<Self, uuid::Error> {
+        Uuid::try_parse(text).map(Self)
+    }
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+use super::Offset;
+
+/// The finalizer of SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number
+/// generators", 2014): neighbouring inputs give unrelated outputs.
+fn scatter(input: u64) -> u64 {
+    let mut z = input.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn twelve_shards_of_a_coupon_take_twelve_partitions() {
+        let coupon = CouponId::try_from(104_u64).expect("in range");
+        let partitions: BTreeSet<_> = (0..12).map(|shard| PartitionNo::of(coupon, ShardNo(shard), 12)).collect();
+        assert_eq!(partitions.len(), 12);
+    }
+
+    #[test]
+    fn a_partition_never_moves() {
+        let coupon = CouponId::try_from(104_u64).expect("in range");
+        assert_eq!(PartitionNo::of(coupon, ShardNo(0), 12), PartitionNo(6));
+        assert_eq!(PartitionNo::of(coupon, ShardNo(7), 12), PartitionNo(1));
+    }
+
+    #[test]
+    fn the_same_key_gives_the_same_name_and_another_key_another() {
+        assert_eq!(RequestId::from_idempotency_key(b"a"), RequestId::from_idempotency_key(b"a"));
+        assert_ne!(RequestId::from_idempotency_key(b"a"), RequestId::from_idempotency_key(b"b"));
+    }
+
+    #[test]
+    fn an_id_is_a_positive_signed_integer() {
+        assert!(UserId::try_from(0_u64).is_err());
+        assert!(UserId::try_from(u64::MAX).is_err());
+        assert_eq!(UserId::try_from(7_u64).map(UserId::get), Ok(7));
+    }
+}

@@ -1,0 +1,224 @@
+//! The log: what makes an accepted request durable, and hands it to settlement in order.
+
+//PENDING pub mod contract;
+//PENDING pub mod embedded;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures_util::future::BoxFuture;
+use serde::{Deserialize, Serialize};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::coupon::{GenerationNo, Offset, PartitionNo, RequestId};
+
+/// `[log]` of the configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Options {
+    /// `embedded:PATH` keeps the log in a file of this machine.
+    pub url: String,
+    /// Into how many partitions a new log is split. An existing log keeps the number it has, and a
+    /// start that expects another one fails.
+    pub partitions: u32,
+    /// How long a settled record is kept, in hours.
+    pub retention_hours: u32,
+}
+
+impl Options {
+    /// More partitions than this would cost more to poll than they could bring.
+    pub const PARTITIONS_MAX: u32 = 256;
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { url: "embedded:data/log".to_owned(), partitions: 12, retention_hours: 168 }
+    }
+}
+
+/// What is appended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// `couponId:shardNo`.
+    pub key: String,
+    /// What travels beside the value.
+    pub headers: Headers,
+    /// The accepted request in its wire form.
+    pub value: Vec<u8>,
+}
+
+/// What travels beside the value, readable without parsing it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Headers {
+    /// CloudEvents `ce_id`. A record that somebody else wrote may have none.
+    pub request_id: Option<RequestId>,
+    /// W3C Trace Context, as the client sent it.
+    pub traceparent: Option<String>,
+    /// Which generation of the pipeline decided.
+    pub generation: GenerationNo,
+}
+
+/// A record with its place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    /// Its place in the partition.
+    pub offset: Offset,
+    /// What was appended.
+    pub record: Record,
+}
+
+/// Why an append failed. In each case the record is not in the log, except after
+/// [`Failed`](AppendError::Failed), where it may be.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum AppendError {
+    /// The queue before the log is at its bound.
+    #[error("the log's queue is full")]
+    Full,
+    /// The log is shut down.
+    #[error("the log is closed")]
+    Closed,
+    /// The log could not make the record durable.
+    #[error("append to the log: {0}")]
+    Failed(Arc<str>),
+}
+
+/// Resolves to the record's offset when the record survives a crash, and not before.
+#[derive(Debug)]
+pub struct Ack(oneshot::Receiver<Result<Offset, AppendError>>);
+
+/// The other end of an [`Ack`].
+pub type AckSender = oneshot::Sender<Result<Offset, AppendError>>;
+
+impl Ack {
+    /// An acknowledgement and the end that gives it.
+    #[must_use]
+    pub fn pair() -> (AckSender, Self) {
+        let (sender, receiver) = oneshot::channel();
+        (sender, Self(receiver))
+    }
+}
+
+impl Future for Ack {
+    type Output = Result<Offset, AppendError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.0).poll(context).map(|answer| answer.unwrap_or(Err(AppendError::Closed)))
+    }
+}
+
+/// Reading or keeping the log failed.
+#[derive(Debug, thiserror::Error)]
+#[error("{step}: {source}")]
+pub struct LogError {
+    /// What was being done.
+    pub step: &'static str,
+    /// What went wrong.
+    #[source]
+    pub source: Box<dyn std::error::Error + Send + Sync>,
+}
+
+/// A durable, partitioned log.
+///
+/// - `append` enqueues; the [`Ack`] resolves when the record survives a crash of the process and of
+///   the machine. Two records appended one after the other to one partition by one task keep their
+///   order.
+/// - Offsets of a partition are 0, 1, 2, … without a gap in what a reader sees, save at its start,
+///   where settled records have been trimmed.
+/// - Every queue is bounded: a full one refuses at once with [`AppendError::Full`].
+pub trait Log: Send + Sync + 'static {
+    /// How many partitions there are.
+    fn partitions(&self) -> u32;
+
+    /// Enqueues a record.
+    ///
+    /// # Errors
+    /// [`AppendError::Full`] or [`AppendError::Closed`], at once.
+    fn append(&self, partition: PartitionNo, record: Record) -> Result<Ack, AppendError>;
+
+    /// The offset after the last durable record, as far as this process knows.
+    fn end_offset(&self, partition: PartitionNo) -> Offset;
+
+    /// The partitions that this process is to settle, each as it is assigned.
+    fn assignments(&self) -> mpsc::Receiver<Assignment>;
+
+    /// Keeps a record that can never settle where an operator can look at it.
+    fn bury<'a>(
+        &'a self,
+        partition: PartitionNo,
+        stored: &'a Stored,
+        reason: &'a str,
+    ) -> BoxFuture<'a, Result<(), LogError>>;
+
+    /// Lets go of records before `offset` that have outlived their retention.
+    fn trim(&self, partition: PartitionNo, offset: Offset) -> BoxFuture<'_, Result<(), LogError>>;
+
+    /// Whether a record appended now would be made durable.
+    fn ready(&self) -> Result<(), String>;
+
+    /// Makes what was enqueued durable and ends. Appends after it are refused.
+    fn close(&self) -> BoxFuture<'_, ()>;
+}
+
+/// A partition to settle, and the way to read it.
+pub struct Assignment {
+    /// Which one.
+    pub partition: PartitionNo,
+    /// Reads it until it is revoked.
+    pub reader: Box<dyn Reader>,
+}
+
+/// Reads one partition.
+pub trait Reader: Send {
+    /// Waits for records from `from` on and answers with the next ones in order, at least one and at
+    /// most `records_max`; `None` when the partition is no longer this process's. Dropping the future
+    /// loses nothing.
+    fn read(&mut self, from: Offset, records_max: usize) -> BoxFuture<'_, Result<Option<Vec<Stored>>, LogError>>;
+}
+
+/// Opening the log failed.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// No adapter knows the scheme.
+    #[error("log.url: expected `embedded:PATH`, found `{0}`")]
+    UnknownUrl(String),
+    /// Another process has it open.
+    #[error("another sluice already runs on `{0}`; stop it first, or give this one a log.url of its own")]
+    InUse(String),
+    /// It was made with another number of partitions.
+    #[error(
+        "log.partitions: the log `{path}` has {found} partitions, the configuration expects {expected}; \
+         set log.partitions = {found}, or give log.url a new path"
+    )]
+    Partitions {
+        /// Where it lies.
+        path: String,
+        /// How many it has.
+        found: u32,
+        /// How many the configuration says.
+        expected: u32,
+    },
+    /// Anything else.
+    #[error("open the log `{path}`: {source}")]
+    Failed {
+        /// Where it lies.
+        path: String,
+        /// What went wrong.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+/// Opens the log that the URL names.
+///
+/// # Errors
+/// [`OpenError`] says what to do about it.
+pub async fn open(options: &Options) -> Result<Arc<dyn Log>, OpenError> {
+    match options.url.split_once(':') {
+        Some(("embedded", path)) if !path.is_empty() => {
+            unreachable!("{path}")
+        }
+        _ => Err(OpenError::UnknownUrl(options.url.clone())),
+    }
+}

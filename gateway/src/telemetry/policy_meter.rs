@@ -1,0 +1,105 @@
+//! The series of one policy version, looked up once a generation instead of once a call.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::time::Duration;
+
+use prometheus::{Histogram, IntCounter};
+
+use super::METRICS;
+
+/// Series of older versions are let go, so that hot-loading for a year does not fill the memory.
+const VERSIONS_MAX: usize = 64;
+
+/// Why a policy gave no decision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FailureReason {
+    /// The guest trapped.
+    Trap,
+    /// It took longer than its deadline.
+    Deadline,
+    /// It ran out of fuel.
+    Fuel,
+    /// It wanted more memory or a larger table than it may have.
+    Memory,
+    /// Its answer makes no sense, such as a shard that does not exist.
+    Answer,
+    /// No instance was free in time.
+    Busy,
+    /// What it asked to be measured could not be.
+    Counters,
+}
+
+impl FailureReason {
+    /// Every reason.
+    pub const ALL: [Self; 7] =
+        [Self::Trap, Self::Deadline, Self::Fuel, Self::Memory, Self::Answer, Self::Busy, Self::Counters];
+
+    /// The word that metrics and logs use.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Trap => "trap",
+            Self::Deadline => "deadline",
+            Self::Fuel => "fuel",
+            Self::Memory => "memory",
+            Self::Answer => "answer",
+            Self::Busy => "busy",
+            Self::Counters => "counters",
+        }
+    }
+}
+
+/// Counts the calls of one version of a policy in one hook.
+#[derive(Debug)]
+pub struct PolicyMeter {
+    labels: [String; 3],
+    calls: Histogram,
+    failures: [IntCounter; FailureReason::ALL.len()],
+}
+
+static METERS: LazyLock<Mutex<VecDeque<Arc<PolicyMeter>>>> = LazyLock::new(Mutex::default);
+
+impl PolicyMeter {
+    /// The meter of a version; the same one for everyone who asks.
+    #[must_use]
+    pub fn of(hook: &str, policy: &str, version: &str) -> Arc<Self> {
+        let mut meters = METERS.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(meter) = meters.iter().find(|meter| meter.labels == [hook, policy, version]) {
+            return Arc::clone(meter);
+        }
+        let meter = Arc::new(Self {
+            labels: [hook.to_owned(), policy.to_owned(), version.to_owned()],
+            calls: METRICS.policy_call.with_label_values(&[hook, policy, version]),
+            failures: FailureReason::ALL
+                .map(|reason| METRICS.policy_failures.with_label_values(&[hook, policy, version, reason.as_str()])),
+        });
+        meters.push_back(Arc::clone(&meter));
+        if meters.len() > VERSIONS_MAX
+            && let Some(oldest) = meters.iter().position(|meter| Arc::strong_count(meter) == 1)
+            && let Some(meter) = meters.remove(oldest)
+        {
+            meter.remove_series();
+        }
+        meter
+    }
+
+    /// The guest answered, or failed, after so long.
+    pub fn called(&self, duration: Duration) {
+        self.calls.observe(duration.as_secs_f64());
+    }
+
+    /// The policy gave no decision.
+    pub fn failed(&self, reason: FailureReason) {
+        self.failures[reason as usize].inc();
+    }
+
+    fn remove_series(&self) {
+        let [hook, policy, version] = &self.labels;
+        // A series that is not there is as gone as it should be.
+        let _ = METRICS.policy_call.remove_label_values(&[hook, policy, version]);
+        for reason in FailureReason::ALL {
+            let _ = METRICS.policy_failures.remove_label_values(&[hook, policy, version, reason.as_str()]);
+        }
+    }
+}
