@@ -3,7 +3,7 @@
 //! Settlement is written once, against [`Transaction`]; an adapter brings the SQL.
 
 //PENDING pub mod contract;
-//PENDING pub mod sqlite;
+pub mod sqlite;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -273,7 +273,7 @@ pub enum OpenError {
 /// [`OpenError`] says what to do about it.
 pub async fn open(options: &Options) -> Result<Arc<dyn Ledger>, OpenError> {
     match options.url.split_once(':') {
-        Some(("sqlite", path)) if !path.is_empty() => unreachable!("{path}"),
+        Some(("sqlite", path)) if !path.is_empty() => Ok(Arc::new(sqlite::Sqlite::open(path).await?)),
         _ => Err(OpenError::UnknownUrl(options.url.clone())),
     }
 }

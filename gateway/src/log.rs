@@ -1,7 +1,7 @@
 //! The log: what makes an accepted request durable, and hands it to settlement in order.
 
 //PENDING pub mod contract;
-//PENDING pub mod embedded;
+pub mod embedded;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -217,7 +217,7 @@ pub enum OpenError {
 pub async fn open(options: &Options) -> Result<Arc<dyn Log>, OpenError> {
     match options.url.split_once(':') {
         Some(("embedded", path)) if !path.is_empty() => {
-            unreachable!("{path}")
+            Ok(Arc::new(embedded::Embedded::open(path, options).await?))
         }
         _ => Err(OpenError::UnknownUrl(options.url.clone())),
     }

@@ -1,0 +1,204 @@
+//! What this gateway last knew of each campaign: enough to turn people away early, and to tell the
+//! shard picker where there is stock. The ledger has the last word.
+//!
+//! What is known here is never less than what the ledger holds: stock falls by settlements and rises
+//! only by [`Campaigns::change`], which waits until no settlement stands between its commit and its
+//! [`Settling::publish`]. So a known stock of zero is the truth, and SOLD_OUT may be said from it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arc_swap::ArcSwap;
+use tokio::sync::{RwLock, RwLockReadGuard};
+
+use crate::coupon::{Campaign, CampaignChange, CouponId, NewCampaign, ShardNo};
+use crate::ledger::{CampaignError, Ledger, LedgerError};
+use crate::telemetry::{ShardGone, StockSeen, emit};
+
+/// The campaigns of this gateway.
+pub struct Campaigns {
+    ledger: Arc<dyn Ledger>,
+    known: ArcSwap<HashMap<CouponId, Arc<Known>>>,
+    /// Shared by settlements, exclusive to changes.
+    order: RwLock<()>,
+}
+
+/// A campaign as it was last seen.
+pub struct Known {
+    /// Its terms and state.
+    pub campaign: Campaign,
+    /// Ordered by number, never empty.
+    pub shards: Vec<KnownShard>,
+}
+
+/// A shard as it was last seen.
+pub struct KnownShard {
+    /// Which one.
+    pub shard_no: ShardNo,
+    remaining: AtomicU64,
+    unsettled: AtomicU64,
+}
+
+impl KnownShard {
+    /// Stock when it was last settled.
+    #[must_use]
+    pub fn remaining(&self) -> u64 {
+        self.remaining.load(Ordering::Relaxed)
+    }
+
+    /// Requests that this process accepted for it and that are not settled.
+    #[must_use]
+    pub fn unsettled(&self) -> u64 {
+        self.unsettled.load(Ordering::Relaxed)
+    }
+
+    /// A request was accepted for it.
+    pub fn accepted(&self) {
+        self.unsettled.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Known {
+    fn of(campaign: Campaign, before: Option<&Self>) -> Self {
+        let unsettled = |shard_no| before.and_then(|known| known.shard(shard_no)).map_or(0, KnownShard::unsettled);
+        let shards = campaign
+            .shards
+            .iter()
+            .map(|stock| KnownShard {
+                shard_no: stock.shard_no,
+                remaining: AtomicU64::new(stock.remaining),
+                unsettled: AtomicU64::new(unsettled(stock.shard_no)),
+            })
+            .collect();
+        Self { campaign, shards }
+    }
+
+    /// A shard by its number.
+    #[must_use]
+    pub fn shard(&self, shard_no: ShardNo) -> Option<&KnownShard> {
+        let place = self.shards.binary_search_by_key(&shard_no, |shard| shard.shard_no).ok()?;
+        self.shards.get(place)
+    }
+
+    /// What is left in all shards.
+    #[must_use]
+    pub fn remaining(&self) -> u64 {
+        self.shards.iter().map(KnownShard::remaining).sum()
+    }
+
+    /// The campaign with the stock as it was last seen.
+    #[must_use]
+    pub fn snapshot(&self) -> Campaign {
+        let mut campaign = self.campaign.clone();
+        for (stock, shard) in campaign.shards.iter_mut().zip(&self.shards) {
+            stock.remaining = shard.remaining();
+        }
+        campaign
+    }
+}
+
+impl Campaigns {
+    /// Reads all campaigns from the ledger.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub async fn load(ledger: Arc<dyn Ledger>) -> Result<Self, LedgerError> {
+        let campaigns = ledger.campaigns().await?;
+        let this = Self { ledger, known: ArcSwap::default(), order: RwLock::new(()) };
+        for campaign in campaigns {
+            this.see(campaign);
+        }
+        Ok(this)
+    }
+
+    /// One campaign.
+    #[must_use]
+    pub fn get(&self, coupon: CouponId) -> Option<Arc<Known>> {
+        self.known.load().get(&coupon).cloned()
+    }
+
+    /// All campaigns, ordered by coupon.
+    #[must_use]
+    pub fn all(&self) -> Vec<Arc<Known>> {
+        let mut all: Vec<_> = self.known.load().values().cloned().collect();
+        all.sort_by_key(|known| known.campaign.coupon_id);
+        all
+    }
+
+    /// Makes a campaign; the `bool` says whether it is new.
+    ///
+    /// # Errors
+    /// [`CampaignError::Exists`] when there is one with other terms.
+    pub async fn create(&self, new: &NewCampaign) -> Result<(Campaign, bool), CampaignError> {
+        let _alone = self.order.write().await;
+        let is_new = self.ledger.campaign(new.coupon_id).await?.is_none();
+        let campaign = self.ledger.create_campaign(new).await?;
+        self.see(campaign.clone());
+        Ok((campaign, is_new))
+    }
+
+    /// Changes a campaign.
+    ///
+    /// # Errors
+    /// Those of [`Ledger::change_campaign`].
+    pub async fn change(&self, coupon: CouponId, change: CampaignChange) -> Result<Campaign, CampaignError> {
+        let _alone = self.order.write().await;
+        let campaign = self.ledger.change_campaign(coupon, change).await?;
+        self.see(campaign.clone());
+        Ok(campaign)
+    }
+
+    /// Taken before a settlement begins, and held until it is published.
+    pub async fn settling(&self) -> Settling<'_> {
+        Settling { campaigns: self, _shared: self.order.read().await }
+    }
+
+    fn see(&self, campaign: Campaign) {
+        let coupon_id = campaign.coupon_id;
+        let before = self.get(coupon_id);
+        for stock in &campaign.shards {
+            emit(StockSeen { coupon_id, shard_no: stock.shard_no, remaining: stock.remaining });
+        }
+        let known = Arc::new(Known::of(campaign, before.as_deref()));
+        for gone in before.iter().flat_map(|before| &before.shards) {
+            if known.shard(gone.shard_no).is_none() {
+                emit(ShardGone { coupon_id, shard_no: gone.shard_no });
+            }
+        }
+        self.known.rcu(|all| {
+            let mut all = HashMap::clone(all);
+            all.insert(coupon_id, Arc::clone(&known));
+            all
+        });
+    }
+}
+
+/// A settlement under way: no campaign changes until it is dropped.
+pub struct Settling<'a> {
+    campaigns: &'a Campaigns,
+    _shared: RwLockReadGuard<'a, ()>,
+}
+
+impl Settling<'_> {
+    /// A settlement left this stock.
+    pub fn publish(&self, coupon_id: CouponId, shard_no: ShardNo, remaining: u64) {
+        emit(StockSeen { coupon_id, shard_no, remaining });
+        if let Some(known) = self.campaigns.get(coupon_id)
+            && let Some(shard) = known.shard(shard_no)
+        {
+            shard.remaining.store(remaining, Ordering::Relaxed);
+        }
+    }
+
+    /// So many requests that were accepted for a shard are settled.
+    pub fn settled(&self, coupon_id: CouponId, shard_no: ShardNo, records: u64) {
+        if let Some(known) = self.campaigns.get(coupon_id)
+            && let Some(shard) = known.shard(shard_no)
+        {
+            // Records that were accepted before this process started were never counted.
+            let less = |unsettled: u64| Some(unsettled.saturating_sub(records));
+            let _ = shard.unsettled.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! The embedded ledger: SQLite, in a file of its own, with one writer.
+
+mod campaigns;
+mod outcomes;
+mod pipeline;
+mod transaction;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+
+use super::{
+    CampaignError, Claim, GenerationRow, Ledger, LedgerError, OpenError, Recorded, Transaction,
+};
+use crate::coupon::{Audit, Campaign, CampaignChange, CouponId, NewCampaign, Offset, PartitionNo, RequestId};
+use crate::sqlite_file::{SqliteFile, SqliteFileError};
+
+static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("../migrations/sqlite");
+
+/// Begins every writing transaction: SQLite's one write lock stands in for the locks of rows.
+const BEGIN: &str = "BEGIN IMMEDIATE";
+
+/// A ledger in a file.
+pub struct Sqlite {
+    file: SqliteFile,
+}
+
+impl Sqlite {
+    /// Opens the file, makes it when it is absent, and brings it to this binary's version.
+    ///
+    /// # Errors
+    /// [`OpenError::InUse`] when another process has it open.
+    pub async fn open(path: &str) -> Result<Self, OpenError> {
+        let failed = |source: Box<dyn std::error::Error + Send + Sync>| OpenError::Failed {
+            path: path.to_owned(),
+            source,
+        };
+        let file = SqliteFile::open(Path::new(path)).await.map_err(|error| match error {
+            SqliteFileError::InUse => OpenError::InUse(path.to_owned()),
+            other => failed(other.into()),
+        })?;
+        MIGRATOR.run(&file.writer).await.map_err(|error| failed(error.into()))?;
+        Ok(Self { file })
+    }
+}
+
+impl Ledger for Sqlite {
+    fn create_campaign<'a>(&'a self, new: &'a NewCampaign) -> BoxFuture<'a, Result<Campaign, CampaignError>> {
+        Box::pin(campaigns::create(&self.file, new))
+    }
+
+    fn campaign(&self, coupon: CouponId) -> BoxFuture<'_, Result<Option<Campaign>, LedgerError>> {
+        Box::pin(async move { Ok(campaigns::read(&self.file.readers, Some(coupon)).await?.pop()) })
+    }
+
+    fn campaigns(&self) -> BoxFuture<'_, Result<Vec<Campaign>, LedgerError>> {
+        Box::pin(campaigns::read(&self.file.readers, None))
+    }
+
+    fn change_campaign(
+        &self,
+        coupon: CouponId,
+        change: CampaignChange,
+    ) -> BoxFuture<'_, Result<Campaign, CampaignError>> {
+        Box::pin(campaigns::change(&self.file, coupon, change))
+    }
+
+    fn audit(&self, coupon: CouponId) -> BoxFuture<'_, Result<Option<Audit>, LedgerError>> {
+        Box::pin(campaigns::audit(&self.file, coupon))
+    }
+
+    fn recorded(&self, request: RequestId) -> BoxFuture<'_, Result<Option<Recorded>, LedgerError>> {
+        Box::pin(outcomes::recorded(&self.file, request))
+    }
+
+    fn next_offset(&self, partition: PartitionNo) -> BoxFuture<'_, Result<Offset, LedgerError>> {
+        Box::pin(outcomes::next_offset(&self.file, partition))
+    }
+
+    fn claim(&self, partition: PartitionNo) -> BoxFuture<'_, Result<Claim, LedgerError>> {
+        Box::pin(outcomes::claim(&self.file, partition))
+    }
+
+    fn begin(&self) -> BoxFuture<'_, Result<Box<dyn Transaction>, LedgerError>> {
+        Box::pin(async move {
+            let begun = transaction::SqliteTransaction::begin(&self.file).await?;
+            Ok(Box::new(begun) as Box<dyn Transaction>)
+        })
+    }
+
+    fn generations(&self, rows_max: u32) -> BoxFuture<'_, Result<Vec<GenerationRow>, LedgerError>> {
+        Box::pin(pipeline::generations(&self.file, rows_max))
+    }
+
+    fn publish_generation<'a>(
+        &'a self,
+        row: &'a GenerationRow,
+        components: &'a [(String, Arc<[u8]>)],
+    ) -> BoxFuture<'a, Result<bool, LedgerError>> {
+        Box::pin(pipeline::publish(&self.file, row, components))
+    }
+
+    fn component<'a>(&'a self, digest: &'a str) -> BoxFuture<'a, Result<Option<Vec<u8>>, LedgerError>> {
+        Box::pin(pipeline::component(&self.file, digest))
+    }
+
+    fn ready(&self) -> BoxFuture<'_, Result<(), LedgerError>> {
+        Box::pin(outcomes::ready(&self.file))
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.file.close())
+    }
+}
+
+/// Turns an error of SQLite into one of the port: what the data itself causes is refused, all else
+/// may pass.
+fn during(step: &'static str) -> impl FnOnce(sqlx::Error) -> LedgerError {
+    move |source| {
+        use sqlx::error::ErrorKind;
+        let refused = match &source {
+            sqlx::Error::Database(error) => {
+                matches!(
+                    error.kind(),
+                    ErrorKind::CheckViolation | ErrorKind::NotNullViolation | ErrorKind::ForeignKeyViolation
+                )
+            }
+            sqlx::Error::Encode(_) => true,
+            _ => false,
+        };
+        let source = source.into();
+        if refused { LedgerError::Refused { step, source } } else { LedgerError::Passing { step, source } }
+    }
+}
+
+/// A row that holds what this program never writes.
+fn corrupt(step: &'static str, what: impl Into<String>) -> LedgerError {
+    LedgerError::Refused { step, source: what.into().into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn temporary() -> (Sqlite, tempfile::TempDir) {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("ledger.db");
+        (Sqlite::open(path.to_str().expect("utf-8")).await.expect("opens"), folder)
+    }
+
+    //CT super::super::contract::contract_tests!(temporary().await);
+
+    #[tokio::test]
+    async fn a_second_process_is_kept_out() {
+        let (_ledger, folder) = temporary().await;
+        let path = folder.path().join("ledger.db");
+        let second = Sqlite::open(path.to_str().expect("utf-8")).await;
+        assert!(matches!(second, Err(OpenError::InUse(_))));
+    }
+}

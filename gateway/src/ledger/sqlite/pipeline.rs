@@ -1,0 +1,76 @@
+//! The generations that were published, and their components.
+
+use std::sync::Arc;
+
+use sqlx::Row;
+
+use super::campaigns::count;
+use super::{BEGIN, during};
+use crate::ledger::{GenerationRow, LedgerError};
+use crate::sqlite_file::SqliteFile;
+
+/// Generations kept: enough to see what happened this week, few enough to stay small under swaps.
+const GENERATIONS_MAX: u64 = 100;
+
+pub(super) async fn generations(file: &SqliteFile, rows_max: u32) -> Result<Vec<GenerationRow>, LedgerError> {
+    let step = "read the generations";
+    let rows = sqlx::query(include_str!("../sql/sqlite/select_generations.sql"))
+        .bind(rows_max)
+        .fetch_all(&file.readers)
+        .await
+        .map_err(during(step))?;
+    rows.iter()
+        .map(|row| {
+            Ok(GenerationRow {
+                number: count(row, "number")?,
+                pipeline: row.try_get("pipeline").map_err(during(step))?,
+                published_at_ms: row.try_get("published_at_ms").map_err(during(step))?,
+            })
+        })
+        .collect()
+}
+
+pub(super) async fn publish(
+    file: &SqliteFile,
+    row: &GenerationRow,
+    components: &[(String, Arc<[u8]>)],
+) -> Result<bool, LedgerError> {
+    let step = "record the generation";
+    let mut transaction = file.writer.begin_with(BEGIN).await.map_err(during(step))?;
+    let inserted = sqlx::query(include_str!("../sql/sqlite/insert_generation.sql"))
+        .bind(row.number.cast_signed())
+        .bind(&row.pipeline)
+        .bind(row.published_at_ms)
+        .execute(&mut *transaction)
+        .await
+        .map_err(during(step))?
+        .rows_affected();
+    if inserted == 0 {
+        return Ok(false);
+    }
+    for (digest, bytes) in components {
+        sqlx::query(include_str!("../sql/sqlite/insert_component.sql"))
+            .bind(digest)
+            .bind(&**bytes)
+            .execute(&mut *transaction)
+            .await
+            .map_err(during(step))?;
+    }
+    sqlx::query(include_str!("../sql/sqlite/delete_old_generations.sql"))
+        .bind(row.number.saturating_sub(GENERATIONS_MAX).cast_signed())
+        .execute(&mut *transaction)
+        .await
+        .map_err(during(step))?;
+    transaction.commit().await.map_err(during(step))?;
+    Ok(true)
+}
+
+pub(super) async fn component(file: &SqliteFile, digest: &str) -> Result<Option<Vec<u8>>, LedgerError> {
+    let step = "read the component";
+    let row = sqlx::query(include_str!("../sql/sqlite/select_component.sql"))
+        .bind(digest)
+        .fetch_optional(&file.readers)
+        .await
+        .map_err(during(step))?;
+    row.map(|row| row.try_get("bytes").map_err(during(step))).transpose()
+}

@@ -1,0 +1,181 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::coupon::{IssueRequest, Terms};
+
+const PARTITION: PartitionNo = PartitionNo(0);
+const SHARDS: u32 = 3;
+
+fn coupon(number: u64) -> CouponId {
+    number.try_into().expect("positive")
+}
+
+fn item(offset: Offset, name: u8, coupon_no: u64, user: u64, shard: u32) -> Item {
+    let request_id = RequestId::from([name; 16]);
+    let terms = Terms {
+        type_snapshot: "FIXED".into(),
+        discount_rate_snapshot: None,
+        discount_amount_snapshot: None,
+        minimum_order_amount_snapshot: None,
+        usage_period_snapshot: None,
+        expired_at: None,
+    };
+    let request = IssueRequest {
+        user_id: user.try_into().expect("positive"),
+        coupon_id: coupon(coupon_no),
+        policy_id: 21_u64.try_into().expect("positive"),
+        terms,
+    };
+    let accepted =
+        Accepted { request_id, arrived_at_ms: 0, shard_no: ShardNo(shard), generation: 1, fingerprint: None, request };
+    Item { offset, request_id, content: Ok(accepted) }
+}
+
+fn stock(per_user_limit: u32, remaining: &[u64], complete: bool) -> Stock {
+    Stock { per_user_limit, shards: (0..).map(ShardNo).zip(remaining.iter().copied()).collect(), complete }
+}
+
+fn facts(stock: Stock) -> Facts {
+    Facts { stock: [(coupon(1), stock)].into(), ..Facts::default() }
+}
+
+fn outcomes(verdict: &Verdict) -> Vec<Outcome> {
+    verdict.settled.iter().map(|settled| settled.outcome).collect()
+}
+
+fn issued(shard: u32, grant_no: u32) -> Outcome {
+    Outcome::Issued { shard: ShardNo(shard), grant_no }
+}
+
+#[test]
+fn ninety_nine_succeed_while_one_fails() {
+    let mut items: Vec<_> = (0..99).map(|n| item(u64::from(n), n, 1, u64::from(n) + 1, 0)).collect();
+    items.push(item(99, 200, 1, 1, 0));
+    let verdict = settle(PARTITION, &items, facts(stock(1, &[1000], true)), 0);
+    assert_eq!(outcomes(&verdict).iter().filter(|outcome| matches!(outcome, Outcome::Issued { .. })).count(), 99);
+    assert_eq!(outcomes(&verdict)[99], Outcome::Rejected(Reason::UserLimit));
+}
+
+#[test]
+fn an_empty_shard_asks_for_the_others_before_it_says_sold_out() {
+    let items = [item(0, 1, 1, 1, 0), item(1, 2, 1, 2, 0)];
+    let narrow = settle(PARTITION, &items, facts(stock(1, &[1], false)), 0);
+    assert_eq!((narrow.decided, narrow.dry), (1, Some(coupon(1))));
+
+    let wide = settle(PARTITION, &items[1..], facts(stock(1, &[0, 0, 5], true)), 0);
+    assert_eq!(outcomes(&wide), [issued(2, 1)]);
+    assert_eq!(wide.steals, [(coupon(1), 1)].into());
+}
+
+#[test]
+fn sold_out_is_said_when_every_shard_is_empty() {
+    let verdict = settle(PARTITION, &[item(0, 1, 1, 1, 0)], facts(stock(1, &[0, 0], true)), 0);
+    assert_eq!(outcomes(&verdict), [Outcome::Rejected(Reason::SoldOut)]);
+}
+
+#[test]
+fn a_shard_that_a_reshard_removed_is_like_an_empty_one() {
+    let verdict = settle(PARTITION, &[item(0, 1, 1, 1, 7)], facts(stock(1, &[4], true)), 0);
+    assert_eq!(outcomes(&verdict), [issued(0, 1)]);
+}
+
+#[test]
+fn a_record_that_cannot_be_read_and_one_of_no_campaign_are_invalid() {
+    let unreadable = Item { offset: 0, request_id: RequestId::from([1; 16]), content: Err("cut".into()) };
+    let verdict = settle(PARTITION, &[unreadable, item(1, 2, 9, 1, 0)], facts(stock(1, &[4], true)), 0);
+    assert_eq!(outcomes(&verdict), [Outcome::Rejected(Reason::Invalid); 2]);
+}
+
+#[test]
+fn a_request_that_stands_in_the_batch_twice_is_settled_once() {
+    let verdict = settle(PARTITION, &[item(0, 1, 1, 1, 0), item(1, 1, 1, 1, 0)], facts(stock(5, &[4], true)), 0);
+    assert_eq!((outcomes(&verdict), verdict.replayed), (vec![issued(0, 1)], 1));
+}
+
+prop_compose! {
+    /// Batches in which names, users and shards collide often, and shards run dry.
+    fn batch()(
+        rows in proptest::collection::vec((0..40_u8, 1..3_u64, 1..12_u64, 0..SHARDS + 1), 0..60),
+        remaining in proptest::collection::vec(0..8_u64, SHARDS as usize),
+        limit in 1..4_u32,
+        complete in any::<bool>(),
+        replays in proptest::collection::btree_set(0..40_u8, 0..6),
+        grants in proptest::collection::hash_map(1..12_u64, 0..4_u32, 0..6),
+    ) -> (Vec<Item>, Facts) {
+        let items = (0..).zip(rows)
+            .map(|(offset, (name, coupon, user, shard))| item(offset, name, coupon, user, shard))
+            .collect();
+        let facts = Facts {
+            replays: replays.into_iter().map(|name| RequestId::from([name; 16])).collect(),
+            grants: grants.into_iter()
+                .map(|(user, held)| ((coupon(1), user.try_into().expect("positive")), held)).collect(),
+            stock: [(coupon(1), stock(limit, &remaining, complete))].into(),
+        };
+        (items, facts)
+    }
+}
+
+proptest! {
+    #[test]
+    fn granted_and_remaining_are_what_there_was((items, facts) in batch()) {
+        let before: u64 = facts.stock.values().flat_map(|stock| stock.shards.values()).sum();
+        let verdict = settle(PARTITION, &items, facts, 0);
+        let left: u64 = verdict.left.values().flat_map(|stock| stock.shards.values()).sum();
+        let taken: u64 = verdict.takes.iter().map(|take| take.records).sum();
+        let granted = outcomes(&verdict).iter().filter(|outcome| matches!(outcome, Outcome::Issued { .. })).count();
+        prop_assert_eq!(left + taken, before);
+        prop_assert_eq!(granted as u64, taken);
+    }
+
+    #[test]
+    fn every_decided_item_has_one_outcome_or_had_one((items, facts) in batch()) {
+        let verdict = settle(PARTITION, &items, facts, 0);
+        prop_assert_eq!(verdict.settled.len() as u64 + verdict.replayed, verdict.decided as u64);
+        prop_assert_eq!(verdict.dry.is_none(), verdict.decided == items.len());
+        let names: BTreeSet<_> = verdict.settled.iter().map(|settled| settled.request_id).collect();
+        prop_assert_eq!(names.len(), verdict.settled.len());
+    }
+
+    #[test]
+    fn nobody_passes_the_limit_and_grant_numbers_have_no_gap((items, facts) in batch()) {
+        let (limit, held) = (facts.stock[&coupon(1)].per_user_limit, facts.grants.clone());
+        let verdict = settle(PARTITION, &items, facts, 0);
+        let mut next = held;
+        for settled in &verdict.settled {
+            if let (Outcome::Issued { grant_no, .. }, Some(subject)) = (settled.outcome, &settled.subject) {
+                let held = next.entry((subject.coupon_id, subject.user_id)).or_default();
+                *held += 1;
+                prop_assert_eq!(*held, grant_no);
+                prop_assert!(grant_no <= limit);
+            }
+        }
+    }
+
+    #[test]
+    fn sold_out_is_never_said_while_there_is_stock((items, facts) in batch()) {
+        let verdict = settle(PARTITION, &items, facts, 0);
+        if outcomes(&verdict).contains(&Outcome::Rejected(Reason::SoldOut)) {
+            prop_assert!(verdict.left.values().all(|stock| stock.complete));
+            prop_assert_eq!(verdict.left.values().flat_map(|stock| stock.shards.values()).sum::<u64>(), 0);
+        }
+    }
+
+    #[test]
+    fn a_batch_cut_in_two_ends_as_it_would_whole((items, facts) in batch(), cut in 0..60_usize) {
+        let whole = settle(PARTITION, &items, facts.clone(), 0);
+        let cut = cut.min(items.len());
+        let first = settle(PARTITION, &items[..cut], facts.clone(), 0);
+        let mut both = outcomes(&first);
+        if first.dry.is_none() {
+            let mut later = Facts { stock: first.left.clone(), ..facts };
+            for settled in &first.settled {
+                later.replays.insert(settled.request_id);
+                if let (Outcome::Issued { grant_no, .. }, Some(subject)) = (settled.outcome, &settled.subject) {
+                    later.grants.insert((subject.coupon_id, subject.user_id), grant_no);
+                }
+            }
+            both.extend(outcomes(&settle(PARTITION, &items[cut..], later, 0)));
+        }
+        prop_assert_eq!(both, outcomes(&whole));
+    }
+}
