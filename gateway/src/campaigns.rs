@@ -53,10 +53,36 @@ impl KnownShard {
         self.unsettled.load(Ordering::Relaxed)
     }
 
-    /// A request was accepted for it.
-    pub fn accepted(&self) {
+    /// A request is on its way to it: counted before it is appended, since it may be settled before
+    /// the one who appended it knows.
+    pub fn accept(&self) -> Unsettled<'_> {
         self.unsettled.fetch_add(1, Ordering::Relaxed);
+        Unsettled(Some(&self.unsettled))
     }
+}
+
+/// A request that counts as unsettled; no more when it is dropped without being kept.
+pub struct Unsettled<'a>(Option<&'a AtomicU64>);
+
+impl Unsettled<'_> {
+    /// The request is in the log: settlement counts it off.
+    pub fn keep(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Unsettled<'_> {
+    fn drop(&mut self) {
+        if let Some(unsettled) = self.0 {
+            count_off(unsettled, 1);
+        }
+    }
+}
+
+/// Saturates: records that were accepted before this process started were never counted.
+fn count_off(unsettled: &AtomicU64, records: u64) {
+    let less = |unsettled: u64| Some(unsettled.saturating_sub(records));
+    let _ = unsettled.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
 }
 
 impl Known {
@@ -196,9 +222,7 @@ impl Settling<'_> {
         if let Some(known) = self.campaigns.get(coupon_id)
             && let Some(shard) = known.shard(shard_no)
         {
-            // Records that were accepted before this process started were never counted.
-            let less = |unsettled: u64| Some(unsettled.saturating_sub(records));
-            let _ = shard.unsettled.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+            count_off(&shard.unsettled, records);
         }
     }
 }

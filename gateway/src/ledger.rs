@@ -2,7 +2,8 @@
 //!
 //! Settlement is written once, against [`Transaction`]; an adapter brings the SQL.
 
-//PENDING pub mod contract;
+#[cfg(test)]
+pub(crate) mod contract;
 pub mod sqlite;
 
 use std::collections::{BTreeSet, HashMap};

@@ -3,6 +3,11 @@
 //! The modules stand in the order in which a request meets them, and a module uses only modules that
 //! stand after it.
 
+pub mod client;
+pub mod app;
+pub mod config;
+pub mod http;
+pub mod admission;
 pub mod settlement;
 pub mod policy;
 pub mod counters;
@@ -11,4 +16,5 @@ pub mod campaigns;
 pub mod ledger;
 pub mod coupon;
 pub mod telemetry;
-pub mod sqlite_file;
+mod bounded;
+mod sqlite_file;

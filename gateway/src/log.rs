@@ -1,6 +1,7 @@
 //! The log: what makes an accepted request durable, and hands it to settlement in order.
 
-//PENDING pub mod contract;
+#[cfg(test)]
+pub(crate) mod contract;
 pub mod embedded;
 
 use std::future::Future;
@@ -12,6 +13,7 @@ use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::bounded::bounded;
 use crate::coupon::{GenerationNo, Offset, PartitionNo, RequestId};
 
 /// `[log]` of the configuration.
@@ -22,14 +24,11 @@ pub struct Options {
     pub url: String,
     /// Into how many partitions a new log is split. An existing log keeps the number it has, and a
     /// start that expects another one fails.
+    #[serde(deserialize_with = "bounded::<_, _, 1, 256>")]
     pub partitions: u32,
     /// How long a settled record is kept, in hours.
+    #[serde(deserialize_with = "bounded::<_, _, 0, 87_600>")]
     pub retention_hours: u32,
-}
-
-impl Options {
-    /// More partitions than this would cost more to poll than they could bring.
-    pub const PARTITIONS_MAX: u32 = 256;
 }
 
 impl Default for Options {

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::bounded::bounded;
 use crate::campaigns::{Campaigns, Settling};
 use crate::counters::{self, Counters};
 use crate::coupon::{Accepted, CouponId, Offset, Outcome, PartitionNo, Reason, RequestId, UserId, now_ms};
@@ -31,13 +32,10 @@ pub use verdict::{Facts, Item, Stock, Verdict, settle};
 pub struct Options {
     /// Whether this process settles. Records wait in the log while nobody does.
     pub enabled: bool,
-    /// Records that one transaction settles at most.
+    /// Records that one transaction settles at most. A larger batch holds its shard rows for longer,
+    /// a smaller one pays more commits.
+    #[serde(deserialize_with = "bounded::<_, _, 1, 4096>")]
     pub batch_records_max: u32,
-}
-
-impl Options {
-    /// A larger batch holds its shard rows past what a waiting client would notice.
-    pub const BATCH_RECORDS_MAX: u32 = 4096;
 }
 
 impl Default for Options {
@@ -254,7 +252,9 @@ impl Settlement {
 
         self.publish(&settling, &verdict).await;
         drop(settling);
-        emit(summary(&verdict, begun.elapsed()));
+        let summary = summary(&verdict, begun.elapsed());
+        self.progress.grant(summary.issued);
+        emit(summary);
         self.progress.advance(claim.partition, next_offset);
         Ok(Attempt::Done(verdict))
     }

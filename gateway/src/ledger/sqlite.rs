@@ -149,7 +149,7 @@ mod tests {
         (Sqlite::open(path.to_str().expect("utf-8")).await.expect("opens"), folder)
     }
 
-    //CT super::super::contract::contract_tests!(temporary().await);
+    super::super::contract::contract_tests!(sqlite => temporary().await);
 
     #[tokio::test]
     async fn a_second_process_is_kept_out() {

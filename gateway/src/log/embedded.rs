@@ -235,7 +235,7 @@ mod tests {
         Embedded::open(path.to_str().expect("utf-8"), &Options::default()).await
     }
 
-    //CT super::super::contract::contract_tests!(temporary().await);
+    super::super::contract::contract_tests!(embedded => temporary().await);
 
     #[tokio::test]
     async fn a_second_process_is_kept_out() {

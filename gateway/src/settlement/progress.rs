@@ -1,6 +1,6 @@
 //! How far each partition is settled, for those who wait for it and those who watch the lag.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use tokio::sync::watch;
 
@@ -10,6 +10,7 @@ use crate::coupon::{Offset, PartitionNo, UnixMs};
 #[derive(Debug)]
 pub struct Progress {
     partitions: Vec<Partition>,
+    granted: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -27,7 +28,7 @@ impl Progress {
             .into_iter()
             .map(|next| Partition { next_offset: watch::Sender::new(next), oldest_ms: AtomicI64::new(0) })
             .collect();
-        Self { partitions }
+        Self { partitions, granted: AtomicU64::new(0) }
     }
 
     /// The first offset that is not settled.
@@ -48,6 +49,16 @@ impl Progress {
     pub fn age_seconds(&self, partition: PartitionNo, now: UnixMs) -> f64 {
         let oldest = self.partition(partition).map_or(0, |partition| partition.oldest_ms.load(Ordering::Relaxed));
         if oldest == 0 { 0.0 } else { (now - oldest).max(0) as f64 / 1000.0 }
+    }
+
+    /// Coupons granted since this process started.
+    #[must_use]
+    pub fn granted(&self) -> u64 {
+        self.granted.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn grant(&self, coupons: u64) {
+        self.granted.fetch_add(coupons, Ordering::Relaxed);
     }
 
     pub(super) fn begin(&self, partition: PartitionNo, oldest: UnixMs) {

@@ -1,0 +1,358 @@
+//! The first half of a request's way: may this person ask, now, and which shard is it to be?
+//!
+//! [`Admission::admit`] reads as the story. What was measured for a request that is then refused, or
+//! not appended, is given back, also when the client hangs up in between.
+
+mod load;
+mod recent;
+mod takings;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use crate::campaigns::{Campaigns, Known, KnownShard, Unsettled};
+use crate::counters::{Counters, Hook, Subject};
+use crate::coupon::{
+    Accepted, Entry, Fingerprint, GenerationNo, IssueRequest, Offset, Outcome, PartitionNo, RequestId, ShardNo, UnixMs,
+    now_ms,
+};
+use crate::ledger::{Ledger, LedgerError, Recorded};
+use crate::log::{AppendError, Headers, Log, Record};
+use crate::policy::{self, Generation, Pipelines, PolicyUnavailable, Rejection, Shaping};
+
+pub use load::{LoadGauge, SAMPLE_EVERY};
+pub use recent::{Place, Recent};
+use takings::Takings;
+
+/// A policy may not hold a request for longer; the client's own patience ends about there.
+const DELAY_MAX: Duration = Duration::from_secs(2);
+
+/// What admission works with.
+pub struct Admission {
+    /// What is known of the campaigns.
+    pub campaigns: Arc<Campaigns>,
+    /// What the policies have measured.
+    pub counters: Arc<dyn Counters>,
+    /// Where an accepted request goes.
+    pub log: Arc<dyn Log>,
+    /// Where an earlier request under the same key may have ended.
+    pub ledger: Arc<dyn Ledger>,
+    /// What decides.
+    pub pipelines: Arc<Pipelines>,
+    /// What the rate shaper is told.
+    pub load: Arc<LoadGauge>,
+    /// Requests that were accepted a moment ago.
+    pub recent: Recent,
+    /// Requests that may be on their way at once.
+    pub in_flight_max: usize,
+    /// Requests that are on their way.
+    pub in_flight: AtomicUsize,
+}
+
+/// Somebody asks.
+#[derive(Debug, Clone)]
+pub struct Asked {
+    /// For what.
+    pub request: IssueRequest,
+    /// The client's Idempotency-Key.
+    pub idempotency_key: Option<Vec<u8>>,
+    /// W3C Trace Context, as the client sent it.
+    pub traceparent: Option<String>,
+    /// When the request arrived.
+    pub arrived_at_ms: UnixMs,
+}
+
+/// A request that was accepted: now, or earlier under the same key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Receipt {
+    /// Its name.
+    pub request_id: RequestId,
+    /// Which partition carries it.
+    pub partition: PartitionNo,
+    /// Where it stands there.
+    pub offset: Offset,
+    /// How it ended, when it has already.
+    pub outcome: Option<Outcome>,
+}
+
+/// Why somebody was turned away. Nothing was recorded.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// No such campaign.
+    #[error("there is no campaign for this coupon")]
+    CouponNotFound,
+    /// The campaign is of another coupon policy.
+    #[error("coupon belongs to policy {expected}")]
+    OtherPolicy {
+        /// Which one.
+        expected: crate::coupon::PolicyId,
+    },
+    /// Not before this time.
+    #[error("the campaign has not opened yet")]
+    NotOpen {
+        /// When it opens.
+        opens_at_ms: UnixMs,
+    },
+    /// Not until it is resumed.
+    #[error("the campaign is paused")]
+    Paused,
+    /// Not again.
+    #[error("the campaign is closed")]
+    Closed,
+    /// Every shard is empty.
+    #[error("all coupons are gone")]
+    SoldOut,
+    /// A policy said no.
+    #[error("{} says {}", hook.as_str(), rejection.code)]
+    Policy {
+        /// Which one.
+        hook: Hook,
+        /// Its words.
+        rejection: Rejection,
+    },
+    /// The same key came with another body.
+    #[error("this Idempotency-Key was used for another request")]
+    IdempotencyConflict,
+    /// Too many requests are on their way.
+    #[error("too many requests are on their way")]
+    Overloaded,
+    /// The request could not be made durable.
+    #[error("the log is not available: {0}")]
+    LogUnavailable(AppendError),
+    /// An earlier request under the key could not be looked up.
+    #[error("the ledger is not available: {0}")]
+    LedgerUnavailable(#[source] LedgerError),
+    /// A policy failed, and its hook refuses in that case.
+    #[error("the {} policy is not available", .0.hook.as_str())]
+    PolicyUnavailable(PolicyUnavailable),
+}
+
+impl Admission {
+    /// Decides about one request and makes it durable.
+    ///
+    /// # Errors
+    /// The [`Refusal`]; what was measured for the request is given back.
+    pub async fn admit(&self, asked: Asked) -> (GenerationNo, Result<Receipt, Refusal>) {
+        let generation = self.pipelines.current();
+        let answer = self.decide(&generation, asked).await;
+        (generation.number(), answer)
+    }
+
+    async fn decide(&self, generation: &Arc<Generation>, asked: Asked) -> Result<Receipt, Refusal> {
+        self.load.arrived();
+        let _place = self.enter()?;
+        let campaign = self.campaign(&asked.request)?;
+        let request_id = asked.request_id();
+        let fingerprint = asked.fingerprint();
+        if let Some(fingerprint) = fingerprint
+            && let Some(receipt) = self.earlier(request_id, fingerprint).await?
+        {
+            return Ok(receipt);
+        }
+        is_open(&campaign, asked.arrived_at_ms)?;
+
+        let subject = asked.subject(request_id);
+        let mut takings = Takings::new(&self.counters, generation, subject);
+        let answer = self.judge_and_append(generation, asked, request_id, fingerprint, &campaign, &mut takings).await;
+        match &answer {
+            Ok(_) => takings.keep(),
+            Err(_) => takings.give_back().await,
+        }
+        answer
+    }
+
+    async fn judge_and_append(
+        &self,
+        generation: &Generation,
+        asked: Asked,
+        request_id: RequestId,
+        fingerprint: Option<Fingerprint>,
+        campaign: &Known,
+        takings: &mut Takings,
+    ) -> Result<Receipt, Refusal> {
+        let facts = asked.facts(request_id);
+        self.shape(generation, &facts, takings).await?;
+        self.limit(generation, &facts, campaign, takings).await?;
+        let shard_no = self.pick(generation, &facts, campaign, takings).await?;
+        let accepted = Accepted {
+            request_id,
+            arrived_at_ms: asked.arrived_at_ms,
+            shard_no,
+            generation: generation.number(),
+            fingerprint,
+            request: asked.request,
+        };
+        self.append(&accepted, asked.traceparent, campaign).await
+    }
+
+    /// Takes one of the places that bound what is on its way.
+    fn enter(&self) -> Result<InFlight<'_>, Refusal> {
+        let before = self.in_flight.fetch_add(1, Ordering::Relaxed);
+        let place = InFlight(&self.in_flight);
+        if before < self.in_flight_max { Ok(place) } else { Err(Refusal::Overloaded) }
+    }
+
+    fn campaign(&self, request: &IssueRequest) -> Result<Arc<Known>, Refusal> {
+        let known = self.campaigns.get(request.coupon_id).ok_or(Refusal::CouponNotFound)?;
+        if known.campaign.policy_id != request.policy_id {
+            return Err(Refusal::OtherPolicy { expected: known.campaign.policy_id });
+        }
+        Ok(known)
+    }
+
+    /// What became of an earlier request under the same key.
+    async fn earlier(&self, request_id: RequestId, fingerprint: Fingerprint) -> Result<Option<Receipt>, Refusal> {
+        let (place, outcome) = match self.recent.get(request_id) {
+            Some(place) => (place, None),
+            None => match self.ledger.recorded(request_id).await.map_err(Refusal::LedgerUnavailable)? {
+                Some(recorded) => (place_of(&recorded), Some(recorded.outcome)),
+                None => return Ok(None),
+            },
+        };
+        if place.fingerprint != Some(fingerprint) {
+            return Err(Refusal::IdempotencyConflict);
+        }
+        Ok(Some(Receipt { request_id, partition: place.partition, offset: place.offset, outcome }))
+    }
+
+    async fn shape(
+        &self,
+        generation: &Generation,
+        facts: &policy::Request,
+        takings: &mut Takings,
+    ) -> Result<(), Refusal> {
+        let measured = takings.take(Hook::RateShaper).await;
+        let load = self.load.read(self.in_flight.load(Ordering::Relaxed));
+        match generation.shape(facts, measured.as_deref(), &load).map_err(Refusal::PolicyUnavailable)? {
+            Shaping::Pass => Ok(()),
+            Shaping::Delay(ms) => {
+                tokio::time::sleep(Duration::from_millis(ms.into()).min(DELAY_MAX)).await;
+                Ok(())
+            }
+            Shaping::Shed(rejection) => Err(refused(Hook::RateShaper, rejection)),
+        }
+    }
+
+    async fn limit(
+        &self,
+        generation: &Generation,
+        facts: &policy::Request,
+        campaign: &Known,
+        takings: &mut Takings,
+    ) -> Result<(), Refusal> {
+        let measured = takings.take(Hook::UserLimit).await;
+        let usage = policy::Usage {
+            per_user_limit: campaign.campaign.per_user_limit,
+            total: campaign.campaign.total,
+            remaining: campaign.remaining(),
+        };
+        match generation.admit(facts, measured.as_deref(), &usage).map_err(Refusal::PolicyUnavailable)? {
+            policy::Admission::Admit => Ok(()),
+            policy::Admission::Refuse(rejection) => Err(refused(Hook::UserLimit, rejection)),
+        }
+    }
+
+    async fn pick(
+        &self,
+        generation: &Generation,
+        facts: &policy::Request,
+        campaign: &Known,
+        takings: &mut Takings,
+    ) -> Result<ShardNo, Refusal> {
+        let measured = takings.take(Hook::ShardPicker).await;
+        let shards: Vec<policy::Shard> =
+            campaign.shards.iter().map(|shard| self.shard_facts(campaign, shard)).collect();
+        generation.pick(facts, measured.as_deref(), &shards).map_err(Refusal::PolicyUnavailable)
+    }
+
+    fn shard_facts(&self, campaign: &Known, shard: &KnownShard) -> policy::Shard {
+        let partition = PartitionNo::of(campaign.campaign.coupon_id, shard.shard_no, self.log.partitions());
+        policy::Shard {
+            shard_no: shard.shard_no.0,
+            remaining: shard.remaining(),
+            unsettled: shard.unsettled(),
+            lag_records: self.load.lag_records(partition),
+        }
+    }
+
+    async fn append(
+        &self,
+        accepted: &Accepted,
+        traceparent: Option<String>,
+        campaign: &Known,
+    ) -> Result<Receipt, Refusal> {
+        let coupon_id = accepted.request.coupon_id;
+        let partition = PartitionNo::of(coupon_id, accepted.shard_no, self.log.partitions());
+        let record = Record {
+            key: format!("{coupon_id}:{}", accepted.shard_no),
+            headers: Headers { request_id: Some(accepted.request_id), traceparent, generation: accepted.generation },
+            value: accepted.encode(),
+        };
+        let waiting = campaign.shard(accepted.shard_no).map(KnownShard::accept);
+        let ack = self.log.append(partition, record).map_err(Refusal::LogUnavailable)?;
+        let offset = ack.await.map_err(Refusal::LogUnavailable)?;
+        waiting.into_iter().for_each(Unsettled::keep);
+        self.recent.insert(accepted.request_id, Place { partition, offset, fingerprint: accepted.fingerprint });
+        Ok(Receipt { request_id: accepted.request_id, partition, offset, outcome: None })
+    }
+}
+
+impl Asked {
+    /// A retry under the same key has the same name.
+    fn request_id(&self) -> RequestId {
+        self.idempotency_key.as_deref().map_or_else(RequestId::new, RequestId::from_idempotency_key)
+    }
+
+    /// Only a request with a key can be told from another one with the same name.
+    fn fingerprint(&self) -> Option<Fingerprint> {
+        self.idempotency_key.as_ref().map(|_| Fingerprint::of(&self.request))
+    }
+
+    fn subject(&self, request_id: RequestId) -> Subject {
+        Subject {
+            request_id,
+            coupon_id: self.request.coupon_id,
+            user_id: self.request.user_id,
+            arrived_at_ms: self.arrived_at_ms,
+        }
+    }
+
+    fn facts(&self, request_id: RequestId) -> policy::Request {
+        policy::Request {
+            coupon_id: self.request.coupon_id.get(),
+            policy_id: self.request.policy_id.get(),
+            user_id: self.request.user_id.get(),
+            arrived_at_ms: self.arrived_at_ms.unsigned_abs(),
+            entropy: request_id.entropy(),
+        }
+    }
+}
+
+/// Whether the campaign takes requests now, as far as this gateway knows.
+fn is_open(campaign: &Known, now: UnixMs) -> Result<(), Refusal> {
+    match campaign.campaign.entry_at(now) {
+        Entry::NotOpen(opens_at_ms) => Err(Refusal::NotOpen { opens_at_ms }),
+        Entry::Paused => Err(Refusal::Paused),
+        Entry::Closed => Err(Refusal::Closed),
+        Entry::Open if campaign.remaining() == 0 => Err(Refusal::SoldOut),
+        Entry::Open => Ok(()),
+    }
+}
+
+fn refused(hook: Hook, rejection: Rejection) -> Refusal {
+    Refusal::Policy { hook, rejection }
+}
+
+fn place_of(recorded: &Recorded) -> Place {
+    Place { partition: recorded.partition, offset: recorded.offset, fingerprint: recorded.fingerprint }
+}
+
+/// A request on its way; the place is free again when it is dropped.
+struct InFlight<'a>(&'a AtomicUsize);
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,121 @@
+//! How busy this gateway is, as the rate shaper is told. Sampled, so that a request only reads.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::coupon::{PartitionNo, now_ms};
+use crate::log::Log;
+use crate::policy;
+use crate::settlement::Progress;
+
+/// How often the load is sampled: often enough for a policy to answer a burst within a blink.
+pub const SAMPLE_EVERY: Duration = Duration::from_millis(100);
+
+/// A rate moves half-way to a new level within about this time.
+const HALF_LIFE_SECONDS: f64 = 0.5;
+
+/// The load as it was last sampled.
+#[derive(Debug)]
+pub struct LoadGauge {
+    arrivals: AtomicU64,
+    arrivals_per_second: AtomicF64,
+    grants_per_second: AtomicF64,
+    lag_seconds: AtomicF64,
+    lag_records: Vec<AtomicU64>,
+}
+
+/// What one sample remembers for the next.
+#[derive(Debug)]
+pub struct Sampler {
+    at: Instant,
+    arrivals: u64,
+    grants: u64,
+}
+
+impl LoadGauge {
+    /// No load, on so many partitions.
+    #[must_use]
+    pub fn new(partitions: u32) -> Self {
+        Self {
+            arrivals: AtomicU64::new(0),
+            arrivals_per_second: AtomicF64::default(),
+            grants_per_second: AtomicF64::default(),
+            lag_seconds: AtomicF64::default(),
+            lag_records: (0..partitions).map(|_| AtomicU64::new(0)).collect(),
+        }
+    }
+
+    /// Somebody asks.
+    pub fn arrived(&self) {
+        self.arrivals.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Records of a partition that are not settled.
+    #[must_use]
+    pub fn lag_records(&self, partition: PartitionNo) -> u64 {
+        self.lag_records.get(partition.0 as usize).map_or(0, |lag| lag.load(Ordering::Relaxed))
+    }
+
+    /// Those of all partitions.
+    #[must_use]
+    pub fn lag_records_total(&self) -> u64 {
+        self.lag_records.iter().map(|lag| lag.load(Ordering::Relaxed)).sum()
+    }
+
+    /// The load, with so many requests on their way.
+    #[must_use]
+    pub fn read(&self, in_flight: usize) -> policy::Load {
+        policy::Load {
+            in_flight: u32::try_from(in_flight).unwrap_or(u32::MAX),
+            arrivals_per_second: self.arrivals_per_second.get(),
+            grants_per_second: self.grants_per_second.get(),
+            lag_records: self.lag_records_total(),
+            lag_seconds: self.lag_seconds.get(),
+        }
+    }
+
+    /// Where sampling starts from.
+    #[must_use]
+    pub fn sampler(&self, progress: &Progress) -> Sampler {
+        Sampler { at: Instant::now(), arrivals: self.arrivals.load(Ordering::Relaxed), grants: progress.granted() }
+    }
+
+    /// Takes a sample.
+    pub fn sample(&self, sampler: &mut Sampler, log: &dyn Log, progress: &Progress) {
+        let next = self.sampler(progress);
+        let seconds = next.at.duration_since(sampler.at).as_secs_f64().max(f64::EPSILON);
+        self.arrivals_per_second.approach((next.arrivals - sampler.arrivals) as f64 / seconds, seconds);
+        self.grants_per_second.approach((next.grants - sampler.grants) as f64 / seconds, seconds);
+        *sampler = next;
+
+        let now = now_ms();
+        let mut oldest = 0.0_f64;
+        for (partition, lag) in (0..).map(PartitionNo).zip(&self.lag_records) {
+            let records = log.end_offset(partition).saturating_sub(progress.next_offset(partition));
+            lag.store(records, Ordering::Relaxed);
+            if records > 0 {
+                oldest = oldest.max(progress.age_seconds(partition, now));
+            }
+        }
+        self.lag_seconds.set(oldest);
+    }
+}
+
+#[derive(Debug, Default)]
+struct AtomicF64(AtomicU64);
+
+impl AtomicF64 {
+    fn get(&self) -> f64 {
+        f64::from_bits(self.0.load(Ordering::Relaxed))
+    }
+
+    fn set(&self, value: f64) {
+        self.0.store(value.to_bits(), Ordering::Relaxed);
+    }
+
+    /// An exponentially weighted moving average.
+    fn approach(&self, value: f64, seconds: f64) {
+        let kept = 0.5_f64.powf(seconds / HALF_LIFE_SECONDS);
+        self.set(self.get() * kept + value * (1.0 - kept));
+    }
+}

@@ -1,0 +1,270 @@
+//! Wiring and shutdown: the one place that sees everything.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::admission::{Admission, LoadGauge, Recent, SAMPLE_EVERY};
+use crate::campaigns::Campaigns;
+use crate::config::Config;
+use crate::coupon::{NewCampaign, PartitionNo};
+use crate::http::{self, AdminToken, Bound, Gateway};
+use crate::ledger::{CampaignError, Ledger, LedgerError};
+use crate::log::Log;
+use crate::policy::{Pipelines, StartError as PolicyError};
+use crate::settlement::{Progress, Settlement};
+use crate::telemetry::{self, InFlight, emit};
+use crate::{counters, ledger, log};
+
+/// At shutdown, what is accepted and not settled is waited for so long; the rest is settled at the
+/// next start.
+const SETTLE_AT_SHUTDOWN_MAX: Duration = Duration::from_secs(5);
+/// The admin listener closes last, and has nothing to finish that would take longer.
+const ADMIN_DRAIN_MAX: Duration = Duration::from_secs(1);
+/// An operator and a scraper; a page will need a few more.
+const ADMIN_CONNECTIONS_MAX: usize = 64;
+
+/// Why the gateway did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The log.
+    #[error(transparent)]
+    Log(#[from] log::OpenError),
+    /// The ledger.
+    #[error(transparent)]
+    Ledger(#[from] ledger::OpenError),
+    /// Reading the ledger.
+    #[error("read the ledger: {0}")]
+    ReadLedger(#[from] LedgerError),
+    /// The coupon that a new ledger starts with.
+    #[error("create the first campaign: {0}")]
+    FirstCampaign(#[from] CampaignError),
+    /// The counters.
+    #[error(transparent)]
+    Counters(#[from] counters::UnknownUrl),
+    /// The policies.
+    #[error(transparent)]
+    Policies(#[from] PolicyError),
+    /// The admin token.
+    #[error("{0}")]
+    Token(String),
+    /// A listener.
+    #[error("{key}: listen on {address}: {source}")]
+    Listen {
+        /// Which key of the configuration.
+        key: &'static str,
+        /// Where.
+        address: std::net::SocketAddr,
+        /// What went wrong.
+        source: std::io::Error,
+    },
+    /// Waiting for signals.
+    #[error("wait for signals: {0}")]
+    Signals(std::io::Error),
+}
+
+/// Runs the gateway until SIGTERM or SIGINT, and ends it in good order.
+///
+/// `config_file` is watched for changes of the pipeline.
+///
+/// # Errors
+/// [`StartError`] when it cannot start; nothing is listened to then.
+pub async fn serve(config: Config, config_file: Option<PathBuf>) -> Result<(), StartError> {
+    raise_file_limit();
+    let mut signals = Signals::listen().map_err(StartError::Signals)?;
+    let token = config.admin.token_file.as_deref().map(AdminToken::read).transpose().map_err(StartError::Token)?;
+    let public = listen("http.listen", config.http.listen).await?;
+    let private = listen("admin.listen", config.admin.listen).await?;
+
+    let log = log::open(&config.log).await?;
+    let ledger = ledger::open(&config.ledger).await?;
+    let counters = counters::open(&config.counters)?;
+    let campaigns = Arc::new(Campaigns::load(Arc::clone(&ledger)).await?);
+    create_first_campaign(&config, &campaigns).await?;
+    let progress = Arc::new(progress(&*log, &*ledger).await?);
+    telemetry::expect_partitions(log.partitions());
+    let pipelines = Pipelines::start(&config.policies, config.pipeline.clone(), Arc::clone(&ledger)).await?;
+    let load = Arc::new(LoadGauge::new(log.partitions()));
+
+    let (stop_settling, settling_stops) = watch::channel(false);
+    let settlement = config.settlement.enabled.then(|| {
+        let settlement = Settlement {
+            log: Arc::clone(&log),
+            ledger: Arc::clone(&ledger),
+            counters: Arc::clone(&counters),
+            campaigns: Arc::clone(&campaigns),
+            progress: Arc::clone(&progress),
+            options: config.settlement.clone(),
+        };
+        tokio::spawn(settlement.run(settling_stops))
+    });
+    let watching = watch_files(&pipelines, config_file);
+    let gateway = Arc::new(Gateway {
+        admission: Admission {
+            campaigns,
+            counters,
+            log: Arc::clone(&log),
+            ledger: Arc::clone(&ledger),
+            pipelines,
+            load,
+            recent: Recent::default(),
+            in_flight_max: config.http.in_flight_max,
+            in_flight: AtomicUsize::new(0),
+        },
+        progress: Arc::clone(&progress),
+        token,
+        draining: AtomicBool::new(false),
+    });
+    let sampling = tokio::spawn(sample(Arc::clone(&gateway)));
+
+    let (http, admin) = (public.address, private.address);
+    let (stop_public, public_stops) = watch::channel(false);
+    let (stop_private, private_stops) = watch::channel(false);
+    let drain = Duration::from_secs(config.http.drain_seconds);
+    let public = tokio::spawn(public.serve(
+        http::public(Arc::clone(&gateway)),
+        config.http.connections_max,
+        public_stops,
+        drain,
+    ));
+    let private = tokio::spawn(private.serve(
+        http::private(Arc::clone(&gateway)),
+        ADMIN_CONNECTIONS_MAX,
+        private_stops,
+        ADMIN_DRAIN_MAX,
+    ));
+    tracing::info!(%http, %admin, generation = gateway.admission.pipelines.current().number(), "serving");
+
+    signals.next().await;
+    tracing::info!("shutting down: no new requests, those under way finish");
+    gateway.draining.store(true, Ordering::Relaxed);
+    let orderly = async {
+        stop_public.send_replace(true);
+        finish(public).await;
+        if let Some(settlement) = settlement {
+            // What is left then waits in the log for the next start.
+            let _ = tokio::time::timeout(SETTLE_AT_SHUTDOWN_MAX, all_settled(&*log, &progress)).await;
+            stop_settling.send_replace(true);
+            finish(settlement).await;
+        }
+        drop(watching);
+        sampling.abort();
+        log.close().await;
+        stop_private.send_replace(true);
+        finish(private).await;
+        ledger.close().await;
+    };
+    tokio::select! {
+        () = orderly => tracing::info!("stopped"),
+        () = signals.next() => tracing::warn!("stopped at once, on a second signal; nothing accepted is lost"),
+    }
+    Ok(())
+}
+
+async fn listen(key: &'static str, address: std::net::SocketAddr) -> Result<Bound, StartError> {
+    http::bind(address).await.map_err(|source| StartError::Listen { key, address, source })
+}
+
+/// A new embedded ledger starts with the coupon of the README's curl.
+async fn create_first_campaign(config: &Config, campaigns: &Campaigns) -> Result<(), StartError> {
+    if !config.ledger.url.starts_with("sqlite:") || !campaigns.all().is_empty() {
+        return Ok(());
+    }
+    let new = NewCampaign {
+        coupon_id: 104_u64.try_into().expect("in range"),
+        policy_id: 21_u64.try_into().expect("in range"),
+        total: 10_000,
+        shards: 4,
+        per_user_limit: 1,
+        opens_at_ms: None,
+        closes_at_ms: None,
+    };
+    campaigns.create(&new).await?;
+    tracing::info!(coupon = %new.coupon_id, total = new.total, "a new ledger starts with a campaign to try");
+    Ok(())
+}
+
+async fn progress(log: &dyn Log, ledger: &dyn Ledger) -> Result<Progress, LedgerError> {
+    let mut next_offsets = Vec::new();
+    for partition in 0..log.partitions() {
+        next_offsets.push(ledger.next_offset(PartitionNo(partition)).await?);
+    }
+    Ok(Progress::new(next_offsets))
+}
+
+/// Follows changes of the policies' folder and of the configuration file, until it is dropped.
+fn watch_files(pipelines: &Arc<Pipelines>, config_file: Option<PathBuf>) -> Option<crate::policy::Watching> {
+    let read = config_file.map(|path| {
+        let read = {
+            let path = path.clone();
+            move || {
+                Config::load(Some(&path), std::env::vars())
+                    .map(|config| config.pipeline)
+                    .map_err(|error| error.to_string())
+            }
+        };
+        (path, read)
+    });
+    pipelines
+        .watch(read)
+        .inspect_err(|error| tracing::warn!(%error, "files are not watched; the admin API still changes the pipeline"))
+        .ok()
+}
+
+async fn sample(gateway: Arc<Gateway>) {
+    let admission = &gateway.admission;
+    let mut sampler = admission.load.sampler(&gateway.progress);
+    let mut ticks = tokio::time::interval(SAMPLE_EVERY);
+    loop {
+        ticks.tick().await;
+        admission.load.sample(&mut sampler, &*admission.log, &gateway.progress);
+        emit(InFlight(admission.in_flight.load(Ordering::Relaxed)));
+    }
+}
+
+async fn all_settled(log: &dyn Log, progress: &Progress) {
+    for partition in (0..log.partitions()).map(PartitionNo) {
+        if let Some(last) = log.end_offset(partition).checked_sub(1) {
+            progress.settled(partition, last).await;
+        }
+    }
+}
+
+async fn finish(task: JoinHandle<()>) {
+    if let Err(error) = task.await {
+        tracing::error!(%error, "a task ended badly");
+    }
+}
+
+/// A connection takes a file descriptor, and the usual soft limit of 1024 is soon reached.
+fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

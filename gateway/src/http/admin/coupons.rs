@@ -1,0 +1,194 @@
+//! `/admin/coupons`: campaigns, and what the ledger says of them.
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode};
+use serde::{Deserialize, Serialize};
+
+use super::super::Shared;
+use super::super::error::Problem;
+use super::super::json;
+use crate::campaigns::Known;
+use crate::coupon::{
+    Audit, Campaign, CampaignChange, CampaignState, CouponId, NewCampaign, PolicyId, ShardStock, UnixMs,
+};
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct NewCampaignBody {
+    coupon_id: CouponId,
+    policy_id: PolicyId,
+    total: u64,
+    #[serde(default = "four")]
+    shards: u32,
+    #[serde(default = "one")]
+    per_user_limit: u32,
+    opens_at: Option<jiff::Timestamp>,
+    closes_at: Option<jiff::Timestamp>,
+}
+
+fn four() -> u32 {
+    4
+}
+
+fn one() -> u32 {
+    1
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TopUpBody {
+    amount: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ReshardBody {
+    shards: u32,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::http) struct CampaignBody {
+    coupon_id: CouponId,
+    policy_id: PolicyId,
+    state: CampaignState,
+    total: u64,
+    remaining: u64,
+    per_user_limit: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    opens_at: Option<jiff::Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    closes_at: Option<jiff::Timestamp>,
+    shards: Vec<ShardStock>,
+}
+
+impl From<Campaign> for CampaignBody {
+    fn from(campaign: Campaign) -> Self {
+        let timestamp = |ms: Option<UnixMs>| ms.and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+        Self {
+            coupon_id: campaign.coupon_id,
+            policy_id: campaign.policy_id,
+            state: campaign.state,
+            total: campaign.total,
+            remaining: campaign.remaining(),
+            per_user_limit: campaign.per_user_limit,
+            opens_at: timestamp(campaign.opens_at_ms),
+            closes_at: timestamp(campaign.closes_at_ms),
+            shards: campaign.shards,
+        }
+    }
+}
+
+impl NewCampaignBody {
+    fn check(self) -> Result<NewCampaign, Problem> {
+        within("total", self.total, 1, NewCampaign::TOTAL_MAX)?;
+        within("shards", self.shards.into(), 1, NewCampaign::SHARDS_MAX.into())?;
+        within("perUserLimit", self.per_user_limit.into(), 1, i32::MAX.unsigned_abs().into())?;
+        if let (Some(opens_at), Some(closes_at)) = (self.opens_at, self.closes_at)
+            && closes_at <= opens_at
+        {
+            return Err(Problem::invalid("closesAt", "`closesAt`: expected a time after opensAt"));
+        }
+        Ok(NewCampaign {
+            coupon_id: self.coupon_id,
+            policy_id: self.policy_id,
+            total: self.total,
+            shards: self.shards,
+            per_user_limit: self.per_user_limit,
+            opens_at_ms: self.opens_at.map(jiff::Timestamp::as_millisecond),
+            closes_at_ms: self.closes_at.map(jiff::Timestamp::as_millisecond),
+        })
+    }
+}
+
+fn within(field: &str, number: u64, min: u64, max: u64) -> Result<(), Problem> {
+    if (min..=max).contains(&number) {
+        return Ok(());
+    }
+    Err(Problem::invalid(field, format!("`{field}`: expected an integer from {min} to {max}, found {number}")))
+}
+
+fn coupon_of(text: &str) -> Result<CouponId, Problem> {
+    text.parse().map_err(|_| no_campaign(text))
+}
+
+fn no_campaign(coupon: impl std::fmt::Display) -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "COUPON_NOT_FOUND", format!("no campaign for coupon {coupon}"))
+}
+
+pub(in crate::http) async fn create(
+    State(gateway): Shared,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<(StatusCode, Json<CampaignBody>), Problem> {
+    let body: NewCampaignBody = json::read(&headers, body).await?;
+    let (campaign, is_new) = gateway.admission.campaigns.create(&body.check()?).await?;
+    let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
+    Ok((status, Json(campaign.into())))
+}
+
+pub(in crate::http) async fn list(State(gateway): Shared) -> Json<Vec<CampaignBody>> {
+    let all = gateway.admission.campaigns.all();
+    Json(all.iter().map(|known: &std::sync::Arc<Known>| known.snapshot().into()).collect())
+}
+
+pub(in crate::http) async fn show(
+    State(gateway): Shared,
+    Path(coupon): Path<String>,
+) -> Result<Json<CampaignBody>, Problem> {
+    let coupon = coupon_of(&coupon)?;
+    let campaign = gateway.admission.ledger.campaign(coupon).await?.ok_or_else(|| no_campaign(coupon))?;
+    Ok(Json(campaign.into()))
+}
+
+pub(in crate::http) async fn audit(State(gateway): Shared, Path(coupon): Path<String>) -> Result<Json<Audit>, Problem> {
+    let coupon = coupon_of(&coupon)?;
+    gateway.admission.ledger.audit(coupon).await?.map(Json).ok_or_else(|| no_campaign(coupon))
+}
+
+pub(in crate::http) async fn pause(gateway: Shared, coupon: Path<String>) -> Result<Json<CampaignBody>, Problem> {
+    change(gateway, coupon, CampaignChange::Pause).await
+}
+
+pub(in crate::http) async fn resume(gateway: Shared, coupon: Path<String>) -> Result<Json<CampaignBody>, Problem> {
+    change(gateway, coupon, CampaignChange::Resume).await
+}
+
+pub(in crate::http) async fn close(gateway: Shared, coupon: Path<String>) -> Result<Json<CampaignBody>, Problem> {
+    change(gateway, coupon, CampaignChange::Close).await
+}
+
+pub(in crate::http) async fn top_up(
+    gateway: Shared,
+    coupon: Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<CampaignBody>, Problem> {
+    let TopUpBody { amount } = json::read(&headers, body).await?;
+    within("amount", amount, 1, NewCampaign::TOTAL_MAX)?;
+    change(gateway, coupon, CampaignChange::TopUp(amount)).await
+}
+
+pub(in crate::http) async fn reshard(
+    gateway: Shared,
+    coupon: Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<CampaignBody>, Problem> {
+    let ReshardBody { shards } = json::read(&headers, body).await?;
+    within("shards", shards.into(), 1, NewCampaign::SHARDS_MAX.into())?;
+    change(gateway, coupon, CampaignChange::Reshard(shards)).await
+}
+
+async fn change(
+    State(gateway): Shared,
+    Path(coupon): Path<String>,
+    change: CampaignChange,
+) -> Result<Json<CampaignBody>, Problem> {
+    let coupon = coupon_of(&coupon)?;
+    let campaign = gateway.admission.campaigns.change(coupon, change).await?;
+    tracing::info!(%coupon, ?change, "the campaign was changed");
+    Ok(Json(campaign.into()))
+}

@@ -1,0 +1,183 @@
+//! Refusals as RFC 9457 problem details: the one place that chooses a status.
+
+use axum::http::{HeaderName, HeaderValue, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+use crate::admission::Refusal;
+use crate::coupon::now_ms;
+use crate::ledger::{CampaignError, LedgerError};
+
+/// When to come back after a 503: by then a queue that was full has drained, or a restart is over.
+const UNAVAILABLE_RETRY_SECONDS: u64 = 1;
+
+/// A refusal on its way to the client.
+#[derive(Debug)]
+pub(super) struct Problem {
+    status: StatusCode,
+    reason: String,
+    detail: String,
+    field: Option<String>,
+    headers: Vec<(HeaderName, String)>,
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    r#type: &'static str,
+    title: &'static str,
+    status: u16,
+    reason: &'a str,
+    detail: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    field: Option<&'a str>,
+}
+
+impl Problem {
+    pub(super) fn new(status: StatusCode, reason: &str, detail: impl Into<String>) -> Self {
+        Self { status, reason: reason.to_owned(), detail: detail.into(), field: None, headers: Vec::new() }
+    }
+
+    pub(super) fn malformed(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "MALFORMED", detail)
+    }
+
+    pub(super) fn invalid(field: &str, detail: impl Into<String>) -> Self {
+        let mut problem = Self::new(StatusCode::UNPROCESSABLE_ENTITY, "INVALID", detail);
+        problem.field = Some(field.to_owned());
+        problem
+    }
+
+    pub(super) fn too_large(bytes_max: usize) -> Self {
+        Self::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "BODY_TOO_LARGE",
+            format!("the body is longer than the {bytes_max} bytes allowed"),
+        )
+    }
+
+    pub(super) fn unavailable(reason: &str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, reason, detail)
+            .with(header::RETRY_AFTER, UNAVAILABLE_RETRY_SECONDS.to_string())
+    }
+
+    pub(super) fn with(mut self, name: HeaderName, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
+        self
+    }
+
+    /// The label of this answer in the metrics.
+    pub(super) fn outcome(&self) -> &'static str {
+        match self.reason.as_str() {
+            "COUPON_NOT_FOUND" => "coupon_not_found",
+            "NOT_OPEN" => "not_open",
+            "PAUSED" => "paused",
+            "CLOSED" => "closed",
+            "SOLD_OUT" => "sold_out",
+            "USER_LIMIT" => "user_limit",
+            "RATE_LIMITED" => "rate_limited",
+            "IDEMPOTENCY_CONFLICT" => "idempotency_conflict",
+            "INVALID" => "invalid",
+            "OVERLOADED" => "overloaded",
+            "LOG_UNAVAILABLE" | "LEDGER_UNAVAILABLE" => "log_unavailable",
+            "POLICY_UNAVAILABLE" => "policy_unavailable",
+            // A policy may refuse for reasons of its own; one label holds them all.
+            _ if self.status == StatusCode::TOO_MANY_REQUESTS => "refused",
+            _ => "malformed",
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let body = Body {
+            r#type: "about:blank",
+            title: self.status.canonical_reason().unwrap_or("Error"),
+            status: self.status.as_u16(),
+            reason: &self.reason,
+            detail: &self.detail,
+            field: self.field.as_deref(),
+        };
+        let body = serde_json::to_vec(&body).expect("strings and a number are JSON");
+        let mut response = (self.status, body).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        for (name, value) in self.headers {
+            if let Ok(value) = HeaderValue::try_from(value) {
+                headers.insert(name, value);
+            }
+        }
+        response
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        let detail = refusal.to_string();
+        let conflict = |reason| Self::new(StatusCode::CONFLICT, reason, detail.clone());
+        match refusal {
+            Refusal::CouponNotFound => Self::new(StatusCode::NOT_FOUND, "COUPON_NOT_FOUND", detail),
+            Refusal::OtherPolicy { .. } => Self::invalid("policyId", detail),
+            Refusal::NotOpen { opens_at_ms } => {
+                let wait_ms = opens_at_ms.saturating_sub(now_ms()).max(0).unsigned_abs();
+                conflict("NOT_OPEN").with(header::RETRY_AFTER, wait_ms.div_ceil(1000).to_string())
+            }
+            Refusal::Paused => conflict("PAUSED"),
+            Refusal::Closed => conflict("CLOSED"),
+            Refusal::SoldOut => conflict("SOLD_OUT"),
+            Refusal::Policy { hook, rejection } => policy_refusal(hook.as_str(), &rejection, detail),
+            Refusal::IdempotencyConflict => {
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "IDEMPOTENCY_CONFLICT", detail)
+            }
+            Refusal::Overloaded => Self::unavailable("OVERLOADED", detail),
+            Refusal::LogUnavailable(crate::log::AppendError::Full) => Self::unavailable("OVERLOADED", detail),
+            Refusal::LogUnavailable(_) => Self::unavailable("LOG_UNAVAILABLE", detail),
+            Refusal::LedgerUnavailable(_) => Self::unavailable("LEDGER_UNAVAILABLE", detail),
+            Refusal::PolicyUnavailable(_) => Self::unavailable("POLICY_UNAVAILABLE", detail),
+        }
+    }
+}
+
+/// 429 with Retry-After, and the fields of draft-ietf-httpapi-ratelimit-headers under the hook's name:
+/// nothing remains, and `t` seconds pass until something does.
+fn policy_refusal(hook: &str, rejection: &crate::policy::Rejection, detail: String) -> Problem {
+    let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, &rejection.code, detail);
+    let ratelimit = HeaderName::from_static("ratelimit");
+    match rejection.retry_after_ms {
+        Some(ms) => {
+            let seconds = u64::from(ms).div_ceil(1000).max(1);
+            problem
+                .with(header::RETRY_AFTER, seconds.to_string())
+                .with(ratelimit, format!("\"{hook}\";r=0;t={seconds}"))
+        }
+        None => problem.with(ratelimit, format!("\"{hook}\";r=0")),
+    }
+}
+
+impl From<CampaignError> for Problem {
+    fn from(error: CampaignError) -> Self {
+        let detail = error.to_string();
+        match error {
+            CampaignError::NotFound(_) => Self::new(StatusCode::NOT_FOUND, "COUPON_NOT_FOUND", detail),
+            CampaignError::Exists(_) => Self::new(StatusCode::CONFLICT, "COUPON_EXISTS", detail),
+            CampaignError::Closed(_) => Self::new(StatusCode::CONFLICT, "CLOSED", detail),
+            CampaignError::TotalTooLarge => Self::invalid("amount", detail),
+            CampaignError::Ledger(error) => error.into(),
+        }
+    }
+}
+
+impl From<LedgerError> for Problem {
+    fn from(error: LedgerError) -> Self {
+        tracing::error!(%error, "the ledger did not answer");
+        Self::unavailable("LEDGER_UNAVAILABLE", "the ledger is not available")
+    }
+}
+
+pub(super) async fn not_found(uri: Uri) -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "NOT_FOUND", format!("there is nothing at {}", uri.path()))
+}
+
+pub(super) async fn method_not_allowed(method: axum::http::Method, uri: Uri) -> Problem {
+    let detail = format!("{} does not take {method}", uri.path());
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", detail)
+}

@@ -1,0 +1,143 @@
+//! `POST /coupon/issue`.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+
+use super::error::Problem;
+use super::{Gateway, Shared, json, status};
+use crate::admission::{Asked, Receipt};
+use crate::coupon::{CouponId, GenerationNo, IssueRequest, PolicyId, RequestId, Terms, UserId, now_ms};
+use crate::telemetry::{IssueAnswered, emit};
+
+/// Which generation decided.
+const GENERATION: HeaderName = HeaderName::from_static("sluice-generation");
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
+/// As draft-ietf-httpapi-idempotency-key-header has it, keys are short.
+const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
+const TYPE_CHARACTERS_MAX: usize = 64;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct IssueBody {
+    user_id: UserId,
+    coupon_id: CouponId,
+    policy_id: PolicyId,
+    type_snapshot: String,
+    discount_rate_snapshot: Option<f64>,
+    discount_amount_snapshot: Option<u64>,
+    minimum_order_amount_snapshot: Option<u64>,
+    usage_period_snapshot: Option<u32>,
+    expired_at: Option<jiff::civil::DateTime>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ReceiptBody {
+    request_id: RequestId,
+    status: &'static str,
+    status_url: String,
+}
+
+pub(super) async fn issue(State(gateway): Shared, request: Request<Body>) -> Response {
+    let begun = Instant::now();
+    let answer = answer(&gateway, request).await;
+    let outcome = match &answer {
+        Ok(_) => "accepted",
+        Err((_, problem)) => problem.outcome(),
+    };
+    emit(IssueAnswered { outcome, duration: begun.elapsed() });
+    match answer {
+        Ok((generation, receipt)) => with_generation(Some(generation), accepted(receipt)),
+        Err((generation, problem)) => with_generation(generation, problem.into_response()),
+    }
+}
+
+type Answer = Result<(GenerationNo, Receipt), (Option<GenerationNo>, Problem)>;
+
+async fn answer(gateway: &Arc<Gateway>, request: Request<Body>) -> Answer {
+    let arrived_at_ms = now_ms();
+    let (parts, body) = request.into_parts();
+    let undecided = |problem| (None, problem);
+    let idempotency_key = idempotency_key(&parts.headers).map_err(undecided)?;
+    let body: IssueBody = json::read(&parts.headers, body).await.map_err(undecided)?;
+    let asked = Asked {
+        request: body.check().map_err(undecided)?,
+        idempotency_key,
+        traceparent: traceparent(&parts.headers),
+        arrived_at_ms,
+    };
+    let (generation, receipt) = gateway.admission.admit(asked).await;
+    match receipt {
+        Ok(receipt) => Ok((generation, receipt)),
+        Err(refusal) => Err((Some(generation), refusal.into())),
+    }
+}
+
+impl IssueBody {
+    fn check(self) -> Result<IssueRequest, Problem> {
+        let characters = self.type_snapshot.chars().count();
+        if !(1..=TYPE_CHARACTERS_MAX).contains(&characters) {
+            let detail = format!("`typeSnapshot`: expected 1 to {TYPE_CHARACTERS_MAX} characters, found {characters}");
+            return Err(Problem::invalid("typeSnapshot", detail));
+        }
+        if let Some(rate) = self.discount_rate_snapshot
+            && !(0.0..=100.0).contains(&rate)
+        {
+            let detail = format!("`discountRateSnapshot`: expected a number from 0 to 100, found {rate}");
+            return Err(Problem::invalid("discountRateSnapshot", detail));
+        }
+        Ok(IssueRequest {
+            user_id: self.user_id,
+            coupon_id: self.coupon_id,
+            policy_id: self.policy_id,
+            terms: Terms {
+                type_snapshot: self.type_snapshot,
+                discount_rate_snapshot: self.discount_rate_snapshot,
+                discount_amount_snapshot: self.discount_amount_snapshot,
+                minimum_order_amount_snapshot: self.minimum_order_amount_snapshot,
+                usage_period_snapshot: self.usage_period_snapshot,
+                expired_at: self.expired_at,
+            },
+        })
+    }
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<Vec<u8>>, Problem> {
+    let Some(key) = headers.get(IDEMPOTENCY_KEY) else { return Ok(None) };
+    let length = key.len();
+    if (1..=IDEMPOTENCY_KEY_BYTES_MAX).contains(&length) {
+        return Ok(Some(key.as_bytes().to_vec()));
+    }
+    let detail = format!("Idempotency-Key: expected 1 to {IDEMPOTENCY_KEY_BYTES_MAX} characters, found {length}");
+    Err(Problem::malformed(detail))
+}
+
+/// W3C Trace Context, version 00; anything else is not carried on.
+fn traceparent(headers: &HeaderMap) -> Option<String> {
+    let text = headers.get("traceparent")?.to_str().ok()?;
+    let well_formed = text.len() == 55 && text.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
+    well_formed.then(|| text.to_owned())
+}
+
+fn accepted(receipt: Receipt) -> Response {
+    let Receipt { request_id, partition, offset, outcome } = receipt;
+    let status_url = format!("/coupon/issue/{request_id}?partition={partition}&offset={offset}");
+    let location = HeaderValue::try_from(&status_url).expect("a path of letters and digits");
+    let body = ReceiptBody { request_id, status: status::word(outcome), status_url };
+    let mut response = (StatusCode::ACCEPTED, axum::Json(body)).into_response();
+    response.headers_mut().insert(header::LOCATION, location);
+    response
+}
+
+fn with_generation(generation: Option<GenerationNo>, mut response: Response) -> Response {
+    if let Some(generation) = generation {
+        response.headers_mut().insert(GENERATION, HeaderValue::from(generation));
+    }
+    response
+}

@@ -1,0 +1,75 @@
+//! JSON bodies: read within bounds, and refused with the field and what was expected.
+
+use axum::body::Body;
+use axum::http::{HeaderMap, StatusCode, header};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde::de::DeserializeOwned;
+use serde_json::error::Category;
+
+use super::error::Problem;
+use super::{BODY_BYTES_MAX, READ_TIMEOUT};
+
+/// Reads a JSON body.
+pub(super) async fn read<T: DeserializeOwned>(headers: &HeaderMap, body: Body) -> Result<T, Problem> {
+    expect_type(headers, "application/json")?;
+    parse(&bytes(body, BODY_BYTES_MAX).await?)
+}
+
+/// Refuses a body that says to be something else.
+fn expect_type(headers: &HeaderMap, expected: &str) -> Result<(), Problem> {
+    let given = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = given.split(';').next().unwrap_or_default().trim();
+    if essence.eq_ignore_ascii_case(expected) {
+        return Ok(());
+    }
+    let found = if given.is_empty() { "none" } else { given };
+    let detail = format!("expected Content-Type {expected}, found {found}");
+    Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "UNSUPPORTED_MEDIA_TYPE", detail))
+}
+
+/// Reads a whole body, of so many bytes at most, from a client that sends it in time.
+pub(super) async fn bytes(body: Body, bytes_max: usize) -> Result<axum::body::Bytes, Problem> {
+    let collected = tokio::time::timeout(READ_TIMEOUT, Limited::new(body, bytes_max).collect()).await;
+    match collected {
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Problem::too_large(bytes_max)),
+        Ok(Err(error)) => Err(Problem::malformed(format!("the body broke off: {error}"))),
+        Err(_) => Err(Problem::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "TIMEOUT",
+            format!("the body did not arrive within {} seconds", READ_TIMEOUT.as_secs()),
+        )),
+    }
+}
+
+/// Reads JSON. What is not JSON, or names a field twice, is malformed; a field that is absent or of
+/// the wrong kind is invalid, and named.
+pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    // The path of a field is kept only when there is an error to explain.
+    serde_json::from_slice(bytes).or_else(|_| {
+        let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+        let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| explain(&error))?;
+        deserializer.end().map_err(|error| Problem::malformed(error.to_string()))?;
+        Ok(value)
+    })
+}
+
+fn explain(error: &serde_path_to_error::Error<serde_json::Error>) -> Problem {
+    let message = error.inner().to_string();
+    if error.inner().classify() != Category::Data {
+        return Problem::malformed(message);
+    }
+    let path = error.path().to_string();
+    if let Some(field) = quoted_after(&message, "missing field") {
+        let field = if path == "." { field.to_owned() } else { format!("{path}.{field}") };
+        return Problem::invalid(&field, format!("`{field}` is missing"));
+    }
+    if path == "." || message.starts_with("duplicate field") {
+        return Problem::malformed(message);
+    }
+    Problem::invalid(&path, format!("`{path}`: {message}"))
+}
+
+fn quoted_after<'a>(message: &'a str, words: &str) -> Option<&'a str> {
+    message.strip_prefix(words)?.split('`').nth(1)
+}

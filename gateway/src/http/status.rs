@@ -1,0 +1,129 @@
+//! `GET /coupon/issue/{requestId}`: how it ended, or how long the queue before it is.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use super::error::Problem;
+use super::{Gateway, Shared};
+use crate::coupon::{CouponId, Offset, Outcome, PartitionNo, Reason, RequestId, ShardNo};
+use crate::ledger::Recorded;
+
+/// Nobody waits longer in one call; load balancers cut idle connections soon after.
+const WAIT_MAX: Duration = Duration::from_secs(30);
+
+#[derive(Deserialize)]
+pub(super) struct Asked {
+    partition: Option<u32>,
+    offset: Option<Offset>,
+    wait: Option<String>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct StatusBody {
+    request_id: RequestId,
+    status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<Reason>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    coupon_id: Option<CouponId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shard_no: Option<ShardNo>,
+    /// 1 is the next to be settled in its partition.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    position: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    settled_at: Option<jiff::Timestamp>,
+}
+
+/// The word for a state.
+pub(super) fn word(outcome: Option<Outcome>) -> &'static str {
+    match outcome {
+        None => "PENDING",
+        Some(Outcome::Issued { .. }) => "ISSUED",
+        Some(Outcome::Rejected(_)) => "REJECTED",
+    }
+}
+
+pub(super) async fn status(
+    State(gateway): Shared,
+    Path(request_id): Path<String>,
+    Query(asked): Query<Asked>,
+) -> Result<Json<StatusBody>, Problem> {
+    let unknown = || Problem::new(StatusCode::NOT_FOUND, "REQUEST_NOT_FOUND", "no such request");
+    let request_id: RequestId = request_id.parse().map_err(|_| unknown())?;
+    let deadline = Instant::now() + asked.wait.as_deref().map_or(Ok(Duration::ZERO), wait)?;
+    loop {
+        // The progress is read first: what it says is settled, the ledger knows.
+        let place = place(&gateway, request_id, &asked);
+        let position = place.and_then(|(partition, offset)| position(&gateway, partition, offset));
+        if let Some(recorded) = gateway.admission.ledger.recorded(request_id).await? {
+            return Ok(Json(StatusBody::ended(request_id, recorded)));
+        }
+        let (Some((partition, offset)), Some(position)) = (place, position) else { return Err(unknown()) };
+        let settled = tokio::time::timeout_at(deadline, gateway.progress.settled(partition, offset)).await;
+        if settled.is_err() {
+            return Ok(Json(StatusBody::pending(request_id, position)));
+        }
+    }
+}
+
+/// Where the request stands: as its status URL says, or as this gateway remembers.
+fn place(gateway: &Gateway, request_id: RequestId, asked: &Asked) -> Option<(PartitionNo, Offset)> {
+    match (asked.partition, asked.offset) {
+        (Some(partition), Some(offset)) => Some((PartitionNo(partition), offset)),
+        _ => gateway.admission.recent.get(request_id).map(|place| (place.partition, place.offset)),
+    }
+}
+
+/// How many requests of its partition are settled until this one is; `None` when nothing waits there.
+fn position(gateway: &Gateway, partition: PartitionNo, offset: Offset) -> Option<u64> {
+    let next = gateway.progress.next_offset(partition);
+    let waits = next <= offset && offset < gateway.admission.log.end_offset(partition);
+    waits.then(|| offset - next + 1)
+}
+
+fn wait(text: &str) -> Result<Duration, Problem> {
+    let parsed = match text.strip_suffix("ms") {
+        Some(milliseconds) => milliseconds.parse().map(Duration::from_millis),
+        None => text.strip_suffix('s').unwrap_or(text).parse().map(Duration::from_secs),
+    };
+    parsed.map(|wait| wait.min(WAIT_MAX)).map_err(|_| {
+        Problem::malformed(format!("wait: expected a time such as 10s or 500ms, found `{text}`"))
+    })
+}
+
+impl StatusBody {
+    fn pending(request_id: RequestId, position: u64) -> Self {
+        Self {
+            request_id,
+            status: word(None),
+            reason: None,
+            coupon_id: None,
+            shard_no: None,
+            position: Some(position),
+            settled_at: None,
+        }
+    }
+
+    fn ended(request_id: RequestId, recorded: Recorded) -> Self {
+        let (reason, shard_no) = match recorded.outcome {
+            Outcome::Issued { shard, .. } => (None, Some(shard)),
+            Outcome::Rejected(reason) => (Some(reason), None),
+        };
+        Self {
+            request_id,
+            status: word(Some(recorded.outcome)),
+            reason,
+            coupon_id: recorded.coupon_id,
+            shard_no,
+            position: None,
+            settled_at: jiff::Timestamp::from_millisecond(recorded.settled_at_ms).ok(),
+        }
+    }
+}

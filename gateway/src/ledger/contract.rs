@@ -1,0 +1,255 @@
+//! One suite that every ledger passes: `contract_tests!(sqlite => open().await)`, where the
+//! expression gives a fresh ledger and whatever keeps it alive.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use super::{CampaignError, GenerationRow, Ledger, LedgerError, Shards, Take, Transaction};
+use crate::coupon::{
+    CampaignChange, CampaignState, CouponId, Fingerprint, NewCampaign, Outcome, PartitionNo, Reason, RequestId,
+    Settled, ShardNo, Subject, Terms, UserId,
+};
+
+const PARTITION: PartitionNo = PartitionNo(3);
+
+fn coupon() -> CouponId {
+    104_u64.try_into().expect("in range")
+}
+
+fn user(number: u64) -> UserId {
+    number.try_into().expect("in range")
+}
+
+fn campaign(total: u64, shards: u32) -> NewCampaign {
+    NewCampaign {
+        coupon_id: coupon(),
+        policy_id: 21_u64.try_into().expect("in range"),
+        total,
+        shards,
+        per_user_limit: 1,
+        opens_at_ms: None,
+        closes_at_ms: Some(5_000),
+    }
+}
+
+fn settled(name: u8, user_no: u64, outcome: Outcome) -> Settled {
+    Settled {
+        request_id: RequestId::from([name; 16]),
+        subject: Some(Subject {
+            coupon_id: coupon(),
+            user_id: user(user_no),
+            picked_shard: ShardNo(1),
+            generation: 7,
+            fingerprint: Some(Fingerprint(i64::MIN)),
+            arrived_at_ms: 1,
+            terms: Terms {
+                type_snapshot: "FIXED".into(),
+                discount_rate_snapshot: Some(10.0),
+                discount_amount_snapshot: Some(1000),
+                minimum_order_amount_snapshot: None,
+                usage_period_snapshot: Some(30),
+                expired_at: None,
+            },
+        }),
+        outcome,
+        partition: PARTITION,
+        offset: name.into(),
+        settled_at_ms: 2,
+    }
+}
+
+fn issued(grant_no: u32) -> Outcome {
+    Outcome::Issued { shard: ShardNo(0), grant_no }
+}
+
+async fn begin(ledger: &dyn Ledger) -> Box<dyn Transaction> {
+    ledger.begin().await.expect("begins")
+}
+
+pub(crate) async fn making_a_campaign_again_changes_nothing(ledger: &dyn Ledger) {
+    let made = ledger.create_campaign(&campaign(10, 4)).await.expect("makes");
+    let stock: Vec<u64> = made.shards.iter().map(|shard| shard.remaining).collect();
+    assert_eq!(stock, [3, 3, 2, 2]);
+    assert_eq!(ledger.create_campaign(&campaign(10, 4)).await.expect("is there"), made);
+    let other = ledger.create_campaign(&campaign(11, 4)).await;
+    assert!(matches!(other, Err(CampaignError::Exists(_))), "{other:?}");
+    assert_eq!(ledger.campaign(coupon()).await.expect("reads"), Some(made.clone()));
+    assert_eq!(ledger.campaigns().await.expect("reads"), [made]);
+}
+
+pub(crate) async fn changes_conserve_stock_and_only_a_top_up_adds(ledger: &dyn Ledger) {
+    ledger.create_campaign(&campaign(10, 4)).await.expect("makes");
+    let change = async |change| ledger.change_campaign(coupon(), change).await;
+    assert_eq!(change(CampaignChange::Pause).await.expect("pauses").state, CampaignState::Paused);
+    assert_eq!(change(CampaignChange::Resume).await.expect("resumes").state, CampaignState::Open);
+    let topped = change(CampaignChange::TopUp(5)).await.expect("tops up");
+    assert_eq!((topped.total, topped.remaining()), (15, 15));
+    let resharded = change(CampaignChange::Reshard(7)).await.expect("reshards");
+    assert_eq!((resharded.shards.len(), resharded.remaining()), (7, 15));
+    let fewer = change(CampaignChange::Reshard(2)).await.expect("reshards");
+    assert_eq!((fewer.shards.len(), fewer.remaining()), (2, 15));
+    assert!(matches!(change(CampaignChange::TopUp(u64::MAX)).await, Err(CampaignError::TotalTooLarge)));
+    assert_eq!(ledger.campaign(coupon()).await.expect("reads"), Some(fewer));
+}
+
+pub(crate) async fn a_closed_campaign_stays_closed(ledger: &dyn Ledger) {
+    ledger.create_campaign(&campaign(10, 4)).await.expect("makes");
+    for _ in 0..2 {
+        let closed = ledger.change_campaign(coupon(), CampaignChange::Close).await.expect("closes");
+        assert_eq!(closed.state, CampaignState::Closed);
+    }
+    let resumed = ledger.change_campaign(coupon(), CampaignChange::Resume).await;
+    assert!(matches!(resumed, Err(CampaignError::Closed(_))), "{resumed:?}");
+}
+
+pub(crate) async fn a_campaign_that_is_not_there_is_not_found(ledger: &dyn Ledger) {
+    assert_eq!(ledger.campaign(coupon()).await.expect("reads"), None);
+    assert_eq!(ledger.audit(coupon()).await.expect("reads"), None);
+    let changed = ledger.change_campaign(coupon(), CampaignChange::Pause).await;
+    assert!(matches!(changed, Err(CampaignError::NotFound(_))), "{changed:?}");
+}
+
+pub(crate) async fn a_committed_settlement_is_seen_whole(ledger: &dyn Ledger) {
+    ledger.create_campaign(&campaign(10, 2)).await.expect("makes");
+    let claim = ledger.claim(PARTITION).await.expect("claims");
+    let mut transaction = begin(ledger).await;
+    let row = transaction.lock_offset(PARTITION).await.expect("locks");
+    assert_eq!((row.epoch, row.next_offset), (claim.epoch, 0));
+    let stock = transaction.lock_stock(coupon(), &Shards::All).await.expect("locks").expect("is there");
+    assert_eq!(stock.per_user_limit, 1);
+    assert_eq!(stock.shards, HashMap::from([(ShardNo(0), 5), (ShardNo(1), 5)]));
+    transaction
+        .take_stock(&[Take { coupon_id: coupon(), shard_no: ShardNo(0), records: 2 }])
+        .await
+        .expect("takes");
+    let unreadable = Settled { subject: None, ..settled(4, 1, Outcome::Rejected(Reason::Invalid)) };
+    let rows = [
+        settled(1, 1, issued(1)),
+        settled(2, 2, issued(1)),
+        settled(3, 1, Outcome::Rejected(Reason::UserLimit)),
+        unreadable,
+    ];
+    transaction.insert_outcomes(&rows).await.expect("inserts");
+    transaction.advance(claim, 5).await.expect("advances");
+    transaction.commit().await.expect("commits");
+
+    assert_eq!(ledger.next_offset(PARTITION).await.expect("reads"), 5);
+    let audit = ledger.audit(coupon()).await.expect("reads").expect("is there");
+    assert!(audit.balanced, "{audit:?}");
+    assert_eq!((audit.granted, audit.remaining, audit.user_limit, audit.users), (2, 8, 1, 2));
+    assert_eq!((audit.users_over_limit, audit.sold_out, audit.invalid), (0, 0, 0));
+    assert_eq!((audit.shards[0].granted, audit.shards[1].picked), (2, 3));
+    let recorded = ledger.recorded(rows[0].request_id).await.expect("reads").expect("is there");
+    assert_eq!(recorded.outcome, issued(1));
+    assert_eq!(recorded.fingerprint, Some(Fingerprint(i64::MIN)));
+    assert_eq!((recorded.partition, recorded.offset, recorded.settled_at_ms), (PARTITION, 1, 2));
+    let invalid = ledger.recorded(rows[3].request_id).await.expect("reads").expect("is there");
+    assert_eq!((invalid.outcome, invalid.coupon_id), (Outcome::Rejected(Reason::Invalid), None));
+    assert_eq!(ledger.recorded(RequestId::from([9; 16])).await.expect("reads"), None);
+
+    let mut transaction = begin(ledger).await;
+    let names: Vec<_> = (1..=9).map(|name| RequestId::from([name; 16])).collect();
+    assert_eq!(transaction.replays(&names).await.expect("reads"), BTreeSet::from_iter(names[..4].iter().copied()));
+    let grants = transaction.grants(coupon(), &[user(1), user(2), user(3)]).await.expect("reads");
+    assert_eq!(grants, HashMap::from([(user(1), 1), (user(2), 1)]));
+}
+
+pub(crate) async fn a_dropped_settlement_leaves_nothing(ledger: &dyn Ledger) {
+    ledger.create_campaign(&campaign(10, 1)).await.expect("makes");
+    let claim = ledger.claim(PARTITION).await.expect("claims");
+    let mut transaction = begin(ledger).await;
+    transaction
+        .take_stock(&[Take { coupon_id: coupon(), shard_no: ShardNo(0), records: 2 }])
+        .await
+        .expect("takes");
+    transaction.insert_outcomes(&[settled(1, 1, issued(1))]).await.expect("inserts");
+    transaction.advance(claim, 1).await.expect("advances");
+    drop(transaction);
+    assert_eq!(ledger.next_offset(PARTITION).await.expect("reads"), 0);
+    assert_eq!(ledger.audit(coupon()).await.expect("reads").expect("is there").remaining, 10);
+}
+
+pub(crate) async fn more_than_there_is_cannot_be_taken(ledger: &dyn Ledger) {
+    ledger.create_campaign(&campaign(2, 1)).await.expect("makes");
+    let mut transaction = begin(ledger).await;
+    let take = |shard, records| [Take { coupon_id: coupon(), shard_no: ShardNo(shard), records }];
+    let taken = transaction.take_stock(&take(0, 3)).await;
+    assert!(matches!(taken, Err(LedgerError::Passing { .. })), "{taken:?}");
+    let taken = transaction.take_stock(&take(9, 1)).await;
+    assert!(matches!(taken, Err(LedgerError::Passing { .. })), "{taken:?}");
+}
+
+pub(crate) async fn an_outcome_and_a_grant_are_written_once(ledger: &dyn Ledger) {
+    ledger.create_campaign(&campaign(10, 1)).await.expect("makes");
+    for second in [settled(1, 2, Outcome::Rejected(Reason::SoldOut)), settled(2, 1, issued(1))] {
+        let mut transaction = begin(ledger).await;
+        transaction.insert_outcomes(&[settled(1, 1, issued(1))]).await.expect("inserts");
+        let refused = transaction.insert_outcomes(&[second]).await;
+        assert!(matches!(refused, Err(LedgerError::Passing { .. })), "{refused:?}");
+    }
+}
+
+pub(crate) async fn the_newest_claim_fences_the_ones_before(ledger: &dyn Ledger) {
+    let first = ledger.claim(PARTITION).await.expect("claims");
+    let second = ledger.claim(PARTITION).await.expect("claims");
+    assert!(second.epoch > first.epoch);
+    let mut transaction = begin(ledger).await;
+    assert_eq!(transaction.lock_offset(PARTITION).await.expect("locks").epoch, second.epoch);
+    assert!(transaction.advance(first, 1).await.is_err());
+    transaction.advance(second, 4).await.expect("advances");
+    transaction.commit().await.expect("commits");
+    assert_eq!(ledger.claim(PARTITION).await.expect("claims").next_offset, 4);
+}
+
+pub(crate) async fn locked_shards_that_do_not_exist_are_left_out(ledger: &dyn Ledger) {
+    ledger.create_campaign(&campaign(4, 2)).await.expect("makes");
+    let mut transaction = begin(ledger).await;
+    let some = Shards::Some(BTreeSet::from([ShardNo(1), ShardNo(7)]));
+    let stock = transaction.lock_stock(coupon(), &some).await.expect("locks").expect("is there");
+    assert_eq!(stock.shards, HashMap::from([(ShardNo(1), 2)]));
+    let unknown = 105_u64.try_into().expect("in range");
+    assert_eq!(transaction.lock_stock(unknown, &Shards::All).await.expect("locks"), None);
+}
+
+pub(crate) async fn a_generation_is_published_once_with_its_components(ledger: &dyn Ledger) {
+    let row = |number, pipeline: &str| GenerationRow { number, pipeline: pipeline.to_owned(), published_at_ms: 5 };
+    let components: [(String, Arc<[u8]>); 1] = [("d1".into(), Arc::from([1, 2, 3]))];
+    assert!(ledger.publish_generation(&row(1, "a"), &components).await.expect("publishes"));
+    assert!(!ledger.publish_generation(&row(1, "b"), &components).await.expect("is taken"));
+    assert!(ledger.publish_generation(&row(2, "c"), &components).await.expect("publishes"));
+    assert_eq!(ledger.generations(1).await.expect("reads"), [row(2, "c")]);
+    assert_eq!(ledger.generations(9).await.expect("reads"), [row(2, "c"), row(1, "a")]);
+    assert_eq!(ledger.component("d1").await.expect("reads"), Some(vec![1, 2, 3]));
+    assert_eq!(ledger.component("d2").await.expect("reads"), None);
+}
+
+macro_rules! contract_tests {
+    ($name:ident => $open:expr) => {
+        $crate::ledger::contract::contract_tests!($name => $open;
+            making_a_campaign_again_changes_nothing,
+            changes_conserve_stock_and_only_a_top_up_adds,
+            a_closed_campaign_stays_closed,
+            a_campaign_that_is_not_there_is_not_found,
+            a_committed_settlement_is_seen_whole,
+            a_dropped_settlement_leaves_nothing,
+            more_than_there_is_cannot_be_taken,
+            an_outcome_and_a_grant_are_written_once,
+            the_newest_claim_fences_the_ones_before,
+            locked_shards_that_do_not_exist_are_left_out,
+            a_generation_is_published_once_with_its_components,
+        );
+    };
+    ($name:ident => $open:expr; $($promise:ident,)+) => {
+        mod $name {
+            use super::*;
+            $(
+                #[tokio::test]
+                async fn $promise() {
+                    let (ledger, _guard) = $open;
+                    $crate::ledger::contract::$promise(&ledger).await;
+                }
+            )+
+        }
+    };
+}
+pub(crate) use contract_tests;
