@@ -134,3 +134,11 @@ impl Local {
         self.fingerprint.hash_one((hook, measure, measure.scope().of(subject)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::counters::contract::contract_tests;
+
+    contract_tests!(local => Local::default());
+}
