@@ -1,0 +1,51 @@
+//! What a sequence promises, and the order of answers.
+
+use std::collections::HashSet;
+
+use super::*;
+
+const SEQUENCE: Measure = Measure::Sequence { scope: Scope::Coupon };
+
+pub(crate) async fn a_sequence_goes_up_by_one(counters: Arc<dyn Counters>) {
+    let first = somebody();
+    for number in 0..5 {
+        assert_eq!(take(&*counters, SEQUENCE, first.again()).await, Measured::Sequence(number));
+    }
+}
+
+pub(crate) async fn no_two_that_race_get_the_same_number(counters: Arc<dyn Counters>) {
+    let first = somebody();
+    let racing = (0..64).map(|_| first.again()).collect();
+    let taken = take_at_once(counters, SEQUENCE, racing).await;
+    let numbers: HashSet<_> = taken
+        .into_iter()
+        .map(|measured| match measured {
+            Measured::Sequence(number) => number,
+            other => panic!("expected a number, found {other:?}"),
+        })
+        .collect();
+    assert_eq!(numbers, (0..64).collect());
+}
+
+pub(crate) async fn a_number_given_back_leaves_a_gap(counters: Arc<dyn Counters>) {
+    let first = somebody();
+    let taken = take_all(&*counters, HOOK, &[SEQUENCE], first).await;
+    assert_eq!(taken.added, 0, "there is nothing to give back");
+    give_back(&*counters, SEQUENCE, first, taken.added).await;
+    assert_eq!(take(&*counters, SEQUENCE, first.again()).await, Measured::Sequence(1));
+}
+
+pub(crate) async fn answers_stand_in_the_order_of_the_measures(counters: Arc<dyn Counters>) {
+    let first = somebody();
+    let measures = [SEQUENCE, bucket(1, 1_000, 1), count(Scope::User, 0), count(Scope::User, 1_000)];
+    let taken = take_all(&*counters, HOOK, &measures, first).await;
+    assert_eq!(taken.measured, [Measured::Sequence(0), Measured::Conforming, Measured::Count(1), Measured::Count(1)]);
+    assert_eq!(taken.added, 0b1110);
+
+    let taken = take_all(&*counters, HOOK, &measures, first.again()).await;
+    assert_eq!(
+        taken.measured,
+        [Measured::Sequence(1), Measured::ConformingInMs(1_000), Measured::Count(2), Measured::Count(2)]
+    );
+    assert_eq!(taken.added, 0b1100);
+}
