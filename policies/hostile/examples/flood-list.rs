@@ -1,0 +1,30 @@
+//! A shard picker that asks for millions of measures.
+
+use serde::Deserialize;
+use sluice_policy::shard_picker::Shard;
+use sluice_policy::{Configuration, Measure, Measured, Request, Scope};
+
+#[derive(Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Config {
+    /// How many; in the guest each takes some 64 bytes of memory.
+    measures: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { measures: 4_000_000 }
+    }
+}
+
+impl Configuration for Config {
+    fn measures(&self) -> Vec<Measure> {
+        vec![Measure::Sequence(Scope::Gateway); self.measures]
+    }
+}
+
+fn decide(_: &Config, _: &Request, _: &[Measured], shards: &[Shard]) -> u32 {
+    shards[0].shard_no
+}
+
+sluice_policy::export_shard_picker!(Config, decide);

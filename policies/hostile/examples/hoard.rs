@@ -1,0 +1,14 @@
+//! A shard picker that takes memory until there is none.
+
+use sluice_policy::shard_picker::Shard;
+use sluice_policy::{Measured, NoConfig, Request};
+
+const PAGE_BYTES: usize = 64 * 1024;
+
+fn decide(_: &NoConfig, _: &Request, _: &[Measured], _: &[Shard]) -> u32 {
+    loop {
+        Vec::leak(std::hint::black_box(vec![1_u8; PAGE_BYTES]));
+    }
+}
+
+sluice_policy::export_shard_picker!(NoConfig, decide);
