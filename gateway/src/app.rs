@@ -1,6 +1,5 @@
 //! Wiring and shutdown: the one place that sees everything.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -70,11 +69,9 @@ pub enum StartError {
 
 /// Runs the gateway until SIGTERM or SIGINT, and ends it in good order.
 ///
-/// `config_file` is watched for changes of the pipeline.
-///
 /// # Errors
 /// [`StartError`] when it cannot start; nothing is listened to then.
-pub async fn serve(config: Config, config_file: Option<PathBuf>) -> Result<(), StartError> {
+pub async fn serve(config: Config) -> Result<(), StartError> {
     raise_file_limit();
     let mut signals = Signals::listen().map_err(StartError::Signals)?;
     let token = config.admin.token_file.as_deref().map(AdminToken::read).transpose().map_err(StartError::Token)?;
@@ -103,7 +100,6 @@ pub async fn serve(config: Config, config_file: Option<PathBuf>) -> Result<(), S
         };
         tokio::spawn(settlement.run(settling_stops))
     });
-    let watching = watch_files(&pipelines, config_file);
     let gateway = Arc::new(Gateway {
         admission: Admission {
             campaigns,
@@ -152,7 +148,6 @@ pub async fn serve(config: Config, config_file: Option<PathBuf>) -> Result<(), S
             stop_settling.send_replace(true);
             finish(settlement).await;
         }
-        drop(watching);
         sampling.abort();
         log.close().await;
         stop_private.send_replace(true);
@@ -195,25 +190,6 @@ async fn progress(log: &dyn Log, ledger: &dyn Ledger) -> Result<Progress, Ledger
         next_offsets.push(ledger.next_offset(PartitionNo(partition)).await?);
     }
     Ok(Progress::new(next_offsets))
-}
-
-/// Follows changes of the policies' folder and of the configuration file, until it is dropped.
-fn watch_files(pipelines: &Arc<Pipelines>, config_file: Option<PathBuf>) -> Option<crate::policy::Watching> {
-    let read = config_file.map(|path| {
-        let read = {
-            let path = path.clone();
-            move || {
-                Config::load(Some(&path), std::env::vars())
-                    .map(|config| config.pipeline)
-                    .map_err(|error| error.to_string())
-            }
-        };
-        (path, read)
-    });
-    pipelines
-        .watch(read)
-        .inspect_err(|error| tracing::warn!(%error, "files are not watched; the admin API still changes the pipeline"))
-        .ok()
 }
 
 async fn sample(gateway: Arc<Gateway>) {

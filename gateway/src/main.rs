@@ -216,11 +216,7 @@ fn load(args: &ConfigArgs) -> Result<Config, Failure> {
 fn serve(args: &ConfigArgs) -> Result<(), Failure> {
     let config = load(args)?;
     telemetry::start_logging(&config.telemetry).map_err(Failure::usage)?;
-    let file = args.config.clone().or_else(|| {
-        let default = PathBuf::from(sluice::config::DEFAULT_FILE);
-        default.exists().then_some(default)
-    });
-    block_on(app::serve(config, file))?.map_err(Failure::run)
+    block_on(app::serve(config))?.map_err(Failure::run)
 }
 
 fn block_on<T>(future: impl Future<Output = T>) -> Result<T, Failure> {

@@ -1,1 +1,33 @@
-//! The policy host (to be written).
+//! The policy host: the only place that knows wasmtime.
+//!
+//! A policy is a component that imports nothing. Each is loaded, checked and tried off the request's
+//! path; together the three of a pipeline are one immutable [`Generation`].
+
+mod generation;
+mod guest;
+mod native;
+mod pipelines;
+mod spec;
+mod wire;
+
+use serde::{Deserialize, Serialize};
+
+pub use generation::{Generation, PolicyUnavailable};
+pub use guest::{LoadError, inspect, pack};
+pub use pipelines::{ChangeError, Pipelines, Source, StartError};
+pub use spec::{HookSpec, Isolation, OnFailure, Pipeline, PipelinePatch};
+pub use wire::{Admission, Load, Rejection, Request, Shaping, Shard, Usage};
+
+/// `[policies]` of the configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Options {
+    /// The folder of the built components: the policy `random` is `random.wasm` in it.
+    pub dir: std::path::PathBuf,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { dir: "policies".into() }
+    }
+}

@@ -1,0 +1,192 @@
+//! A generation: all that decides, immutable.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::guest::{Guest, LoadError, digest, load};
+use super::native;
+use super::spec::{HookSpec, Isolation, OnFailure, Pipeline};
+use super::wire::{Admission, Load, Request, Shaping, Shard, Usage, WireMeasured};
+use crate::counters::{Hook, Measure, Measured, Unavailable};
+use crate::coupon::{GenerationNo, ShardNo};
+use crate::telemetry::{FailureReason, PolicyMeter};
+
+pub(super) type ShapeFacts = (Request, Vec<WireMeasured>, Load);
+pub(super) type AdmitFacts = (Request, Vec<WireMeasured>, Usage);
+pub(super) type PickFacts = (Request, Vec<WireMeasured>, Vec<Shard>);
+
+/// A policy gave no decision, and its hook refuses in that case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PolicyUnavailable {
+    /// Which hook.
+    pub hook: Hook,
+}
+
+/// Three policies that decide together.
+pub struct Generation {
+    number: GenerationNo,
+    pipeline: Pipeline,
+    shaper: Decider<ShapeFacts, Shaping>,
+    limiter: Decider<AdmitFacts, Admission>,
+    picker: Decider<PickFacts, u32>,
+}
+
+/// What one hook does, and on whose behalf.
+struct Decider<P: 'static, R: 'static> {
+    hook: Hook,
+    guest: Arc<Guest<P, R>>,
+    is_native: bool,
+    on_failure: OnFailure,
+    version: String,
+    meter: Arc<PolicyMeter>,
+}
+
+impl<P, R> Decider<P, R>
+where
+    P: wasmtime::component::ComponentNamedList + wasmtime::component::Lower + Send + Sync + 'static,
+    R: wasmtime::component::Lift + wasmtime::component::ComponentType + Send + Sync + 'static,
+{
+    fn load(hook: Hook, spec: &HookSpec, bytes: &[u8]) -> Result<Self, LoadError> {
+        let digest = digest(bytes);
+        let config = serde_json::to_string(&spec.config).expect("a map is JSON");
+        let is_fresh = spec.isolation == Isolation::Fresh;
+        let guest = Guest::new(load(bytes, &digest)?, hook, config, spec.deadline_ms, is_fresh)?;
+        let version = digest[..12].to_owned();
+        let meter = PolicyMeter::of(hook.as_str(), &spec.policy, &version);
+        let is_native = spec.isolation == Isolation::Native;
+        Ok(Self { hook, guest, is_native, on_failure: spec.on_failure, version, meter })
+    }
+
+    /// The guest's verdict if it is sound, and otherwise what the hook does without one: `native`
+    /// where it falls back, `skip` where it goes on.
+    fn decide(
+        &self,
+        facts: Result<P, FailureReason>,
+        is_sound: impl Fn(&R) -> bool,
+        native: impl Fn() -> R,
+        skip: impl Fn() -> R,
+    ) -> Result<R, PolicyUnavailable> {
+        if self.is_native {
+            return Ok(native());
+        }
+        let begun = Instant::now();
+        let called = facts.and_then(|facts| {
+            let verdict = self.guest.call(facts);
+            self.meter.called(begun.elapsed());
+            verdict
+        });
+        let sound = called.and_then(|verdict| if is_sound(&verdict) { Ok(verdict) } else { Err(FailureReason::Answer) });
+        sound.or_else(|reason| {
+            self.meter.failed(reason);
+            tracing::debug!(hook = self.hook.as_str(), reason = reason.as_str(), "a policy gave no decision");
+            match self.on_failure {
+                OnFailure::Fallback => Ok(native()),
+                OnFailure::Skip => Ok(skip()),
+                OnFailure::Refuse => Err(PolicyUnavailable { hook: self.hook }),
+            }
+        })
+    }
+}
+
+fn wire(measured: Result<&[Measured], &Unavailable>) -> Result<Vec<WireMeasured>, FailureReason> {
+    measured.map(|measured| measured.iter().map(WireMeasured::from).collect()).map_err(|_| FailureReason::Counters)
+}
+
+impl Generation {
+    /// Loads the three components of a pipeline.
+    pub(super) fn load(
+        number: GenerationNo,
+        pipeline: Pipeline,
+        bytes: [&[u8]; 3],
+    ) -> Result<Self, (Hook, LoadError)> {
+        let [shaper, limiter, picker] = bytes;
+        let of = |hook| move |error| (hook, error);
+        Ok(Self {
+            number,
+            shaper: Decider::load(Hook::RateShaper, &pipeline.rate_shaper, shaper).map_err(of(Hook::RateShaper))?,
+            limiter: Decider::load(Hook::UserLimit, &pipeline.user_limit, limiter).map_err(of(Hook::UserLimit))?,
+            picker: Decider::load(Hook::ShardPicker, &pipeline.shard_picker, picker)
+                .map_err(of(Hook::ShardPicker))?,
+            pipeline,
+        })
+    }
+
+    /// Its number.
+    #[must_use]
+    pub fn number(&self) -> GenerationNo {
+        self.number
+    }
+
+    /// What it is made of.
+    #[must_use]
+    pub fn pipeline(&self) -> &Pipeline {
+        &self.pipeline
+    }
+
+    /// What a hook's policy wants measured.
+    #[must_use]
+    pub fn measures(&self, hook: Hook) -> &[Measure] {
+        match hook {
+            Hook::RateShaper => &self.shaper.guest.measures,
+            Hook::UserLimit => &self.limiter.guest.measures,
+            Hook::ShardPicker => &self.picker.guest.measures,
+        }
+    }
+
+    /// The version of a hook's policy: the beginning of its component's digest.
+    #[must_use]
+    pub fn version(&self, hook: Hook) -> &str {
+        match hook {
+            Hook::RateShaper => &self.shaper.version,
+            Hook::UserLimit => &self.limiter.version,
+            Hook::ShardPicker => &self.picker.version,
+        }
+    }
+
+    /// Whether a request goes on now, later or not at all.
+    ///
+    /// # Errors
+    /// [`PolicyUnavailable`] when the policy gave no decision and its hook refuses then.
+    pub fn shape(
+        &self,
+        request: &Request,
+        measured: Result<&[Measured], &Unavailable>,
+        load: &Load,
+    ) -> Result<Shaping, PolicyUnavailable> {
+        let facts = wire(measured).map(|wire| (*request, wire, *load));
+        let is_sound = |shaping: &Shaping| !matches!(shaping, Shaping::Shed(rejection) if !rejection.is_sound());
+        self.shaper.decide(facts, is_sound, || native::shape(measured.unwrap_or_default()), || Shaping::Pass)
+    }
+
+    /// Whether this user may have another.
+    ///
+    /// # Errors
+    /// [`PolicyUnavailable`] when the policy gave no decision and its hook refuses then.
+    pub fn admit(
+        &self,
+        request: &Request,
+        measured: Result<&[Measured], &Unavailable>,
+        usage: &Usage,
+    ) -> Result<Admission, PolicyUnavailable> {
+        let facts = wire(measured).map(|wire| (*request, wire, *usage));
+        let is_sound = |verdict: &Admission| !matches!(verdict, Admission::Refuse(refusal) if !refusal.is_sound());
+        let native = || native::admit(self.measures(Hook::UserLimit), measured.unwrap_or_default(), usage);
+        self.limiter.decide(facts, is_sound, native, || Admission::Admit)
+    }
+
+    /// From which shard the stock is to be taken.
+    ///
+    /// # Errors
+    /// [`PolicyUnavailable`] when the policy gave no decision and its hook refuses then.
+    pub fn pick(
+        &self,
+        request: &Request,
+        measured: Result<&[Measured], &Unavailable>,
+        shards: &[Shard],
+    ) -> Result<ShardNo, PolicyUnavailable> {
+        let facts = wire(measured).map(|wire| (*request, wire, shards.to_vec()));
+        let exists = |picked: &u32| shards.iter().any(|shard| shard.shard_no == *picked);
+        let native = || native::pick(request, shards).0;
+        self.picker.decide(facts, exists, native, native).map(ShardNo)
+    }
+}

@@ -1,0 +1,38 @@
+//! The native defaults: what decides when a policy does not. They judge what the policy had measured.
+
+use super::wire::{Admission, Rejection, Request, Shaping, Shard, Usage};
+use crate::counters::{Measure, Measured, Scope};
+use crate::coupon::ShardNo;
+
+/// Sheds a request for which a declared bucket has no token.
+pub(super) fn shape(measured: &[Measured]) -> Shaping {
+    let wait = measured.iter().filter_map(|measured| match measured {
+        Measured::ConformingInMs(ms) => Some(*ms),
+        _ => None,
+    });
+    wait.max().map_or(Shaping::Pass, |ms| {
+        Shaping::Shed(Rejection { code: "RATE_LIMITED".to_owned(), retry_after_ms: Some(ms) })
+    })
+}
+
+/// Refuses a user whose declared count of the campaign passes the campaign's limit.
+pub(super) fn admit(measures: &[Measure], measured: &[Measured], usage: &Usage) -> Admission {
+    let over = measures.iter().zip(measured).any(|pair| match pair {
+        (Measure::Count { scope: Scope::UserOfCoupon, window_ms: 0 }, Measured::Count(count)) => {
+            *count > u64::from(usage.per_user_limit)
+        }
+        _ => false,
+    });
+    if over {
+        Admission::Refuse(Rejection { code: "USER_LIMIT".to_owned(), retry_after_ms: None })
+    } else {
+        Admission::Admit
+    }
+}
+
+/// A user always goes to the same shard.
+pub(super) fn pick(request: &Request, shards: &[Shard]) -> ShardNo {
+    let hash = request.user_id.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(32);
+    let place = (hash % shards.len().max(1) as u64) as usize;
+    ShardNo(shards.get(place).map_or(0, |shard| shard.shard_no))
+}
