@@ -15,7 +15,6 @@ use crate::campaigns::{Campaigns, Known, KnownShard, Unsettled};
 use crate::counters::{Counters, Hook, Subject};
 use crate::coupon::{
     Accepted, Entry, Fingerprint, GenerationNo, IssueRequest, Offset, Outcome, PartitionNo, RequestId, ShardNo, UnixMs,
-    now_ms,
 };
 use crate::ledger::{Ledger, LedgerError, Recorded};
 use crate::log::{AppendError, Headers, Log, Record};

@@ -6,7 +6,7 @@ use serde::de::{Deserialize, Deserializer, Error};
 ///
 /// # Errors
 /// When it is not an integer, or not between the bounds.
-pub fn bounded<'de, D: Deserializer<'de>, N: TryFrom<i64>, const MIN: i64, const MAX: i64>(
+pub(crate) fn bounded<'de, D: Deserializer<'de>, N: TryFrom<i64>, const MIN: i64, const MAX: i64>(
     deserializer: D,
 ) -> Result<N, D::Error> {
     let number = i64::deserialize(deserializer)?;

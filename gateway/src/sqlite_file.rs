@@ -16,17 +16,17 @@ const CHECKPOINT_PAGES: &str = "4096";
 
 /// An open file and the lock that keeps other processes out.
 #[derive(Debug)]
-pub struct SqliteFile {
+pub(crate) struct SqliteFile {
     /// A single connection: whoever holds it is the writer.
-    pub writer: SqlitePool,
+    pub(crate) writer: SqlitePool,
     /// Connections that only read.
-    pub readers: SqlitePool,
+    pub(crate) readers: SqlitePool,
     _lock: File,
 }
 
 /// Why a file could not be opened.
 #[derive(Debug, thiserror::Error)]
-pub enum SqliteFileError {
+pub(crate) enum SqliteFileError {
     /// Another process holds it.
     #[error("another process holds it")]
     InUse,
@@ -48,7 +48,7 @@ impl SqliteFile {
     ///
     /// # Errors
     /// [`SqliteFileError::InUse`] when another process has it open.
-    pub async fn open(path: &Path) -> Result<Self, SqliteFileError> {
+    pub(crate) async fn open(path: &Path) -> Result<Self, SqliteFileError> {
         let lock = hold(path)?;
         let options = SqliteConnectOptions::new()
             .filename(path)
@@ -73,7 +73,7 @@ impl SqliteFile {
     }
 
     /// Ends all connections.
-    pub async fn close(&self) {
+    pub(crate) async fn close(&self) {
         self.readers.close().await;
         self.writer.close().await;
     }

@@ -125,6 +125,7 @@ pub enum Admission {
 #[derive(Debug, Clone, Copy, ComponentType, Lift)]
 #[component(enum)]
 #[repr(u8)]
+#[expect(dead_code, reason = "only guests make them; they are lifted by their number")]
 pub(super) enum WireScope {
     #[component(name = "user-of-coupon")]
     UserOfCoupon,

@@ -1,0 +1,23 @@
+# `make run` starts the gateway; `make test` proves it. Both need Rust, a C compiler and make.
+
+.PHONY: run build policies test lint
+
+run: policies
+	@echo 'Ask for a coupon:'
+	@echo "  curl -i http://127.0.0.1:8080/coupon/issue -H 'Content-Type: application/json' -d '{\"userId\": 48213, \"couponId\": 104, \"policyId\": 21, \"typeSnapshot\": \"FIXED\"}'"
+	target/release/sluice serve
+
+build:
+	cargo build --release --locked -p sluice
+
+policies: build
+	policies/build
+
+test: policies
+	cargo test --release --locked -p sluice
+	cd policies && cargo test --release --locked
+
+lint:
+	cargo fmt --check
+	cargo clippy --release --locked -p sluice --all-targets -- -D warnings
+	cd policies && cargo fmt --check && cargo clippy --locked --all-targets -- -D warnings
