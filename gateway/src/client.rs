@@ -113,8 +113,7 @@ fn grid(rows: &[Value]) -> String {
     lines
         .iter()
         .map(|line| {
-            let cells: Vec<String> =
-                line.iter().zip(&widths).map(|(cell, width)| format!("{cell:>width$}")).collect();
+            let cells: Vec<String> = line.iter().zip(&widths).map(|(cell, width)| format!("{cell:>width$}")).collect();
             format!("  {}\n", cells.join("  "))
         })
         .collect()

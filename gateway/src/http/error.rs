@@ -125,9 +125,7 @@ impl From<Refusal> for Problem {
             Refusal::Closed => conflict("CLOSED"),
             Refusal::SoldOut => conflict("SOLD_OUT"),
             Refusal::Policy { hook, rejection } => policy_refusal(hook.as_str(), &rejection, detail),
-            Refusal::IdempotencyConflict => {
-                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "IDEMPOTENCY_CONFLICT", detail)
-            }
+            Refusal::IdempotencyConflict => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "IDEMPOTENCY_CONFLICT", detail),
             Refusal::Overloaded => Self::unavailable("OVERLOADED", detail),
             Refusal::LogUnavailable(crate::log::AppendError::Full) => Self::unavailable("OVERLOADED", detail),
             Refusal::LogUnavailable(_) => Self::unavailable("LOG_UNAVAILABLE", detail),

@@ -93,9 +93,9 @@ fn wait(text: &str) -> Result<Duration, Problem> {
         Some(milliseconds) => milliseconds.parse().map(Duration::from_millis),
         None => text.strip_suffix('s').unwrap_or(text).parse().map(Duration::from_secs),
     };
-    parsed.map(|wait| wait.min(WAIT_MAX)).map_err(|_| {
-        Problem::malformed(format!("wait: expected a time such as 10s or 500ms, found `{text}`"))
-    })
+    parsed
+        .map(|wait| wait.min(WAIT_MAX))
+        .map_err(|_| Problem::malformed(format!("wait: expected a time such as 10s or 500ms, found `{text}`")))
 }
 
 impl StatusBody {

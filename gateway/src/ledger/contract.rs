@@ -118,10 +118,7 @@ pub(crate) async fn a_committed_settlement_is_seen_whole(ledger: &dyn Ledger) {
     let stock = transaction.lock_stock(coupon(), &Shards::All).await.expect("locks").expect("is there");
     assert_eq!(stock.per_user_limit, 1);
     assert_eq!(stock.shards, HashMap::from([(ShardNo(0), 5), (ShardNo(1), 5)]));
-    transaction
-        .take_stock(&[Take { coupon_id: coupon(), shard_no: ShardNo(0), records: 2 }])
-        .await
-        .expect("takes");
+    transaction.take_stock(&[Take { coupon_id: coupon(), shard_no: ShardNo(0), records: 2 }]).await.expect("takes");
     let unreadable = Settled { subject: None, ..settled(4, 1, Outcome::Rejected(Reason::Invalid)) };
     let rows = [
         settled(1, 1, issued(1)),
@@ -158,10 +155,7 @@ pub(crate) async fn a_dropped_settlement_leaves_nothing(ledger: &dyn Ledger) {
     ledger.create_campaign(&campaign(10, 1)).await.expect("makes");
     let claim = ledger.claim(PARTITION).await.expect("claims");
     let mut transaction = begin(ledger).await;
-    transaction
-        .take_stock(&[Take { coupon_id: coupon(), shard_no: ShardNo(0), records: 2 }])
-        .await
-        .expect("takes");
+    transaction.take_stock(&[Take { coupon_id: coupon(), shard_no: ShardNo(0), records: 2 }]).await.expect("takes");
     transaction.insert_outcomes(&[settled(1, 1, issued(1))]).await.expect("inserts");
     transaction.advance(claim, 1).await.expect("advances");
     drop(transaction);

@@ -10,9 +10,7 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
-use super::{
-    CampaignError, Claim, GenerationRow, Ledger, LedgerError, OpenError, Recorded, Transaction,
-};
+use super::{CampaignError, Claim, GenerationRow, Ledger, LedgerError, OpenError, Recorded, Transaction};
 use crate::coupon::{Audit, Campaign, CampaignChange, CouponId, NewCampaign, Offset, PartitionNo, RequestId};
 use crate::sqlite_file::{SqliteFile, SqliteFileError};
 
@@ -32,10 +30,8 @@ impl Sqlite {
     /// # Errors
     /// [`OpenError::InUse`] when another process has it open.
     pub async fn open(path: &str) -> Result<Self, OpenError> {
-        let failed = |source: Box<dyn std::error::Error + Send + Sync>| OpenError::Failed {
-            path: path.to_owned(),
-            source,
-        };
+        let failed =
+            |source: Box<dyn std::error::Error + Send + Sync>| OpenError::Failed { path: path.to_owned(), source };
         let file = SqliteFile::open(Path::new(path)).await.map_err(|error| match error {
             SqliteFileError::InUse => OpenError::InUse(path.to_owned()),
             other => failed(other.into()),

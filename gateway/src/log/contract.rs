@@ -53,8 +53,7 @@ pub(crate) async fn what_is_acknowledged_is_read_as_it_was_appended(log: &dyn Lo
     while found.len() < 10 {
         found.extend(read(&mut reader, first + found.len() as u64, 4).await);
     }
-    let expected: Vec<Stored> =
-        (first..).zip(written).map(|(offset, record)| Stored { offset, record }).collect();
+    let expected: Vec<Stored> = (first..).zip(written).map(|(offset, record)| Stored { offset, record }).collect();
     assert_eq!(found, expected);
 }
 

@@ -51,10 +51,8 @@ impl Embedded {
     /// [`OpenError::InUse`] when another process has it open, [`OpenError::Partitions`] when it was
     /// made with another number of them.
     pub async fn open(path: &str, options: &Options) -> Result<Self, OpenError> {
-        let failed = |source: Box<dyn std::error::Error + Send + Sync>| OpenError::Failed {
-            path: path.to_owned(),
-            source,
-        };
+        let failed =
+            |source: Box<dyn std::error::Error + Send + Sync>| OpenError::Failed { path: path.to_owned(), source };
         let file = SqliteFile::open(Path::new(path)).await.map_err(|error| match error {
             SqliteFileError::InUse => OpenError::InUse(path.to_owned()),
             other => failed(other.into()),
@@ -200,7 +198,8 @@ impl Reader for FileReader {
 
 async fn shape(file: &SqliteFile, partitions: u32) -> Result<u32, sqlx::Error> {
     sqlx::raw_sql(include_str!("sql/embedded/create.sql")).execute(&file.writer).await?;
-    let row = sqlx::query(include_str!("sql/embedded/claim_shape.sql")).bind(partitions).fetch_one(&file.writer).await?;
+    let row =
+        sqlx::query(include_str!("sql/embedded/claim_shape.sql")).bind(partitions).fetch_one(&file.writer).await?;
     row.try_get("partitions")
 }
 

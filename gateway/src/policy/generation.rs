@@ -75,7 +75,8 @@ where
             self.meter.called(begun.elapsed());
             verdict
         });
-        let sound = called.and_then(|verdict| if is_sound(&verdict) { Ok(verdict) } else { Err(FailureReason::Answer) });
+        let sound =
+            called.and_then(|verdict| if is_sound(&verdict) { Ok(verdict) } else { Err(FailureReason::Answer) });
         sound.or_else(|reason| {
             self.meter.failed(reason);
             tracing::debug!(hook = self.hook.as_str(), reason = reason.as_str(), "a policy gave no decision");
@@ -94,19 +95,14 @@ fn wire(measured: Result<&[Measured], &Unavailable>) -> Result<Vec<WireMeasured>
 
 impl Generation {
     /// Loads the three components of a pipeline.
-    pub(super) fn load(
-        number: GenerationNo,
-        pipeline: Pipeline,
-        bytes: [&[u8]; 3],
-    ) -> Result<Self, (Hook, LoadError)> {
+    pub(super) fn load(number: GenerationNo, pipeline: Pipeline, bytes: [&[u8]; 3]) -> Result<Self, (Hook, LoadError)> {
         let [shaper, limiter, picker] = bytes;
         let of = |hook| move |error| (hook, error);
         Ok(Self {
             number,
             shaper: Decider::load(Hook::RateShaper, &pipeline.rate_shaper, shaper).map_err(of(Hook::RateShaper))?,
             limiter: Decider::load(Hook::UserLimit, &pipeline.user_limit, limiter).map_err(of(Hook::UserLimit))?,
-            picker: Decider::load(Hook::ShardPicker, &pipeline.shard_picker, picker)
-                .map_err(of(Hook::ShardPicker))?,
+            picker: Decider::load(Hook::ShardPicker, &pipeline.shard_picker, picker).map_err(of(Hook::ShardPicker))?,
             pipeline,
         })
     }

@@ -111,9 +111,8 @@ pub(super) fn load(bytes: &[u8], digest: &str) -> Result<Loaded, LoadError> {
     }
     let component = compile(bytes, digest)?;
     // The linker stays empty: whatever a policy would call is not there.
-    let pre = Linker::new(&ENGINE)
-        .instantiate_pre(&component)
-        .map_err(|error| LoadError::Imports(format!("{error:#}")))?;
+    let pre =
+        Linker::new(&ENGINE).instantiate_pre(&component).map_err(|error| LoadError::Imports(format!("{error:#}")))?;
     Ok(Loaded { pre })
 }
 
@@ -263,10 +262,7 @@ where
     let (measures,) = configure.call(&mut store, (config,)).map_err(failed)?;
     let measures = measures.map_err(LoadError::Config)?;
     if measures.len() > MEASURES_MAX {
-        return Err(LoadError::Failed(format!(
-            "expected at most {MEASURES_MAX} measures, found {}",
-            measures.len()
-        )));
+        return Err(LoadError::Failed(format!("expected at most {MEASURES_MAX} measures, found {}", measures.len())));
     }
     let measures = measures
         .into_iter()

@@ -254,9 +254,9 @@ impl Pipelines {
     pub async fn upload(&self, name: &str, bytes: Vec<u8>) -> Result<Value, ChangeError> {
         let mut named = Pipeline::default();
         named.shard_picker.policy = name.to_owned();
-        named.check().map_err(|_| {
-            ChangeError::Pipeline(format!("name: expected 1 to 64 of a-z, 0-9 and -, found `{name}`"))
-        })?;
+        named
+            .check()
+            .map_err(|_| ChangeError::Pipeline(format!("name: expected 1 to 64 of a-z, 0-9 and -, found `{name}`")))?;
         let path = self.options.dir.join(format!("{name}.wasm"));
         let half = self.options.dir.join(format!(".{name}.wasm.new"));
         let size = bytes.len();

@@ -115,7 +115,10 @@ pub fn settle(partition: PartitionNo, items: &[Item], facts: Facts, settled_at_m
 }
 
 enum Decision {
-    Give { shard: ShardNo, grant_no: u32 },
+    Give {
+        shard: ShardNo,
+        grant_no: u32,
+    },
     Reject(Reason),
     /// The picked shard is empty, and the others are not locked.
     LookFurther,

@@ -27,10 +27,7 @@ impl SqliteTransaction {
             .fetch_one(&mut *self.0)
             .await
             .map_err(during(step))?;
-        Ok(OffsetRow {
-            epoch: row.try_get("epoch").map_err(during(step))?,
-            next_offset: count(&row, "next_offset")?,
-        })
+        Ok(OffsetRow { epoch: row.try_get("epoch").map_err(during(step))?, next_offset: count(&row, "next_offset")? })
     }
 
     async fn read_replays(&mut self, requests: &[RequestId]) -> Result<BTreeSet<RequestId>, LedgerError> {
@@ -50,11 +47,7 @@ impl SqliteTransaction {
             .collect()
     }
 
-    async fn read_grants(
-        &mut self,
-        coupon: CouponId,
-        users: &[UserId],
-    ) -> Result<HashMap<UserId, u32>, LedgerError> {
+    async fn read_grants(&mut self, coupon: CouponId, users: &[UserId]) -> Result<HashMap<UserId, u32>, LedgerError> {
         let step = "read the grants";
         let rows = sqlx::query(include_str!("../sql/sqlite/select_grants.sql"))
             .bind(coupon.as_i64())
@@ -152,10 +145,7 @@ impl Transaction for SqliteTransaction {
         Box::pin(self.read_offset(partition))
     }
 
-    fn replays<'a>(
-        &'a mut self,
-        requests: &'a [RequestId],
-    ) -> BoxFuture<'a, Result<BTreeSet<RequestId>, LedgerError>> {
+    fn replays<'a>(&'a mut self, requests: &'a [RequestId]) -> BoxFuture<'a, Result<BTreeSet<RequestId>, LedgerError>> {
         Box::pin(self.read_replays(requests))
     }
 

@@ -89,8 +89,9 @@ impl Writer {
             self.resume().await?;
         }
         let now = now_ms();
-        let mut insert: QueryBuilder<Sqlite> =
-            QueryBuilder::new("INSERT INTO record_batch (partition_no, base_offset, records, appended_at_ms, payload) ");
+        let mut insert: QueryBuilder<Sqlite> = QueryBuilder::new(
+            "INSERT INTO record_batch (partition_no, base_offset, records, appended_at_ms, payload) ",
+        );
         insert.push_values(group, |mut row, (partition, batch)| {
             row.push_bind(partition.0)
                 .push_bind(self.end(*partition).cast_signed())
