@@ -15,7 +15,7 @@ policies: build
 
 test: policies
 	cargo test --release --locked -p sluice
-	cd policies && cargo test --release --locked
+	cd policies && cargo test --locked
 
 lint:
 	cargo fmt --check
