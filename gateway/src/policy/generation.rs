@@ -66,11 +66,11 @@ where
         native: impl Fn() -> R,
         skip: impl Fn() -> R,
     ) -> Result<R, PolicyUnavailable> {
-        if self.is_native {
-            return Ok(native());
-        }
-        let begun = Instant::now();
         let called = facts.and_then(|facts| {
+            if self.is_native {
+                return Ok(native());
+            }
+            let begun = Instant::now();
             let verdict = self.guest.call(facts);
             self.meter.called(begun.elapsed());
             verdict
