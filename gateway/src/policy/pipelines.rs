@@ -142,16 +142,29 @@ impl Pipelines {
         self.current.load_full()
     }
 
-    /// Replaces the hooks that the patch gives, with the components that lie in the folder now.
+    /// Replaces the hooks that the patch gives, with the components that lie in the folder now. The
+    /// other hooks keep the components they have, whatever became of their files.
     ///
     /// # Errors
     /// [`ChangeError`]; then nothing changed.
-    pub async fn change(&self, patch: PipelinePatch, source: Source) -> Result<GenerationNo, ChangeError> {
+    pub async fn change(self: &Arc<Self>, patch: PipelinePatch, source: Source) -> Result<GenerationNo, ChangeError> {
+        let pipelines = Arc::clone(self);
+        to_the_end(async move { pipelines.apply(patch, source).await }).await
+    }
+
+    async fn apply(&self, patch: PipelinePatch, source: Source) -> Result<GenerationNo, ChangeError> {
         let mut recorded = self.changing.lock().await;
+        let given = [patch.rate_shaper.is_some(), patch.user_limit.is_some(), patch.shard_picker.is_some()];
         let pipeline = recorded.whole.pipeline.clone().patched(patch);
         let published = async {
             pipeline.check().map_err(ChangeError::Pipeline)?;
-            let whole = read(&self.options, pipeline).await?;
+            let mut components = recorded.whole.components.clone();
+            for ((component, hook), given) in components.iter_mut().zip(Hook::ALL).zip(given) {
+                if given {
+                    *component = read_one(&self.options, &pipeline, hook).await?;
+                }
+            }
+            let whole = Whole { pipeline, components };
             self.publish(&mut recorded, whole, source).await
         };
         let published = published.await;
@@ -163,7 +176,12 @@ impl Pipelines {
     ///
     /// # Errors
     /// [`ChangeError::NothingBefore`] when this process has published no other.
-    pub async fn rollback(&self) -> Result<GenerationNo, ChangeError> {
+    pub async fn rollback(self: &Arc<Self>) -> Result<GenerationNo, ChangeError> {
+        let pipelines = Arc::clone(self);
+        to_the_end(async move { pipelines.go_back().await }).await
+    }
+
+    async fn go_back(&self) -> Result<GenerationNo, ChangeError> {
         let mut recorded = self.changing.lock().await;
         let published = match recorded.before.clone() {
             Some(before) => self.publish(&mut recorded, before, Source::Rollback).await,
@@ -286,14 +304,27 @@ async fn build(number: GenerationNo, whole: &Whole) -> Result<Generation, Change
         .map_err(|(hook, error)| ChangeError::Load { hook, error })
 }
 
+/// Runs a change in a task of its own: a client that hangs up must not part the generation that is
+/// recorded from the one that decides.
+async fn to_the_end<F>(change: F) -> Result<GenerationNo, ChangeError>
+where
+    F: Future<Output = Result<GenerationNo, ChangeError>> + Send + 'static,
+{
+    tokio::spawn(change).await.map_err(|error| ChangeError::Pipeline(error.to_string()))?
+}
+
 async fn read(options: &Options, pipeline: Pipeline) -> Result<Whole, ChangeError> {
     let mut components = Vec::with_capacity(3);
     for hook in Hook::ALL {
-        let path = options.dir.join(format!("{}.wasm", pipeline.hook(hook).policy));
-        let bytes = tokio::fs::read(&path).await.map_err(|source| ChangeError::Read { path, source })?;
-        components.push((digest(&bytes), Arc::from(bytes)));
+        components.push(read_one(options, &pipeline, hook).await?);
     }
     Ok(Whole { pipeline, components: components.try_into().expect("one a hook") })
+}
+
+async fn read_one(options: &Options, pipeline: &Pipeline, hook: Hook) -> Result<(String, Arc<[u8]>), ChangeError> {
+    let path = options.dir.join(format!("{}.wasm", pipeline.hook(hook).policy));
+    let bytes = tokio::fs::read(&path).await.map_err(|source| ChangeError::Read { path, source })?;
+    Ok((digest(&bytes), Arc::from(bytes)))
 }
 
 /// The pipeline of a recorded generation, with the components it had; `None` when one is gone.
