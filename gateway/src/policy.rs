@@ -8,6 +8,8 @@ mod guest;
 mod native;
 mod pipelines;
 mod spec;
+#[cfg(test)]
+mod tests;
 mod wire;
 
 use serde::{Deserialize, Serialize};
