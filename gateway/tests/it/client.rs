@@ -70,14 +70,24 @@ impl Client {
     pub(crate) async fn send(&self, mut request: Request<Full<Bytes>>) -> Result<Answer, Lost> {
         let host = self.address.to_string().parse().expect("an address is a header");
         request.headers_mut().insert(header::HOST, host);
-        let mut connection = self.connection().await?;
-        match tokio::time::timeout(ANSWER_MAX, exchange(&mut connection, request)).await {
-            Ok(Ok(answer)) => {
-                self.idle().push(connection);
-                Ok(answer)
+        let late = |_| Lost::Unanswered(format!("no answer within {ANSWER_MAX:?}"));
+        tokio::time::timeout(ANSWER_MAX, self.exchange(request)).await.unwrap_or_else(|passed| Err(late(passed)))
+    }
+
+    async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<Answer, Lost> {
+        loop {
+            let mut connection = self.connection().await?;
+            match exchange(&mut connection, request.clone()).await {
+                Ok(answer) => {
+                    if answer.header("connection") != Some("close") {
+                        self.idle().push(connection);
+                    }
+                    return Ok(answer);
+                }
+                // The connection had been closed, and nothing was written to it.
+                Err(error) if error.is_canceled() => {}
+                Err(error) => return Err(Lost::Unanswered(error.to_string())),
             }
-            Ok(Err(error)) => Err(Lost::Unanswered(error.to_string())),
-            Err(_) => Err(Lost::Unanswered(format!("no answer within {ANSWER_MAX:?}"))),
         }
     }
 

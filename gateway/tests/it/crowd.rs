@@ -79,6 +79,12 @@ impl Crowd {
         check(&self.history.exchanges(), &self.history.sightings(), promised, audit)
     }
 
+    /// Who was turned away at once.
+    pub(crate) fn refused_users(&self) -> Vec<u64> {
+        let is_refused = |exchange: &Exchange| matches!(exchange.reply, Reply::Refused { .. });
+        self.history.exchanges().iter().filter(|exchange| is_refused(exchange)).map(|exchange| exchange.user).collect()
+    }
+
     pub(crate) fn latencies(&self) -> Latencies {
         Latencies::of(self.history.exchanges().iter().map(|exchange| exchange.took))
     }

@@ -66,7 +66,7 @@ impl Launch {
             Some(blocks) => {
                 let mut shell = Command::new("sh");
                 // Without the trap, the first byte too many would end the process.
-                shell.args(["-c", &format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\""), binary]);
+                shell.args(["-c", &format!("trap '' XFSZ; ulimit -Sf {blocks}; exec \"$0\" \"$@\""), binary]);
                 shell
             }
         };
