@@ -1,5 +1,22 @@
 //! The gateway from outside: its structure, and the real binary over HTTP.
-#![allow(clippy::unwrap_used)]
+//!
+//! Apart from `tidy`, nothing here knows the gateway's code: what is expected stands in the design's
+//! HTTP contract, and what is found out comes from answers, logs and `/proc`.
 
+mod bad_config;
+mod bad_http;
+mod bad_policies;
+mod bounds;
+mod checker;
+mod client;
+mod command_line;
+mod crash;
+mod crowd;
+mod drop;
+mod harness;
+mod load;
 mod main_job;
+mod memory;
+mod operators;
+mod swap;
 mod tidy;

@@ -1,0 +1,252 @@
+//! Bad configurations: each is refused with where it is wrong and what was expected.
+
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use crate::harness::{Ended, Launch, Process, policy};
+
+const WITHIN: Duration = Duration::from_secs(20);
+
+/// What is checked: a file, perhaps a variable, and what standard error must say.
+struct Case {
+    file: &'static str,
+    variable: Option<(&'static str, &'static str)>,
+    says: String,
+}
+
+/// The message for so many characters from a line and column on.
+fn at(line: usize, column: usize, width: usize, message: &str) -> impl Fn(&str) -> String {
+    move |file| {
+        let excerpt = file.lines().nth(line - 1).expect("the line is there");
+        let mark = format!("{}{}", " ".repeat(column), "^".repeat(width));
+        format!(
+            "sluice.toml: TOML parse error at line {line}, column {column}\n  |\n{line} | {excerpt}\n  |{mark}\n{message}"
+        )
+    }
+}
+
+/// A message that stands for itself.
+fn told(message: &str) -> impl Fn(&str) -> String {
+    move |_| message.to_owned()
+}
+
+impl Case {
+    fn file(file: &'static str, says: impl Fn(&str) -> String) -> Self {
+        Self { file, variable: None, says: says(file) }
+    }
+
+    const fn variable(name: &'static str, value: &'static str, says: String) -> Self {
+        Self { file: "", variable: Some((name, value)), says }
+    }
+
+    async fn check(&self, folder: &TempDir) -> Ended {
+        std::fs::write(folder.path().join("sluice.toml"), self.file).expect("writes");
+        let launch = Launch::with(self.variable.as_slice());
+        Process::run(launch.command(folder.path(), &["config", "check", "--config", "sluice.toml"]), WITHIN).await
+    }
+}
+
+/// A folder with the policies that the default pipeline names.
+fn folder_with_policies() -> TempDir {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    std::fs::create_dir(folder.path().join("policies")).expect("a folder");
+    for name in ["token-bucket", "quota", "random"] {
+        std::fs::write(folder.path().join(format!("policies/{name}.wasm")), policy(name)).expect("writes");
+    }
+    folder
+}
+
+async fn assert_refused(cases: &[Case]) {
+    let folder = folder_with_policies();
+    let mut wrong = Vec::new();
+    for case in cases {
+        let ended = case.check(&folder).await;
+        let expected = format!("sluice: {}", case.says);
+        if ended.code != Some(2) || ended.stderr.trim_end() != expected || !ended.stdout.is_empty() {
+            wrong.push(format!("{:?} {:?}\n  expected {expected}\n  found {ended}", case.file, case.variable));
+        }
+    }
+    assert!(wrong.is_empty(), "{} of {} are told otherwise:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
+}
+
+#[tokio::test]
+async fn the_defaults_are_right() {
+    let folder = folder_with_policies();
+    let ended = Case::file("", told("")).check(&folder).await;
+    assert_eq!((ended.code, ended.stdout.trim_end()), (Some(0), "the configuration is right"), "{ended}");
+}
+
+#[tokio::test]
+async fn a_file_that_is_wrong_is_refused_with_line_and_column() {
+    assert_refused(&files()).await;
+    assert_refused(&pipelines()).await;
+}
+
+#[tokio::test]
+async fn a_value_that_no_part_of_the_gateway_understands_is_refused_by_its_key() {
+    assert_refused(&values()).await;
+}
+
+#[tokio::test]
+async fn a_variable_that_is_wrong_is_refused_by_its_name() {
+    assert_refused(&variables()).await;
+}
+
+#[tokio::test]
+async fn a_pipeline_that_cannot_be_loaded_is_refused_before_anything_runs() {
+    assert_refused(&policies()).await;
+}
+
+fn files() -> Vec<Case> {
+    vec![
+        Case::file("[http\n", at(1, 6, 1, "unclosed table, expected `]`")),
+        Case::file("[http]\nlisten = \"127.0.0.1:1\"\nlisten = \"127.0.0.1:2\"\n", at(3, 1, 6, "duplicate key")),
+        Case::file(
+            "[htpp]\nlisten = \"127.0.0.1:1\"\n",
+            at(
+                1,
+                2,
+                4,
+                "unknown field `htpp`, expected one of `http`, `admin`, `log`, `ledger`, `counters`, `policies`, \
+                 `settlement`, `telemetry`, `pipeline`",
+            ),
+        ),
+        Case::file(
+            "[http]\nlisen = \"127.0.0.1:1\"\n",
+            at(
+                2,
+                1,
+                5,
+                "unknown field `lisen`, expected one of `listen`, `in_flight_max`, `connections_max`, `drain_seconds`",
+            ),
+        ),
+        Case::file("[http]\nlisten = \"localhost\"\n", at(2, 10, 11, "invalid socket address syntax")),
+        Case::file("[http]\nlisten = 8080\n", at(2, 10, 4, "invalid type: integer `8080`, expected socket address")),
+        Case::file("[http]\nin_flight_max = 0\n", at(2, 17, 1, "expected an integer from 1 to 1000000, found 0")),
+        Case::file("[http]\ndrain_seconds = -1\n", at(2, 17, 2, "expected an integer from 0 to 3600, found -1")),
+        Case::file("[log]\npartitions = \"many\"\n", at(2, 14, 6, "invalid type: string \"many\", expected i64")),
+        Case::file("[log]\npartitions = 0\n", at(2, 14, 1, "expected an integer from 1 to 256, found 0")),
+        Case::file("[log]\npartitions = 257\n", at(2, 14, 3, "expected an integer from 1 to 256, found 257")),
+        Case::file(
+            "[settlement]\nbatch_records_max = 5000\n",
+            at(2, 21, 4, "expected an integer from 1 to 4096, found 5000"),
+        ),
+        Case::file(
+            "[telemetry]\nlog_format = \"xml\"\n",
+            at(2, 14, 5, "unknown variant `xml`, expected `text` or `json`"),
+        ),
+    ]
+}
+
+/// Each value is a string, and only what it is for tells whether it is right.
+fn values() -> Vec<Case> {
+    vec![
+        Case::file(
+            "[log]\nurl = \"carrier-pigeon:loft\"\n",
+            told("log.url: expected `embedded:PATH`, found `carrier-pigeon:loft`"),
+        ),
+        Case::file("[ledger]\nurl = \"paper:book\"\n", told("ledger.url: expected `sqlite:PATH`, found `paper:book`")),
+        Case::file("[counters]\nurl = \"fingers:\"\n", told("counters.url: expected `local:`, found `fingers:`")),
+        Case::file(
+            "[telemetry]\nlog_filter = \"a=b=c\"\n",
+            told("telemetry.log_filter: expected an EnvFilter such as `info`: invalid filter directive"),
+        ),
+        Case::file(
+            "[admin]\ntoken_file = \"no/such/file\"\n",
+            told("admin.token_file: read no/such/file: No such file or directory (os error 2)"),
+        ),
+    ]
+}
+
+fn variables() -> Vec<Case> {
+    let wrong = |name, value, says: &str| Case::variable(name, value, format!("SLUICE__{name}: {says}"));
+    vec![
+        wrong("LOG__PARTITIONS", "0", "expected an integer from 1 to 256, found 0"),
+        wrong("LOG__PARTITIONS", "many", "invalid type: string \"many\", expected i64"),
+        wrong("LOG__PARTITION", "3", "no such key `partition`; expected one of partitions, retention_hours, url"),
+        wrong(
+            "LOGG__PARTITIONS",
+            "3",
+            "no such key `logg`; expected one of admin, counters, http, ledger, log, pipeline, policies, \
+             settlement, telemetry",
+        ),
+        wrong("HTTP__LISTEN", "nowhere", "invalid socket address syntax"),
+        wrong("HTTP__LISTEN__PORT", "1", "`listen` is a value, not a section"),
+        wrong("PIPELINE__SHARD_PICKER__DEADLINE_MS", "1001", "expected an integer from 1 to 1000, found 1001"),
+    ]
+}
+
+/// What can be told from the file alone.
+fn pipelines() -> Vec<Case> {
+    vec![
+        Case::file("[pipeline.shard-picker]\nconfig = {}\n", at(1, 1, 23, "missing field `policy`")),
+        Case::file(
+            "[pipeline.shard-pciker]\npolicy = \"random\"\n",
+            at(1, 11, 12, "unknown field `shard-pciker`, expected one of `rate-shaper`, `user-limit`, `shard-picker`"),
+        ),
+        Case::file(
+            "[pipeline.shard-picker]\npolicy = \"random\"\non_failure = \"cry\"\n",
+            at(3, 14, 5, "unknown variant `cry`, expected one of `fallback`, `refuse`, `skip`"),
+        ),
+        Case::file(
+            "[pipeline.shard-picker]\npolicy = \"random\"\non_failure = \"skip\"\n",
+            told(
+                "pipeline.shard-picker.on_failure: expected `fallback` or `refuse`, found `skip`: \
+                 a request cannot go on without a shard",
+            ),
+        ),
+        Case::file(
+            "[pipeline.shard-picker]\npolicy = \"../random\"\n",
+            told("pipeline.shard-picker.policy: expected 1 to 64 of a-z, 0-9 and -, found `../random`"),
+        ),
+    ]
+}
+
+/// What only loading the policies can tell.
+fn policies() -> Vec<Case> {
+    vec![
+        Case::file(
+            "[pipeline.shard-picker]\npolicy = \"clairvoyant\"\n",
+            told(
+                "read the policy policies/clairvoyant.wasm: No such file or directory (os error 2); \
+                 `policies/build` makes the policies",
+            ),
+        ),
+        Case::file(
+            "[pipeline.shard-picker]\npolicy = \"quota\"\n",
+            told(
+                "shard-picker: expected the world shard-picker of sluice:policy: \
+                 no exported component function named `pick`",
+            ),
+        ),
+        Case::file(
+            "[pipeline.user-limit]\npolicy = \"quota\"\nconfig = { limit = 0 }\n",
+            told(
+                "user-limit: the policy refuses its configuration: limit: invalid value: integer `0`, \
+                 expected a nonzero u32 at line 1 column 10",
+            ),
+        ),
+    ]
+}
+
+#[tokio::test]
+async fn a_file_that_is_not_there_is_named() {
+    let folder = folder_with_policies();
+    let launch = Launch::default();
+    let ended = Process::run(launch.command(folder.path(), &["config", "check", "--config", "no.toml"]), WITHIN).await;
+    assert_eq!(ended.code, Some(2), "{ended}");
+    assert_eq!(ended.stderr.trim_end(), "sluice: read no.toml: No such file or directory (os error 2)");
+}
+
+#[tokio::test]
+async fn what_show_prints_is_a_configuration_with_the_overrides_in_it() {
+    let folder = folder_with_policies();
+    let launch = Launch::with(&[("LOG__PARTITIONS", "3"), ("PIPELINE__SHARD_PICKER__POLICY", "hash-user")]);
+    let shown = Process::run(launch.command(folder.path(), &["config", "show"]), WITHIN).await;
+    assert_eq!(shown.code, Some(0), "{shown}");
+    assert!(shown.stdout.contains("partitions = 3"), "{shown}");
+    std::fs::write(folder.path().join("sluice.toml"), &shown.stdout).expect("writes");
+    let again = Process::run(Launch::default().command(folder.path(), &["config", "show"]), WITHIN).await;
+    assert_eq!(again.stdout, shown.stdout);
+}

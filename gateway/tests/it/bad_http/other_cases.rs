@@ -1,0 +1,167 @@
+//! Bad calls that do not ask for a coupon.
+
+use http_body_util::Full;
+use hyper::{Method, Request};
+
+use super::case::Case;
+use crate::harness::Campaign;
+
+fn get(path: &str) -> Request<Full<hyper::body::Bytes>> {
+    Request::get(path).body(Full::default()).expect("a request")
+}
+
+pub(super) fn paths_and_methods() -> Vec<Case> {
+    vec![
+        Case::request("nowhere", get("/nowhere")).is(404, "NOT_FOUND", "there is nothing at /nowhere"),
+        Case::request("the root", get("/")).is(404, "NOT_FOUND", "there is nothing at /"),
+        Case::request("GET where one posts", get("/coupon/issue"))
+            .is(405, "METHOD_NOT_ALLOWED", "/coupon/issue does not take GET")
+            .with("allow", "POST"),
+        Case::request("POST to a status", crate::client::post("/coupon/issue/x", ""))
+            .is(405, "METHOD_NOT_ALLOWED", "/coupon/issue/x does not take POST")
+            .with("allow", "GET,HEAD"),
+        Case::admin("DELETE of a campaign", Method::DELETE, "/admin/coupons/104", "")
+            .is(405, "METHOD_NOT_ALLOWED", "/admin/coupons/104 does not take DELETE")
+            .with("allow", "GET,HEAD"),
+        Case::admin("nowhere for operators", Method::GET, "/admin/nowhere", "").is(
+            404,
+            "NOT_FOUND",
+            "there is nothing at /admin/nowhere",
+        ),
+    ]
+}
+
+pub(super) fn statuses() -> Vec<Case> {
+    let of = |query: &str| get(&format!("/coupon/issue/00000000-0000-7000-8000-000000000000{query}"));
+    vec![
+        Case::request("no such request", of("")).is(404, "REQUEST_NOT_FOUND", "no such request"),
+        Case::request("a name that is no text", get("/coupon/issue/%ff")).is(
+            404,
+            "REQUEST_NOT_FOUND",
+            "no such request",
+        ),
+        Case::request("a name that is none", get("/coupon/issue/1")).is(404, "REQUEST_NOT_FOUND", "no such request"),
+        Case::request("a wait that is no time", of("?partition=0&offset=0&wait=soon")).is(
+            400,
+            "MALFORMED",
+            "wait: expected a time such as 10s or 500ms, found `soon`",
+        ),
+        Case::request("a negative wait", of("?partition=0&offset=0&wait=-1s")).is(
+            400,
+            "MALFORMED",
+            "wait: expected a time such as 10s or 500ms, found `-1s`",
+        ),
+        Case::request("a partition that is no number", of("?partition=x&offset=0")).is(
+            400,
+            "MALFORMED",
+            "partition: expected a number, found `x`",
+        ),
+        Case::request("an offset that is no number", of("?partition=0&offset=-1")).is(
+            400,
+            "MALFORMED",
+            "offset: expected a number, found `-1`",
+        ),
+    ]
+}
+
+pub(super) fn campaigns() -> Vec<Case> {
+    let good = Campaign { coupon: 9, ..Campaign::of(10, 2) }.json();
+    let create = |name, key: &str, value: serde_json::Value| {
+        let mut body = good.clone();
+        body[key] = value;
+        Case::admin(name, Method::POST, "/admin/coupons", body.to_string())
+    };
+    let change =
+        |name, path: &str, body: &'static str| Case::admin(name, Method::POST, &format!("/admin/coupons/{path}"), body);
+    let coupon = Campaign::of(10, 2).coupon;
+    let mut backwards = good.clone();
+    backwards["opensAt"] = "2030-01-02T00:00:00Z".into();
+    backwards["closesAt"] = "2030-01-01T00:00:00Z".into();
+    vec![
+        create("a campaign of nothing", "total", 0.into())
+            .is_invalid("total", "`total`: expected an integer from 1 to 1000000000000, found 0"),
+        create("a campaign of too much", "total", 1_000_000_000_001_u64.into())
+            .is_invalid("total", "`total`: expected an integer from 1 to 1000000000000, found 1000000000001"),
+        create("no shards", "shards", 0.into())
+            .is_invalid("shards", "`shards`: expected an integer from 1 to 256, found 0"),
+        create("too many shards", "shards", 257.into())
+            .is_invalid("shards", "`shards`: expected an integer from 1 to 256, found 257"),
+        create("a limit of 0", "perUserLimit", 0.into())
+            .is_invalid("perUserLimit", "`perUserLimit`: expected an integer from 1 to 2147483647, found 0"),
+        create("a coupon as text", "couponId", "9".into())
+            .is_invalid("couponId", "`couponId`: invalid type: string \"9\", expected u64 at line 1 column 15"),
+        create("an unknown key", "totl", 1.into()).is_invalid(
+            "totl",
+            "`totl`: unknown field `totl`, expected one of `couponId`, `policyId`, `total`, `shards`, `perUserLimit`, \
+             `opensAt`, `closesAt` at line 1 column 73",
+        ),
+        create("a time without a zone", "opensAt", "2030-01-01T00:00:00".into()).is_invalid(
+            "opensAt",
+            "`opensAt`: failed to find offset component, which is required for parsing a timestamp at line 1 column 45",
+        ),
+        Case::admin("closing before opening", Method::POST, "/admin/coupons", backwards.to_string())
+            .is_invalid("closesAt", "`closesAt`: expected a time after opensAt"),
+        change("pausing nothing", "999/pause", "").is(404, "COUPON_NOT_FOUND", "no campaign for coupon 999"),
+        change("pausing no number", "x/pause", "").is(404, "COUPON_NOT_FOUND", "no campaign for coupon x"),
+        change("topping up nothing", "999/top-up", "{\"amount\":1}").is(
+            404,
+            "COUPON_NOT_FOUND",
+            "no campaign for coupon 999",
+        ),
+        change("a top-up of 0", &format!("{coupon}/top-up"), "{\"amount\":0}")
+            .is_invalid("amount", "`amount`: expected an integer from 1 to 1000000000000, found 0"),
+        change("a top-up beyond the largest campaign", &format!("{coupon}/top-up"), "{\"amount\":1000000000000}")
+            .is_invalid("amount", "the total would be more than 1000000000000"),
+        change("a top-up of nothing said", &format!("{coupon}/top-up"), "{}")
+            .is_invalid("amount", "`amount` is missing"),
+        change("a reshard into 0", &format!("{coupon}/reshard"), "{\"shards\":0}")
+            .is_invalid("shards", "`shards`: expected an integer from 1 to 256, found 0"),
+    ]
+}
+
+pub(super) fn pipelines() -> Vec<Case> {
+    let put = |name, body: &'static str| Case::admin(name, Method::PUT, "/admin/pipeline", body);
+    let upload =
+        |name, query: &str| Case::admin(name, Method::POST, &format!("/admin/policies{query}"), "no component");
+    vec![
+        put("no JSON", "no").is(400, "MALFORMED", "expected ident at line 1 column 2"),
+        put("an unknown hook", "{\"picker\":{\"policy\":\"random\"}}")
+            .is_invalid("picker", "`picker`: expected one of rate-shaper, user-limit, shard-picker"),
+        put("a hook without a policy", "{\"shard-picker\":{}}")
+            .is_invalid("shard-picker.policy", "`shard-picker.policy` is missing"),
+        put("a deadline of 0", "{\"shard-picker\":{\"policy\":\"random\",\"deadline_ms\":0}}").is_invalid(
+            "shard-picker.deadline_ms",
+            "`shard-picker.deadline_ms`: expected an integer from 1 to 1000, found 0",
+        ),
+        put("a failure that is none", "{\"shard-picker\":{\"policy\":\"random\",\"on_failure\":\"cry\"}}").is_invalid(
+            "shard-picker.on_failure",
+            "`shard-picker.on_failure`: expected one of fallback, refuse, skip, found \"cry\"",
+        ),
+        put("a path for a name", "{\"shard-picker\":{\"policy\":\"../random\"}}").is(
+            422,
+            "POLICY_REFUSED",
+            "pipeline.shard-picker.policy: expected 1 to 64 of a-z, 0-9 and -, found `../random`",
+        ),
+        put("a picker that may be skipped", "{\"shard-picker\":{\"policy\":\"random\",\"on_failure\":\"skip\"}}").is(
+            422,
+            "POLICY_REFUSED",
+            "pipeline.shard-picker.on_failure: expected `fallback` or `refuse`, found `skip`: \
+             a request cannot go on without a shard",
+        ),
+        upload("an upload without a name", "").is(
+            400,
+            "MALFORMED",
+            "expected ?name=NAME, the name that a pipeline calls it by",
+        ),
+        upload("an upload with a path for a name", "?name=..%2Fx").is(
+            422,
+            "POLICY_REFUSED",
+            "name: expected 1 to 64 of a-z, 0-9 and -, found `../x`",
+        ),
+        Case::admin("going back to nothing", Method::POST, "/admin/pipeline/rollback", "").is(
+            409,
+            "NOTHING_TO_ROLL_BACK",
+            "there is no pipeline before this one",
+        ),
+    ]
+}

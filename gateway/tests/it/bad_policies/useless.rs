@@ -1,0 +1,189 @@
+//! Components that cannot be put in force.
+
+use serde_json::{Value, json};
+
+use crate::crowd::Crowd;
+use crate::harness::{Gateway, Launch, Process, policy, turn};
+
+/// The first coupon of a new ledger.
+const COUPON: u64 = 104;
+
+/// Bytes that are no shard picker, and how the refusal begins.
+fn useless() -> Vec<(&'static str, Vec<u8>, &'static str)> {
+    let picker = policy("random");
+    let wat = |text: &str| wat::parse_str(text).expect("valid WebAssembly text");
+    let mut damaged = picker.clone();
+    let middle = damaged.len() / 2;
+    damaged[middle..middle + 64].fill(0xff);
+    let spilled = [&picker[..], b"and more"].concat();
+    vec![
+        ("an empty file", Vec::new(), "not a valid component"),
+        ("a text", b"this is not WebAssembly".to_vec(), "not a valid component"),
+        ("a truncated component", picker[..picker.len() / 2].to_vec(), "not a valid component"),
+        ("a damaged component", damaged, "not a valid component"),
+        ("a component with more behind it", spilled, "not a valid component"),
+        ("a core module", wat("(module)"), "expected a component, found a core module"),
+        ("an empty component", wat("(component)"), "expected the world shard-picker"),
+        ("another world", policy("quota"), "expected the world shard-picker"),
+        ("an import", wat(IMPORTS_A_CLOCK), "a policy imports nothing, but this one needs"),
+        ("an export of another type", wat(PICKS_A_TEXT), "expected the world shard-picker"),
+        ("a component that is far too large", vec![0; 33 * 1024 * 1024], "expected at most 33554432 bytes"),
+    ]
+}
+
+const IMPORTS_A_CLOCK: &str = r#"(component
+    (import "wasi:clocks/monotonic-clock@0.2.0" (instance (export "now" (func (result u64))))))"#;
+
+/// `pick` and `configure` are there, but take and give something else.
+const PICKS_A_TEXT: &str = r#"(component
+    (core module $m (func (export "f") (result i32) i32.const 0))
+    (core instance $i (instantiate $m))
+    (func $f (result u32) (canon lift (core func $i "f")))
+    (export "configure" (func $f))
+    (export "pick" (func $f)))"#;
+
+impl Gateway {
+    /// Whether generation 1 still decides, and the newest change says why it was refused.
+    async fn assert_unchanged(&self, name: &str, reason: &str) {
+        let pipeline = self.pipeline().await;
+        assert_eq!(pipeline["generation"], 1, "{name}");
+        assert_eq!(pipeline["pipeline"]["shard-picker"]["policy"], "random", "{name}");
+        let error = pipeline["history"][0]["error"].as_str().unwrap_or_default();
+        assert!(error.contains(reason), "{name}: expected {reason}, found {error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_component_that_cannot_be_used_changes_nothing_and_the_reason_is_told() {
+    let _turn = turn::together().await;
+    let gateway = Gateway::start().await;
+    let crowd = Crowd::before(&gateway, COUPON);
+    let useless = useless();
+    for (user, (name, bytes, reason)) in (1..).zip(&useless) {
+        gateway.home.install("candidate", bytes);
+        let answer = gateway.put_pipeline(json!({ "shard-picker": { "policy": "candidate" } })).await;
+        assert_eq!(answer.refusal(), (422, "POLICY_REFUSED".to_owned()), "{name}: {answer}");
+        let detail = answer.json()["detail"].as_str().expect("a detail").to_owned();
+        assert!(detail.starts_with(&format!("shard-picker: {reason}")), "{name}: {detail}");
+        gateway.assert_unchanged(name, reason).await;
+        assert_eq!(crowd.ask(user).await.receipt().generation, Some(1), "{name}");
+    }
+    let refused = gateway.metrics().await.value("sluice_policy_swaps_total", &[("outcome", "refused")]);
+    assert_eq!(refused, useless.len() as f64);
+    assert_eq!(gateway.logged("the pipeline was not changed").len(), useless.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_component_that_is_no_policy_cannot_be_uploaded() {
+    let _turn = turn::together().await;
+    let gateway = Gateway::start().await;
+    // Another world is a policy too, only not in this hook.
+    for (name, bytes, reason) in useless().into_iter().filter(|(name, ..)| *name != "another world") {
+        let answer = gateway.operator.post("/admin/policies?name=candidate", bytes).await;
+        match name {
+            "a component that is far too large" => assert_eq!(answer.refusal(), (413, "BODY_TOO_LARGE".to_owned())),
+            _ => {
+                assert_eq!(answer.refusal(), (422, "POLICY_REFUSED".to_owned()), "{name}: {answer}");
+                // Which world was meant is not known here.
+                let is_told = reason.contains("world") || answer.text().contains(reason);
+                assert!(is_told, "{name}: {answer}");
+            }
+        }
+    }
+    let listed = gateway.operator.get("/admin/policies").await.json();
+    let names: Vec<_> = listed.as_array().expect("a list").iter().map(|line| line["name"].clone()).collect();
+    assert!(!names.contains(&json!("candidate")), "{names:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_uploaded_policy_decides_once_a_pipeline_names_it() {
+    let _turn = turn::together().await;
+    let gateway = Gateway::start().await;
+    let answer = gateway.operator.post("/admin/policies?name=my-own", policy("hash-user")).await;
+    assert_eq!((answer.status, &answer.json()["name"]), (201, &json!("my-own")), "{answer}");
+    let generation = gateway.pick_by("my-own").await;
+    assert_eq!(generation, 2);
+    assert_eq!(Crowd::before(&gateway, COUPON).ask(1).await.receipt().generation, Some(2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_configuration_that_the_policy_refuses_is_refused_in_its_own_words() {
+    let _turn = turn::together().await;
+    let gateway = Gateway::start().await;
+    for (hook, spec, words) in [
+        ("user-limit", json!({ "policy": "quota", "config": { "limit": 0 } }), "limit: invalid value: integer `0`"),
+        ("user-limit", json!({ "policy": "quota", "config": { "limt": 1 } }), "unknown field `limt`, expected `limit`"),
+        ("rate-shaper", json!({ "policy": "token-bucket", "config": { "scope": "moon" } }), "scope: unknown variant"),
+        ("shard-picker", json!({ "policy": "random", "config": { "seed": 1 } }), "unknown field `seed`"),
+        ("shard-picker", json!({ "policy": "clairvoyant" }), "No such file or directory"),
+    ] {
+        let answer = gateway.put_pipeline(json!({ hook: spec })).await;
+        assert_eq!(answer.refusal(), (422, "POLICY_REFUSED".to_owned()), "{answer}");
+        assert!(answer.text().contains(words), "expected {words}, found {answer}");
+        gateway.assert_unchanged(hook, words).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_bad_hook_of_three_changes_none() {
+    let _turn = turn::together().await;
+    let gateway = Gateway::start().await;
+    let patch = json!({
+        "shard-picker": { "policy": "hash-user" },
+        "user-limit": { "policy": "quota", "config": { "limit": 0 } },
+    });
+    assert_eq!(gateway.put_pipeline(patch).await.status, 422);
+    assert_eq!(gateway.pipeline().await["pipeline"]["shard-picker"]["policy"], "random");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn going_back_puts_the_pipeline_before_in_force() {
+    let _turn = turn::together().await;
+    let gateway = Gateway::start().await;
+    let picker = async || gateway.pipeline().await["pipeline"]["shard-picker"]["policy"].clone();
+    for policy in ["hash-user", "weighted"] {
+        gateway.pick_by(policy).await;
+    }
+    let back = |answer: crate::client::Answer| (answer.status, answer.json()["generation"].clone());
+    let rollback = async || back(gateway.operator.post("/admin/pipeline/rollback", "").await);
+    assert_eq!(rollback().await, (200, json!(4)));
+    assert_eq!(picker().await, "hash-user");
+    assert_eq!(rollback().await, (200, json!(5)));
+    assert_eq!(picker().await, "random", "going back twice goes two steps back");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_pipeline_in_force_survives_a_kill_with_the_components_it_had() {
+    let _turn = turn::together().await;
+    let mut gateway = Gateway::start().await;
+    gateway.pick_by("hash-user").await;
+    let before = gateway.pipeline().await;
+    gateway.home.install("hash-user", b"damaged meanwhile");
+    gateway.kill().await;
+    gateway.start_again().await;
+    let after = gateway.pipeline().await;
+    let kept =
+        |pipeline: &Value| (pipeline["generation"].clone(), pipeline["pipeline"].clone(), pipeline["hooks"].clone());
+    assert_eq!(kept(&after), kept(&before));
+    assert_eq!(Crowd::before(&gateway, COUPON).ask(1).await.receipt().generation, Some(2));
+}
+
+#[tokio::test]
+async fn inspect_tells_what_a_component_is_or_why_it_is_none() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let inspect = async |bytes: &[u8]| {
+        std::fs::write(folder.path().join("candidate.wasm"), bytes).expect("writes");
+        let command = Launch::default().command(folder.path(), &["policy", "inspect", "candidate.wasm"]);
+        Process::run(command, std::time::Duration::from_secs(20)).await
+    };
+    for (name, world) in [("token-bucket", "rate-shaper"), ("quota", "user-limit"), ("weighted", "shard-picker")] {
+        let ended = inspect(&policy(name)).await;
+        assert_eq!(ended.code, Some(0), "{ended}");
+        assert!(ended.stdout.starts_with(&format!("world     {world}\n")), "{ended}");
+    }
+    for (name, bytes, reason) in useless().into_iter().filter(|(.., reason)| !reason.contains("world")) {
+        let ended = inspect(&bytes).await;
+        assert_eq!(ended.code, Some(1), "{name}: {ended}");
+        assert!(ended.stderr.starts_with(&format!("sluice: candidate.wasm: {reason}")), "{name}: {ended}");
+    }
+}

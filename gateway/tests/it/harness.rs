@@ -1,0 +1,193 @@
+//! A gateway of its own for each test: the real binary, in a temporary folder, on free ports.
+
+mod admin;
+mod home;
+mod metrics;
+mod process;
+pub(crate) mod turn;
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::client::Client;
+
+pub(crate) use admin::{Campaign, payload};
+pub(crate) use home::{Home, hostile_guests, policy};
+pub(crate) use process::{Ended, Memory, Process};
+
+/// A start compiles three policies; on a busy machine that takes a while.
+const START_MAX: Duration = Duration::from_secs(30);
+/// Shutdown waits at most 10 s for requests and 5 s for settlement.
+const STOP_MAX: Duration = Duration::from_secs(30);
+const POLL_EVERY: Duration = Duration::from_millis(10);
+
+/// A running gateway; it ends with the test.
+pub(crate) struct Gateway {
+    pub(crate) home: Home,
+    pub(crate) http: SocketAddr,
+    pub(crate) admin: SocketAddr,
+    /// Calls the public listener.
+    pub(crate) client: Arc<Client>,
+    /// Calls the admin listener.
+    pub(crate) operator: Arc<Client>,
+    process: Process,
+    launch: Launch,
+}
+
+/// How the process is started.
+#[derive(Clone, Default)]
+pub(crate) struct Launch {
+    variables: Vec<(String, String)>,
+    file_blocks_max: Option<u64>,
+}
+
+impl Launch {
+    /// With `SLUICE__` before each name.
+    pub(crate) fn with(variables: &[(&str, &str)]) -> Self {
+        let variables = variables.iter().map(|(name, value)| (format!("SLUICE__{name}"), (*value).to_owned()));
+        Self { variables: variables.collect(), file_blocks_max: None }
+    }
+
+    /// Files end at so many blocks of 512 bytes, as if the disk were full.
+    pub(crate) fn on_a_full_disk(file_blocks_max: u64) -> Self {
+        Self { file_blocks_max: Some(file_blocks_max), ..Self::default() }
+    }
+
+    pub(crate) fn command(&self, home: &Path, arguments: &[&str]) -> Command {
+        let binary = env!("CARGO_BIN_EXE_sluice");
+        let mut command = match self.file_blocks_max {
+            None => Command::new(binary),
+            Some(blocks) => {
+                let mut shell = Command::new("sh");
+                // Without the trap, the first byte too many would end the process.
+                shell.args(["-c", &format!("trap '' XFSZ; ulimit -Sf {blocks}; exec \"$0\" \"$@\""), binary]);
+                shell
+            }
+        };
+        command.args(arguments).current_dir(home).envs(self.variables.iter().cloned());
+        command
+    }
+}
+
+impl Gateway {
+    /// With the defaults, but for addresses.
+    pub(crate) async fn start() -> Self {
+        Self::launch(Launch::default()).await
+    }
+
+    /// With keys overridden, such as `("SETTLEMENT__ENABLED", "false")`.
+    pub(crate) async fn with(variables: &[(&str, &str)]) -> Self {
+        Self::launch(Launch::with(variables)).await
+    }
+
+    pub(crate) async fn launch(launch: Launch) -> Self {
+        Self::launch_at(free_address(), launch).await
+    }
+
+    /// With an admin listener that others than this machine may reach.
+    pub(crate) async fn with_admin_at(admin: SocketAddr, variables: &[(&str, &str)]) -> Self {
+        Self::launch_at(admin, Launch::with(variables)).await
+    }
+
+    async fn launch_at(admin: SocketAddr, launch: Launch) -> Self {
+        let http = free_address();
+        let home = Home::new(http, admin);
+        let process = serve(&home, &launch).await;
+        Self { http, admin, client: Client::to(http), operator: Client::to(admin), process, home, launch }
+    }
+
+    /// Asks it to stop, which it must do in good order; answers with what it logged.
+    pub(crate) async fn stop(&mut self) -> Vec<Value> {
+        self.process.signal(Signal::TERM);
+        let ended = self.ended().await;
+        assert_eq!(ended.code, Some(0), "{ended}");
+        ended.log()
+    }
+
+    /// Asks it to stop, without waiting for it.
+    pub(crate) fn terminate(&self) {
+        self.process.signal(Signal::TERM);
+    }
+
+    /// Waits until it has ended.
+    pub(crate) async fn ended(&mut self) -> Ended {
+        self.process.ended(STOP_MAX).await
+    }
+
+    /// `kill -9`.
+    pub(crate) async fn kill(&mut self) {
+        self.process.signal(Signal::KILL);
+        self.ended().await;
+    }
+
+    /// Starts it again on the same data and the same ports.
+    pub(crate) async fn start_again(&mut self) {
+        self.process = serve(&self.home, &self.launch).await;
+    }
+
+    pub(crate) async fn start_again_as(&mut self, launch: Launch) {
+        self.launch = launch;
+        self.start_again().await;
+    }
+
+    pub(crate) fn memory(&self) -> Memory {
+        self.process.memory()
+    }
+
+    /// Lifts or sets the limit on the size of its files while it runs.
+    pub(crate) fn limit_files(&self, bytes_max: Option<u64>) {
+        self.process.limit_files(bytes_max);
+    }
+
+    /// Lines of its log with this message.
+    pub(crate) fn logged(&self, message: &str) -> Vec<Value> {
+        self.process.log().into_iter().filter(|line| line["message"] == message).collect()
+    }
+}
+
+async fn serve(home: &Home, launch: &Launch) -> Process {
+    let mut process = Process::spawn(launch.command(home.path(), &["serve", "--config", "sluice.toml"]));
+    let serving = async {
+        loop {
+            if let Some(line) = process.log().into_iter().find(|line| line["message"] == "serving") {
+                return line;
+            }
+            if let Some(ended) = process.has_ended() {
+                panic!("the gateway did not start: {ended}");
+            }
+            tokio::time::sleep(POLL_EVERY).await;
+        }
+    };
+    let line = tokio::time::timeout(START_MAX, serving).await.expect("the gateway serves in time");
+    assert_eq!((&line["http"], &line["admin"]), (&home.http.to_string().into(), &home.admin.to_string().into()));
+    process
+}
+
+/// A free port below those that the kernel gives to clients: so a client that calls a gateway which
+/// is down cannot take its place.
+pub(crate) fn free_address() -> SocketAddr {
+    const PORTS: std::ops::Range<u16> = 15_000..32_000;
+    let free = std::iter::repeat_with(|| SocketAddr::from(([127, 0, 0, 1], rand::random_range(PORTS))))
+        .take(100)
+        .find(|address| TcpListener::bind(address).is_ok());
+    free.expect("one of a hundred ports is free")
+}
+
+/// Asks until there is an answer.
+pub(crate) async fn eventually<T>(what: &str, within: Duration, mut probe: impl AsyncFnMut() -> Option<T>) -> T {
+    let asking = async {
+        loop {
+            if let Some(found) = probe().await {
+                return found;
+            }
+            tokio::time::sleep(POLL_EVERY).await;
+        }
+    };
+    tokio::time::timeout(within, asking).await.unwrap_or_else(|_| panic!("{what}: not within {within:?}"))
+}

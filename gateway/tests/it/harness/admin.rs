@@ -1,0 +1,101 @@
+//! What an operator does with a gateway, and the body that people send.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::{Gateway, eventually};
+use crate::checker::Audit;
+use crate::client::Answer;
+
+/// What a campaign is made from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Campaign {
+    pub(crate) coupon: u64,
+    pub(crate) total: u64,
+    pub(crate) shards: u32,
+    pub(crate) per_user_limit: u32,
+}
+
+impl Campaign {
+    /// The terms that every campaign of these tests belongs to.
+    pub(crate) const POLICY: u64 = 21;
+
+    pub(crate) const fn of(total: u64, shards: u32) -> Self {
+        Self { coupon: 7_001, total, shards, per_user_limit: 1 }
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        json!({
+            "couponId": self.coupon, "policyId": Self::POLICY, "total": self.total,
+            "shards": self.shards, "perUserLimit": self.per_user_limit,
+        })
+    }
+}
+
+/// The body of `POST /coupon/issue`, as the write-up's load script sends it.
+pub(crate) fn payload(user: u64, coupon: u64) -> String {
+    format!(
+        r#"{{"userId":{user},"couponId":{coupon},"policyId":{},"typeSnapshot":"FIXED","discountRateSnapshot":10.0,"discountAmountSnapshot":1000,"minimumOrderAmountSnapshot":5000,"usagePeriodSnapshot":30,"expiredAt":"2025-12-31T23:59:59"}}"#,
+        Campaign::POLICY
+    )
+}
+
+impl Gateway {
+    /// Makes a campaign and answers with its coupon.
+    pub(crate) async fn create(&self, campaign: Campaign) -> u64 {
+        let answer = self.operator.post("/admin/coupons", campaign.json().to_string()).await;
+        assert_eq!(answer.status, 201, "{answer}");
+        campaign.coupon
+    }
+
+    /// `pause`, `resume`, `close`, `top-up` or `reshard`.
+    pub(crate) async fn change(&self, coupon: u64, action: &str, body: Value) -> Answer {
+        self.operator.post(&format!("/admin/coupons/{coupon}/{action}"), body.to_string()).await
+    }
+
+    pub(crate) async fn audit(&self, coupon: u64) -> Audit {
+        let answer = self.operator.get(&format!("/admin/coupons/{coupon}/audit")).await;
+        assert_eq!(answer.status, 200, "{answer}");
+        serde_json::from_value(answer.json()).expect("an audit")
+    }
+
+    pub(crate) async fn pipeline(&self) -> Value {
+        self.operator.get("/admin/pipeline").await.json()
+    }
+
+    pub(crate) async fn put_pipeline(&self, patch: Value) -> Answer {
+        self.operator.put("/admin/pipeline", patch.to_string()).await
+    }
+
+    /// Puts a change in force and answers with the number of the new generation.
+    pub(crate) async fn change_pipeline(&self, patch: Value) -> u64 {
+        let answer = self.put_pipeline(patch).await;
+        assert_eq!(answer.status, 200, "{answer}");
+        answer.json()["generation"].as_u64().expect("a generation")
+    }
+
+    pub(crate) async fn pick_by(&self, policy: &str) -> u64 {
+        self.change_pipeline(json!({ "shard-picker": { "policy": policy } })).await
+    }
+
+    /// Puts a hostile guest in force in the hook it is made for.
+    pub(crate) async fn suffer(&self, hook: &str, guest: &str) -> u64 {
+        self.home.install_hostile(guest);
+        self.change_pipeline(json!({ hook: { "policy": guest } })).await
+    }
+
+    /// Lets a user ask so often before the early answer is no; the ledger's limit stays.
+    pub(crate) async fn allow_requests(&self, limit: u32) -> u64 {
+        self.change_pipeline(json!({ "user-limit": { "policy": "quota", "config": { "limit": limit } } })).await
+    }
+
+    /// Records in the log that are not settled.
+    pub(crate) async fn lag(&self) -> f64 {
+        self.metrics().await.sum("sluice_log_lag_records", &[])
+    }
+
+    pub(crate) async fn drained(&self, within: Duration) {
+        eventually("everything is settled", within, async || (self.lag().await == 0.0).then_some(())).await;
+    }
+}

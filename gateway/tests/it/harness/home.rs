@@ -1,0 +1,99 @@
+//! The folder of one gateway: its configuration, its data, and its own copy of the policies.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+
+pub(crate) struct Home {
+    folder: TempDir,
+    pub(crate) http: SocketAddr,
+    pub(crate) admin: SocketAddr,
+}
+
+impl Home {
+    pub(crate) fn new(http: SocketAddr, admin: SocketAddr) -> Self {
+        let home = Self { folder: tempfile::tempdir().expect("a temporary folder"), http, admin };
+        home.configure("");
+        let copies = home.path().join("policies");
+        std::fs::create_dir(&copies).expect("a folder for the policies");
+        for component in built_policies() {
+            let name = component.file_name().expect("a file");
+            std::fs::copy(&component, copies.join(name)).expect("a component is copied");
+        }
+        home
+    }
+
+    /// Writes `sluice.toml`, with more at its end.
+    pub(crate) fn configure(&self, more: &str) {
+        let Self { http, admin, .. } = self;
+        let text = format!(
+            "[http]\nlisten = \"{http}\"\n\n[admin]\nlisten = \"{admin}\"\n\n\
+             [log]\nurl = \"embedded:data/log\"\n\n[ledger]\nurl = \"sqlite:data/ledger.db\"\n\n\
+             [policies]\ndir = \"policies\"\n\n[telemetry]\nlog_format = \"json\"\n\n{more}"
+        );
+        replace(&self.path().join("sluice.toml"), text.as_bytes());
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Puts a component into the policies' folder, in one step.
+    pub(crate) fn install(&self, name: &str, component: &[u8]) {
+        replace(&self.path().join("policies").join(format!("{name}.wasm")), component);
+    }
+
+    /// Puts one of the hostile guests there.
+    pub(crate) fn install_hostile(&self, name: &str) {
+        let path = hostile_folder().join(format!("{name}.wasm"));
+        self.install(name, &read(&path, "policies/build --hostile"));
+    }
+}
+
+fn replace(path: &Path, bytes: &[u8]) {
+    let mut half = path.as_os_str().to_owned();
+    half.push(".new");
+    std::fs::write(&half, bytes).expect("a file can be written");
+    std::fs::rename(&half, path).expect("a file can be renamed");
+}
+
+/// The bytes of a built policy.
+pub(crate) fn policy(name: &str) -> Vec<u8> {
+    read(&workspace().join(format!("policies/{name}.wasm")), "policies/build")
+}
+
+/// The names of the guests that do what a policy must not.
+pub(crate) fn hostile_guests() -> Vec<String> {
+    let guests = components(&hostile_folder());
+    assert!(!guests.is_empty(), "there are no hostile guests: run `policies/build --hostile` first");
+    guests.iter().filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned())).collect()
+}
+
+fn built_policies() -> Vec<PathBuf> {
+    let policies = components(&workspace().join("policies"));
+    assert!(!policies.is_empty(), "the policies are not built: run `policies/build` first");
+    policies
+}
+
+fn components(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
+    let mut paths: Vec<_> = entries
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|ending| ending == "wasm"))
+        .collect();
+    paths.sort();
+    paths
+}
+
+fn read(path: &Path, made_by: &str) -> Vec<u8> {
+    std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}: run `{made_by}` first", path.display()))
+}
+
+fn hostile_folder() -> PathBuf {
+    workspace().join("target/policies/hostile")
+}
+
+fn workspace() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the package lies in the workspace")
+}

@@ -1,0 +1,158 @@
+//! A child process: what it says, how it ends, how much memory it takes.
+
+use std::fmt;
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
+use serde_json::Value;
+
+use super::POLL_EVERY;
+
+/// A process; it is killed by its id when it is dropped.
+pub(crate) struct Process {
+    child: Child,
+    stdout: Lines,
+    stderr: Lines,
+}
+
+/// The lines of a pipe, read as they come so that the writer never waits.
+struct Lines {
+    read: Arc<Mutex<Vec<String>>>,
+    reader: Option<JoinHandle<()>>,
+}
+
+/// How a process ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    /// `None` when a signal ended it.
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+/// Resident memory in bytes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Memory {
+    pub(crate) now: u64,
+    pub(crate) peak: u64,
+}
+
+impl Process {
+    pub(crate) fn spawn(mut command: Command) -> Self {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the binary starts");
+        let stdout = Lines::of(child.stdout.take().expect("is piped"));
+        let stderr = Lines::of(child.stderr.take().expect("is piped"));
+        Self { child, stdout, stderr }
+    }
+
+    /// Runs a command to its end.
+    pub(crate) async fn run(command: Command, within: Duration) -> Ended {
+        Self::spawn(command).ended(within).await
+    }
+
+    fn id(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(self.id(), signal).expect("the process is there");
+    }
+
+    pub(crate) async fn ended(&mut self, within: Duration) -> Ended {
+        let waiting = async {
+            loop {
+                if let Some(ended) = self.has_ended() {
+                    return ended;
+                }
+                tokio::time::sleep(POLL_EVERY).await;
+            }
+        };
+        tokio::time::timeout(within, waiting).await.unwrap_or_else(|_| panic!("still running after {within:?}"))
+    }
+
+    pub(crate) fn has_ended(&mut self) -> Option<Ended> {
+        let status = self.child.try_wait().expect("a child can be waited for")?;
+        Some(Ended { code: status.code(), stdout: self.stdout.to_the_end(), stderr: self.stderr.to_the_end() })
+    }
+
+    /// Its JSON log so far.
+    pub(crate) fn log(&self) -> Vec<Value> {
+        parse(&self.stdout.so_far())
+    }
+
+    pub(crate) fn memory(&self) -> Memory {
+        let path = format!("/proc/{}/status", self.child.id());
+        let status = std::fs::read_to_string(path).expect("the process runs");
+        let bytes = |key: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(key)).expect("the kernel says so");
+            line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number of KiB") * 1024
+        };
+        Memory { now: bytes("VmRSS:"), peak: bytes("VmHWM:") }
+    }
+
+    pub(crate) fn limit_files(&self, bytes_max: Option<u64>) {
+        let limit = Rlimit { current: bytes_max, maximum: None };
+        prlimit(Some(self.id()), Resource::Fsize, limit).expect("the limit of a child can be set");
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Lines {
+    fn of(pipe: impl Read + Send + 'static) -> Self {
+        let read = Arc::new(Mutex::new(Vec::new()));
+        let writes = Arc::clone(&read);
+        let reader = std::thread::spawn(move || {
+            for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+                writes.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+            }
+        });
+        Self { read, reader: Some(reader) }
+    }
+
+    fn so_far(&self) -> String {
+        self.read.lock().unwrap_or_else(PoisonError::into_inner).join("\n")
+    }
+
+    fn to_the_end(&mut self) -> String {
+        if let Some(reader) = self.reader.take() {
+            reader.join().expect("reading does not panic");
+        }
+        self.so_far()
+    }
+}
+
+impl Ended {
+    /// Its JSON log.
+    pub(crate) fn log(&self) -> Vec<Value> {
+        parse(&self.stdout)
+    }
+}
+
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "exit code {:?}\n{}\n{}", self.code, self.stdout, self.stderr)
+    }
+}
+
+fn parse(lines: &str) -> Vec<Value> {
+    lines.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+}
+
+impl fmt::Display for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const MIB: u64 = 1024 * 1024;
+        write!(f, "{} MiB resident, {} MiB at its peak", self.now / MIB, self.peak / MIB)
+    }
+}
