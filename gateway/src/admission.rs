@@ -109,6 +109,8 @@ pub enum Refusal {
         hook: Hook,
         /// Its words.
         rejection: Rejection,
+        /// The rate behind it, where the policy keeps one.
+        quota: Option<policy::Quota>,
     },
     /// The same key came with another body.
     #[error("this Idempotency-Key was used for another request")]
@@ -229,7 +231,7 @@ impl Admission {
                 tokio::time::sleep(Duration::from_millis(ms.into()).min(DELAY_MAX)).await;
                 Ok(())
             }
-            Shaping::Shed(rejection) => Err(refused(Hook::RateShaper, rejection)),
+            Shaping::Shed(rejection) => Err(refused(generation, Hook::RateShaper, rejection)),
         }
     }
 
@@ -248,7 +250,7 @@ impl Admission {
         };
         match generation.admit(facts, measured.as_deref(), &usage).map_err(Refusal::PolicyUnavailable)? {
             policy::Admission::Admit => Ok(()),
-            policy::Admission::Refuse(rejection) => Err(refused(Hook::UserLimit, rejection)),
+            policy::Admission::Refuse(rejection) => Err(refused(generation, Hook::UserLimit, rejection)),
         }
     }
 
@@ -339,8 +341,8 @@ fn is_open(campaign: &Known, now: UnixMs) -> Result<(), Refusal> {
     }
 }
 
-fn refused(hook: Hook, rejection: Rejection) -> Refusal {
-    Refusal::Policy { hook, rejection }
+fn refused(generation: &Generation, hook: Hook, rejection: Rejection) -> Refusal {
+    Refusal::Policy { hook, rejection, quota: generation.quota(hook) }
 }
 
 fn place_of(recorded: &Recorded) -> Place {

@@ -1,5 +1,6 @@
 //! Wiring and shutdown: the one place that sees everything.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -15,7 +16,7 @@ use crate::coupon::{NewCampaign, PartitionNo};
 use crate::http::{self, AdminToken, Bound, Gateway};
 use crate::ledger::{CampaignError, Ledger, LedgerError};
 use crate::log::Log;
-use crate::policy::{Pipelines, StartError as PolicyError};
+use crate::policy::{Pipelines, StartError as PolicyError, Watching};
 use crate::settlement::{Progress, Settlement};
 use crate::telemetry::{self, InFlight, emit};
 use crate::{counters, ledger, log};
@@ -52,6 +53,9 @@ pub enum StartError {
     /// The admin token.
     #[error("{0}")]
     Token(String),
+    /// What the gateway says of itself.
+    #[error("{0}")]
+    Telemetry(String),
     /// A listener.
     #[error("{key}: listen on {address}: {source}")]
     Listen {
@@ -69,9 +73,11 @@ pub enum StartError {
 
 /// Runs the gateway until SIGTERM or SIGINT, and ends it in good order.
 ///
+/// `config_file` is watched for changes of the pipeline.
+///
 /// # Errors
 /// [`StartError`] when it cannot start; nothing is listened to then.
-pub async fn serve(config: Config) -> Result<(), StartError> {
+pub async fn serve(config: Config, config_file: Option<PathBuf>) -> Result<(), StartError> {
     raise_file_limit();
     let mut signals = Signals::listen().map_err(StartError::Signals)?;
     let token = config.admin.token_file.as_deref().map(AdminToken::read).transpose().map_err(StartError::Token)?;
@@ -100,6 +106,7 @@ pub async fn serve(config: Config) -> Result<(), StartError> {
         };
         tokio::spawn(settlement.run(settling_stops))
     });
+    let watching = watch_files(&pipelines, &config, config_file);
     let gateway = Arc::new(Gateway {
         admission: Admission {
             campaigns,
@@ -148,6 +155,7 @@ pub async fn serve(config: Config) -> Result<(), StartError> {
             stop_settling.send_replace(true);
             finish(settlement).await;
         }
+        drop(watching);
         sampling.abort();
         log.close().await;
         stop_private.send_replace(true);
@@ -158,6 +166,20 @@ pub async fn serve(config: Config) -> Result<(), StartError> {
         () = orderly => tracing::info!("stopped"),
         () = signals.next() => tracing::warn!("stopped at once, on a second signal; nothing accepted is lost"),
     }
+    Ok(())
+}
+
+/// Looks whether a gateway could start, without starting one: nothing is opened for writing.
+///
+/// # Errors
+/// What [`serve`] would say.
+pub fn check(config: &Config) -> Result<(), StartError> {
+    telemetry::check(&config.telemetry).map_err(StartError::Telemetry)?;
+    log::check(&config.log)?;
+    ledger::check(&config.ledger)?;
+    counters::open(&config.counters)?;
+    config.admin.token_file.as_deref().map(AdminToken::read).transpose().map_err(StartError::Token)?;
+    Pipelines::check(&config.policies, &config.pipeline)?;
     Ok(())
 }
 
@@ -190,6 +212,22 @@ async fn progress(log: &dyn Log, ledger: &dyn Ledger) -> Result<Progress, Ledger
         next_offsets.push(ledger.next_offset(PartitionNo(partition)).await?);
     }
     Ok(Progress::new(next_offsets))
+}
+
+/// Follows changes of the policies' folder and of the configuration file, until it is dropped.
+fn watch_files(pipelines: &Arc<Pipelines>, config: &Config, file: Option<PathBuf>) -> Option<Watching> {
+    let file = file.map(|path| {
+        let file = path.clone();
+        let read = move || {
+            let config = Config::load(Some(&file), std::env::vars());
+            config.map(|config| config.pipeline).map_err(|error| error.to_string())
+        };
+        (path, read)
+    });
+    pipelines
+        .watch(&config.policies.dir, file)
+        .inspect_err(|error| tracing::warn!(%error, "files are not watched; the admin API still changes the pipeline"))
+        .ok()
 }
 
 async fn sample(gateway: Arc<Gateway>) {

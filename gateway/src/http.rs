@@ -105,6 +105,7 @@ pub fn public(gateway: Arc<Gateway>) -> Router {
         .route("/readyz", get(health::readyz))
         .fallback(error::not_found)
         .method_not_allowed_fallback(error::method_not_allowed)
+        .layer(axum::middleware::from_fn(error::bound_headers))
         .with_state(gateway)
 }
 
@@ -130,5 +131,6 @@ pub fn private(gateway: Arc<Gateway>) -> Router {
         .fallback(error::not_found)
         .method_not_allowed_fallback(error::method_not_allowed)
         .layer(axum::middleware::from_fn_with_state(Arc::clone(&gateway), admin::guard))
+        .layer(axum::middleware::from_fn(error::bound_headers))
         .with_state(gateway)
 }

@@ -268,13 +268,23 @@ pub enum OpenError {
     },
 }
 
+/// Looks whether an adapter knows the URL, and opens nothing.
+///
+/// # Errors
+/// [`OpenError::UnknownUrl`].
+pub fn check(options: &Options) -> Result<(), OpenError> {
+    path_of(options).map(|_| ())
+}
+
 /// Opens the ledger that the URL names, at the version of this binary.
 ///
 /// # Errors
 /// [`OpenError`] says what to do about it.
 pub async fn open(options: &Options) -> Result<Arc<dyn Ledger>, OpenError> {
-    match options.url.split_once(':') {
-        Some(("sqlite", path)) if !path.is_empty() => Ok(Arc::new(sqlite::Sqlite::open(path).await?)),
-        _ => Err(OpenError::UnknownUrl(options.url.clone())),
-    }
+    Ok(Arc::new(sqlite::Sqlite::open(path_of(options)?).await?))
+}
+
+fn path_of(options: &Options) -> Result<&str, OpenError> {
+    let path = options.url.strip_prefix("sqlite:").filter(|path| !path.is_empty());
+    path.ok_or_else(|| OpenError::UnknownUrl(options.url.clone()))
 }

@@ -209,13 +209,23 @@ pub enum OpenError {
     },
 }
 
+/// Looks whether an adapter knows the URL, and opens nothing.
+///
+/// # Errors
+/// [`OpenError::UnknownUrl`].
+pub fn check(options: &Options) -> Result<(), OpenError> {
+    path_of(options).map(|_| ())
+}
+
 /// Opens the log that the URL names.
 ///
 /// # Errors
 /// [`OpenError`] says what to do about it.
 pub async fn open(options: &Options) -> Result<Arc<dyn Log>, OpenError> {
-    match options.url.split_once(':') {
-        Some(("embedded", path)) if !path.is_empty() => Ok(Arc::new(embedded::Embedded::open(path, options).await?)),
-        _ => Err(OpenError::UnknownUrl(options.url.clone())),
-    }
+    Ok(Arc::new(embedded::Embedded::open(path_of(options)?, options).await?))
+}
+
+fn path_of(options: &Options) -> Result<&str, OpenError> {
+    let path = options.url.strip_prefix("embedded:").filter(|path| !path.is_empty());
+    path.ok_or_else(|| OpenError::UnknownUrl(options.url.clone()))
 }

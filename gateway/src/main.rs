@@ -192,9 +192,7 @@ impl Failure {
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Serve { config } => serve(&config),
-        Command::Config(ConfigCommand::Check { config }) => {
-            load(&config).map(|_| println!("the configuration is right"))
-        }
+        Command::Config(ConfigCommand::Check { config }) => check(&config),
         Command::Config(ConfigCommand::Show { config }) => load(&config).map(|config| print!("{}", config.to_toml())),
         Command::Coupon { admin, command } => coupon(&admin, &command),
         Command::Policy(PolicyCommand::Inspect { file, config }) => inspect(&file, &config),
@@ -216,10 +214,20 @@ fn load(args: &ConfigArgs) -> Result<Config, Failure> {
     Config::load(args.config.as_deref(), std::env::vars()).map_err(Failure::usage)
 }
 
+fn check(args: &ConfigArgs) -> Result<(), Failure> {
+    app::check(&load(args)?).map_err(Failure::usage)?;
+    println!("the configuration is right");
+    Ok(())
+}
+
 fn serve(args: &ConfigArgs) -> Result<(), Failure> {
     let config = load(args)?;
     telemetry::start_logging(&config.telemetry).map_err(Failure::usage)?;
-    block_on(app::serve(config))?.map_err(Failure::run)
+    let file = args.config.clone().or_else(|| {
+        let default = PathBuf::from(sluice::config::DEFAULT_FILE);
+        default.exists().then_some(default)
+    });
+    block_on(app::serve(config, file))?.map_err(Failure::run)
 }
 
 fn block_on<T>(future: impl Future<Output = T>) -> Result<T, Failure> {

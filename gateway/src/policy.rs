@@ -10,14 +10,16 @@ mod pipelines;
 mod spec;
 #[cfg(test)]
 mod tests;
+mod watch;
 mod wire;
 
 use serde::{Deserialize, Serialize};
 
-pub use generation::{Generation, PolicyUnavailable};
+pub use generation::{Generation, PolicyUnavailable, Quota};
 pub use guest::{LoadError, inspect, pack};
 pub use pipelines::{ChangeError, Pipelines, Source, StartError};
 pub use spec::{HookSpec, Isolation, OnFailure, Pipeline, PipelinePatch};
+pub use watch::Watching;
 pub use wire::{Admission, Load, Rejection, Request, Shaping, Shard, Usage};
 
 /// `[policies]` of the configuration.
@@ -26,6 +28,13 @@ pub use wire::{Admission, Load, Rejection, Request, Shaping, Shard, Usage};
 pub struct Options {
     /// The folder of the built components: the policy `random` is `random.wasm` in it.
     pub dir: std::path::PathBuf,
+}
+
+impl Options {
+    /// Where the component of a policy lies.
+    fn path_of(&self, policy: &str) -> std::path::PathBuf {
+        self.dir.join(format!("{policy}.wasm"))
+    }
 }
 
 impl Default for Options {

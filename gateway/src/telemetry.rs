@@ -43,16 +43,25 @@ pub enum LogFormat {
     Json,
 }
 
+/// Reads the filter.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn check(options: &Options) -> Result<(), String> {
+    filter(options).map(|_| ())
+}
+
+fn filter(options: &Options) -> Result<tracing_subscriber::EnvFilter, String> {
+    tracing_subscriber::EnvFilter::try_new(&options.log_filter)
+        .map_err(|error| format!("telemetry.log_filter: expected an EnvFilter such as `info`: {error}"))
+}
+
 /// Starts logging to standard output.
 ///
 /// # Errors
 /// When the filter cannot be read.
 pub fn start_logging(options: &Options) -> Result<(), String> {
-    use tracing_subscriber::EnvFilter;
-
-    let filter = EnvFilter::try_new(&options.log_filter)
-        .map_err(|error| format!("telemetry.log_filter: expected an EnvFilter such as `info`: {error}"))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stdout);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter(options)?).with_writer(std::io::stdout);
     let started = match options.log_format {
         LogFormat::Text => builder.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stdout())).try_init(),
         LogFormat::Json => builder.json().flatten_event(true).try_init(),

@@ -124,7 +124,7 @@ impl From<Refusal> for Problem {
             Refusal::Paused => conflict("PAUSED"),
             Refusal::Closed => conflict("CLOSED"),
             Refusal::SoldOut => conflict("SOLD_OUT"),
-            Refusal::Policy { hook, rejection } => policy_refusal(hook.as_str(), &rejection, detail),
+            Refusal::Policy { hook, rejection, quota } => policy_refusal(hook.as_str(), &rejection, quota, detail),
             Refusal::IdempotencyConflict => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "IDEMPOTENCY_CONFLICT", detail),
             Refusal::Overloaded => Self::unavailable("OVERLOADED", detail),
             Refusal::LogUnavailable(crate::log::AppendError::Full) => Self::unavailable("OVERLOADED", detail),
@@ -137,8 +137,17 @@ impl From<Refusal> for Problem {
 
 /// 429 with Retry-After, and the fields of draft-ietf-httpapi-ratelimit-headers under the hook's name:
 /// nothing remains, and `t` seconds pass until something does.
-fn policy_refusal(hook: &str, rejection: &crate::policy::Rejection, detail: String) -> Problem {
-    let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, &rejection.code, detail);
+fn policy_refusal(
+    hook: &str,
+    rejection: &crate::policy::Rejection,
+    quota: Option<crate::policy::Quota>,
+    detail: String,
+) -> Problem {
+    let mut problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, &rejection.code, detail);
+    if let Some(crate::policy::Quota { requests, window_seconds }) = quota {
+        let name = HeaderName::from_static("ratelimit-policy");
+        problem = problem.with(name, format!("\"{hook}\";q={requests};w={window_seconds}"));
+    }
     let ratelimit = HeaderName::from_static("ratelimit");
     match rejection.retry_after_ms {
         Some(ms) => {
@@ -169,6 +178,19 @@ impl From<LedgerError> for Problem {
         tracing::error!(%error, "the ledger did not answer");
         Self::unavailable("LEDGER_UNAVAILABLE", "the ledger is not available")
     }
+}
+
+/// Headers of a request, all together, names included.
+const HEADER_BYTES_MAX: usize = 16 * 1024;
+
+/// Refuses headers that are beyond their bound.
+pub(super) async fn bound_headers(request: axum::extract::Request, next: axum::middleware::Next) -> Response {
+    let bytes: usize = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+    if bytes <= HEADER_BYTES_MAX {
+        return next.run(request).await;
+    }
+    let detail = format!("the headers are longer than the {HEADER_BYTES_MAX} bytes allowed");
+    Problem::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "HEADERS_TOO_LARGE", detail).into_response()
 }
 
 pub(super) async fn not_found(uri: Uri) -> Problem {

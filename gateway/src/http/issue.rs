@@ -33,7 +33,16 @@ struct IssueBody {
     discount_amount_snapshot: Option<u64>,
     minimum_order_amount_snapshot: Option<u64>,
     usage_period_snapshot: Option<u32>,
+    #[serde(default, deserialize_with = "zoneless")]
     expired_at: Option<jiff::civil::DateTime>,
+}
+
+/// A date and time as the shop's own calendar has it.
+fn zoneless<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<jiff::civil::DateTime>, D::Error> {
+    let expected = "a date and time without a zone, such as 2025-12-31T23:59:59";
+    Option::<String>::deserialize(deserializer)?
+        .map(|text| text.parse().map_err(|_| serde::de::Error::custom(format_args!("expected {expected}"))))
+        .transpose()
 }
 
 #[derive(Serialize)]

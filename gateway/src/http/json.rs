@@ -1,6 +1,6 @@
 //! JSON bodies: read within bounds, and refused with the field and what was expected.
 
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use axum::http::{HeaderMap, StatusCode, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
@@ -29,6 +29,10 @@ fn expect_type(headers: &HeaderMap, expected: &str) -> Result<(), Problem> {
 
 /// Reads a whole body, of so many bytes at most, from a client that sends it in time.
 pub(super) async fn bytes(body: Body, bytes_max: usize) -> Result<axum::body::Bytes, Problem> {
+    // A body that says beforehand that it is too long is not waited for.
+    if body.size_hint().lower() > bytes_max as u64 {
+        return Err(Problem::too_large(bytes_max));
+    }
     let collected = tokio::time::timeout(READ_TIMEOUT, Limited::new(body, bytes_max).collect()).await;
     match collected {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
@@ -45,6 +49,7 @@ pub(super) async fn bytes(body: Body, bytes_max: usize) -> Result<axum::body::By
 /// Reads JSON. What is not JSON, or names a field twice, is malformed; a field that is absent or of
 /// the wrong kind is invalid, and named.
 pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    expect_object(bytes)?;
     // The path of a field is kept only when there is an error to explain.
     serde_json::from_slice(bytes).or_else(|_| {
         let mut deserializer = serde_json::Deserializer::from_slice(bytes);
@@ -52,6 +57,15 @@ pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
         deserializer.end().map_err(|error| Problem::malformed(error.to_string()))?;
         Ok(value)
     })
+}
+
+/// A struct can be read from a list of its values too, and a list of values is nobody's request.
+fn expect_object(bytes: &[u8]) -> Result<(), Problem> {
+    match bytes.trim_ascii_start().first() {
+        Some(b'[' | b'"' | b'-' | b'0'..=b'9' | b't' | b'f' | b'n') => Err(Problem::malformed("expected an object")),
+        // What is no JSON at all is told apart by the parser.
+        _ => Ok(()),
+    }
 }
 
 fn explain(error: &serde_path_to_error::Error<serde_json::Error>) -> Problem {

@@ -16,8 +16,9 @@ use tower::ServiceExt;
 
 use super::READ_TIMEOUT;
 
-/// Headers of a request, all together; hyper answers 431 to more.
-const HEADER_BYTES_MAX: usize = 16 * 1024;
+/// What is read of a request before its headers must have ended: room enough to read headers that are
+/// beyond their bound to the end, and answer them instead of breaking off.
+const BUFFER_BYTES_MAX: usize = 64 * 1024;
 /// After a failed accept (mostly: no file descriptors left) others get time to end.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -94,7 +95,7 @@ fn builder() -> Builder<TokioExecutor> {
         .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(READ_TIMEOUT)
-        .max_buf_size(HEADER_BYTES_MAX)
+        .max_buf_size(BUFFER_BYTES_MAX)
         .pipeline_flush(true);
     builder
 }

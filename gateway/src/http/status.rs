@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use axum::Json;
+use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
@@ -18,8 +19,8 @@ const WAIT_MAX: Duration = Duration::from_secs(30);
 
 #[derive(Deserialize)]
 pub(super) struct Asked {
-    partition: Option<u32>,
-    offset: Option<Offset>,
+    partition: Option<String>,
+    offset: Option<String>,
     wait: Option<String>,
 }
 
@@ -52,15 +53,18 @@ pub(super) fn word(outcome: Option<Outcome>) -> &'static str {
 
 pub(super) async fn status(
     State(gateway): Shared,
-    Path(request_id): Path<String>,
-    Query(asked): Query<Asked>,
+    request_id: Result<Path<String>, PathRejection>,
+    asked: Result<Query<Asked>, QueryRejection>,
 ) -> Result<Json<StatusBody>, Problem> {
     let unknown = || Problem::new(StatusCode::NOT_FOUND, "REQUEST_NOT_FOUND", "no such request");
+    let Path(request_id) = request_id.map_err(|_| unknown())?;
     let request_id: RequestId = request_id.parse().map_err(|_| unknown())?;
+    let Query(asked) = asked.map_err(|rejection| Problem::malformed(rejection.body_text()))?;
+    let told = asked.place()?;
     let deadline = Instant::now() + asked.wait.as_deref().map_or(Ok(Duration::ZERO), wait)?;
     loop {
         // The progress is read first: what it says is settled, the ledger knows.
-        let place = place(&gateway, request_id, &asked);
+        let place = told.or_else(|| remembered(&gateway, request_id));
         let position = place.and_then(|(partition, offset)| position(&gateway, partition, offset));
         if let Some(recorded) = gateway.admission.ledger.recorded(request_id).await? {
             return Ok(Json(StatusBody::ended(request_id, recorded)));
@@ -73,12 +77,23 @@ pub(super) async fn status(
     }
 }
 
-/// Where the request stands: as its status URL says, or as this gateway remembers.
-fn place(gateway: &Gateway, request_id: RequestId, asked: &Asked) -> Option<(PartitionNo, Offset)> {
-    match (asked.partition, asked.offset) {
-        (Some(partition), Some(offset)) => Some((PartitionNo(partition), offset)),
-        _ => gateway.admission.recent.get(request_id).map(|place| (place.partition, place.offset)),
+impl Asked {
+    /// Where the request stands, as its status URL says.
+    fn place(&self) -> Result<Option<(PartitionNo, Offset)>, Problem> {
+        let partition = number("partition", self.partition.as_deref())?.map(PartitionNo);
+        Ok(partition.zip(number("offset", self.offset.as_deref())?))
     }
+}
+
+fn number<N: std::str::FromStr>(name: &str, text: Option<&str>) -> Result<Option<N>, Problem> {
+    let parse =
+        |text: &str| text.parse().map_err(|_| Problem::malformed(format!("{name}: expected a number, found `{text}`")));
+    text.map(parse).transpose()
+}
+
+/// Where the request stands, as this gateway remembers.
+fn remembered(gateway: &Gateway, request_id: RequestId) -> Option<(PartitionNo, Offset)> {
+    gateway.admission.recent.get(request_id).map(|place| (place.partition, place.offset))
 }
 
 /// How many requests of its partition are settled until this one is; `None` when nothing waits there.

@@ -22,6 +22,15 @@ pub struct PolicyUnavailable {
     pub hook: Hook,
 }
 
+/// So many requests in so many seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quota {
+    /// How many.
+    pub requests: u32,
+    /// In how many, at least 1.
+    pub window_seconds: u64,
+}
+
 /// Three policies that decide together.
 pub struct Generation {
     number: GenerationNo,
@@ -127,6 +136,18 @@ impl Generation {
             Hook::UserLimit => &self.limiter.guest.measures,
             Hook::ShardPicker => &self.picker.guest.measures,
         }
+    }
+
+    /// The rate that a hook keeps: a full bucket, and how long one takes to fill.
+    #[must_use]
+    pub fn quota(&self, hook: Hook) -> Option<Quota> {
+        self.measures(hook).iter().find_map(|measure| match *measure {
+            Measure::Bucket { requests, per_ms, burst, .. } => {
+                let fill_ms = u64::from(burst.get()) * u64::from(per_ms.get()) / u64::from(requests.get());
+                Some(Quota { requests: burst.get(), window_seconds: fill_ms.div_ceil(1000).max(1) })
+            }
+            _ => None,
+        })
     }
 
     /// The version of a hook's policy: the beginning of its component's digest.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 use wasmtime::component::{Component, ComponentNamedList, InstancePre, Lift, Linker, Lower, TypedFunc};
-use wasmtime::{Config, Engine, Store, StoreLimits, StoreLimitsBuilder, Trap};
+use wasmtime::{Config, Engine, Store, StoreLimits, StoreLimitsBuilder, Trap, UpdateDeadline};
 
 use super::wire::WireMeasure;
 use crate::counters::{Hook, MEASURES_MAX, Measure};
@@ -22,6 +22,9 @@ const TABLE_ELEMENTS_MAX: usize = 20_000;
 const HOSTCALL_BYTES_MAX: usize = 64 * 1024;
 /// Deadlines are counted in ticks of this length.
 const TICK: Duration = Duration::from_millis(1);
+/// A call that is past its deadline is cut once it has also used the processor for so long: a thread
+/// that the machine did not let run is no policy that loops.
+const OVERTIME: Duration = Duration::from_millis(2);
 /// `configure` and the first calls may take this long; they are off the request's path.
 const CONFIGURE_TICKS: u64 = 1000;
 /// A worn instance is replaced: what it leaked goes with it.
@@ -99,7 +102,7 @@ pub(super) const fn export(hook: Hook) -> &'static str {
 /// A component that is checked and ready to be instantiated.
 #[derive(Clone)]
 pub(super) struct Loaded {
-    pre: InstancePre<StoreLimits>,
+    pre: InstancePre<Bounds>,
 }
 
 pub(super) fn load(bytes: &[u8], digest: &str) -> Result<Loaded, LoadError> {
@@ -132,9 +135,30 @@ fn compile(bytes: &[u8], digest: &str) -> Result<Component, LoadError> {
     Ok(component)
 }
 
+/// What bounds an instance.
+struct Bounds {
+    limits: StoreLimits,
+    /// The thread's processor time when the call under way passed its deadline.
+    overtime_since: Option<Duration>,
+}
+
+impl Bounds {
+    fn past_deadline(&mut self) -> wasmtime::Result<UpdateDeadline> {
+        let now = processor_time();
+        let since = *self.overtime_since.get_or_insert(now);
+        if now.saturating_sub(since) < OVERTIME { Ok(UpdateDeadline::Continue(1)) } else { Err(Trap::Interrupt.into()) }
+    }
+}
+
+/// How long this thread has run.
+fn processor_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
 /// A configured instance and its decision.
 struct Instance<P: 'static, R: 'static> {
-    store: Store<StoreLimits>,
+    store: Store<Bounds>,
     decide: TypedFunc<P, (R,)>,
     calls: u64,
 }
@@ -175,6 +199,7 @@ where
     /// Has the guest decide.
     pub(super) fn call(self: &Arc<Self>, facts: P) -> Result<R, FailureReason> {
         let mut instance = self.take()?;
+        instance.store.data_mut().overtime_since = None;
         instance.store.set_epoch_deadline(self.deadline_ticks);
         instance.store.set_hostcall_fuel(HOSTCALL_BYTES_MAX);
         instance.calls += 1;
@@ -248,17 +273,24 @@ where
         .tables(8)
         .trap_on_grow_failure(true)
         .build();
-    let mut store = Store::new(&ENGINE, limits);
-    store.limiter(|limits| limits);
+    let mut store = Store::new(&ENGINE, Bounds { limits, overtime_since: None });
+    store.limiter(|bounds| &mut bounds.limits);
+    store.epoch_deadline_callback(|mut store| store.data_mut().past_deadline());
     store.set_epoch_deadline(CONFIGURE_TICKS);
     store.set_hostcall_fuel(HOSTCALL_BYTES_MAX);
     let failed = |error: wasmtime::Error| LoadError::Failed(format!("{error:#}"));
-    let world = |error: wasmtime::Error| LoadError::World { expected: hook.as_str(), found: format!("{error:#}") };
+    let world = |found| LoadError::World { expected: hook.as_str(), found };
+    let other_type = |error: wasmtime::Error| world(format!("{error:#}"));
     let instance = loaded.pre.instantiate(&mut store).map_err(failed)?;
+    for name in ["configure", export(hook)] {
+        if instance.get_func(&mut store, name).is_none() {
+            return Err(world(format!("it exports no function `{name}`")));
+        }
+    }
     let configure = instance
         .get_typed_func::<(&str,), (Result<Vec<WireMeasure>, String>,)>(&mut store, "configure")
-        .map_err(world)?;
-    let decide = instance.get_typed_func(&mut store, export(hook)).map_err(world)?;
+        .map_err(other_type)?;
+    let decide = instance.get_typed_func(&mut store, export(hook)).map_err(other_type)?;
     let (measures,) = configure.call(&mut store, (config,)).map_err(failed)?;
     let measures = measures.map_err(LoadError::Config)?;
     if measures.len() > MEASURES_MAX {

@@ -16,8 +16,8 @@ use crate::coupon::{GenerationNo, now_ms};
 use crate::ledger::{GenerationRow, Ledger, LedgerError};
 use crate::telemetry::{GenerationPublished, GenerationRefused, emit};
 
-/// Changes that `GET /admin/pipeline` remembers.
-const HISTORY_MAX: usize = 20;
+/// Changes that `GET /admin/pipeline` remembers, and that a rollback can undo.
+const HISTORY_MAX: u32 = 20;
 
 /// Which way a change came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +25,8 @@ const HISTORY_MAX: usize = 20;
 pub enum Source {
     /// `sluice.toml`.
     File,
+    /// A component of the folder.
+    Folder,
     /// The admin API.
     Admin,
     /// A rollback.
@@ -45,6 +47,9 @@ pub enum ChangeError {
         /// What went wrong.
         source: std::io::Error,
     },
+    /// `sluice.toml` cannot be read.
+    #[error("{0}")]
+    File(String),
     /// A component cannot be used.
     #[error("{}: {error}", hook.as_str())]
     Load {
@@ -69,7 +74,7 @@ pub enum ChangeError {
 
 /// Why the first generation could not be made.
 #[derive(Debug, thiserror::Error)]
-#[error("start the pipeline: {0}")]
+#[error(transparent)]
 pub struct StartError(#[from] ChangeError);
 
 /// What is recorded with a generation.
@@ -77,9 +82,17 @@ pub struct StartError(#[from] ChangeError);
 struct Document {
     pipeline: Pipeline,
     digests: [String; 3],
-    /// What `sluice.toml` said when this was published: a restart applies it only if it changed since.
-    file: Pipeline,
+    seen: Seen,
     source: Source,
+}
+
+/// What the files said when they were last looked at: only what changed since then is a change.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Seen {
+    /// The pipeline of `sluice.toml`.
+    file: Pipeline,
+    /// The digest of each hook's component in the folder; empty where there was none.
+    folder: [String; 3],
 }
 
 /// A pipeline with the bytes it is made of.
@@ -89,51 +102,86 @@ struct Whole {
     components: [(String, Arc<[u8]>); 3],
 }
 
+impl Whole {
+    fn digests(&self) -> [String; 3] {
+        self.components.clone().map(|(digest, _)| digest)
+    }
+}
+
 /// The pipelines of this gateway: the one in force, and the way to another.
 pub struct Pipelines {
     options: Options,
     ledger: Arc<dyn Ledger>,
     current: ArcSwap<Generation>,
     /// Held by whoever changes: changes come one after the other.
-    changing: Mutex<Recorded>,
+    changing: Mutex<State>,
     history: std::sync::Mutex<VecDeque<Value>>,
 }
 
-struct Recorded {
+struct State {
     whole: Whole,
-    before: Option<Whole>,
-    file: Pipeline,
+    /// The pipelines to go back to, the newest last.
+    before: Vec<(Pipeline, [String; 3])>,
+    seen: Seen,
+    /// What was last wrong with `sluice.toml`, so that it is said once.
+    file_error: Option<String>,
 }
 
 impl Pipelines {
-    /// Continues the pipeline that the ledger has recorded, unless `file` changed since then.
+    /// Continues the pipeline that the ledger has recorded, and then applies what changed in `file` and
+    /// in the folder since. A first start takes `file` as it is.
     ///
     /// # Errors
-    /// When a policy cannot be loaded, and says which one and why.
+    /// When no pipeline can be loaded, and says which policy and why.
     pub async fn start(options: &Options, file: Pipeline, ledger: Arc<dyn Ledger>) -> Result<Arc<Self>, StartError> {
-        let recorded = ledger.generations(1).await.map_err(ChangeError::from)?.pop();
-        let number = recorded.as_ref().map_or(0, |row| row.number);
-        let document: Option<Document> = recorded.and_then(|row| serde_json::from_str(&row.pipeline).ok());
-        let continued = match document {
-            Some(document) if document.file == file => recall(&*ledger, &document).await?,
-            _ => None,
+        let rows = ledger.generations(HISTORY_MAX).await.map_err(ChangeError::from)?;
+        let documents = rows.iter().rev().filter_map(|row| serde_json::from_str::<Document>(&row.pipeline).ok());
+        let (before, recorded) = unwind(documents);
+        let recorded = match recorded {
+            Some(document) => recall(&*ledger, document.pipeline.clone(), &document.digests)
+                .await?
+                .map(|whole| (whole, document.seen)),
+            None => None,
         };
-        let (number, whole, is_new) = match continued {
-            Some(whole) => (number, whole, false),
-            None => (number + 1, read(options, file.clone()).await?, true),
+        let number = rows.first().map_or(0, |row| row.number);
+        let (number, whole, seen, is_new) = match recorded {
+            Some((whole, seen)) => (number, whole, seen, false),
+            None => {
+                let whole = read(options, file.clone()).await?;
+                let folder = whole.digests();
+                (number + 1, whole, Seen { file: file.clone(), folder }, true)
+            }
         };
         let generation = build(number, &whole).await?;
         if is_new {
-            record(&*ledger, number, &whole, &file, Source::File).await?;
+            record(&*ledger, number, &whole, &seen, Source::File).await?;
         }
         emit(GenerationPublished(number));
-        Ok(Arc::new(Self {
+        let this = Arc::new(Self {
             options: options.clone(),
             ledger,
             current: ArcSwap::from_pointee(generation),
-            changing: Mutex::new(Recorded { whole, before: None, file }),
+            changing: Mutex::new(State { whole, before, seen, file_error: None }),
             history: std::sync::Mutex::default(),
-        }))
+        });
+        this.look(Some(Ok(file))).await;
+        Ok(this)
+    }
+
+    /// Looks whether a pipeline could be loaded, and changes nothing.
+    ///
+    /// # Errors
+    /// Which policy cannot be loaded, and why.
+    pub fn check(options: &Options, pipeline: &Pipeline) -> Result<(), StartError> {
+        let mut components = Vec::with_capacity(3);
+        for hook in Hook::ALL {
+            let path = options.path_of(&pipeline.hook(hook).policy);
+            components.push(std::fs::read(&path).map_err(|source| ChangeError::Read { path, source })?);
+        }
+        let [shaper, limiter, picker] = &components[..] else { unreachable!("one a hook") };
+        Generation::load(0, pipeline.clone(), [shaper, limiter, picker])
+            .map(|_| ())
+            .map_err(|(hook, error)| ChangeError::Load { hook, error }.into())
     }
 
     /// The generation that decides.
@@ -153,57 +201,109 @@ impl Pipelines {
     }
 
     async fn apply(&self, patch: PipelinePatch, source: Source) -> Result<GenerationNo, ChangeError> {
-        let mut recorded = self.changing.lock().await;
-        let given = [patch.rate_shaper.is_some(), patch.user_limit.is_some(), patch.shard_picker.is_some()];
-        let pipeline = recorded.whole.pipeline.clone().patched(patch);
-        let published = async {
-            pipeline.check().map_err(ChangeError::Pipeline)?;
-            let mut components = recorded.whole.components.clone();
-            for ((component, hook), given) in components.iter_mut().zip(Hook::ALL).zip(given) {
-                if given {
-                    *component = read_one(&self.options, &pipeline, hook).await?;
-                }
-            }
-            let whole = Whole { pipeline, components };
-            self.publish(&mut recorded, whole, source).await
-        };
-        let published = published.await;
+        let mut state = self.changing.lock().await;
+        let pipeline = state.whole.pipeline.clone().patched(patch.clone());
+        let published = self.replace(&mut state, pipeline, patch.given(), source).await;
         self.note(source, &published);
         published
     }
 
-    /// Goes back to the pipeline before this one, with the components it had.
+    /// Goes back to the pipeline before this one, with the components it had. Going back again goes
+    /// further back.
     ///
     /// # Errors
-    /// [`ChangeError::NothingBefore`] when this process has published no other.
+    /// [`ChangeError::NothingBefore`] when none is recorded.
     pub async fn rollback(self: &Arc<Self>) -> Result<GenerationNo, ChangeError> {
         let pipelines = Arc::clone(self);
         to_the_end(async move { pipelines.go_back().await }).await
     }
 
     async fn go_back(&self) -> Result<GenerationNo, ChangeError> {
-        let mut recorded = self.changing.lock().await;
-        let published = match recorded.before.clone() {
-            Some(before) => self.publish(&mut recorded, before, Source::Rollback).await,
-            None => Err(ChangeError::NothingBefore),
+        let mut state = self.changing.lock().await;
+        let published = async {
+            let (pipeline, digests) = state.before.last().cloned().ok_or(ChangeError::NothingBefore)?;
+            let whole = recall(&*self.ledger, pipeline, &digests).await?.ok_or(ChangeError::NothingBefore)?;
+            for (seen, hook) in state.seen.folder.iter_mut().zip(Hook::ALL) {
+                *seen = self.digest_of(&whole.pipeline.hook(hook).policy).await;
+            }
+            let number = self.publish(&mut state, whole, Source::Rollback).await?;
+            state.before.pop();
+            Ok(number)
         };
+        let published = published.await;
         self.note(Source::Rollback, &published);
         published
     }
 
-    async fn publish(
+    /// Applies what changed in the files since they were last looked at. `file` is what `sluice.toml`
+    /// says now, or why it cannot be read; `None` where there is no such file.
+    pub(super) async fn look(&self, file: Option<Result<Pipeline, String>>) {
+        let mut state = self.changing.lock().await;
+        let mut given = [false; 3];
+        for (place, hook) in Hook::ALL.into_iter().enumerate() {
+            let digest = self.digest_of(&state.whole.pipeline.hook(hook).policy).await;
+            if digest != state.seen.folder[place] {
+                given[place] = !digest.is_empty() && digest != state.whole.components[place].0;
+                state.seen.folder[place] = digest;
+            }
+        }
+        if given.contains(&true) {
+            let pipeline = state.whole.pipeline.clone();
+            let published = self.replace(&mut state, pipeline, given, Source::Folder).await;
+            self.note(Source::Folder, &published);
+        }
+        match file {
+            Some(Ok(file)) if file != state.seen.file => {
+                let patch = PipelinePatch::between(&state.seen.file, &file);
+                state.seen.file = file;
+                state.file_error = None;
+                let pipeline = state.whole.pipeline.clone().patched(patch.clone());
+                let published = self.replace(&mut state, pipeline, patch.given(), Source::File).await;
+                self.note(Source::File, &published);
+            }
+            Some(Err(error)) if state.file_error.as_ref() != Some(&error) => {
+                self.note(Source::File, &Err(ChangeError::File(error.clone())));
+                state.file_error = Some(error);
+            }
+            Some(Ok(_)) => state.file_error = None,
+            _ => {}
+        }
+    }
+
+    /// The digest of a policy's component in the folder; empty where there is none.
+    async fn digest_of(&self, policy: &str) -> String {
+        tokio::fs::read(self.options.path_of(policy)).await.map_or_else(|_| String::new(), |bytes| digest(&bytes))
+    }
+
+    /// Publishes a pipeline, with the components that lie in the folder now for the hooks given, and
+    /// those it had for the others.
+    async fn replace(
         &self,
-        recorded: &mut Recorded,
-        whole: Whole,
+        state: &mut State,
+        pipeline: Pipeline,
+        given: [bool; 3],
         source: Source,
     ) -> Result<GenerationNo, ChangeError> {
+        pipeline.check().map_err(ChangeError::Pipeline)?;
+        let mut components = state.whole.components.clone();
+        for (place, hook) in Hook::ALL.into_iter().enumerate().filter(|(place, _)| given[*place]) {
+            components[place] = read_one(&self.options, &pipeline, hook).await?;
+            state.seen.folder[place].clone_from(&components[place].0);
+        }
+        let before = (state.whole.pipeline.clone(), state.whole.digests());
+        let number = self.publish(state, Whole { pipeline, components }, source).await?;
+        push_bounded(&mut state.before, before);
+        Ok(number)
+    }
+
+    async fn publish(&self, state: &mut State, whole: Whole, source: Source) -> Result<GenerationNo, ChangeError> {
         let number = self.current.load().number() + 1;
         let generation = build(number, &whole).await?;
-        record(&*self.ledger, number, &whole, &recorded.file, source).await?;
+        record(&*self.ledger, number, &whole, &state.seen, source).await?;
         let old = self.current.swap(Arc::new(generation));
         // Unmapping instances takes a while; requests do not wait for it.
         tokio::task::spawn_blocking(move || drop(old));
-        recorded.before = Some(std::mem::replace(&mut recorded.whole, whole));
+        state.whole = whole;
         emit(GenerationPublished(number));
         tracing::info!(generation = number, ?source, "the pipeline was changed");
         Ok(number)
@@ -222,7 +322,7 @@ impl Pipelines {
         });
         let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
         history.push_front(line);
-        history.truncate(HISTORY_MAX);
+        history.truncate(HISTORY_MAX as usize);
     }
 
     /// What decides now, and the newest changes, refused ones included.
@@ -275,7 +375,7 @@ impl Pipelines {
         named
             .check()
             .map_err(|_| ChangeError::Pipeline(format!("name: expected 1 to 64 of a-z, 0-9 and -, found `{name}`")))?;
-        let path = self.options.dir.join(format!("{name}.wasm"));
+        let path = self.options.path_of(name);
         let half = self.options.dir.join(format!(".{name}.wasm.new"));
         let size = bytes.len();
         let digest = digest(&bytes);
@@ -322,35 +422,51 @@ async fn read(options: &Options, pipeline: Pipeline) -> Result<Whole, ChangeErro
 }
 
 async fn read_one(options: &Options, pipeline: &Pipeline, hook: Hook) -> Result<(String, Arc<[u8]>), ChangeError> {
-    let path = options.dir.join(format!("{}.wasm", pipeline.hook(hook).policy));
+    let path = options.path_of(&pipeline.hook(hook).policy);
     let bytes = tokio::fs::read(&path).await.map_err(|source| ChangeError::Read { path, source })?;
     Ok((digest(&bytes), Arc::from(bytes)))
 }
 
-/// The pipeline of a recorded generation, with the components it had; `None` when one is gone.
-async fn recall(ledger: &dyn Ledger, document: &Document) -> Result<Option<Whole>, ChangeError> {
+/// A recorded pipeline with the components it had; `None` when one is gone.
+async fn recall(ledger: &dyn Ledger, pipeline: Pipeline, digests: &[String; 3]) -> Result<Option<Whole>, ChangeError> {
     let mut components: Vec<(String, Arc<[u8]>)> = Vec::with_capacity(3);
-    for digest in &document.digests {
+    for digest in digests {
         let Some(bytes) = ledger.component(digest).await? else { return Ok(None) };
         components.push((digest.clone(), bytes.into()));
     }
-    let components = components.try_into().expect("one a hook");
-    Ok(Some(Whole { pipeline: document.pipeline.clone(), components }))
+    Ok(Some(Whole { pipeline, components: components.try_into().expect("one a hook") }))
+}
+
+/// What recorded generations, oldest first, leave: the pipelines to go back to, and the one in force.
+fn unwind(documents: impl Iterator<Item = Document>) -> (Vec<(Pipeline, [String; 3])>, Option<Document>) {
+    let mut before = Vec::new();
+    let mut current: Option<Document> = None;
+    for document in documents {
+        if document.source == Source::Rollback {
+            before.pop();
+        } else if let Some(replaced) = current {
+            push_bounded(&mut before, (replaced.pipeline, replaced.digests));
+        }
+        current = Some(document);
+    }
+    (before, current)
+}
+
+fn push_bounded<T>(stack: &mut Vec<T>, item: T) {
+    if stack.len() == HISTORY_MAX as usize {
+        stack.remove(0);
+    }
+    stack.push(item);
 }
 
 async fn record(
     ledger: &dyn Ledger,
     number: GenerationNo,
     whole: &Whole,
-    file: &Pipeline,
+    seen: &Seen,
     source: Source,
 ) -> Result<(), ChangeError> {
-    let document = Document {
-        pipeline: whole.pipeline.clone(),
-        digests: whole.components.clone().map(|(digest, _)| digest),
-        file: file.clone(),
-        source,
-    };
+    let document = Document { pipeline: whole.pipeline.clone(), digests: whole.digests(), seen: seen.clone(), source };
     let pipeline = serde_json::to_string(&document).expect("a document is JSON");
     let row = GenerationRow { number, pipeline, published_at_ms: now_ms() };
     if ledger.publish_generation(&row, &whole.components).await? { Ok(()) } else { Err(ChangeError::Raced) }

@@ -76,6 +76,24 @@ pub struct PipelinePatch {
     pub shard_picker: Option<HookSpec>,
 }
 
+impl PipelinePatch {
+    /// The hooks in which `new` differs from `old`.
+    #[must_use]
+    pub fn between(old: &Pipeline, new: &Pipeline) -> Self {
+        let changed = |hook| (old.hook(hook) != new.hook(hook)).then(|| new.hook(hook).clone());
+        Self {
+            rate_shaper: changed(Hook::RateShaper),
+            user_limit: changed(Hook::UserLimit),
+            shard_picker: changed(Hook::ShardPicker),
+        }
+    }
+
+    /// Which hooks it gives, in their order.
+    pub(super) fn given(&self) -> [bool; 3] {
+        [self.rate_shaper.is_some(), self.user_limit.is_some(), self.shard_picker.is_some()]
+    }
+}
+
 fn default_deadline_ms() -> u32 {
     5
 }

@@ -150,7 +150,10 @@ fn values() -> Vec<Case> {
         Case::file("[counters]\nurl = \"fingers:\"\n", told("counters.url: expected `local:`, found `fingers:`")),
         Case::file(
             "[telemetry]\nlog_filter = \"a=b=c\"\n",
-            told("telemetry.log_filter: expected an EnvFilter such as `info`: invalid filter directive"),
+            told(
+                "telemetry.log_filter: expected an EnvFilter such as `info`: error parsing level filter: expected one \
+                 of \"off\", \"error\", \"warn\", \"info\", \"debug\", \"trace\", or a number 0-5",
+            ),
         ),
         Case::file(
             "[admin]\ntoken_file = \"no/such/file\"\n",
@@ -217,7 +220,7 @@ fn policies() -> Vec<Case> {
             "[pipeline.shard-picker]\npolicy = \"quota\"\n",
             told(
                 "shard-picker: expected the world shard-picker of sluice:policy: \
-                 no exported component function named `pick`",
+                 it exports no function `pick`",
             ),
         ),
         Case::file(

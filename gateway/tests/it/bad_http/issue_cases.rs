@@ -68,20 +68,19 @@ pub(super) fn types_and_ranges() -> Vec<Case> {
             "a date that does not exist",
             "expiredAt",
             "\"2025-02-30T00:00:00\"",
-            "parsed date is not valid: parameter 'day' for `2025-02` is invalid, must be in range `1..=28` \
-             at line 1 column 97",
+            "expected a date and time without a zone, such as 2025-12-31T23:59:59 at line 1 column 98",
         ),
         wrong(
             "a time with a zone",
             "expiredAt",
             "\"2025-12-31T23:59:59Z\"",
-            "expected a date and time without a zone, such as 2025-12-31T23:59:59",
+            "expected a date and time without a zone, such as 2025-12-31T23:59:59 at line 1 column 99",
         ),
         wrong(
             "a time that is a number",
             "expiredAt",
             "1767225599",
-            "invalid type: integer `1767225599`, expected a datetime string at line 1 column 86",
+            "invalid type: integer `1767225599`, expected a string at line 1 column 86",
         ),
         Case::issue("an unknown coupon", Body::good().with("couponId", "105").text()).is(
             404,

@@ -124,18 +124,22 @@ pub(super) fn pipelines() -> Vec<Case> {
     let upload =
         |name, query: &str| Case::admin(name, Method::POST, &format!("/admin/policies{query}"), "no component");
     vec![
-        put("no JSON", "no").is(400, "MALFORMED", "expected ident at line 1 column 2"),
-        put("an unknown hook", "{\"picker\":{\"policy\":\"random\"}}")
-            .is_invalid("picker", "`picker`: expected one of rate-shaper, user-limit, shard-picker"),
+        put("no JSON", "no").is(400, "MALFORMED", "expected an object"),
+        put("an unknown hook", "{\"picker\":{\"policy\":\"random\"}}").is_invalid(
+            "picker",
+            "`picker`: unknown field `picker`, expected one of `rate-shaper`, `user-limit`, `shard-picker` \
+             at line 1 column 9",
+        ),
         put("a hook without a policy", "{\"shard-picker\":{}}")
             .is_invalid("shard-picker.policy", "`shard-picker.policy` is missing"),
         put("a deadline of 0", "{\"shard-picker\":{\"policy\":\"random\",\"deadline_ms\":0}}").is_invalid(
             "shard-picker.deadline_ms",
-            "`shard-picker.deadline_ms`: expected an integer from 1 to 1000, found 0",
+            "`shard-picker.deadline_ms`: expected an integer from 1 to 1000, found 0 at line 1 column 51",
         ),
         put("a failure that is none", "{\"shard-picker\":{\"policy\":\"random\",\"on_failure\":\"cry\"}}").is_invalid(
             "shard-picker.on_failure",
-            "`shard-picker.on_failure`: expected one of fallback, refuse, skip, found \"cry\"",
+            "`shard-picker.on_failure`: unknown variant `cry`, expected one of `fallback`, `refuse`, `skip` \
+             at line 1 column 53",
         ),
         put("a path for a name", "{\"shard-picker\":{\"policy\":\"../random\"}}").is(
             422,

@@ -1,0 +1,85 @@
+// What the scenarios share: the request, a campaign of their own, and the audit at the end.
+
+import { check, fail, sleep } from 'k6';
+import http from 'k6/http';
+
+const BASE_URL = __ENV.BASE_URL || 'http://127.0.0.1:8080';
+const ADMIN_URL = __ENV.ADMIN_URL || 'http://127.0.0.1:8081';
+
+const POLICY_ID = 21;
+const JSON_BODY = { headers: { 'Content-Type': 'application/json' } };
+const ISSUE = { ...JSON_BODY, tags: { call: 'issue' } };
+
+// After the last request, everything is settled within this many seconds.
+const SETTLED_WITHIN_SECONDS = 60;
+
+export const USERS = 100000;
+
+export function anyUser() {
+  return 1 + Math.floor(Math.random() * USERS);
+}
+
+// Asks for a coupon, with the body of the write-up's load script.
+export function issue(userId, couponId) {
+  const body = {
+    userId,
+    couponId,
+    policyId: POLICY_ID,
+    typeSnapshot: 'FIXED',
+    discountRateSnapshot: 10.0,
+    discountAmountSnapshot: 1000,
+    minimumOrderAmountSnapshot: 5000,
+    usagePeriodSnapshot: 30,
+    expiredAt: '2025-12-31T23:59:59',
+  };
+  return http.post(`${BASE_URL}/coupon/issue`, JSON.stringify(body), ISSUE);
+}
+
+// Makes a campaign and lets a user ask `requestsPerUser` times. The hooks given are put in force
+// beside; what was in force before comes back with `close`.
+export function open({ total, shards, perUserLimit, requestsPerUser, hooks }) {
+  const before = admin('GET', '/admin/pipeline').pipeline;
+  const quota = { policy: 'quota', config: { limit: requestsPerUser }, on_failure: 'refuse' };
+  admin('PUT', '/admin/pipeline', { 'user-limit': quota, ...hooks });
+  const couponId = Date.now();
+  admin('POST', '/admin/coupons', { couponId, policyId: POLICY_ID, total, shards, perUserLimit });
+  return { couponId, before };
+}
+
+// Waits until everything is settled, holds the audit against the promises, and answers with it.
+export function close({ couponId, before }) {
+  admin('PUT', '/admin/pipeline', before);
+  waitUntilSettled();
+  const audit = admin('GET', `/admin/coupons/${couponId}/audit`);
+  console.log(`audit: ${JSON.stringify(audit)}`);
+  check(audit, {
+    'granted + remaining = total': (a) => a.balanced && a.granted + a.remaining === a.total,
+    'nobody is over the limit': (a) => a.usersOverLimit === 0,
+    'nobody was turned away with stock left': (a) => a.soldOut === 0 || a.remaining === 0,
+  }, { call: 'audit' });
+  return audit;
+}
+
+function waitUntilSettled() {
+  for (let second = 0; second < SETTLED_WITHIN_SECONDS; second += 1) {
+    const lag = metric('sluice_log_lag_records');
+    console.log(`lag ${second} s after the last request: ${lag} records`);
+    if (lag === 0) return;
+    sleep(1);
+  }
+  fail(`not settled within ${SETTLED_WITHIN_SECONDS} s`);
+}
+
+// The sum over the series of a metric whose labels contain `labels`.
+export function metric(name, labels = '') {
+  const lines = http.get(`${ADMIN_URL}/metrics`).body.split('\n');
+  return lines
+    .filter((line) => line.startsWith(name) && line.includes(labels))
+    .reduce((sum, line) => sum + Number(line.slice(line.lastIndexOf(' ') + 1)), 0);
+}
+
+function admin(method, path, body) {
+  const answer = http.request(method, ADMIN_URL + path, body && JSON.stringify(body), JSON_BODY);
+  if (answer.status < 200 || answer.status > 299) fail(`${method} ${path}: ${answer.status} ${answer.body}`);
+  return answer.json();
+}
