@@ -1,6 +1,6 @@
 # `make run` starts the gateway; `make test` proves it. Both need Rust, a C compiler and make.
 
-.PHONY: run build policies test lint
+.PHONY: run build policies test lint smoke ramp drop compare
 
 run: policies
 	@echo 'Ask for a coupon:'
@@ -13,7 +13,8 @@ build:
 policies: build
 	policies/build
 
-test: policies
+test: build
+	policies/build --hostile
 	cargo test --release --locked -p sluice
 	cd policies && cargo test --locked
 
@@ -21,3 +22,8 @@ lint:
 	cargo fmt --check
 	cargo clippy --release --locked -p sluice --all-targets -- -D warnings
 	cd policies && cargo fmt --check && cargo clippy --locked --all-targets -- -D warnings
+
+# The scenarios of the write-up, a drop, and the shard pickers beside each other, with k6 from PATH or from
+# a virtual environment under target/.
+smoke ramp drop compare: policies
+	k6/run $@

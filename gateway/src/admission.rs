@@ -20,7 +20,7 @@ use crate::ledger::{Ledger, LedgerError, Recorded};
 use crate::log::{AppendError, Headers, Log, Record};
 use crate::policy::{self, Generation, Pipelines, PolicyUnavailable, Rejection, Shaping};
 
-pub use load::{LoadGauge, SAMPLE_EVERY};
+pub use load::{LoadGauge, SAMPLE_EVERY, Sampler};
 pub use recent::{Place, Recent};
 use takings::Takings;
 

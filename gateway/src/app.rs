@@ -9,7 +9,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::admission::{Admission, LoadGauge, Recent, SAMPLE_EVERY};
+use crate::admission::{Admission, LoadGauge, Recent, SAMPLE_EVERY, Sampler};
 use crate::campaigns::Campaigns;
 use crate::config::Config;
 use crate::coupon::{NewCampaign, PartitionNo};
@@ -90,7 +90,6 @@ pub async fn serve(config: Config, config_file: Option<PathBuf>) -> Result<(), S
     let campaigns = Arc::new(Campaigns::load(Arc::clone(&ledger)).await?);
     create_first_campaign(&config, &campaigns).await?;
     let progress = Arc::new(progress(&*log, &*ledger).await?);
-    telemetry::expect_partitions(log.partitions());
     let pipelines = Pipelines::start(&config.policies, config.pipeline.clone(), Arc::clone(&ledger)).await?;
     let load = Arc::new(LoadGauge::new(log.partitions()));
 
@@ -123,7 +122,9 @@ pub async fn serve(config: Config, config_file: Option<PathBuf>) -> Result<(), S
         token,
         draining: AtomicBool::new(false),
     });
-    let sampling = tokio::spawn(sample(Arc::clone(&gateway)));
+    let mut sampler = gateway.admission.load.sampler(&progress);
+    gateway.admission.load.sample(&mut sampler, &*log, &progress);
+    let sampling = tokio::spawn(sample(Arc::clone(&gateway), sampler));
 
     let (http, admin) = (public.address, private.address);
     let (stop_public, public_stops) = watch::channel(false);
@@ -230,9 +231,8 @@ fn watch_files(pipelines: &Arc<Pipelines>, config: &Config, file: Option<PathBuf
         .ok()
 }
 
-async fn sample(gateway: Arc<Gateway>) {
+async fn sample(gateway: Arc<Gateway>, mut sampler: Sampler) {
     let admission = &gateway.admission;
-    let mut sampler = admission.load.sampler(&gateway.progress);
     let mut ticks = tokio::time::interval(SAMPLE_EVERY);
     loop {
         ticks.tick().await;

@@ -21,7 +21,7 @@ use crate::counters::{self, Counters};
 use crate::coupon::{Accepted, CouponId, Offset, Outcome, PartitionNo, Reason, RequestId, UserId, now_ms};
 use crate::ledger::{Claim, Ledger, LedgerError, Shards, Transaction};
 use crate::log::{Assignment, Log, Stored};
-use crate::telemetry::{BatchSettled, LagSeen, SettlementRetried, emit};
+use crate::telemetry::{BatchSettled, SettlementRetried, emit};
 
 pub use progress::Progress;
 pub use verdict::{Facts, Item, Stock, Verdict, settle};
@@ -132,7 +132,6 @@ impl Settlement {
         let mut dry = BTreeSet::new();
         let mut trimmed = Instant::now();
         loop {
-            emit(LagSeen { partition, records: self.lag(claim) });
             let records_max = self.options.batch_records_max as usize;
             let read = match assignment.reader.read(claim.next_offset, records_max).await {
                 Ok(Some(read)) => read,
@@ -166,10 +165,6 @@ impl Settlement {
                 }
             }
         }
-    }
-
-    fn lag(&self, claim: Claim) -> u64 {
-        self.log.end_offset(claim.partition).saturating_sub(claim.next_offset)
     }
 
     /// Settles all of a batch, in as many transactions as it takes: one, unless a shard runs dry, the

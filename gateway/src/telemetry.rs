@@ -259,13 +259,6 @@ impl Event for InFlight {
     }
 }
 
-/// Makes every series of the log exist, at 0.
-pub fn expect_partitions(partitions: u32) {
-    for partition in 0..partitions {
-        emit(LagSeen { partition: PartitionNo(partition), records: 0 });
-    }
-}
-
 /// All metrics in the Prometheus text format, version 0.0.4.
 #[must_use]
 pub fn render() -> Vec<u8> {

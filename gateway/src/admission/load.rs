@@ -7,6 +7,7 @@ use crate::coupon::{PartitionNo, now_ms};
 use crate::log::Log;
 use crate::policy;
 use crate::settlement::Progress;
+use crate::telemetry::{LagSeen, emit};
 
 /// How often the load is sampled: often enough for a policy to answer a burst within a blink.
 pub const SAMPLE_EVERY: Duration = Duration::from_millis(100);
@@ -93,6 +94,7 @@ impl LoadGauge {
         for (partition, lag) in (0..).map(PartitionNo).zip(&self.lag_records) {
             let records = log.end_offset(partition).saturating_sub(progress.next_offset(partition));
             lag.store(records, Ordering::Relaxed);
+            emit(LagSeen { partition, records });
             if records > 0 {
                 oldest = oldest.max(progress.age_seconds(partition, now));
             }

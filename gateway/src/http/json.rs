@@ -1,13 +1,18 @@
 //! JSON bodies: read within bounds, and refused with the field and what was expected.
 
+use std::time::Duration;
+
 use axum::body::{Body, HttpBody};
 use axum::http::{HeaderMap, StatusCode, header};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::BodyExt;
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 
 use super::error::Problem;
 use super::{BODY_BYTES_MAX, READ_TIMEOUT};
+
+/// What is left of a body that is too long is read for so long at most, and thrown away.
+const DISCARD_MAX: Duration = Duration::from_millis(250);
 
 /// Reads a JSON body.
 pub(super) async fn read<T: DeserializeOwned>(headers: &HeaderMap, body: Body) -> Result<T, Problem> {
@@ -28,21 +33,36 @@ fn expect_type(headers: &HeaderMap, expected: &str) -> Result<(), Problem> {
 }
 
 /// Reads a whole body, of so many bytes at most, from a client that sends it in time.
-pub(super) async fn bytes(body: Body, bytes_max: usize) -> Result<axum::body::Bytes, Problem> {
-    // A body that says beforehand that it is too long is not waited for.
-    if body.size_hint().lower() > bytes_max as u64 {
+pub(super) async fn bytes(body: Body, bytes_max: usize) -> Result<Vec<u8>, Problem> {
+    tokio::time::timeout(READ_TIMEOUT, collect(body, bytes_max)).await.unwrap_or_else(|_| {
+        let detail = format!("the body did not arrive within {} seconds", READ_TIMEOUT.as_secs());
+        Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "TIMEOUT", detail))
+    })
+}
+
+async fn collect(mut body: Body, bytes_max: usize) -> Result<Vec<u8>, Problem> {
+    let mut bytes = Vec::new();
+    let mut is_too_long = body.size_hint().lower() > bytes_max as u64;
+    while !is_too_long && let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| Problem::malformed(format!("the body broke off: {error}")))?;
+        let data = frame.into_data().unwrap_or_default();
+        is_too_long = bytes.len() + data.len() > bytes_max;
+        bytes.extend_from_slice(&data);
+    }
+    if is_too_long {
+        // A client reads the answer once it has sent its body; cut off in the middle, it would see none.
+        let _ = tokio::time::timeout(DISCARD_MAX, discard(body, bytes_max)).await;
         return Err(Problem::too_large(bytes_max));
     }
-    let collected = tokio::time::timeout(READ_TIMEOUT, Limited::new(body, bytes_max).collect()).await;
-    match collected {
-        Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Problem::too_large(bytes_max)),
-        Ok(Err(error)) => Err(Problem::malformed(format!("the body broke off: {error}"))),
-        Err(_) => Err(Problem::new(
-            StatusCode::REQUEST_TIMEOUT,
-            "TIMEOUT",
-            format!("the body did not arrive within {} seconds", READ_TIMEOUT.as_secs()),
-        )),
+    Ok(bytes)
+}
+
+async fn discard(mut body: Body, bytes_max: usize) {
+    let mut discarded = 0;
+    while discarded < bytes_max
+        && let Some(Ok(frame)) = body.frame().await
+    {
+        discarded += frame.into_data().map_or(0, |data| data.len());
     }
 }
 

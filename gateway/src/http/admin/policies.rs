@@ -64,6 +64,6 @@ pub(in crate::http) async fn upload(
 ) -> Result<(StatusCode, Json<Value>), Problem> {
     let name = name.ok_or_else(|| Problem::malformed("expected ?name=NAME, the name that a pipeline calls it by"))?;
     let bytes = json::bytes(body, COMPONENT_BYTES_MAX).await?;
-    let uploaded = gateway.admission.pipelines.upload(&name, bytes.to_vec()).await?;
+    let uploaded = gateway.admission.pipelines.upload(&name, bytes).await?;
     Ok((StatusCode::CREATED, Json(serde_json::to_value(uploaded).expect("a policy's line is JSON"))))
 }
