@@ -1,6 +1,6 @@
 # `make run` starts the gateway; `make test` proves it. Both need Rust, a C compiler and make.
 
-.PHONY: run build policies test lint smoke ramp drop compare
+.PHONY: run build policies test bench lint smoke ramp drop compare
 
 run: policies
 	@echo 'Ask for a coupon:'
@@ -17,6 +17,10 @@ test: build
 	policies/build --hostile
 	cargo test --release --locked -p sluice
 	cd policies && cargo test --locked
+
+bench: policies
+	cargo bench --locked -p sluice --bench policy
+	cargo bench --locked -p sluice --bench accept
 
 lint:
 	cargo fmt --check

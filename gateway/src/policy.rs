@@ -3,6 +3,7 @@
 //! A policy is a component that imports nothing. Each is loaded, checked and tried off the request's
 //! path; together the three of a pipeline are one immutable [`Generation`].
 
+mod breaker;
 mod generation;
 mod guest;
 mod native;

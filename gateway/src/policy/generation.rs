@@ -1,8 +1,10 @@
 //! A generation: all that decides, immutable.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
+use super::breaker::Breaker;
 use super::guest::{Guest, LoadError, digest, load};
 use super::native;
 use super::spec::{HookSpec, Isolation, OnFailure, Pipeline};
@@ -48,6 +50,9 @@ struct Decider<P: 'static, R: 'static> {
     on_failure: OnFailure,
     version: String,
     meter: Arc<PolicyMeter>,
+    breaker: Breaker,
+    /// A bit for each reason that was logged.
+    failures_seen: AtomicU32,
 }
 
 impl<P, R> Decider<P, R>
@@ -63,7 +68,16 @@ where
         let version = digest[..12].to_owned();
         let meter = PolicyMeter::of(hook.as_str(), &spec.policy, &version);
         let is_native = spec.isolation == Isolation::Native;
-        Ok(Self { hook, guest, is_native, on_failure: spec.on_failure, version, meter })
+        Ok(Self {
+            hook,
+            guest,
+            is_native,
+            on_failure: spec.on_failure,
+            version,
+            meter,
+            breaker: Breaker::default(),
+            failures_seen: AtomicU32::new(0),
+        })
     }
 
     /// The guest's verdict if it is sound, and otherwise what the hook does without one: `native`
@@ -75,26 +89,45 @@ where
         native: impl Fn() -> R,
         skip: impl Fn() -> R,
     ) -> Result<R, PolicyUnavailable> {
-        let called = facts.and_then(|facts| {
-            if self.is_native {
-                return Ok(native());
-            }
-            let begun = Instant::now();
-            let verdict = self.guest.call(facts);
-            self.meter.called(begun.elapsed());
-            verdict
-        });
+        let called = facts.and_then(|facts| if self.is_native { Ok(native()) } else { self.ask(facts) });
         let sound =
             called.and_then(|verdict| if is_sound(&verdict) { Ok(verdict) } else { Err(FailureReason::Answer) });
         sound.or_else(|reason| {
-            self.meter.failed(reason);
-            tracing::debug!(hook = self.hook.as_str(), reason = reason.as_str(), "a policy gave no decision");
+            self.failed(reason);
             match self.on_failure {
                 OnFailure::Fallback => Ok(native()),
                 OnFailure::Skip => Ok(skip()),
                 OnFailure::Refuse => Err(PolicyUnavailable { hook: self.hook }),
             }
         })
+    }
+
+    fn ask(&self, facts: P) -> Result<R, FailureReason> {
+        if !self.breaker.is_closed() {
+            return Err(FailureReason::CircuitOpen);
+        }
+        let begun = Instant::now();
+        let verdict = self.guest.call(facts);
+        self.meter.called(begun.elapsed());
+        match &verdict {
+            Err(reason) if reason.is_costly() => self.breaker.costly(),
+            _ => self.breaker.cheap(),
+        }
+        verdict
+    }
+
+    /// Counts a failure; the first of its kind is logged, the rest is in the metrics.
+    fn failed(&self, reason: FailureReason) {
+        self.meter.failed(reason);
+        let kind = 1 << reason as u32;
+        if self.failures_seen.fetch_or(kind, Ordering::Relaxed) & kind == 0 {
+            tracing::warn!(
+                hook = self.hook.as_str(),
+                version = self.version,
+                reason = reason.as_str(),
+                "a policy gave no decision; more of the kind are counted in sluice_policy_failures_total"
+            );
+        }
     }
 }
 

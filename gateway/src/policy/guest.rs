@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 use wasmtime::component::{Component, ComponentNamedList, InstancePre, Lift, Linker, Lower, TypedFunc};
-use wasmtime::{Config, Engine, Store, StoreLimits, StoreLimitsBuilder, Trap, UpdateDeadline};
+use wasmtime::{Config, Engine, ResourceLimiter, Store, StoreLimits, StoreLimitsBuilder, Trap, UpdateDeadline};
 
 use super::wire::WireMeasure;
 use crate::counters::{Hook, MEASURES_MAX, Measure};
@@ -29,6 +29,8 @@ const OVERTIME: Duration = Duration::from_millis(2);
 const CONFIGURE_TICKS: u64 = 1000;
 /// A worn instance is replaced: what it leaked goes with it.
 const CALLS_MAX: u64 = 1_000_000;
+/// What an instance may grow by before it is replaced, as it stood once it was configured.
+const LEAK_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Compiled components kept, so that swapping back and forth compiles nothing.
 const COMPILED_MAX: usize = 16;
 /// Decisions run on the worker threads, so a few more instances than workers are never all in use.
@@ -138,6 +140,10 @@ fn compile(bytes: &[u8], digest: &str) -> Result<Component, LoadError> {
 /// What bounds an instance.
 struct Bounds {
     limits: StoreLimits,
+    /// What its memories hold, in bytes.
+    memory_bytes: usize,
+    /// It was denied memory or a larger table, which ended the call.
+    was_denied: bool,
     /// The thread's processor time when the call under way passed its deadline.
     overtime_since: Option<Duration>,
 }
@@ -147,6 +153,23 @@ impl Bounds {
         let now = processor_time();
         let since = *self.overtime_since.get_or_insert(now);
         if now.saturating_sub(since) < OVERTIME { Ok(UpdateDeadline::Continue(1)) } else { Err(Trap::Interrupt.into()) }
+    }
+}
+
+impl ResourceLimiter for Bounds {
+    fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+        let grown = self.limits.memory_growing(current, desired, maximum);
+        match grown {
+            Ok(true) => self.memory_bytes += desired - current,
+            _ => self.was_denied = true,
+        }
+        grown
+    }
+
+    fn table_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+        let grown = self.limits.table_growing(current, desired, maximum);
+        self.was_denied |= !matches!(grown, Ok(true));
+        grown
     }
 }
 
@@ -161,6 +184,14 @@ struct Instance<P: 'static, R: 'static> {
     store: Store<Bounds>,
     decide: TypedFunc<P, (R,)>,
     calls: u64,
+    /// Bytes of memory past which it has leaked.
+    memory_mark: usize,
+}
+
+impl<P, R> Instance<P, R> {
+    fn is_worn(&self) -> bool {
+        self.calls >= CALLS_MAX || self.store.data().memory_bytes > self.memory_mark
+    }
 }
 
 /// A policy of one version with one configuration: what it wants measured, and its warm instances.
@@ -206,15 +237,16 @@ where
         let answer = instance.decide.call(&mut instance.store, facts);
         match answer {
             Ok((verdict,)) => {
-                if instance.calls < CALLS_MAX {
-                    self.put_back(instance);
-                } else {
+                if self.is_fresh || instance.is_worn() {
                     self.replace(instance);
+                } else {
+                    self.put_back(instance);
                 }
                 Ok(verdict)
             }
             Err(error) => {
-                let reason = reason(&error);
+                let was_denied = instance.store.data().was_denied;
+                let reason = if was_denied { FailureReason::Memory } else { reason(&error) };
                 self.replace(instance);
                 Err(reason)
             }
@@ -235,12 +267,8 @@ where
         }
     }
 
-    fn put_back(self: &Arc<Self>, instance: Instance<P, R>) {
-        if self.is_fresh {
-            self.replace(instance);
-        } else {
-            self.warm.lock().unwrap_or_else(PoisonError::into_inner).push(instance);
-        }
+    fn put_back(&self, instance: Instance<P, R>) {
+        self.warm.lock().unwrap_or_else(PoisonError::into_inner).push(instance);
     }
 
     /// Has a new instance take the place of a used one, off the request's path.
@@ -249,7 +277,7 @@ where
         let renew = move || {
             drop(used);
             match instantiate(&guest.loaded, guest.hook, &guest.config) {
-                Ok((instance, _)) => guest.warm.lock().unwrap_or_else(PoisonError::into_inner).push(instance),
+                Ok((instance, _)) => guest.put_back(instance),
                 Err(error) => tracing::error!(hook = guest.hook.as_str(), %error, "an instance was not replaced"),
             }
         };
@@ -273,8 +301,8 @@ where
         .tables(8)
         .trap_on_grow_failure(true)
         .build();
-    let mut store = Store::new(&ENGINE, Bounds { limits, overtime_since: None });
-    store.limiter(|bounds| &mut bounds.limits);
+    let mut store = Store::new(&ENGINE, Bounds { limits, memory_bytes: 0, was_denied: false, overtime_since: None });
+    store.limiter(|bounds| bounds);
     store.epoch_deadline_callback(|mut store| store.data_mut().past_deadline());
     store.set_epoch_deadline(CONFIGURE_TICKS);
     store.set_hostcall_fuel(HOSTCALL_BYTES_MAX);
@@ -300,14 +328,14 @@ where
         .into_iter()
         .map(|measure| measure.to_measure().ok_or_else(|| LoadError::Failed("a rate has a zero in it".to_owned())))
         .collect::<Result<_, _>>()?;
-    Ok((Instance { store, decide, calls: 0 }, measures))
+    let memory_mark = store.data().memory_bytes + LEAK_BYTES_MAX;
+    Ok((Instance { store, decide, calls: 0, memory_mark }, measures))
 }
 
 fn reason(error: &wasmtime::Error) -> FailureReason {
     match error.downcast_ref::<Trap>() {
         Some(Trap::Interrupt) => FailureReason::Deadline,
         Some(_) => FailureReason::Trap,
-        None if format!("{error:#}").contains("forcing trap when growing") => FailureReason::Memory,
         None => FailureReason::Answer,
     }
 }

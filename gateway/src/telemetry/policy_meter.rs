@@ -18,8 +18,6 @@ pub enum FailureReason {
     Trap,
     /// It took longer than its deadline.
     Deadline,
-    /// It ran out of fuel.
-    Fuel,
     /// It wanted more memory or a larger table than it may have.
     Memory,
     /// Its answer makes no sense, such as a shard that does not exist.
@@ -28,12 +26,20 @@ pub enum FailureReason {
     Busy,
     /// What it asked to be measured could not be.
     Counters,
+    /// It was not asked: its circuit breaker is open.
+    CircuitOpen,
 }
 
 impl FailureReason {
     /// Every reason.
     pub const ALL: [Self; 7] =
-        [Self::Trap, Self::Deadline, Self::Fuel, Self::Memory, Self::Answer, Self::Busy, Self::Counters];
+        [Self::Trap, Self::Deadline, Self::Memory, Self::Answer, Self::Busy, Self::Counters, Self::CircuitOpen];
+
+    /// Whether a policy that fails so takes processor time from everybody.
+    #[must_use]
+    pub const fn is_costly(self) -> bool {
+        matches!(self, Self::Deadline | Self::Memory)
+    }
 
     /// The word that metrics and logs use.
     #[must_use]
@@ -41,11 +47,11 @@ impl FailureReason {
         match self {
             Self::Trap => "trap",
             Self::Deadline => "deadline",
-            Self::Fuel => "fuel",
             Self::Memory => "memory",
             Self::Answer => "answer",
             Self::Busy => "busy",
             Self::Counters => "counters",
+            Self::CircuitOpen => "circuit_open",
         }
     }
 }

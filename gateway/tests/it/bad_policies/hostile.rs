@@ -27,9 +27,9 @@ fn nature(guest: &str) -> (&'static str, &'static [&'static str]) {
     match guest {
         "stall" => ("rate-shaper", &[]),
         "bad-code" => ("user-limit", &["answer"]),
-        "flood-string" => ("user-limit", &["memory", "deadline"]),
-        "spin" => ("shard-picker", &["deadline"]),
-        "hoard" => ("shard-picker", &["memory", "deadline"]),
+        "flood-string" => ("user-limit", &["memory", "deadline", "circuit_open"]),
+        "spin" => ("shard-picker", &["deadline", "circuit_open"]),
+        "hoard" => ("shard-picker", &["memory", "deadline", "circuit_open"]),
         "nowhere" => ("shard-picker", &["answer"]),
         "trap" | "trap-sometimes" | "recurse" => ("shard-picker", &["trap"]),
         _ => ("shard-picker", &[]),
