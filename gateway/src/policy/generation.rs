@@ -10,12 +10,18 @@ use super::native;
 use super::spec::{HookSpec, Isolation, OnFailure, Pipeline};
 use super::wire::{Admission, Load, Request, Shaping, Shard, Usage, WireMeasured};
 use crate::counters::{Hook, Measure, Measured, Unavailable};
-use crate::coupon::{GenerationNo, ShardNo};
+use crate::coupon::{GenerationNo, ShardNo, now_ms};
 use crate::telemetry::{FailureReason, PolicyMeter};
 
 pub(super) type ShapeFacts = (Request, Vec<WireMeasured>, Load);
 pub(super) type AdmitFacts = (Request, Vec<WireMeasured>, Usage);
 pub(super) type PickFacts = (Request, Vec<WireMeasured>, Vec<Shard>);
+
+/// A policy that decides none of so many requests before it is in force will decide none afterwards.
+const TRIALS: u32 = 3;
+/// The campaign of a trial: coupon 0, which user 0 asks for.
+const TRIAL_SHARDS: u32 = 4;
+const TRIAL_STOCK: u64 = 100;
 
 /// A policy gave no decision, and its hook refuses in that case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,6 +108,27 @@ where
         })
     }
 
+    /// Has the guest decide about nobody's requests; one decision that is sound is enough.
+    fn try_out(
+        &self,
+        facts: impl Fn(Request, Vec<WireMeasured>) -> P,
+        is_sound: impl Fn(&R) -> bool,
+    ) -> Result<(), (Hook, LoadError)> {
+        let measured: Vec<_> = self.guest.measures.iter().map(WireMeasured::first).collect();
+        let arrived_at_ms = now_ms().unsigned_abs();
+        let mut failed = None;
+        for entropy in 0..u64::from(TRIALS) {
+            let request = Request { coupon_id: 0, policy_id: 0, user_id: 0, arrived_at_ms, entropy };
+            match self.guest.call(facts(request, measured.clone())) {
+                Ok(verdict) if is_sound(&verdict) => return Ok(()),
+                Ok(_) => failed = Some(FailureReason::Answer),
+                Err(reason) => failed = Some(reason),
+            }
+        }
+        let reason = failed.map_or("", FailureReason::as_str);
+        Err((self.hook, LoadError::Failed(format!("{reason} in each of {TRIALS} calls"))))
+    }
+
     fn ask(&self, facts: P) -> Result<R, FailureReason> {
         if !self.breaker.is_closed() {
             return Err(FailureReason::CircuitOpen);
@@ -147,6 +174,18 @@ impl Generation {
             picker: Decider::load(Hook::ShardPicker, &pipeline.shard_picker, picker).map_err(of(Hook::ShardPicker))?,
             pipeline,
         })
+    }
+
+    /// Tries each policy before it decides for anybody.
+    pub(super) fn try_out(&self) -> Result<(), (Hook, LoadError)> {
+        let shards: Vec<Shard> = (0..TRIAL_SHARDS)
+            .map(|shard_no| Shard { shard_no, remaining: TRIAL_STOCK, unsettled: 0, lag_records: 0 })
+            .collect();
+        let total = u64::from(TRIAL_SHARDS) * TRIAL_STOCK;
+        let usage = Usage { per_user_limit: 1, total, remaining: total };
+        self.shaper.try_out(|request, measured| (request, measured, Load::default()), Shaping::is_sound)?;
+        self.limiter.try_out(|request, measured| (request, measured, usage), Admission::is_sound)?;
+        self.picker.try_out(|request, measured| (request, measured, shards.clone()), |picked| exists(&shards, *picked))
     }
 
     /// Its number.
@@ -204,8 +243,7 @@ impl Generation {
         load: &Load,
     ) -> Result<Shaping, PolicyUnavailable> {
         let facts = wire(measured).map(|wire| (*request, wire, *load));
-        let is_sound = |shaping: &Shaping| !matches!(shaping, Shaping::Shed(rejection) if !rejection.is_sound());
-        self.shaper.decide(facts, is_sound, || native::shape(measured.unwrap_or_default()), || Shaping::Pass)
+        self.shaper.decide(facts, Shaping::is_sound, || native::shape(measured.unwrap_or_default()), || Shaping::Pass)
     }
 
     /// Whether this user may have another.
@@ -219,9 +257,8 @@ impl Generation {
         usage: &Usage,
     ) -> Result<Admission, PolicyUnavailable> {
         let facts = wire(measured).map(|wire| (*request, wire, *usage));
-        let is_sound = |verdict: &Admission| !matches!(verdict, Admission::Refuse(refusal) if !refusal.is_sound());
         let native = || native::admit(self.measures(Hook::UserLimit), measured.unwrap_or_default(), usage);
-        self.limiter.decide(facts, is_sound, native, || Admission::Admit)
+        self.limiter.decide(facts, Admission::is_sound, native, || Admission::Admit)
     }
 
     /// From which shard the stock is to be taken.
@@ -235,8 +272,11 @@ impl Generation {
         shards: &[Shard],
     ) -> Result<ShardNo, PolicyUnavailable> {
         let facts = wire(measured).map(|wire| (*request, wire, shards.to_vec()));
-        let exists = |picked: &u32| shards.iter().any(|shard| shard.shard_no == *picked);
         let native = || native::pick(request, shards).0;
-        self.picker.decide(facts, exists, native, native).map(ShardNo)
+        self.picker.decide(facts, |picked| exists(shards, *picked), native, native).map(ShardNo)
     }
+}
+
+fn exists(shards: &[Shard], picked: u32) -> bool {
+    shards.iter().any(|shard| shard.shard_no == picked)
 }

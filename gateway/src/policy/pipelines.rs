@@ -1,4 +1,4 @@
-//! Changing what decides: load, check, record, publish. If a step fails, nothing changed.
+//! Changing what decides: load, check, try, record, publish. If a step fails, nothing changed.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -152,7 +152,8 @@ impl Pipelines {
                 (number + 1, whole, Seen { file: file.clone(), folder }, true)
             }
         };
-        let generation = build(number, &whole).await?;
+        // One that is recorded was tried when it was new, and has decided since.
+        let generation = build(number, &whole, is_new).await?;
         if is_new {
             record(&*ledger, number, &whole, &seen, Source::File).await?;
         }
@@ -180,7 +181,7 @@ impl Pipelines {
         }
         let [shaper, limiter, picker] = &components[..] else { unreachable!("one a hook") };
         Generation::load(0, pipeline.clone(), [shaper, limiter, picker])
-            .map(|_| ())
+            .and_then(|generation| generation.try_out())
             .map_err(|(hook, error)| ChangeError::Load { hook, error }.into())
     }
 
@@ -298,7 +299,7 @@ impl Pipelines {
 
     async fn publish(&self, state: &mut State, whole: Whole, source: Source) -> Result<GenerationNo, ChangeError> {
         let number = self.current.load().number() + 1;
-        let generation = build(number, &whole).await?;
+        let generation = build(number, &whole, true).await?;
         record(&*self.ledger, number, &whole, &state.seen, source).await?;
         let old = self.current.swap(Arc::new(generation));
         // Unmapping instances takes a while; requests do not wait for it.
@@ -391,12 +392,17 @@ impl Pipelines {
     }
 }
 
-/// Loads a pipeline off the async workers: compiling and instantiating take milliseconds.
-async fn build(number: GenerationNo, whole: &Whole) -> Result<Generation, ChangeError> {
+/// Loads a pipeline off the async workers, for compiling and instantiating take milliseconds, and tries
+/// its policies where it is new.
+async fn build(number: GenerationNo, whole: &Whole, is_new: bool) -> Result<Generation, ChangeError> {
     let whole = whole.clone();
     let load = move || {
         let [shaper, limiter, picker] = &whole.components;
-        Generation::load(number, whole.pipeline, [&shaper.1, &limiter.1, &picker.1])
+        let generation = Generation::load(number, whole.pipeline, [&shaper.1, &limiter.1, &picker.1])?;
+        if is_new {
+            generation.try_out()?;
+        }
+        Ok(generation)
     };
     tokio::task::spawn_blocking(load)
         .await

@@ -110,6 +110,12 @@ pub enum Shaping {
     Shed(Rejection),
 }
 
+impl Shaping {
+    pub(super) fn is_sound(&self) -> bool {
+        !matches!(self, Self::Shed(rejection) if !rejection.is_sound())
+    }
+}
+
 /// A user limit's verdict.
 #[derive(Debug, Clone, PartialEq, Eq, ComponentType, Lift)]
 #[component(variant)]
@@ -120,6 +126,12 @@ pub enum Admission {
     /// They may not.
     #[component(name = "refuse")]
     Refuse(Rejection),
+}
+
+impl Admission {
+    pub(super) fn is_sound(&self) -> bool {
+        !matches!(self, Self::Refuse(rejection) if !rejection.is_sound())
+    }
 }
 
 #[derive(Debug, Clone, Copy, ComponentType, Lift)]
@@ -211,6 +223,17 @@ pub(super) enum WireMeasured {
     Bucket(BucketState),
     #[component(name = "sequence")]
     Sequence(u64),
+}
+
+impl WireMeasured {
+    /// What the first request of all would be answered.
+    pub(super) fn first(measure: &Measure) -> Self {
+        match measure {
+            Measure::Count { .. } => Self::Count(1),
+            Measure::Bucket { .. } => Self::Bucket(BucketState::Conforming),
+            Measure::Sequence { .. } => Self::Sequence(0),
+        }
+    }
 }
 
 impl From<&Measured> for WireMeasured {

@@ -18,7 +18,7 @@ use serde_json::Value;
 use crate::client::Client;
 
 pub(crate) use admin::{Campaign, payload};
-pub(crate) use home::{Home, hostile_guests, policy};
+pub(crate) use home::{Home, hostile, hostile_guests, policy};
 pub(crate) use process::{Ended, Memory, Process};
 
 /// A start compiles three policies; on a busy machine that takes a while.

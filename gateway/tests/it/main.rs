@@ -13,6 +13,7 @@ mod command_line;
 mod crash;
 mod crowd;
 mod drop;
+mod examples;
 mod harness;
 mod load;
 mod main_job;

@@ -19,6 +19,8 @@ const DELAY_MAX: Duration = Duration::from_secs(2);
 /// of a core at this rate.
 const ASKED_PER_SECOND: f64 = 50.0;
 const ASKED_FOR: Duration = Duration::from_millis(1500);
+/// Other work on the machine can only make answers slower, so the best of a few rounds counts.
+const ROUNDS: u64 = 3;
 /// Status calls a second beside them: they must not notice.
 const OTHERS_PER_SECOND: f64 = 200.0;
 
@@ -72,18 +74,22 @@ async fn a_guest_that_misbehaves_costs_its_own_decision_and_nobody_elses_time() 
             println!("{guest:16} refused: {}", answer.json()["detail"]);
             continue;
         }
-        let begun = crowd.history.exchanges().len();
-        let people: Vec<u64> = users.by_ref().take(asked as usize).collect();
-        let others = others_beside(&gateway, crowd.stream(ASKED_PER_SECOND, people)).await;
-        let exchanges = crowd.history.exchanges().split_off(begun);
-        let own = Latencies::of(exchanges.iter().map(|exchange| exchange.took));
-        println!("{guest:16} own {own}; others {others}");
-
-        assert!(exchanges.iter().all(|exchange| exchange.reply.is_accepted()), "{guest}: {exchanges:?}");
         let held = if guest == "stall" { DELAY_MAX } else { Duration::from_millis(DEADLINE_MS) };
-        assert!(own.max() <= held + SLACK, "{guest}: {own}");
-        let twice = baseline.quantile(0.99) * 2;
-        assert!(others.quantile(0.99) <= twice + SLACK, "{guest}: {others}, {baseline} without it");
+        let mut is_within = false;
+        for _ in 0..ROUNDS {
+            let begun = crowd.history.exchanges().len();
+            let people: Vec<u64> = users.by_ref().take(asked as usize).collect();
+            let others = others_beside(&gateway, crowd.stream(ASKED_PER_SECOND, people)).await;
+            let exchanges = crowd.history.exchanges().split_off(begun);
+            assert!(exchanges.iter().all(|exchange| exchange.reply.is_accepted()), "{guest}: {exchanges:?}");
+            let own = Latencies::of(exchanges.iter().map(|exchange| exchange.took));
+            println!("{guest:16} own {own}; others {others}");
+            is_within = own.max() <= held + SLACK && others.quantile(0.99) <= baseline.quantile(0.99) * 2 + SLACK;
+            if is_within {
+                break;
+            }
+        }
+        assert!(is_within, "{guest}: in none of {ROUNDS} rounds; others without it {baseline}");
         gateway.assert_metered(hook, &guest, expected).await;
         gateway.change_pipeline(DEFAULTS.parse().expect("JSON")).await;
     }
@@ -111,9 +117,6 @@ const DEFAULTS: &str = r#"{
     "user-limit": { "policy": "quota" },
     "shard-picker": { "policy": "random" }
 }"#;
-
-/// Other work on the machine can only make answers slower, so the best of a few rounds counts.
-const ROUNDS: u64 = 3;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_does_not_meet_the_trap_does_not_wait_for_those_who_do() {

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::crowd::Crowd;
-use crate::harness::{Gateway, Launch, Process, policy, turn};
+use crate::harness::{Gateway, Launch, Process, hostile, policy, turn};
 
 /// The first coupon of a new ledger.
 const COUPON: u64 = 104;
@@ -27,6 +27,11 @@ fn useless() -> Vec<(&'static str, Vec<u8>, &'static str)> {
         ("another world", policy("quota"), "expected the world shard-picker"),
         ("an import", wat(IMPORTS_A_CLOCK), "a policy imports nothing, but this one needs"),
         ("an export of another type", wat(PICKS_A_TEXT), "expected the world shard-picker"),
+        (
+            "a policy that fails whenever it is tried",
+            hostile("trap-at-once"),
+            "the policy failed while it was tried: trap",
+        ),
         ("a component that is far too large", vec![0; 33 * 1024 * 1024], "expected at most 33554432 bytes"),
     ]
 }
@@ -77,8 +82,9 @@ async fn a_component_that_cannot_be_used_changes_nothing_and_the_reason_is_told(
 async fn a_component_that_is_no_policy_cannot_be_uploaded() {
     let _turn = turn::together().await;
     let gateway = Gateway::start().await;
-    // Another world is a policy too, only not in this hook.
-    for (name, bytes, reason) in useless().into_iter().filter(|(name, ..)| *name != "another world") {
+    // Another world is a policy too, only not in this hook, and no policy is tried before it has one.
+    let is_policy = |name| ["another world", "a policy that fails whenever it is tried"].contains(&name);
+    for (name, bytes, reason) in useless().into_iter().filter(|(name, ..)| !is_policy(*name)) {
         let answer = gateway.operator.post("/admin/policies?name=candidate", bytes).await;
         match name {
             "a component that is far too large" => assert_eq!(answer.refusal(), (413, "BODY_TOO_LARGE".to_owned())),
@@ -181,7 +187,8 @@ async fn inspect_tells_what_a_component_is_or_why_it_is_none() {
         assert_eq!(ended.code, Some(0), "{ended}");
         assert!(ended.stdout.starts_with(&format!("world     {world}\n")), "{ended}");
     }
-    for (name, bytes, reason) in useless().into_iter().filter(|(.., reason)| !reason.contains("world")) {
+    let is_policy = |reason: &str| reason.contains("world") || reason.contains("tried");
+    for (name, bytes, reason) in useless().into_iter().filter(|(.., reason)| !is_policy(reason)) {
         let ended = inspect(&bytes).await;
         assert_eq!(ended.code, Some(1), "{name}: {ended}");
         assert!(ended.stderr.starts_with(&format!("sluice: candidate.wasm: {reason}")), "{name}: {ended}");

@@ -46,8 +46,7 @@ impl Home {
 
     /// Puts one of the hostile guests there.
     pub(crate) fn install_hostile(&self, name: &str) {
-        let path = hostile_folder().join(format!("{name}.wasm"));
-        self.install(name, &read(&path, "policies/build --hostile"));
+        self.install(name, &hostile(name));
     }
 }
 
@@ -61,6 +60,11 @@ fn replace(path: &Path, bytes: &[u8]) {
 /// The bytes of a built policy.
 pub(crate) fn policy(name: &str) -> Vec<u8> {
     read(&workspace().join(format!("policies/{name}.wasm")), "policies/build")
+}
+
+/// The bytes of a built guest that does what a policy must not.
+pub(crate) fn hostile(name: &str) -> Vec<u8> {
+    read(&hostile_folder().join(format!("{name}.wasm")), "policies/build --hostile")
 }
 
 /// The names of the guests that do what a policy must not.
