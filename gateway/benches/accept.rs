@@ -15,8 +15,8 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 
-const CONNECTIONS: usize = 64;
-const ROUNDS: usize = 5;
+const CONNECTIONS: usize = 256;
+const ROUNDS: usize = 6;
 const ROUND: Duration = Duration::from_secs(3);
 /// Set in the child that is the bare handler.
 const BARE: &str = "SLUICE_BENCH_BARE";
@@ -57,9 +57,13 @@ async fn compare() {
     let wasm = Server::gateway("warm").await;
     let native = Server::gateway("native").await;
     let mut rates = [const { Vec::new() }; 3];
-    for _ in 0..ROUNDS {
-        for (rates, server) in rates.iter_mut().zip([&bare, &wasm, &native]) {
-            rates.push(load(server.http, &users).await);
+    let servers = [&bare, &wasm, &native];
+    for round in 0..ROUNDS {
+        // Each goes first as often as last.
+        for turn in 0..servers.len() {
+            let which = (round + turn) % servers.len();
+            rates[which].push(load(servers[which].http, &users).await);
+            servers[which].rest().await;
         }
     }
     let [bare, wasm, native] = rates.map(median);
@@ -108,6 +112,30 @@ impl Server {
         let made = reqwest::Client::new().post(url).json(&campaign).send().await.expect("answers");
         assert!(made.status().is_success(), "{}", made.status());
         server
+    }
+}
+
+impl Server {
+    /// Waits until what it accepted is settled, so that nobody's turn pays for another's.
+    async fn rest(&self) {
+        let Some(admin) = self.admin else { return };
+        let begun = Instant::now();
+        let mut lag_begun = None;
+        loop {
+            let metrics = reqwest::get(format!("http://{admin}/metrics")).await.expect("answers");
+            let metrics = metrics.text().await.expect("is read");
+            let lag: f64 = metrics
+                .lines()
+                .filter(|line| line.starts_with("sluice_log_lag_records"))
+                .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+                .sum();
+            let begun_with = *lag_begun.get_or_insert(lag);
+            if lag == 0.0 {
+                println!("  {begun_with} were not yet settled at the end of the round; {:.1?} later all were", begun.elapsed());
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 }
 

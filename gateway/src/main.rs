@@ -9,6 +9,10 @@ use sluice::client::Client;
 use sluice::config::Config;
 use sluice::{app, policy, telemetry};
 
+/// Requests come and go by the ten thousand, from all threads, beside SQLite's and wasmtime's own memory.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// First come, first served: an issuance gateway whose decisions are WebAssembly policies.
 #[derive(Parser)]
 #[command(
