@@ -131,7 +131,10 @@ impl Server {
                 .sum();
             let begun_with = *lag_begun.get_or_insert(lag);
             if lag == 0.0 {
-                println!("  {begun_with} were not yet settled at the end of the round; {:.1?} later all were", begun.elapsed());
+                println!(
+                    "  {begun_with} were not yet settled at the end of the round; {:.1?} later all were",
+                    begun.elapsed()
+                );
                 return;
             }
             tokio::time::sleep(Duration::from_millis(50)).await;

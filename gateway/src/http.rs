@@ -105,7 +105,6 @@ pub fn public(gateway: Arc<Gateway>) -> Router {
         .route("/readyz", get(health::readyz))
         .fallback(error::not_found)
         .method_not_allowed_fallback(error::method_not_allowed)
-        .layer(axum::middleware::from_fn(error::bound_headers))
         .with_state(gateway)
 }
 
@@ -131,6 +130,5 @@ pub fn private(gateway: Arc<Gateway>) -> Router {
         .fallback(error::not_found)
         .method_not_allowed_fallback(error::method_not_allowed)
         .layer(axum::middleware::from_fn_with_state(Arc::clone(&gateway), admin::guard))
-        .layer(axum::middleware::from_fn(error::bound_headers))
         .with_state(gateway)
 }

@@ -1,6 +1,6 @@
 //! Refusals as RFC 9457 problem details: the one place that chooses a status.
 
-use axum::http::{HeaderName, HeaderValue, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
@@ -184,13 +184,13 @@ impl From<LedgerError> for Problem {
 const HEADER_BYTES_MAX: usize = 16 * 1024;
 
 /// Refuses headers that are beyond their bound.
-pub(super) async fn bound_headers(request: axum::extract::Request, next: axum::middleware::Next) -> Response {
-    let bytes: usize = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+pub(super) fn bound_headers(headers: &HeaderMap) -> Result<(), Problem> {
+    let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
     if bytes <= HEADER_BYTES_MAX {
-        return next.run(request).await;
+        return Ok(());
     }
     let detail = format!("the headers are longer than the {HEADER_BYTES_MAX} bytes allowed");
-    Problem::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "HEADERS_TOO_LARGE", detail).into_response()
+    Err(Problem::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "HEADERS_TOO_LARGE", detail))
 }
 
 pub(super) async fn not_found(uri: Uri) -> Problem {

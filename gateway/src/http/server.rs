@@ -1,20 +1,22 @@
 //! Serving a router: connections are bounded, slow clients are cut, shutdown lets answers finish.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::response::{IntoResponse, Response};
 use hyper::body::Incoming;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tower::ServiceExt;
+use tower::Service;
 
-use super::READ_TIMEOUT;
+use super::{READ_TIMEOUT, error};
 
 /// What is read of a request before its headers must have ended: room enough to read headers that are
 /// beyond their bound to the end, and answer them instead of breaking off.
@@ -51,13 +53,9 @@ impl Bound {
                 accepted = self.accept(&places) => accepted,
             };
             let Some((stream, peer, place)) = accepted else { continue };
-            let router = router.clone().map_request(move |mut request: hyper::Request<Incoming>| {
-                request.extensions_mut().insert(peer);
-                request
-            });
-            let connection = builder
-                .serve_connection_with_upgrades(TokioIo::new(stream), TowerToHyperService::new(router))
-                .into_owned();
+            let router = router.clone();
+            let service = service_fn(move |request| answer(router.clone(), peer, request));
+            let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
             let connection = graceful.watch(connection);
             tokio::spawn(async move {
                 // A connection that breaks is the client's affair.
@@ -87,6 +85,18 @@ impl Bound {
             }
         }
     }
+}
+
+async fn answer(
+    mut router: Router,
+    peer: SocketAddr,
+    mut request: hyper::Request<Incoming>,
+) -> Result<Response, Infallible> {
+    if let Err(problem) = error::bound_headers(request.headers()) {
+        return Ok(problem.into_response());
+    }
+    request.extensions_mut().insert(peer);
+    router.call(request).await
 }
 
 fn builder() -> Builder<TokioExecutor> {

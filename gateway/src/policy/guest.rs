@@ -33,8 +33,9 @@ const CALLS_MAX: u64 = 1_000_000;
 const LEAK_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Compiled components kept, so that swapping back and forth compiles nothing.
 const COMPILED_MAX: usize = 16;
-/// Decisions run on the worker threads, so a few more instances than workers are never all in use.
-const INSTANCES: usize = 8;
+/// Decisions run on the worker threads. There are so many more instances than workers: one that is used up is
+/// missing until its successor is there.
+const INSTANCES_SPARE: usize = 4;
 
 static ENGINE: LazyLock<Engine> = LazyLock::new(|| {
     let mut config = Config::new();
@@ -219,7 +220,8 @@ where
     ) -> Result<Arc<Self>, LoadError> {
         let (first, measures) = instantiate(&loaded, hook, &config)?;
         let mut warm = vec![first];
-        for _ in 1..INSTANCES {
+        let workers = tokio::runtime::Handle::try_current().map_or(1, |runtime| runtime.metrics().num_workers());
+        for _ in 1..workers + INSTANCES_SPARE {
             warm.push(instantiate(&loaded, hook, &config)?.0);
         }
         // A call begins somewhere within a tick, so one more is granted.

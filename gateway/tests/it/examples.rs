@@ -29,7 +29,10 @@ fn assert_says(ended: &Ended, lines: &[&str]) {
 async fn the_midnight_drop_gives_a_thousand_coupons_to_a_thousand_people() {
     let _turn = turn::alone().await;
     let ended = run("midnight-drop").await;
-    assert_says(&ended, &["\"reason\":\"NOT_OPEN\"", "900 people", "900 202", "again", "100 429", "600 more", "granted 1000"]);
+    assert_says(
+        &ended,
+        &["\"reason\":\"NOT_OPEN\"", "900 people", "900 202", "again", "100 429", "600 more", "granted 1000"],
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,7 +1,6 @@
 //! One settlement. The write lock that `BEGIN IMMEDIATE` takes stands in for the locks of rows.
 
 use std::collections::{BTreeSet, HashMap};
-use std::fmt::Write as _;
 
 use futures_util::future::BoxFuture;
 use serde::Serialize;
@@ -232,8 +231,5 @@ fn json(value: &impl Serialize) -> String {
 }
 
 fn hexadecimal(request: &RequestId) -> String {
-    request.as_bytes().iter().fold(String::with_capacity(32), |mut text, byte| {
-        write!(text, "{byte:02x}").expect("a string takes all that is written");
-        text
-    })
+    uuid::Uuid::from_bytes(*request.as_bytes()).simple().to_string()
 }

@@ -1,7 +1,8 @@
 -- ?1: [[request_id in hexadecimal, status, coupon_id, user_id, grant_no, shard_no, picked_shard_no, generation,
 --       fingerprint, partition_no, log_offset, arrived_at_ms, settled_at_ms, terms], …]
-INSERT INTO issue_outcome (request_id, status, coupon_id, user_id, grant_no, shard_no, picked_shard_no, generation,
+-- A row that is refused rolls the transaction back, so the statement needs no journal of its own: OR FAIL.
+INSERT OR FAIL INTO issue_outcome (request_id, status, coupon_id, user_id, grant_no, shard_no, picked_shard_no, generation,
                            fingerprint, partition_no, log_offset, arrived_at_ms, settled_at_ms, terms)
 SELECT unhex(value ->> 0), value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7,
        value ->> 8, value ->> 9, value ->> 10, value ->> 11, value ->> 12, value ->> 13
-  FROM json_each(?1)
+  FROM jsonb_each(?1)
