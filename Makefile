@@ -17,6 +17,7 @@ test: build
 	policies/build --hostile
 	cargo test --release --locked -p sluice
 	cd policies && cargo test --locked
+	cd examples/own-policy && cargo test --locked --target-dir ../../target/policies
 
 bench: policies
 	cargo bench --locked -p sluice --bench policy
@@ -26,6 +27,7 @@ lint:
 	cargo fmt --check
 	cargo clippy --release --locked -p sluice --all-targets -- -D warnings
 	cd policies && cargo fmt --check && cargo clippy --locked --all-targets -- -D warnings
+	cd examples/own-policy && cargo fmt --check
 
 # The scenarios of the write-up, a drop, and the shard pickers beside each other, with k6 from PATH or from
 # a virtual environment under target/.

@@ -63,7 +63,7 @@ impl Embedded {
         }
         let ends = read_ends(&file, found).await.map_err(|error| failed(error.into()))?;
         let ends = Arc::new(Ends {
-            offsets: ends.into_iter().map(|end| watch::Sender::new(end)).collect(),
+            offsets: ends.into_iter().map(watch::Sender::new).collect(),
             failure: watch::Sender::new(None),
         });
         let file = Arc::new(file);

@@ -25,7 +25,7 @@ pub(super) struct Case {
 }
 
 enum Send {
-    Request(Request<Full<Bytes>>),
+    Request(Box<Request<Full<Bytes>>>),
     Raw(Vec<u8>),
 }
 
@@ -45,7 +45,7 @@ impl Case {
 
     /// Something sent to the public listener.
     pub(super) fn request(name: &'static str, request: Request<Full<Bytes>>) -> Self {
-        Self::of(name, Send::Request(request))
+        Self::of(name, Send::Request(Box::new(request)))
     }
 
     /// JSON posted to `/coupon/issue`.
@@ -71,7 +71,7 @@ impl Case {
     }
 
     /// 422, with the field's name.
-    pub(super) fn is_invalid(self, field: &'static str, detail: impl Into<String>) -> Self {
+    pub(super) fn invalid_in(self, field: &'static str, detail: impl Into<String>) -> Self {
         Self { field: Some(field), ..self.is(422, "INVALID", detail) }
     }
 
@@ -102,7 +102,7 @@ impl Case {
         match &self.send {
             Send::Request(request) => {
                 let client = if self.to_operators { &gateway.operator } else { &gateway.client };
-                client.send(request.clone()).await.ok()
+                client.send(request.as_ref().clone()).await.ok()
             }
             Send::Raw(bytes) => Answer::of_text(&raw(gateway.http, bytes, RAW_WITHIN).await),
         }

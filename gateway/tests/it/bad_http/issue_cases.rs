@@ -12,10 +12,10 @@ const HUGE: &str = "1000000000000000000000000000000";
 /// A field of the wrong type, out of its range, absent, null, or of another campaign.
 pub(super) fn types_and_ranges() -> Vec<Case> {
     let absent = |name, field: &'static str| {
-        Case::issue(name, Body::good().without(field).text()).is_invalid(field, format!("`{field}` is missing"))
+        Case::issue(name, Body::good().without(field).text()).invalid_in(field, format!("`{field}` is missing"))
     };
     let wrong = |name, field: &'static str, json: &str, detail: &str| {
-        Case::issue(name, Body::good().with(field, json).text()).is_invalid(field, format!("`{field}`: {detail}"))
+        Case::issue(name, Body::good().with(field, json).text()).invalid_in(field, format!("`{field}`: {detail}"))
     };
     let long_type = format!("\"{}\"", "X".repeat(65));
     vec![
@@ -23,7 +23,7 @@ pub(super) fn types_and_ranges() -> Vec<Case> {
         absent("no coupon", "couponId"),
         absent("no policy", "policyId"),
         absent("no type", "typeSnapshot"),
-        Case::issue("nothing at all", "{}").is_invalid("userId", "`userId` is missing"),
+        Case::issue("nothing at all", "{}").invalid_in("userId", "`userId` is missing"),
         wrong("a null user", "userId", "null", "invalid type: null, expected u64 at line 1 column 14"),
         wrong("a null type", "typeSnapshot", "null", "invalid type: null, expected a string at line 1 column 60"),
         wrong("user 0", "userId", "0", &format!("{ID} at line 1 column 11")),
@@ -88,7 +88,7 @@ pub(super) fn types_and_ranges() -> Vec<Case> {
             "there is no campaign for this coupon",
         ),
         Case::issue("the policy of another coupon", Body::good().with("policyId", "22").text())
-            .is_invalid("policyId", "coupon belongs to policy 21"),
+            .invalid_in("policyId", "coupon belongs to policy 21"),
     ]
 }
 

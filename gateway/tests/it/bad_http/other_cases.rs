@@ -79,28 +79,28 @@ pub(super) fn campaigns() -> Vec<Case> {
     backwards["closesAt"] = "2030-01-01T00:00:00Z".into();
     vec![
         create("a campaign of nothing", "total", 0.into())
-            .is_invalid("total", "`total`: expected an integer from 1 to 1000000000000, found 0"),
+            .invalid_in("total", "`total`: expected an integer from 1 to 1000000000000, found 0"),
         create("a campaign of too much", "total", 1_000_000_000_001_u64.into())
-            .is_invalid("total", "`total`: expected an integer from 1 to 1000000000000, found 1000000000001"),
+            .invalid_in("total", "`total`: expected an integer from 1 to 1000000000000, found 1000000000001"),
         create("no shards", "shards", 0.into())
-            .is_invalid("shards", "`shards`: expected an integer from 1 to 256, found 0"),
+            .invalid_in("shards", "`shards`: expected an integer from 1 to 256, found 0"),
         create("too many shards", "shards", 257.into())
-            .is_invalid("shards", "`shards`: expected an integer from 1 to 256, found 257"),
+            .invalid_in("shards", "`shards`: expected an integer from 1 to 256, found 257"),
         create("a limit of 0", "perUserLimit", 0.into())
-            .is_invalid("perUserLimit", "`perUserLimit`: expected an integer from 1 to 2147483647, found 0"),
+            .invalid_in("perUserLimit", "`perUserLimit`: expected an integer from 1 to 2147483647, found 0"),
         create("a coupon as text", "couponId", "9".into())
-            .is_invalid("couponId", "`couponId`: invalid type: string \"9\", expected u64 at line 1 column 15"),
-        create("an unknown key", "totl", 1.into()).is_invalid(
+            .invalid_in("couponId", "`couponId`: invalid type: string \"9\", expected u64 at line 1 column 15"),
+        create("an unknown key", "totl", 1.into()).invalid_in(
             "totl",
             "`totl`: unknown field `totl`, expected one of `couponId`, `policyId`, `total`, `shards`, `perUserLimit`, \
              `opensAt`, `closesAt` at line 1 column 73",
         ),
-        create("a time without a zone", "opensAt", "2030-01-01T00:00:00".into()).is_invalid(
+        create("a time without a zone", "opensAt", "2030-01-01T00:00:00".into()).invalid_in(
             "opensAt",
             "`opensAt`: failed to find offset component, which is required for parsing a timestamp at line 1 column 45",
         ),
         Case::admin("closing before opening", Method::POST, "/admin/coupons", backwards.to_string())
-            .is_invalid("closesAt", "`closesAt`: expected a time after opensAt"),
+            .invalid_in("closesAt", "`closesAt`: expected a time after opensAt"),
         change("pausing nothing", "999/pause", "").is(404, "COUPON_NOT_FOUND", "no campaign for coupon 999"),
         change("pausing no number", "x/pause", "").is(404, "COUPON_NOT_FOUND", "no campaign for coupon x"),
         change("topping up nothing", "999/top-up", "{\"amount\":1}").is(
@@ -109,13 +109,13 @@ pub(super) fn campaigns() -> Vec<Case> {
             "no campaign for coupon 999",
         ),
         change("a top-up of 0", &format!("{coupon}/top-up"), "{\"amount\":0}")
-            .is_invalid("amount", "`amount`: expected an integer from 1 to 1000000000000, found 0"),
+            .invalid_in("amount", "`amount`: expected an integer from 1 to 1000000000000, found 0"),
         change("a top-up beyond the largest campaign", &format!("{coupon}/top-up"), "{\"amount\":1000000000000}")
-            .is_invalid("amount", "the total would be more than 1000000000000"),
+            .invalid_in("amount", "the total would be more than 1000000000000"),
         change("a top-up of nothing said", &format!("{coupon}/top-up"), "{}")
-            .is_invalid("amount", "`amount` is missing"),
+            .invalid_in("amount", "`amount` is missing"),
         change("a reshard into 0", &format!("{coupon}/reshard"), "{\"shards\":0}")
-            .is_invalid("shards", "`shards`: expected an integer from 1 to 256, found 0"),
+            .invalid_in("shards", "`shards`: expected an integer from 1 to 256, found 0"),
     ]
 }
 
@@ -125,18 +125,18 @@ pub(super) fn pipelines() -> Vec<Case> {
         |name, query: &str| Case::admin(name, Method::POST, &format!("/admin/policies{query}"), "no component");
     vec![
         put("no JSON", "no").is(400, "MALFORMED", "expected an object"),
-        put("an unknown hook", "{\"picker\":{\"policy\":\"random\"}}").is_invalid(
+        put("an unknown hook", "{\"picker\":{\"policy\":\"random\"}}").invalid_in(
             "picker",
             "`picker`: unknown field `picker`, expected one of `rate-shaper`, `user-limit`, `shard-picker` \
              at line 1 column 9",
         ),
         put("a hook without a policy", "{\"shard-picker\":{}}")
-            .is_invalid("shard-picker.policy", "`shard-picker.policy` is missing"),
-        put("a deadline of 0", "{\"shard-picker\":{\"policy\":\"random\",\"deadline_ms\":0}}").is_invalid(
+            .invalid_in("shard-picker.policy", "`shard-picker.policy` is missing"),
+        put("a deadline of 0", "{\"shard-picker\":{\"policy\":\"random\",\"deadline_ms\":0}}").invalid_in(
             "shard-picker.deadline_ms",
             "`shard-picker.deadline_ms`: expected an integer from 1 to 1000, found 0 at line 1 column 51",
         ),
-        put("a failure that is none", "{\"shard-picker\":{\"policy\":\"random\",\"on_failure\":\"cry\"}}").is_invalid(
+        put("a failure that is none", "{\"shard-picker\":{\"policy\":\"random\",\"on_failure\":\"cry\"}}").invalid_in(
             "shard-picker.on_failure",
             "`shard-picker.on_failure`: unknown variant `cry`, expected one of `fallback`, `refuse`, `skip` \
              at line 1 column 53",

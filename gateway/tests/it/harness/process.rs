@@ -77,7 +77,7 @@ impl Process {
 
     pub(crate) fn has_ended(&mut self) -> Option<Ended> {
         let status = self.child.try_wait().expect("a child can be waited for")?;
-        Some(Ended { code: status.code(), stdout: self.stdout.to_the_end(), stderr: self.stderr.to_the_end() })
+        Some(Ended { code: status.code(), stdout: self.stdout.rest(), stderr: self.stderr.rest() })
     }
 
     /// Its JSON log so far.
@@ -125,7 +125,7 @@ impl Lines {
         self.read.lock().unwrap_or_else(PoisonError::into_inner).join("\n")
     }
 
-    fn to_the_end(&mut self) -> String {
+    fn rest(&mut self) -> String {
         if let Some(reader) = self.reader.take() {
             reader.join().expect("reading does not panic");
         }
