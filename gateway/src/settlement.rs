@@ -175,6 +175,11 @@ impl Settlement {
         let mut items: Vec<Item> = read.iter().map(|stored| item(claim.partition, stored)).collect();
         let oldest = items.iter().find_map(|item| item.content.as_ref().ok()).map_or_else(now_ms, |a| a.arrived_at_ms);
         self.progress.begin(claim.partition, oldest);
+        for (stored, item) in read.iter().zip(&items) {
+            if let Err(reason) = &item.content {
+                self.bury(claim.partition, stored, reason).await;
+            }
+        }
         let mut wait = RETRY_MIN;
         let mut start = 0;
         let mut length_max = items.len();
@@ -201,7 +206,7 @@ impl Settlement {
                 }
                 Err(LedgerError::Refused { step, source }) if end - start == 1 => {
                     let reason = format!("{step}: {source}");
-                    tracing::error!(partition = %claim.partition, offset = items[start].offset, %reason, "a record cannot settle");
+                    self.bury(claim.partition, &read[start], &reason).await;
                     items[start].content = Err(reason);
                     length_max = items.len();
                 }
@@ -213,7 +218,6 @@ impl Settlement {
                 }
             }
         }
-        self.bury(claim.partition, read, &items).await;
         self.progress.finish(claim.partition);
         Ended::Stopped
     }
@@ -270,14 +274,13 @@ impl Settlement {
         }
     }
 
-    /// Copies what could not be read or stored to where an operator can look at it.
-    async fn bury(&self, partition: PartitionNo, read: &[Stored], items: &[Item]) {
-        for (stored, item) in read.iter().zip(items) {
-            if let Err(reason) = &item.content
-                && let Err(error) = self.log.bury(partition, stored, reason).await
-            {
-                tracing::error!(%partition, offset = item.offset, %error, %reason, "a dead letter was not kept");
-            }
+    /// Copies a record that cannot settle to where an operator can look at it, before its row says so: a
+    /// crash in between leaves two copies and not none.
+    async fn bury(&self, partition: PartitionNo, stored: &Stored, reason: &str) {
+        let offset = stored.offset;
+        tracing::error!(%partition, offset, reason, "a record cannot settle");
+        if let Err(error) = self.log.bury(partition, stored, reason).await {
+            tracing::error!(%partition, offset, %error, "a dead letter was not kept");
         }
     }
 }

@@ -4,8 +4,8 @@ use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use sqlx::SqlitePool;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{Connection, SqliteConnection, SqlitePool};
 
 /// Readers beside the writer: status calls and settlement's reads, on as many threads as help.
 const READERS_MAX: u32 = 4;
@@ -62,6 +62,7 @@ impl SqliteFile {
             .test_before_acquire(false)
             .idle_timeout(None)
             .max_lifetime(None)
+            .after_release(|connection, _| Box::pin(is_out_of_transaction(connection)))
             .connect_with(options.clone())
             .await?;
         let readers = SqlitePoolOptions::new()
@@ -77,6 +78,14 @@ impl SqliteFile {
         self.readers.close().await;
         self.writer.close().await;
     }
+}
+
+/// Whether a connection may be used again. When the disk is full SQLite rolls back by itself; the rollback
+/// that sqlx sends then fails, and it goes on believing that a transaction is open.
+async fn is_out_of_transaction(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+    // What was sent to the connection before has been done once it answers.
+    connection.ping().await?;
+    Ok(!connection.is_in_transaction())
 }
 
 fn hold(path: &Path) -> Result<File, SqliteFileError> {
@@ -99,5 +108,20 @@ fn hold(path: &Path) -> Result<File, SqliteFileError> {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(SqliteFileError::InUse),
         Err(TryLockError::Error(source)) => Err(SqliteFileError::Io { path: lock_path, source }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_transaction_that_sqlite_ended_by_itself_does_not_stand_in_the_way_of_the_next() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let file = SqliteFile::open(&folder.path().join("file")).await.expect("opens");
+        for _ in 0..3 {
+            let mut transaction = file.writer.begin_with("BEGIN IMMEDIATE").await.expect("begins");
+            sqlx::query("ROLLBACK").execute(&mut *transaction).await.expect("rolls back, as a full disk does");
+        }
     }
 }

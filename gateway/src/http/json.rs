@@ -12,7 +12,9 @@ use super::error::Problem;
 use super::{BODY_BYTES_MAX, READ_TIMEOUT};
 
 /// What is left of a body that is too long is read for so long at most, and thrown away.
-const DISCARD_MAX: Duration = Duration::from_millis(250);
+const DISCARD_MAX: Duration = Duration::from_secs(2);
+/// And no further than so many times its bound.
+const DISCARD_TIMES: usize = 2;
 
 /// Reads a JSON body.
 pub(super) async fn read<T: DeserializeOwned>(headers: &HeaderMap, body: Body) -> Result<T, Problem> {
@@ -51,7 +53,7 @@ async fn collect(mut body: Body, bytes_max: usize) -> Result<Vec<u8>, Problem> {
     }
     if is_too_long {
         // A client reads the answer once it has sent its body; cut off in the middle, it would see none.
-        let _ = tokio::time::timeout(DISCARD_MAX, discard(body, bytes_max)).await;
+        let _ = tokio::time::timeout(DISCARD_MAX, discard(body, DISCARD_TIMES * bytes_max)).await;
         return Err(Problem::too_large(bytes_max));
     }
     Ok(bytes)
