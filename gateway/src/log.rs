@@ -3,8 +3,10 @@
 #[cfg(test)]
 pub(crate) mod contract;
 pub mod embedded;
+pub mod kafka;
 
 use std::future::Future;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -20,20 +22,77 @@ use crate::coupon::{GenerationNo, Offset, PartitionNo, RequestId};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Options {
-    /// `embedded:PATH` keeps the log in a file of this machine.
+    /// `embedded:PATH` keeps the log in a file of this machine, `kafka://BROKER:PORT,…/TOPIC` in a topic.
     pub url: String,
     /// Into how many partitions a new log is split. An existing log keeps the number it has, and a
     /// start that expects another one fails.
     #[serde(deserialize_with = "bounded::<_, _, 1, 256>")]
     pub partitions: u32,
-    /// How long a settled record is kept, in hours.
+    /// How long a settled record is kept, in hours; a topic keeps every record so long.
     #[serde(deserialize_with = "bounded::<_, _, 0, 87_600>")]
     pub retention_hours: u32,
+    /// Kafka: how many replicas the topic has at least.
+    #[serde(deserialize_with = "bounded::<_, _, 1, 15>")]
+    pub replicas: u32,
+    /// Kafka: how many of them have a record before it is accepted.
+    #[serde(deserialize_with = "bounded::<_, _, 1, 15>")]
+    pub min_insync_replicas: u32,
+    /// Kafka: the group of all processes that settle.
+    pub group: String,
+    /// Kafka: whether connections are encrypted.
+    pub tls: bool,
+    /// Kafka: certificates to trust, in PEM; the system's without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_ca_file: Option<PathBuf>,
+    /// Kafka: who this is, where the brokers ask.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub username: Option<String>,
+    /// Kafka: the file whose first line is the password.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub password_file: Option<PathBuf>,
+    /// Kafka: how the password is shown.
+    pub sasl_mechanism: SaslMechanism,
+}
+
+/// How a password is shown to a broker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SaslMechanism {
+    /// RFC 5802, with SHA-512.
+    #[serde(rename = "SCRAM-SHA-512")]
+    ScramSha512,
+    /// RFC 5802, with SHA-256.
+    #[serde(rename = "SCRAM-SHA-256")]
+    ScramSha256,
+    /// As it is; only with TLS.
+    #[serde(rename = "PLAIN")]
+    Plain,
+}
+
+impl SaslMechanism {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::ScramSha512 => "SCRAM-SHA-512",
+            Self::ScramSha256 => "SCRAM-SHA-256",
+            Self::Plain => "PLAIN",
+        }
+    }
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { url: "embedded:data/log".to_owned(), partitions: 12, retention_hours: 168 }
+        Self {
+            url: "embedded:data/log".to_owned(),
+            partitions: 12,
+            retention_hours: 168,
+            replicas: 3,
+            min_insync_replicas: 2,
+            group: "coupon-issue-group".to_owned(),
+            tls: false,
+            tls_ca_file: None,
+            username: None,
+            password_file: None,
+            sasl_mechanism: SaslMechanism::ScramSha512,
+        }
     }
 }
 
@@ -180,8 +239,27 @@ pub trait Reader: Send {
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// No adapter knows the scheme.
-    #[error("log.url: expected `embedded:PATH`, found `{0}`")]
+    #[error("log.url: expected `embedded:PATH` or `kafka://BROKER:PORT,…/TOPIC`, found `{0}`")]
     UnknownUrl(String),
+    /// Nobody answers there; somebody may later.
+    #[error("reach {what}: {reason}")]
+    Unreachable {
+        /// Whom.
+        what: String,
+        /// What went wrong.
+        reason: String,
+    },
+    /// The topic is not there, or not as the configuration says.
+    #[error("log.url: the topic `{topic}` {problem}")]
+    Topic {
+        /// Its name.
+        topic: String,
+        /// What is wrong, and what to do.
+        problem: String,
+    },
+    /// A secret cannot be read.
+    #[error("{0}")]
+    Secret(String),
     /// Another process has it open.
     #[error("another sluice already runs on `{0}`; stop it first, or give this one a log.url of its own")]
     InUse(String),
@@ -209,12 +287,27 @@ pub enum OpenError {
     },
 }
 
+/// Which adapter a URL names, and what for.
+enum Place<'a> {
+    Embedded(&'a str),
+    Kafka(kafka::Address),
+}
+
+impl<'a> Place<'a> {
+    fn of(options: &'a Options) -> Result<Self, OpenError> {
+        if let Some(path) = options.url.strip_prefix("embedded:").filter(|path| !path.is_empty()) {
+            return Ok(Self::Embedded(path));
+        }
+        kafka::Address::parse(&options.url).map(Self::Kafka).ok_or_else(|| OpenError::UnknownUrl(options.url.clone()))
+    }
+}
+
 /// Looks whether an adapter knows the URL, and opens nothing.
 ///
 /// # Errors
 /// [`OpenError::UnknownUrl`].
 pub fn check(options: &Options) -> Result<(), OpenError> {
-    path_of(options).map(|_| ())
+    Place::of(options).map(|_| ())
 }
 
 /// Opens the log that the URL names.
@@ -222,10 +315,19 @@ pub fn check(options: &Options) -> Result<(), OpenError> {
 /// # Errors
 /// [`OpenError`] says what to do about it.
 pub async fn open(options: &Options) -> Result<Arc<dyn Log>, OpenError> {
-    Ok(Arc::new(embedded::Embedded::open(path_of(options)?, options).await?))
+    match Place::of(options)? {
+        Place::Embedded(path) => Ok(Arc::new(embedded::Embedded::open(path, options).await?)),
+        Place::Kafka(address) => Ok(Arc::new(kafka::Kafka::open(address, options).await?)),
+    }
 }
 
-fn path_of(options: &Options) -> Result<&str, OpenError> {
-    let path = options.url.strip_prefix("embedded:").filter(|path| !path.is_empty());
-    path.ok_or_else(|| OpenError::UnknownUrl(options.url.clone()))
+/// Makes the topics that the URL names, where they are absent. An embedded log needs none.
+///
+/// # Errors
+/// [`OpenError`] says what to do about it.
+pub async fn ensure_topics(options: &Options) -> Result<Vec<kafka::Ensured>, OpenError> {
+    match Place::of(options)? {
+        Place::Embedded(_) => Ok(Vec::new()),
+        Place::Kafka(address) => kafka::ensure(&address, options).await,
+    }
 }

@@ -144,7 +144,7 @@ fn values() -> Vec<Case> {
     vec![
         Case::file(
             "[log]\nurl = \"carrier-pigeon:loft\"\n",
-            told("log.url: expected `embedded:PATH`, found `carrier-pigeon:loft`"),
+            told("log.url: expected `embedded:PATH` or `kafka://BROKER:PORT,…/TOPIC`, found `carrier-pigeon:loft`"),
         ),
         Case::file("[ledger]\nurl = \"paper:book\"\n", told("ledger.url: expected `sqlite:PATH`, found `paper:book`")),
         Case::file("[counters]\nurl = \"fingers:\"\n", told("counters.url: expected `local:`, found `fingers:`")),
