@@ -12,10 +12,11 @@ use tokio::task::JoinHandle;
 use crate::admission::{Admission, LoadGauge, Recent, SAMPLE_EVERY, Sampler};
 use crate::campaigns::Campaigns;
 use crate::config::Config;
-use crate::coupon::{NewCampaign, PartitionNo};
+use crate::coupon::{NewCampaign, Offset, PartitionNo};
 use crate::http::{self, AdminToken, Bound, Gateway};
 use crate::ledger::{CampaignError, Ledger, LedgerError};
 use crate::log::Log;
+use crate::peers::Peers;
 use crate::policy::{Pipelines, StartError as PolicyError, Watching};
 use crate::settlement::{Progress, Settlement};
 use crate::telemetry::{self, InFlight, emit};
@@ -24,6 +25,8 @@ use crate::{counters, ledger, log};
 /// At shutdown, what is accepted and not settled is waited for so long; the rest is settled at the
 /// next start.
 const SETTLE_AT_SHUTDOWN_MAX: Duration = Duration::from_secs(5);
+/// What is not there yet is asked for again in this rhythm.
+const OPEN_EVERY: Duration = Duration::from_secs(1);
 /// The admin listener closes last, and has nothing to finish that would take longer.
 const ADMIN_DRAIN_MAX: Duration = Duration::from_secs(1);
 /// An operator and a scraper; a page will need a few more.
@@ -41,6 +44,19 @@ pub enum StartError {
     /// Reading the ledger.
     #[error("read the ledger: {0}")]
     ReadLedger(#[from] LedgerError),
+    /// The log and the ledger do not belong together.
+    #[error(
+        "log.url and ledger.url do not belong together: partition {partition} of the log ends at offset {end}, but \
+         the ledger has settled up to {settled}; restore the log, or start with a new ledger"
+    )]
+    OtherLog {
+        /// Where it shows.
+        partition: PartitionNo,
+        /// The first offset that the ledger has not settled.
+        settled: Offset,
+        /// Where the log ends.
+        end: Offset,
+    },
     /// The coupon that a new ledger starts with.
     #[error("create the first campaign: {0}")]
     FirstCampaign(#[from] CampaignError),
@@ -81,11 +97,21 @@ pub async fn serve(config: Config, config_file: Option<PathBuf>) -> Result<(), S
     raise_file_limit();
     let mut signals = Signals::listen().map_err(StartError::Signals)?;
     let token = config.admin.token_file.as_deref().map(AdminToken::read).transpose().map_err(StartError::Token)?;
-    let public = listen("http.listen", config.http.listen).await?;
+    let public = match config.http.enabled {
+        true => Some(listen("http.listen", config.http.listen).await?),
+        false => None,
+    };
     let private = listen("admin.listen", config.admin.listen).await?;
 
-    let log = log::open(&config.log).await?;
-    let ledger = ledger::open(&config.ledger).await?;
+    let opened = async {
+        let ledger = when_there(|| ledger::open(&config.ledger), ledger::OpenError::is_passing).await?;
+        let log = when_there(|| log::open(&config.log), log::OpenError::is_passing).await?;
+        Ok::<_, StartError>((log, ledger))
+    };
+    let (log, ledger) = tokio::select! {
+        opened = opened => opened?,
+        () = signals.next() => return Ok(()),
+    };
     let counters = counters::open(&config.counters)?;
     let campaigns = Arc::new(Campaigns::load(Arc::clone(&ledger)).await?);
     create_first_campaign(&config, &campaigns).await?;
@@ -104,6 +130,16 @@ pub async fn serve(config: Config, config_file: Option<PathBuf>) -> Result<(), S
             options: config.settlement.clone(),
         };
         tokio::spawn(settlement.run(settling_stops))
+    });
+    let following = ledger.is_shared().then(|| {
+        let peers = Peers {
+            ledger: Arc::clone(&ledger),
+            log: Arc::clone(&log),
+            campaigns: Arc::clone(&campaigns),
+            pipelines: Arc::clone(&pipelines),
+            progress: Arc::clone(&progress),
+        };
+        tokio::spawn(peers.follow())
     });
     let watching = watch_files(&pipelines, &config, config_file);
     let gateway = Arc::new(Gateway {
@@ -126,30 +162,31 @@ pub async fn serve(config: Config, config_file: Option<PathBuf>) -> Result<(), S
     gateway.admission.load.sample(&mut sampler, &*log, &progress);
     let sampling = tokio::spawn(sample(Arc::clone(&gateway), sampler));
 
-    let (http, admin) = (public.address, private.address);
+    let http = public.as_ref().map(|public| public.address.to_string());
+    let admin = private.address;
     let (stop_public, public_stops) = watch::channel(false);
     let (stop_private, private_stops) = watch::channel(false);
     let drain = Duration::from_secs(config.http.drain_seconds);
-    let public = tokio::spawn(public.serve(
-        http::public(Arc::clone(&gateway)),
-        config.http.connections_max,
-        public_stops,
-        drain,
-    ));
+    let public = public.map(|public| {
+        let router = http::public(Arc::clone(&gateway));
+        tokio::spawn(public.serve(router, config.http.connections_max, public_stops, drain))
+    });
     let private = tokio::spawn(private.serve(
         http::private(Arc::clone(&gateway)),
         ADMIN_CONNECTIONS_MAX,
         private_stops,
         ADMIN_DRAIN_MAX,
     ));
-    tracing::info!(%http, %admin, generation = gateway.admission.pipelines.current().number(), "serving");
+    tracing::info!(http, %admin, generation = gateway.admission.pipelines.current().number(), "serving");
 
     signals.next().await;
     tracing::info!("shutting down: no new requests, those under way finish");
     gateway.draining.store(true, Ordering::Relaxed);
     let orderly = async {
         stop_public.send_replace(true);
-        finish(public).await;
+        if let Some(public) = public {
+            finish(public).await;
+        }
         if let Some(settlement) = settlement {
             // What is left then waits in the log for the next start.
             let _ = tokio::time::timeout(SETTLE_AT_SHUTDOWN_MAX, all_settled(&*log, &progress)).await;
@@ -157,6 +194,9 @@ pub async fn serve(config: Config, config_file: Option<PathBuf>) -> Result<(), S
             finish(settlement).await;
         }
         drop(watching);
+        if let Some(following) = following {
+            following.abort();
+        }
         sampling.abort();
         log.close().await;
         stop_private.send_replace(true);
@@ -207,10 +247,36 @@ async fn create_first_campaign(config: &Config, campaigns: &Campaigns) -> Result
     Ok(())
 }
 
-async fn progress(log: &dyn Log, ledger: &dyn Ledger) -> Result<Progress, LedgerError> {
+/// Opens something that may come up after this process does, saying what is waited for.
+async fn when_there<T, E: std::fmt::Display, F: Future<Output = Result<T, E>>>(
+    mut open: impl FnMut() -> F,
+    is_passing: impl Fn(&E) -> bool,
+) -> Result<T, E> {
+    let mut told = String::new();
+    loop {
+        match open().await {
+            Err(error) if is_passing(&error) => {
+                let reason = error.to_string();
+                if reason != told {
+                    tracing::warn!(%reason, "waiting, and trying again every second");
+                    told = reason;
+                }
+                tokio::time::sleep(OPEN_EVERY).await;
+            }
+            opened => return opened,
+        }
+    }
+}
+
+/// How far the ledger is; it can never be further than the log.
+async fn progress(log: &dyn Log, ledger: &dyn Ledger) -> Result<Progress, StartError> {
     let mut next_offsets = Vec::new();
-    for partition in 0..log.partitions() {
-        next_offsets.push(ledger.next_offset(PartitionNo(partition)).await?);
+    for partition in (0..log.partitions()).map(PartitionNo) {
+        let (settled, end) = (ledger.next_offset(partition).await?, log.end_offset(partition));
+        if settled > end {
+            return Err(StartError::OtherLog { partition, settled, end });
+        }
+        next_offsets.push(settled);
     }
     Ok(Progress::new(next_offsets))
 }

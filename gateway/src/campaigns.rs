@@ -53,6 +53,12 @@ impl KnownShard {
         self.unsettled.load(Ordering::Relaxed)
     }
 
+    /// No more can be unsettled than wait in its partition: what another process settled is not counted off
+    /// here.
+    pub fn bound_unsettled(&self, waiting: u64) {
+        self.unsettled.fetch_min(waiting, Ordering::Relaxed);
+    }
+
     /// A request is on its way to it: counted before it is appended, since it may be settled before
     /// the one who appended it knows.
     pub fn accept(&self) -> Unsettled<'_> {
@@ -173,6 +179,23 @@ impl Campaigns {
         let campaign = self.ledger.change_campaign(coupon, change).await?;
         self.see(campaign.clone());
         Ok(campaign)
+    }
+
+    /// Reads what other processes changed. A top-up of theirs is known only then: until it is, this process
+    /// goes on with less.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub async fn refresh(&self) -> Result<(), LedgerError> {
+        // Shared with settlements: what they publish meanwhile may be covered by what was read before, which
+        // is more, and never less.
+        let _shared = self.order.read().await;
+        for campaign in self.ledger.campaigns().await? {
+            if self.get(campaign.coupon_id).is_none_or(|known| known.snapshot() != campaign) {
+                self.see(campaign);
+            }
+        }
+        Ok(())
     }
 
     /// Taken before a settlement begins, and held until it is published.

@@ -31,6 +31,8 @@ pub use server::{Bound, bind};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Options {
+    /// Whether this process takes requests.
+    pub enabled: bool,
     /// Where it listens; port 0 takes a free one.
     pub listen: SocketAddr,
     /// Requests for coupons that may be on their way at once. One more is answered 503.
@@ -47,6 +49,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
+            enabled: true,
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             in_flight_max: 8192,
             connections_max: 16_384,

@@ -201,6 +201,9 @@ pub trait Ledger: Send + Sync + 'static {
     /// The bytes of a component that a recorded generation is made of.
     fn component<'a>(&'a self, digest: &'a str) -> BoxFuture<'a, Result<Option<Vec<u8>>, LedgerError>>;
 
+    /// Whether other processes may use it at the same time.
+    fn is_shared(&self) -> bool;
+
     /// Whether the ledger can be written.
     fn ready(&self) -> BoxFuture<'_, Result<(), LedgerError>>;
 
@@ -266,6 +269,14 @@ pub enum OpenError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+}
+
+impl OpenError {
+    /// Whether waiting may help.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        false
+    }
 }
 
 /// Looks whether an adapter knows the URL, and opens nothing.

@@ -8,6 +8,7 @@ pub mod app;
 pub mod config;
 pub mod http;
 pub mod admission;
+pub mod peers;
 pub mod settlement;
 pub mod policy;
 pub mod counters;

@@ -287,6 +287,14 @@ pub enum OpenError {
     },
 }
 
+impl OpenError {
+    /// Whether waiting may help.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        matches!(self, Self::Unreachable { .. })
+    }
+}
+
 /// Which adapter a URL names, and what for.
 enum Place<'a> {
     Embedded(&'a str),

@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 use sluice::client::Client;
 use sluice::config::Config;
-use sluice::{app, policy, telemetry};
+use sluice::{app, log, policy, telemetry};
 
 const WORKERS_PER_PROCESSOR: usize = 2;
 
@@ -38,7 +38,14 @@ enum Command {
     Serve {
         #[command(flatten)]
         config: ConfigArgs,
+        /// What this process does. Gateways and consumers that share a log, a ledger and counters make one
+        /// system; start as many of each as are needed, in any order.
+        #[arg(long, value_enum, default_value_t = Role::All)]
+        role: Role,
     },
+    /// Make the topic that log.url names, with its partitions and replicas. Safe to repeat.
+    #[command(subcommand)]
+    Topic(TopicCommand),
     /// Look at the configuration without running anything.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -52,6 +59,25 @@ enum Command {
     /// Look at policies, and make components of them.
     #[command(subcommand)]
     Policy(PolicyCommand),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Role {
+    /// Takes requests.
+    Gateway,
+    /// Settles what was accepted.
+    Consumer,
+    /// Both.
+    All,
+}
+
+#[derive(Subcommand)]
+enum TopicCommand {
+    /// Make it if it is absent, and verify it.
+    Ensure {
+        #[command(flatten)]
+        config: ConfigArgs,
+    },
 }
 
 #[derive(Args)]
@@ -197,7 +223,8 @@ impl Failure {
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
-        Command::Serve { config } => serve(&config),
+        Command::Serve { config, role } => serve(&config, role),
+        Command::Topic(TopicCommand::Ensure { config }) => ensure_topics(&config),
         Command::Config(ConfigCommand::Check { config }) => check(&config),
         Command::Config(ConfigCommand::Show { config }) => load(&config).map(|config| print!("{}", config.to_toml())),
         Command::Coupon { admin, command } => coupon(&admin, &command),
@@ -226,8 +253,18 @@ fn check(args: &ConfigArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-fn serve(args: &ConfigArgs) -> Result<(), Failure> {
+fn ensure_topics(args: &ConfigArgs) -> Result<(), Failure> {
     let config = load(args)?;
+    for ensured in block_on(log::ensure_topics(&config.log))?.map_err(Failure::run)? {
+        println!("{} {}", ensured.topic, if ensured.is_new { "made" } else { "is there" });
+    }
+    Ok(())
+}
+
+fn serve(args: &ConfigArgs, role: Role) -> Result<(), Failure> {
+    let mut config = load(args)?;
+    config.http.enabled &= role != Role::Consumer;
+    config.settlement.enabled &= role != Role::Gateway;
     telemetry::start_logging(&config.telemetry).map_err(Failure::usage)?;
     let file = args.config.clone().or_else(|| {
         let default = PathBuf::from(sluice::config::DEFAULT_FILE);

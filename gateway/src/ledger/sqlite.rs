@@ -101,6 +101,10 @@ impl Ledger for Sqlite {
         Box::pin(pipeline::component(&self.file, digest))
     }
 
+    fn is_shared(&self) -> bool {
+        false
+    }
+
     fn ready(&self) -> BoxFuture<'_, Result<(), LedgerError>> {
         Box::pin(outcomes::ready(&self.file))
     }

@@ -134,7 +134,15 @@ impl Pipelines {
     /// # Errors
     /// When no pipeline can be loaded, and says which policy and why.
     pub async fn start(options: &Options, file: Pipeline, ledger: Arc<dyn Ledger>) -> Result<Arc<Self>, StartError> {
-        let rows = ledger.generations(HISTORY_MAX).await.map_err(ChangeError::from)?;
+        match Self::begin(options, file.clone(), Arc::clone(&ledger)).await {
+            // Another process recorded the first generation at the same moment.
+            Err(ChangeError::Raced) => Ok(Self::begin(options, file, ledger).await?),
+            begun => Ok(begun?),
+        }
+    }
+
+    async fn begin(options: &Options, file: Pipeline, ledger: Arc<dyn Ledger>) -> Result<Arc<Self>, ChangeError> {
+        let rows = ledger.generations(HISTORY_MAX).await?;
         let documents = rows.iter().rev().filter_map(|row| serde_json::from_str::<Document>(&row.pipeline).ok());
         let (before, recorded) = unwind(documents);
         let recorded = match recorded {
@@ -301,11 +309,8 @@ impl Pipelines {
         let number = self.current.load().number() + 1;
         let generation = build(number, &whole, true).await?;
         record(&*self.ledger, number, &whole, &state.seen, source).await?;
-        let old = self.current.swap(Arc::new(generation));
-        // Unmapping instances takes a while; requests do not wait for it.
-        tokio::task::spawn_blocking(move || drop(old));
+        self.put_in_force(generation);
         state.whole = whole;
-        emit(GenerationPublished(number));
         tracing::info!(generation = number, ?source, "the pipeline was changed");
         Ok(number)
     }
@@ -324,6 +329,50 @@ impl Pipelines {
         let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
         history.push_front(line);
         history.truncate(HISTORY_MAX as usize);
+    }
+
+    /// Puts the pipeline in force that another process recorded, if there is a newer one.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read. A pipeline that cannot be loaded here is logged, and the one before
+    /// goes on.
+    pub async fn catch_up(&self) -> Result<(), LedgerError> {
+        if self.ledger.generations(1).await?.first().is_none_or(|row| row.number <= self.current.load().number()) {
+            return Ok(());
+        }
+        let mut state = self.changing.lock().await;
+        let rows = self.ledger.generations(HISTORY_MAX).await?;
+        let Some(number) = rows.first().map(|row| row.number).filter(|number| *number > self.current.load().number())
+        else {
+            return Ok(());
+        };
+        let documents = rows.iter().rev().filter_map(|row| serde_json::from_str::<Document>(&row.pipeline).ok());
+        let (before, newest) = unwind(documents);
+        let loaded = async {
+            let newest = newest.ok_or(ChangeError::NothingBefore)?;
+            let whole = recall(&*self.ledger, newest.pipeline, &newest.digests).await?;
+            let whole = whole.ok_or(ChangeError::NothingBefore)?;
+            Ok::<_, ChangeError>((build(number, &whole, false).await?, whole))
+        };
+        match loaded.await {
+            Ok((generation, whole)) => {
+                for (seen, hook) in state.seen.folder.iter_mut().zip(Hook::ALL) {
+                    *seen = self.digest_of(&whole.pipeline.hook(hook).policy).await;
+                }
+                (state.whole, state.before) = (whole, before);
+                self.put_in_force(generation);
+                tracing::info!(generation = number, "another process changed the pipeline");
+            }
+            Err(error) => tracing::error!(generation = number, %error, "another process's pipeline cannot be loaded"),
+        }
+        Ok(())
+    }
+
+    fn put_in_force(&self, generation: Generation) {
+        emit(GenerationPublished(generation.number()));
+        let old = self.current.swap(Arc::new(generation));
+        // Unmapping instances takes a while; requests do not wait for it.
+        tokio::task::spawn_blocking(move || drop(old));
     }
 
     /// What decides now, and the newest changes, refused ones included.

@@ -73,6 +73,18 @@ impl Progress {
         }
     }
 
+    /// Another process settled up to there.
+    pub fn catch_up(&self, partition: PartitionNo, next_offset: Offset) {
+        if let Some(partition) = self.partition(partition) {
+            let further = |known: &mut Offset| {
+                let is_further = *known < next_offset;
+                *known = next_offset.max(*known);
+                is_further
+            };
+            partition.next_offset.send_if_modified(further);
+        }
+    }
+
     pub(super) fn finish(&self, partition: PartitionNo) {
         self.begin(partition, 0);
     }
