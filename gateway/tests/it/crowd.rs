@@ -23,6 +23,11 @@ impl Crowd {
         Self { client: Arc::clone(&gateway.client), coupon, history: Arc::default() }
     }
 
+    /// The same people before another gateway.
+    pub(crate) fn through(&self, gateway: &Gateway) -> Self {
+        Self { client: Arc::clone(&gateway.client), ..self.clone() }
+    }
+
     /// One person asks, once.
     pub(crate) async fn ask(&self, user: u64) -> Reply {
         self.ask_under(user, None).await

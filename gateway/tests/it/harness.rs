@@ -1,6 +1,7 @@
 //! A gateway of its own for each test: the real binary, in a temporary folder, on free ports.
 
 mod admin;
+mod cluster;
 mod home;
 mod metrics;
 mod process;
@@ -18,6 +19,7 @@ use serde_json::Value;
 use crate::client::Client;
 
 pub(crate) use admin::{Campaign, payload};
+pub(crate) use cluster::{Cluster, service};
 pub(crate) use home::{Home, hostile, hostile_guests, policy};
 pub(crate) use process::{Ended, Memory, Process};
 
@@ -45,13 +47,19 @@ pub(crate) struct Gateway {
 pub(crate) struct Launch {
     variables: Vec<(String, String)>,
     file_blocks_max: Option<u64>,
+    role: Option<&'static str>,
 }
 
 impl Launch {
     /// With `SLUICE__` before each name.
     pub(crate) fn with(variables: &[(&str, &str)]) -> Self {
         let variables = variables.iter().map(|(name, value)| (format!("SLUICE__{name}"), (*value).to_owned()));
-        Self { variables: variables.collect(), file_blocks_max: None }
+        Self { variables: variables.collect(), ..Self::default() }
+    }
+
+    /// `gateway` or `consumer`, instead of both.
+    pub(crate) fn with_role(self, role: &'static str) -> Self {
+        Self { role: Some(role), ..self }
     }
 
     /// Files end at so many blocks of 512 bytes, as if the disk were full.
@@ -110,6 +118,10 @@ impl Gateway {
         ended.log()
     }
 
+    pub(crate) fn signal(&self, signal: Signal) {
+        self.process.signal(signal);
+    }
+
     /// Asks it to stop, without waiting for it.
     pub(crate) fn terminate(&self) {
         self.process.signal(Signal::TERM);
@@ -152,7 +164,9 @@ impl Gateway {
 }
 
 async fn serve(home: &Home, launch: &Launch) -> Process {
-    let mut process = Process::spawn(launch.command(home.path(), &["serve", "--config", "sluice.toml"]));
+    let mut arguments = vec!["serve", "--config", "sluice.toml"];
+    arguments.extend(launch.role.iter().flat_map(|role| ["--role", role]));
+    let mut process = Process::spawn(launch.command(home.path(), &arguments));
     let serving = async {
         loop {
             if let Some(line) = process.log().into_iter().find(|line| line["message"] == "serving") {
@@ -165,7 +179,8 @@ async fn serve(home: &Home, launch: &Launch) -> Process {
         }
     };
     let line = tokio::time::timeout(START_MAX, serving).await.expect("the gateway serves in time");
-    assert_eq!((&line["http"], &line["admin"]), (&home.http.to_string().into(), &home.admin.to_string().into()));
+    let http = if launch.role == Some("consumer") { Value::Null } else { home.http.to_string().into() };
+    assert_eq!((&line["http"], &line["admin"]), (&http, &home.admin.to_string().into()));
     process
 }
 
