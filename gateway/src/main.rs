@@ -11,10 +11,6 @@ use sluice::{app, log, policy, telemetry};
 
 const WORKERS_PER_PROCESSOR: usize = 2;
 
-/// Requests come and go by the ten thousand, from all threads, beside SQLite's and wasmtime's own memory.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// First come, first served: an issuance gateway whose decisions are WebAssembly policies.
 #[derive(Parser)]
 #[command(
