@@ -151,7 +151,7 @@ impl Admission {
         {
             return Ok(receipt);
         }
-        is_open(&campaign, asked.arrived_at_ms)?;
+        let campaign = self.enter_campaign(campaign, &asked).await?;
 
         let subject = asked.subject(request_id);
         let mut takings = Takings::new(&self.counters, generation, subject);
@@ -200,6 +200,21 @@ impl Admission {
             return Err(Refusal::OtherPolicy { expected: known.campaign.policy_id });
         }
         Ok(known)
+    }
+
+    /// The campaign, if it takes requests now.
+    async fn enter_campaign(&self, campaign: Arc<Known>, asked: &Asked) -> Result<Arc<Known>, Refusal> {
+        match is_open(&campaign, asked.arrived_at_ms) {
+            Ok(()) => Ok(campaign),
+            Err(Refusal::SoldOut) => {
+                let coupon_id = asked.request.coupon_id;
+                if self.campaigns.is_sold_out(coupon_id).await.map_err(Refusal::LedgerUnavailable)? {
+                    return Err(Refusal::SoldOut);
+                }
+                self.campaign(&asked.request)
+            }
+            Err(refusal) => Err(refusal),
+        }
     }
 
     /// What became of an earlier request under the same key.

@@ -3,14 +3,16 @@
 //!
 //! What is known here is never less than what the ledger holds: stock falls by settlements and rises
 //! only by [`Campaigns::change`], which waits until no settlement stands between its commit and its
-//! [`Settling::publish`]. So a known stock of zero is the truth, and SOLD_OUT may be said from it.
+//! [`Settling::publish`]. So a known stock of zero is the truth, and SOLD_OUT may be said from it; where
+//! other processes change campaigns too, [`Campaigns::is_sold_out`] asks the ledger first.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
-use tokio::sync::{RwLock, RwLockReadGuard};
+use tokio::sync::{Mutex, RwLock, RwLockReadGuard};
 
 use crate::coupon::{Campaign, CampaignChange, CouponId, NewCampaign, ShardNo};
 use crate::ledger::{CampaignError, Ledger, LedgerError};
@@ -22,6 +24,8 @@ pub struct Campaigns {
     known: ArcSwap<HashMap<CouponId, Arc<Known>>>,
     /// Shared by settlements, exclusive to changes.
     order: RwLock<()>,
+    /// When the newest reading of the ledger began.
+    read_at: Mutex<Option<Instant>>,
 }
 
 /// A campaign as it was last seen.
@@ -137,7 +141,7 @@ impl Campaigns {
     /// When the ledger cannot be read.
     pub async fn load(ledger: Arc<dyn Ledger>) -> Result<Self, LedgerError> {
         let campaigns = ledger.campaigns().await?;
-        let this = Self { ledger, known: ArcSwap::default(), order: RwLock::new(()) };
+        let this = Self { ledger, known: ArcSwap::default(), order: RwLock::new(()), read_at: Mutex::default() };
         for campaign in campaigns {
             this.see(campaign);
         }
@@ -196,6 +200,24 @@ impl Campaigns {
             }
         }
         Ok(())
+    }
+
+    /// Whether a campaign whose known stock is zero has none, as the ledger says after this was asked. Many
+    /// who ask at once share one reading.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub async fn is_sold_out(&self, coupon: CouponId) -> Result<bool, LedgerError> {
+        if self.ledger.is_shared() {
+            let asked_at = Instant::now();
+            let mut read_at = self.read_at.lock().await;
+            if read_at.is_none_or(|read_at| read_at < asked_at) {
+                let begun_at = Instant::now();
+                self.refresh().await?;
+                *read_at = Some(begun_at);
+            }
+        }
+        Ok(self.get(coupon).is_none_or(|known| known.remaining() == 0))
     }
 
     /// Taken before a settlement begins, and held until it is published.
