@@ -46,7 +46,7 @@ pub enum StartError {
     FirstCampaign(#[from] CampaignError),
     /// The counters.
     #[error(transparent)]
-    Counters(#[from] counters::UnknownUrl),
+    Counters(#[from] counters::OpenError),
     /// The policies.
     #[error(transparent)]
     Policies(#[from] PolicyError),
@@ -86,7 +86,7 @@ pub async fn serve(config: Config, config_file: Option<PathBuf>) -> Result<(), S
 
     let log = log::open(&config.log).await?;
     let ledger = ledger::open(&config.ledger).await?;
-    let counters = counters::open(&config.counters)?;
+    let counters = counters::open(&config.counters).await?;
     let campaigns = Arc::new(Campaigns::load(Arc::clone(&ledger)).await?);
     create_first_campaign(&config, &campaigns).await?;
     let progress = Arc::new(progress(&*log, &*ledger).await?);
@@ -178,7 +178,7 @@ pub fn check(config: &Config) -> Result<(), StartError> {
     telemetry::check(&config.telemetry).map_err(StartError::Telemetry)?;
     log::check(&config.log)?;
     ledger::check(&config.ledger)?;
-    counters::open(&config.counters)?;
+    counters::check(&config.counters)?;
     config.admin.token_file.as_deref().map(AdminToken::read).transpose().map_err(StartError::Token)?;
     Pipelines::check(&config.policies, &config.pipeline)?;
     Ok(())
