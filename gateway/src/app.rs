@@ -62,7 +62,7 @@ pub enum StartError {
     FirstCampaign(#[from] CampaignError),
     /// The counters.
     #[error(transparent)]
-    Counters(#[from] counters::UnknownUrl),
+    Counters(#[from] counters::OpenError),
     /// The policies.
     #[error(transparent)]
     Policies(#[from] PolicyError),
@@ -106,13 +106,13 @@ pub async fn serve(config: Config, config_file: Option<PathBuf>) -> Result<(), S
     let opened = async {
         let ledger = when_there(|| ledger::open(&config.ledger), ledger::OpenError::is_passing).await?;
         let log = when_there(|| log::open(&config.log), log::OpenError::is_passing).await?;
-        Ok::<_, StartError>((log, ledger))
+        let counters = counters::open(&config.counters).await?;
+        Ok::<_, StartError>((log, ledger, counters))
     };
-    let (log, ledger) = tokio::select! {
+    let (log, ledger, counters) = tokio::select! {
         opened = opened => opened?,
         () = signals.next() => return Ok(()),
     };
-    let counters = counters::open(&config.counters)?;
     let campaigns = Arc::new(Campaigns::load(Arc::clone(&ledger)).await?);
     create_first_campaign(&config, &campaigns).await?;
     let progress = Arc::new(progress(&*log, &*ledger).await?);
@@ -218,7 +218,7 @@ pub fn check(config: &Config) -> Result<(), StartError> {
     telemetry::check(&config.telemetry).map_err(StartError::Telemetry)?;
     log::check(&config.log)?;
     ledger::check(&config.ledger)?;
-    counters::open(&config.counters)?;
+    counters::check(&config.counters)?;
     config.admin.token_file.as_deref().map(AdminToken::read).transpose().map_err(StartError::Token)?;
     Pipelines::check(&config.policies, &config.pipeline)?;
     Ok(())

@@ -9,7 +9,10 @@
 
 #[cfg(test)]
 pub mod contract;
+mod forgiving;
 pub mod local;
+mod options;
+pub mod redis;
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -18,20 +21,9 @@ use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
 use crate::coupon::{CouponId, RequestId, UnixMs, UserId};
+use crate::telemetry::{CountersSeen, emit};
 
-/// `[counters]` of the configuration.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Options {
-    /// `local:` keeps the counters in this process.
-    pub url: String,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self { url: "local:".to_owned() }
-    }
-}
+pub use options::{OnUnavailable, OpenError, Options};
 
 /// Which hook of the pipeline measures. The hooks do not see each other's counters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -77,6 +69,17 @@ pub enum Scope {
 impl Scope {
     /// From the narrowest to the widest.
     pub const ALL: [Self; 4] = [Self::UserOfCoupon, Self::User, Self::Coupon, Self::Gateway];
+
+    /// The word that names it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::UserOfCoupon => "user-of-coupon",
+            Self::User => "user",
+            Self::Coupon => "coupon",
+            Self::Gateway => "gateway",
+        }
+    }
 
     /// What two requests must have in common to be measured together.
     #[must_use]
@@ -209,20 +212,41 @@ pub trait Counters: Send + Sync + 'static {
     /// Takes requests that settlement rejected out of every count of a whole campaign, so that a
     /// user who was turned away may come again. Requests that were never counted are passed over.
     fn forget<'a>(&'a self, rejected: &'a [Subject]) -> BoxFuture<'a, Result<(), Unavailable>>;
-}
 
-/// A configuration that names no counters.
-#[derive(Debug, thiserror::Error)]
-#[error("counters.url: expected `local:`, found `{0}`")]
-pub struct UnknownUrl(String);
+    /// Whether they are in reach, and if not, why. Asks nobody.
+    ///
+    /// # Errors
+    /// The reason.
+    fn ready(&self) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// Whether the gateway goes on while they are out of reach.
+    fn is_optional(&self) -> bool {
+        false
+    }
+}
 
 /// Opens the counters that the URL names.
 ///
 /// # Errors
-/// [`UnknownUrl`] when no adapter knows the scheme.
-pub fn open(options: &Options) -> Result<Arc<dyn Counters>, UnknownUrl> {
-    match options.url.as_str() {
-        "local:" => Ok(Arc::new(local::Local::default())),
-        other => Err(UnknownUrl(other.to_owned())),
+/// [`OpenError`] when the options are wrong, a login is refused, or counters that the gateway may
+/// not do without are out of reach.
+pub async fn open(options: &Options) -> Result<Arc<dyn Counters>, OpenError> {
+    let Some(server) = options.server()? else {
+        emit(CountersSeen { are_up: true });
+        return Ok(Arc::new(local::Local::default()));
+    };
+    match options.on_unavailable {
+        OnUnavailable::Pass => Ok(Arc::new(forgiving::Forgiving::new(redis::Redis::open_if_there(server).await?))),
+        OnUnavailable::Refuse => Ok(Arc::new(redis::Redis::open(server).await?)),
     }
+}
+
+/// Looks whether the options could be opened, without connecting anywhere.
+///
+/// # Errors
+/// [`OpenError`] when they are wrong.
+pub fn check(options: &Options) -> Result<(), OpenError> {
+    options.server().map(|_| ())
 }

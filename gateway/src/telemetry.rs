@@ -9,7 +9,8 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use prometheus::{
-    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
 };
 use serde::{Deserialize, Serialize};
 
@@ -114,6 +115,29 @@ impl Event for IssueAnswered {
     fn record(self) {
         METRICS.issue_requests.with_label_values(&[self.outcome]).inc();
         METRICS.issue_duration.observe(self.duration.as_secs_f64());
+    }
+}
+
+/// The counters are in reach, or are not.
+#[derive(Debug, Clone, Copy)]
+pub struct CountersSeen {
+    /// Whether they are.
+    pub are_up: bool,
+}
+
+impl Event for CountersSeen {
+    fn record(self) {
+        METRICS.counters_up.set(self.are_up.into());
+    }
+}
+
+/// The counters were asked and were out of reach.
+#[derive(Debug, Clone, Copy)]
+pub struct CountersMissed;
+
+impl Event for CountersMissed {
+    fn record(self) {
+        METRICS.counters_unavailable.inc();
     }
 }
 
@@ -288,13 +312,15 @@ struct Metrics {
     policy_failures: IntCounterVec,
     policy_generation: IntGauge,
     policy_swaps: IntCounterVec,
+    counters_up: IntGauge,
+    counters_unavailable: IntCounter,
     log_append: Histogram,
     log_append_records: Histogram,
     log_lag: IntGaugeVec,
     settled: IntCounterVec,
     settlement_batch: Histogram,
     settlement: Histogram,
-    settlement_retries: prometheus::IntCounter,
+    settlement_retries: IntCounter,
     shard_remaining: IntGaugeVec,
     shard_steals: IntCounterVec,
 }
@@ -343,6 +369,14 @@ impl Metrics {
                 "Changes of the pipeline, by what became of them.",
                 &["outcome"],
             ),
+            counters_up: gauge_of(&registry, "sluice_counters_up", "Whether the counters are in reach."),
+            counters_unavailable: register(
+                &registry,
+                IntCounter::new(
+                    "sluice_counters_unavailable_total",
+                    "Times that the counters were asked and were out of reach.",
+                ),
+            ),
             log_append: histogram(
                 &registry,
                 "sluice_log_append_seconds",
@@ -371,7 +405,7 @@ impl Metrics {
             settlement: histogram(&registry, "sluice_settlement_seconds", "One settlement transaction.", latency),
             settlement_retries: register(
                 &registry,
-                prometheus::IntCounter::new(
+                IntCounter::new(
                     "sluice_settlement_retries_total",
                     "Settlements that were rolled back and tried again.",
                 ),

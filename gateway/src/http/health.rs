@@ -18,13 +18,16 @@ pub(super) async fn livez() -> &'static str {
 pub(super) async fn readyz(State(gateway): Shared) -> (StatusCode, Json<Value>) {
     let log = gateway.admission.log.ready();
     let ledger = gateway.admission.ledger.ready().await.map_err(|error| error.to_string());
+    let counters = gateway.admission.counters.ready();
+    let may_count = counters.is_ok() || gateway.admission.counters.is_optional();
     let draining = gateway.draining.load(Ordering::Relaxed);
-    let ready = log.is_ok() && ledger.is_ok() && !draining;
+    let ready = log.is_ok() && ledger.is_ok() && may_count && !draining;
     let word = |check: Result<(), String>| check.err().unwrap_or_else(|| "ok".to_owned());
     let body = json!({
         "ready": ready,
         "log": word(log),
         "ledger": word(ledger),
+        "counters": word(counters),
         "draining": draining,
         "generation": gateway.admission.pipelines.current().number(),
     });

@@ -147,7 +147,25 @@ fn values() -> Vec<Case> {
             told("log.url: expected `embedded:PATH` or `kafka://BROKER:PORT,…/TOPIC`, found `carrier-pigeon:loft`"),
         ),
         Case::file("[ledger]\nurl = \"paper:book\"\n", told("ledger.url: expected `sqlite:PATH`, found `paper:book`")),
-        Case::file("[counters]\nurl = \"fingers:\"\n", told("counters.url: expected `local:`, found `fingers:`")),
+        Case::file(
+            "[counters]\nurl = \"fingers:\"\n",
+            told("counters.url: expected `local:`, `redis://[user@]host:port[/db]` or `rediss://…`, found `fingers:`"),
+        ),
+        Case::file(
+            "[counters]\nurl = \"redis://somebody:s3cret@localhost\"\n",
+            told(
+                "counters.url: a password is not to be written here; put it in a file that counters.password_file \
+                 names",
+            ),
+        ),
+        Case::file(
+            "[counters]\nurl = \"redis://localhost\"\npassword_file = \"no/such/file\"\n",
+            told("counters.password_file: no/such/file: No such file or directory (os error 2)"),
+        ),
+        Case::file(
+            "[counters]\nurl = \"redis://localhost\"\non_unavailable = \"panic\"\n",
+            at(3, 18, 7, "unknown variant `panic`, expected `pass` or `refuse`"),
+        ),
         Case::file(
             "[telemetry]\nlog_filter = \"a=b=c\"\n",
             told(

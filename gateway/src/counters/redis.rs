@@ -1,0 +1,178 @@
+//! Counters in Redis 6 or later (or Valkey), which several gateways share: one round trip for all
+//! that a hook measures, in a script, so that every counter stays atomic.
+//!
+//! Time is the gateways' own, never Redis's: a window slides by when requests arrived. Redis's clock
+//! only lets keys go that nobody needs any more. What Redis loses makes counts lower, never higher.
+
+mod commands;
+mod link;
+mod owed;
+mod server;
+#[cfg(test)]
+mod tests;
+mod unanswered;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ::redis::aio::MultiplexedConnection;
+use ::redis::{Pipeline, RedisError, RedisResult};
+use futures_util::future::BoxFuture;
+
+use self::commands::{GIVE_BACK, give_all_back, run};
+use self::link::{Link, State};
+use self::owed::Debt;
+use self::unanswered::Unanswered;
+use super::{Counters, Hook, Measure, Measured, OpenError, Subject, Taken, Unavailable};
+use crate::telemetry::{CountersMissed, emit};
+
+pub use self::server::Server;
+
+/// A round trip within a data centre takes less than one, and three hooks may have to wait so long
+/// each before a request goes on without.
+const CALL_MAX: Duration = Duration::from_millis(50);
+/// Settlement waits for this, no client; it forgets a whole batch at once.
+const FORGET_MAX: Duration = Duration::from_secs(1);
+
+/// The counters of all gateways that share a Redis.
+pub struct Redis {
+    link: Link,
+}
+
+impl Redis {
+    /// Connects.
+    ///
+    /// # Errors
+    /// [`OpenError`] when Redis refuses the login or is out of reach.
+    pub async fn open(server: Server) -> Result<Self, OpenError> {
+        let connection = server.connect().await.map_err(|error| match refused_login(&server, &error) {
+            Some(refused) => refused,
+            None => OpenError::Unreachable { server: server.address(), reason: error.to_string() },
+        })?;
+        Ok(Self { link: Link::new(server, Ok(connection)) })
+    }
+
+    /// Connects, now or when Redis is there.
+    ///
+    /// # Errors
+    /// [`OpenError`] when Redis refuses the login.
+    pub async fn open_if_there(server: Server) -> Result<Self, OpenError> {
+        let connection = server.connect().await;
+        if let Err(error) = &connection {
+            if let Some(refused) = refused_login(&server, error) {
+                return Err(refused);
+            }
+            tracing::warn!(server = server.address(), %error, "the counters are out of reach; starting without them");
+        }
+        Ok(Self { link: Link::new(server, connection) })
+    }
+
+    async fn call<T, F: Future<Output = RedisResult<T>>>(
+        &self,
+        within: Duration,
+        call: impl FnOnce(MultiplexedConnection) -> F,
+    ) -> Result<T, Unavailable> {
+        let state = self.link.state();
+        let connection = connection(&state)?;
+        self.answer(&state, within, call(connection)).await
+    }
+
+    /// What cannot be given back now is later, if there is room to remember it.
+    fn owe(&self, debts: impl ExactSizeIterator<Item = Debt>, error: Unavailable) -> Result<(), Unavailable> {
+        if self.link.owed().add(debts) { Ok(()) } else { Err(error) }
+    }
+
+    /// The answer, if it comes in time.
+    async fn answer<T>(
+        &self,
+        state: &Arc<State>,
+        within: Duration,
+        answer: impl Future<Output = RedisResult<T>>,
+    ) -> Result<T, Unavailable> {
+        let (reason, is_severed) = match tokio::time::timeout(within, answer).await {
+            Ok(Ok(answer)) => {
+                self.link.answered(state);
+                return Ok(answer);
+            }
+            Ok(Err(error)) => (error.to_string(), error.is_io_error() || error.is_unrecoverable_error()),
+            Err(_) => (format!("no answer in {} ms", within.as_millis()), false),
+        };
+        self.link.failed(state, &reason, is_severed);
+        Err(unavailable(&reason))
+    }
+}
+
+impl Counters for Redis {
+    fn take<'a>(
+        &'a self,
+        hook: Hook,
+        measures: &'a [Measure],
+        subject: &'a Subject,
+    ) -> BoxFuture<'a, Result<Taken, Unavailable>> {
+        Box::pin(async move {
+            let owed = || Debt::GiveBack { hook, measures: measures.to_vec(), subject: *subject, added };
+            let command = self.link.server().commands.give_back(hook, measures, subject, added);
+            let given_back = self.call(CALL_MAX, |connection| run(connection, &GIVE_BACK, command)).await;
+            given_back.or_else(|error| self.owe(std::iter::once_with(owed), error))
+        })
+    }
+
+    fn forget<'a>(&'a self, rejected: &'a [Subject]) -> BoxFuture<'a, Result<(), Unavailable>> {
+        Box::pin(async move {
+            if rejected.is_empty() {
+                return Ok(());
+            }
+            let mut pipeline = Pipeline::with_capacity(rejected.len());
+            for subject in rejected {
+                pipeline.add_command(self.link.server().commands.forget(subject));
+            }
+            let forgotten = self.call(FORGET_MAX, |connection| give_all_back(connection, pipeline)).await;
+            forgotten.or_else(|error| self.owe(rejected.iter().copied().map(Debt::Forget), error))
+        })
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        match &*self.link.state() {
+            State::Up { .. } => Ok(()),
+            State::Down { reason } => Err(reason.clone()),
+        }
+    }
+}
+
+fn connection(state: &State) -> Result<MultiplexedConnection, Unavailable> {
+    match state {
+        State::Up { connection, .. } => Ok(connection.clone()),
+        State::Down { reason } => Err(unavailable(reason)),
+    }
+}
+
+fn unavailable(reason: &str) -> Unavailable {
+    emit(CountersMissed);
+    Unavailable(reason.to_owned())
+}
+
+fn refused_login(server: &Server, error: &RedisError) -> Option<OpenError> {
+    server::is_refused_login(error)
+        .then(|| OpenError::LoginRefused { server: server.address(), reason: error.to_string() })
+}
+
+/// What the script answers: a bit mask of what was added, and then a number a measure.
+fn taken(measures: &[Measure], answer: &[u64]) -> Option<Taken> {
+    let (added, numbers) = answer.split_first()?;
+    if numbers.len() != measures.len() {
+        return None;
+    }
+    let measured = measures.iter().zip(numbers).map(|(measure, number)| measured(measure, *number));
+    Some(Taken { measured: measured.collect(), added: u32::try_from(*added).ok()? })
+}
+
+fn measured(measure: &Measure, number: u64) -> Measured {
+    match measure {
+        Measure::Count { .. } => Measured::Count(number),
+        Measure::Bucket { .. } => match u32::try_from(number).unwrap_or(u32::MAX) {
+            0 => Measured::Conforming,
+            wait_ms => Measured::ConformingInMs(wait_ms),
+        },
+        Measure::Sequence { .. } => Measured::Sequence(number),
+    }
+}
