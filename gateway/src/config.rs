@@ -101,8 +101,9 @@ impl Config {
     fn read(path: &Path) -> Result<Self, ConfigError> {
         let text =
             std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-        toml::from_str(&text)
-            .map_err(|error| ConfigError::File { path: path.to_owned(), message: error.to_string().trim().to_owned() })
+        // The message quotes the line, which may hold a password.
+        let told = |error: toml::de::Error| ledger::redacted(error.to_string().trim());
+        toml::from_str(&text).map_err(|error| ConfigError::File { path: path.to_owned(), message: told(error) })
     }
 
     fn overridden(&self, variable: &str, value: &str) -> Result<Self, String> {
@@ -132,10 +133,11 @@ impl Config {
         Self::deserialize(table).map_err(|error| error.message().to_owned())
     }
 
-    /// The configuration as a file would say it.
+    /// The configuration as a file would say it, but for passwords in URLs.
     #[must_use]
     pub fn to_toml(&self) -> String {
-        toml::to_string(self).expect("a configuration is TOML")
+        let shown = Self { ledger: self.ledger.redacted(), ..self.clone() };
+        toml::to_string(&shown).expect("a configuration is TOML")
     }
 }
 
@@ -191,6 +193,17 @@ mod tests {
     #[test]
     fn what_show_prints_reads_back_as_the_same() {
         assert_eq!(of_file(&Config::default().to_toml()).expect("loads"), Config::default());
+    }
+
+    #[test]
+    fn a_password_is_used_and_never_shown() {
+        let secret = [("SLUICE__LEDGER__URL", "mysql://u:secret@db/s"), ("SLUICE__LEDGER__PASSWORD_FILE", "pass")];
+        let config = with(&secret).expect("loads");
+        assert_eq!(config.ledger.url, "mysql://u:secret@db/s");
+        assert_eq!(config.ledger.password_file, Some("pass".into()));
+        assert!(config.to_toml().contains("mysql://u:***@db/s"), "{}", config.to_toml());
+        let error = of_file("[ledger]\nurl = \"mysql://u:secret@db/s\n").expect_err("refused").to_string();
+        assert!(!error.contains("secret"), "{error}");
     }
 
     #[test]

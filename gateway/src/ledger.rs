@@ -4,9 +4,13 @@
 
 #[cfg(test)]
 pub(crate) mod contract;
+pub mod mysql;
+mod open;
+mod rows;
 pub mod sqlite;
 
 use std::collections::{BTreeSet, HashMap};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
@@ -17,17 +21,33 @@ use crate::coupon::{
     RequestId, Settled, ShardNo, UnixMs, UserId,
 };
 
+pub use open::{Migrated, OpenError, check, migrate, open, redacted};
+
 /// `[ledger]` of the configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Options {
-    /// `sqlite:PATH` keeps the ledger in a file of this machine.
+    /// `sqlite:PATH` keeps the ledger in a file of this machine, and
+    /// `mysql://user[:password]@host[:port]/database[?ssl-mode=…]` on a server of MySQL or MariaDB.
     pub url: String,
+    /// The first line of this file is the password, whatever the URL says.
+    pub password_file: Option<PathBuf>,
+    /// The certificates (PEM) that the server's must descend from. With it, `ssl-mode` is
+    /// `VERIFY_IDENTITY`, or `VERIFY_CA` where the URL says so.
+    pub tls_ca_file: Option<PathBuf>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { url: "sqlite:data/ledger.db".to_owned() }
+        Self { url: "sqlite:data/ledger.db".to_owned(), password_file: None, tls_ca_file: None }
+    }
+}
+
+impl Options {
+    /// As it may be shown: without the password.
+    #[must_use]
+    pub fn redacted(&self) -> Self {
+        Self { url: redacted(&self.url), ..self.clone() }
     }
 }
 
@@ -249,53 +269,4 @@ pub trait Transaction: Send {
 
     /// Commits.
     fn commit(self: Box<Self>) -> BoxFuture<'static, Result<(), LedgerError>>;
-}
-
-/// Opening the ledger failed.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// No adapter knows the scheme.
-    #[error("ledger.url: expected `sqlite:PATH`, found `{0}`")]
-    UnknownUrl(String),
-    /// Another process has it open.
-    #[error("another sluice already runs on `{0}`; stop it first, or give this one a ledger.url of its own")]
-    InUse(String),
-    /// Anything else.
-    #[error("open the ledger `{path}`: {source}")]
-    Failed {
-        /// Where it lies.
-        path: String,
-        /// What went wrong.
-        #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-}
-
-impl OpenError {
-    /// Whether waiting may help.
-    #[must_use]
-    pub fn is_passing(&self) -> bool {
-        false
-    }
-}
-
-/// Looks whether an adapter knows the URL, and opens nothing.
-///
-/// # Errors
-/// [`OpenError::UnknownUrl`].
-pub fn check(options: &Options) -> Result<(), OpenError> {
-    path_of(options).map(|_| ())
-}
-
-/// Opens the ledger that the URL names, at the version of this binary.
-///
-/// # Errors
-/// [`OpenError`] says what to do about it.
-pub async fn open(options: &Options) -> Result<Arc<dyn Ledger>, OpenError> {
-    Ok(Arc::new(sqlite::Sqlite::open(path_of(options)?).await?))
-}
-
-fn path_of(options: &Options) -> Result<&str, OpenError> {
-    let path = options.url.strip_prefix("sqlite:").filter(|path| !path.is_empty());
-    path.ok_or_else(|| OpenError::UnknownUrl(options.url.clone()))
 }

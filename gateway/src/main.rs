@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 use sluice::client::Client;
 use sluice::config::Config;
-use sluice::{app, log, policy, telemetry};
+use sluice::{app, ledger, log, policy, telemetry};
 
 const WORKERS_PER_PROCESSOR: usize = 2;
 
@@ -38,6 +38,11 @@ enum Command {
         /// system; start as many of each as are needed, in any order.
         #[arg(long, value_enum, default_value_t = Role::All)]
         role: Role,
+    },
+    /// Bring the database that ledger.url names to this version. Safe to repeat, and to run twice at once.
+    Migrate {
+        #[command(flatten)]
+        config: ConfigArgs,
     },
     /// Make the topic that log.url names, with its partitions and replicas. Safe to repeat.
     #[command(subcommand)]
@@ -220,6 +225,7 @@ impl Failure {
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Serve { config, role } => serve(&config, role),
+        Command::Migrate { config } => migrate(&config),
         Command::Topic(TopicCommand::Ensure { config }) => ensure_topics(&config),
         Command::Config(ConfigCommand::Check { config }) => check(&config),
         Command::Config(ConfigCommand::Show { config }) => load(&config).map(|config| print!("{}", config.to_toml())),
@@ -246,6 +252,16 @@ fn load(args: &ConfigArgs) -> Result<Config, Failure> {
 fn check(args: &ConfigArgs) -> Result<(), Failure> {
     app::check(&load(args)?).map_err(Failure::usage)?;
     println!("the configuration is right");
+    Ok(())
+}
+
+fn migrate(args: &ConfigArgs) -> Result<(), Failure> {
+    let config = load(args)?;
+    let applied = block_on(ledger::migrate(&config.ledger))?.map_err(Failure::run)?.applied;
+    if applied.is_empty() {
+        println!("nothing to do");
+    }
+    applied.iter().for_each(|name| println!("applied {name}"));
     Ok(())
 }
 

@@ -6,7 +6,6 @@
 
 mod commands;
 mod link;
-mod owed;
 mod server;
 #[cfg(test)]
 mod tests;
@@ -15,13 +14,11 @@ mod unanswered;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::redis::aio::MultiplexedConnection;
-use ::redis::{Pipeline, RedisError, RedisResult};
+use ::redis::{RedisError, RedisResult};
 use futures_util::future::BoxFuture;
 
 use self::commands::{GIVE_BACK, give_all_back, run};
 use self::link::{Link, State};
-use self::owed::Debt;
 use self::unanswered::Unanswered;
 use super::{Counters, Hook, Measure, Measured, OpenError, Subject, Taken, Unavailable};
 use crate::telemetry::{CountersMissed, emit};
@@ -67,21 +64,6 @@ impl Redis {
         Ok(Self { link: Link::new(server, connection) })
     }
 
-    async fn call<T, F: Future<Output = RedisResult<T>>>(
-        &self,
-        within: Duration,
-        call: impl FnOnce(MultiplexedConnection) -> F,
-    ) -> Result<T, Unavailable> {
-        let state = self.link.state();
-        let connection = connection(&state)?;
-        self.answer(&state, within, call(connection)).await
-    }
-
-    /// What cannot be given back now is later, if there is room to remember it.
-    fn owe(&self, debts: impl ExactSizeIterator<Item = Debt>, error: Unavailable) -> Result<(), Unavailable> {
-        if self.link.owed().add(debts) { Ok(()) } else { Err(error) }
-    }
-
     /// The answer, if it comes in time.
     async fn answer<T>(
         &self,
@@ -110,10 +92,29 @@ impl Counters for Redis {
         subject: &'a Subject,
     ) -> BoxFuture<'a, Result<Taken, Unavailable>> {
         Box::pin(async move {
-            let owed = || Debt::GiveBack { hook, measures: measures.to_vec(), subject: *subject, added };
+            let state = self.link.state();
+            let connection = connection(&state)?;
+            let commands = &self.link.server().commands;
+            let mut unanswered = Unanswered::new(connection, commands, hook, measures, subject);
+            self.answer(&state, CALL_MAX, unanswered.taken()).await
+        })
+    }
+
+    fn give_back<'a>(
+        &'a self,
+        hook: Hook,
+        measures: &'a [Measure],
+        subject: &'a Subject,
+        added: u32,
+    ) -> BoxFuture<'a, Result<(), Unavailable>> {
+        Box::pin(async move {
+            if added == 0 {
+                return Ok(());
+            }
+            let state = self.link.state();
+            let connection = connection(&state)?;
             let command = self.link.server().commands.give_back(hook, measures, subject, added);
-            let given_back = self.call(CALL_MAX, |connection| run(connection, &GIVE_BACK, command)).await;
-            given_back.or_else(|error| self.owe(std::iter::once_with(owed), error))
+            self.answer(&state, CALL_MAX, run(connection, &GIVE_BACK, command)).await
         })
     }
 
@@ -122,12 +123,10 @@ impl Counters for Redis {
             if rejected.is_empty() {
                 return Ok(());
             }
-            let mut pipeline = Pipeline::with_capacity(rejected.len());
-            for subject in rejected {
-                pipeline.add_command(self.link.server().commands.forget(subject));
-            }
-            let forgotten = self.call(FORGET_MAX, |connection| give_all_back(connection, pipeline)).await;
-            forgotten.or_else(|error| self.owe(rejected.iter().copied().map(Debt::Forget), error))
+            let state = self.link.state();
+            let connection = connection(&state)?;
+            let pipeline = self.link.server().commands.forget(rejected);
+            self.answer(&state, FORGET_MAX, give_all_back(connection, pipeline)).await
         })
     }
 
@@ -139,7 +138,7 @@ impl Counters for Redis {
     }
 }
 
-fn connection(state: &State) -> Result<MultiplexedConnection, Unavailable> {
+fn connection(state: &State) -> Result<::redis::aio::MultiplexedConnection, Unavailable> {
     match state {
         State::Up { connection, .. } => Ok(connection.clone()),
         State::Down { reason } => Err(unavailable(reason)),

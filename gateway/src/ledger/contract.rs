@@ -32,7 +32,7 @@ fn campaign(total: u64, shards: u32) -> NewCampaign {
     }
 }
 
-fn settled(name: u8, user_no: u64, outcome: Outcome) -> Settled {
+pub(crate) fn settled(name: u8, user_no: u64, outcome: Outcome) -> Settled {
     Settled {
         request_id: RequestId::from([name; 16]),
         subject: Some(Subject {

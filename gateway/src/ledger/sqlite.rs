@@ -9,8 +9,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
+use sqlx::migrate::{Migrate, MigrateError};
 
-use super::{CampaignError, Claim, GenerationRow, Ledger, LedgerError, OpenError, Recorded, Transaction};
+use super::{CampaignError, Claim, GenerationRow, Ledger, LedgerError, OpenError, Recorded, Transaction, rows};
 use crate::coupon::{Audit, Campaign, CampaignChange, CouponId, NewCampaign, Offset, PartitionNo, RequestId};
 use crate::sqlite_file::{SqliteFile, SqliteFileError};
 
@@ -30,15 +31,34 @@ impl Sqlite {
     /// # Errors
     /// [`OpenError::InUse`] when another process has it open.
     pub async fn open(path: &str) -> Result<Self, OpenError> {
-        let failed =
-            |source: Box<dyn std::error::Error + Send + Sync>| OpenError::Failed { path: path.to_owned(), source };
-        let file = SqliteFile::open(Path::new(path)).await.map_err(|error| match error {
-            SqliteFileError::InUse => OpenError::InUse(path.to_owned()),
-            other => failed(other.into()),
-        })?;
-        MIGRATOR.run(&file.writer).await.map_err(|error| failed(error.into()))?;
+        let file = hold(path).await?;
+        apply(&file).await.map_err(|error| OpenError::Failed { path: path.to_owned(), source: error.into() })?;
         Ok(Self { file })
     }
+}
+
+/// Brings the file to this binary's version, and answers with the names of what was missing.
+pub(super) async fn migrate(path: &str) -> Result<Vec<String>, OpenError> {
+    let failed = |source: MigrateError| OpenError::Failed { path: path.to_owned(), source: source.into() };
+    let file = hold(path).await?;
+    let applied = apply(&file).await.map_err(failed)?;
+    file.close().await;
+    Ok(applied)
+}
+
+async fn apply(file: &SqliteFile) -> Result<Vec<String>, MigrateError> {
+    let mut writer = file.writer.acquire().await?;
+    writer.ensure_migrations_table(&MIGRATOR.table_name).await?;
+    let before = writer.list_applied_migrations(&MIGRATOR.table_name).await?;
+    MIGRATOR.run(&mut *writer).await?;
+    Ok(rows::missing(&MIGRATOR, &before))
+}
+
+async fn hold(path: &str) -> Result<SqliteFile, OpenError> {
+    SqliteFile::open(Path::new(path)).await.map_err(|error| match error {
+        SqliteFileError::InUse => OpenError::InUse(path.to_owned()),
+        other => OpenError::Failed { path: path.to_owned(), source: other.into() },
+    })
 }
 
 impl Ledger for Sqlite {
@@ -132,11 +152,6 @@ fn during(step: &'static str) -> impl FnOnce(sqlx::Error) -> LedgerError {
         let source = source.into();
         if refused { LedgerError::Refused { step, source } } else { LedgerError::Passing { step, source } }
     }
-}
-
-/// A row that holds what this program never writes.
-fn corrupt(step: &'static str, what: impl Into<String>) -> LedgerError {
-    LedgerError::Refused { step, source: what.into().into() }
 }
 
 #[cfg(test)]

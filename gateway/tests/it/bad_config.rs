@@ -146,7 +146,21 @@ fn values() -> Vec<Case> {
             "[log]\nurl = \"carrier-pigeon:loft\"\n",
             told("log.url: expected `embedded:PATH` or `kafka://BROKER:PORT,…/TOPIC`, found `carrier-pigeon:loft`"),
         ),
-        Case::file("[ledger]\nurl = \"paper:book\"\n", told("ledger.url: expected `sqlite:PATH`, found `paper:book`")),
+        Case::file(
+            "[ledger]\nurl = \"paper:book\"\n",
+            told("ledger.url: expected `sqlite:PATH` or `mysql://user@host:3306/database`, found `paper:book`"),
+        ),
+        Case::file(
+            "[ledger]\nurl = \"mysql://sluice:secret@db:3306\"\n",
+            told(
+                "ledger.url: it names no database; expected `mysql://user@host:3306/database`, found \
+                 `mysql://sluice:***@db:3306`",
+            ),
+        ),
+        Case::file(
+            "[ledger]\nurl = \"mysql://sluice@db/sluice\"\npassword_file = \"no/such/file\"\n",
+            told("ledger.password_file: read no/such/file: No such file or directory (os error 2)"),
+        ),
         Case::file(
             "[counters]\nurl = \"fingers:\"\n",
             told("counters.url: expected `local:`, `redis://[user@]host:port[/db]` or `rediss://…`, found `fingers:`"),

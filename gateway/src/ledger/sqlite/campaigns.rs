@@ -5,10 +5,9 @@ use std::collections::BTreeMap;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Executor, Row, Sqlite, SqliteConnection, SqlitePool};
 
-use super::{BEGIN, corrupt, during};
-use crate::coupon::{
-    Audit, Campaign, CampaignChange, CampaignState, CouponId, NewCampaign, ShardAudit, ShardNo, ShardStock, spread,
-};
+use super::{BEGIN, during};
+use crate::coupon::{Audit, Campaign, CampaignChange, CouponId, NewCampaign, ShardNo, ShardStock, spread};
+use crate::ledger::rows::{self, Holders, Tally, corrupt};
 use crate::ledger::{CampaignError, LedgerError};
 use crate::sqlite_file::SqliteFile;
 
@@ -32,13 +31,7 @@ pub(super) async fn create(file: &SqliteFile, new: &NewCampaign) -> Result<Campa
     let campaign = one(&mut transaction, new.coupon_id).await?;
     transaction.commit().await.map_err(during("commit"))?;
 
-    let same = campaign.policy_id == new.policy_id
-        && campaign.total == new.total
-        && campaign.per_user_limit == new.per_user_limit
-        && campaign.shards.len() == new.shards as usize
-        && campaign.opens_at_ms == new.opens_at_ms
-        && campaign.closes_at_ms == new.closes_at_ms;
-    if same { Ok(campaign) } else { Err(CampaignError::Exists(new.coupon_id)) }
+    if rows::has_terms_of(&campaign, new) { Ok(campaign) } else { Err(CampaignError::Exists(new.coupon_id)) }
 }
 
 pub(super) async fn read(readers: &SqlitePool, coupon: Option<CouponId>) -> Result<Vec<Campaign>, LedgerError> {
@@ -53,16 +46,7 @@ pub(super) async fn change(
 ) -> Result<Campaign, CampaignError> {
     let mut transaction = file.writer.begin_with(BEGIN).await.map_err(during("begin"))?;
     let mut campaign = one(&mut transaction, coupon).await?;
-    if campaign.state == CampaignState::Closed && change != CampaignChange::Close {
-        return Err(CampaignError::Closed(coupon));
-    }
-    match change {
-        CampaignChange::Pause => campaign.state = CampaignState::Paused,
-        CampaignChange::Resume => campaign.state = CampaignState::Open,
-        CampaignChange::Close => campaign.state = CampaignState::Closed,
-        CampaignChange::TopUp(amount) => top_up(&mut campaign, amount)?,
-        CampaignChange::Reshard(shards) => campaign.shards = spread(campaign.remaining(), shards),
-    }
+    rows::apply(&mut campaign, change)?;
     sqlx::query(include_str!("../sql/sqlite/update_campaign.sql"))
         .bind(coupon.as_i64())
         .bind(campaign.state.as_str())
@@ -71,7 +55,7 @@ pub(super) async fn change(
         .execute(&mut *transaction)
         .await
         .map_err(during("update the campaign"))?;
-    if matches!(change, CampaignChange::TopUp(_) | CampaignChange::Reshard(_)) {
+    if rows::moves_stock(change) {
         sqlx::query(include_str!("../sql/sqlite/delete_shards.sql"))
             .bind(coupon.as_i64())
             .execute(&mut *transaction)
@@ -81,19 +65,6 @@ pub(super) async fn change(
     }
     transaction.commit().await.map_err(during("commit"))?;
     Ok(campaign)
-}
-
-fn top_up(campaign: &mut Campaign, amount: u64) -> Result<(), CampaignError> {
-    let total = campaign.total.saturating_add(amount);
-    if total > NewCampaign::TOTAL_MAX {
-        return Err(CampaignError::TotalTooLarge);
-    }
-    campaign.total = total;
-    let shards = u32::try_from(campaign.shards.len()).unwrap_or(u32::MAX);
-    for (shard, more) in campaign.shards.iter_mut().zip(spread(amount, shards)) {
-        shard.remaining += more.remaining;
-    }
-    Ok(())
 }
 
 pub(super) async fn audit(file: &SqliteFile, coupon: CouponId) -> Result<Option<Audit>, LedgerError> {
@@ -110,62 +81,19 @@ pub(super) async fn audit(file: &SqliteFile, coupon: CouponId) -> Result<Option<
         .fetch_one(&mut *snapshot)
         .await
         .map_err(during("count the users"))?;
-    let mut audit = Audit {
-        coupon_id: coupon,
-        total: campaign.total,
-        granted: 0,
-        remaining: campaign.remaining(),
-        balanced: false,
-        sold_out: 0,
-        user_limit: 0,
-        invalid: 0,
-        per_user_limit: campaign.per_user_limit,
-        users_over_limit: count(&users, "users_over_limit")?,
-        users: count(&users, "users")?,
-        shards: Vec::new(),
-    };
-    let mut shards: BTreeMap<ShardNo, ShardAudit> = campaign
-        .shards
-        .iter()
-        .map(|stock| {
-            let shard = ShardAudit { shard_no: stock.shard_no, remaining: stock.remaining, granted: 0, picked: 0 };
-            (stock.shard_no, shard)
-        })
-        .collect();
-    for tally in &tallies {
-        add_tally(&mut audit, &mut shards, tally)?;
-    }
-    audit.balanced = audit.granted + audit.remaining == audit.total;
-    audit.shards = shards.into_values().collect();
-    Ok(Some(audit))
+    let holders = Holders { users: count(&users, "users")?, over_limit: count(&users, "users_over_limit")? };
+    let tallies = tallies.iter().map(tally).collect::<Result<Vec<_>, _>>()?;
+    Ok(Some(rows::audit(&campaign, &holders, &tallies)))
 }
 
-fn add_tally(
-    audit: &mut Audit,
-    shards: &mut BTreeMap<ShardNo, ShardAudit>,
-    tally: &SqliteRow,
-) -> Result<(), LedgerError> {
+fn tally(row: &SqliteRow) -> Result<Tally, LedgerError> {
     let step = "count the outcomes";
-    let outcomes = count(tally, "outcomes")?;
-    let mut line = |column: &str, add: fn(&mut ShardAudit, u64)| {
-        let shard: Option<u32> = tally.try_get(column).map_err(during(step))?;
-        if let Some(shard_no) = shard.map(ShardNo) {
-            add(
-                shards.entry(shard_no).or_insert(ShardAudit { shard_no, remaining: 0, granted: 0, picked: 0 }),
-                outcomes,
-            );
-        }
-        Ok::<_, LedgerError>(())
-    };
-    line("shard_no", |shard, outcomes| shard.granted += outcomes)?;
-    line("picked_shard_no", |shard, outcomes| shard.picked += outcomes)?;
-    match tally.try_get::<&str, _>("status").map_err(during(step))? {
-        "ISSUED" => audit.granted += outcomes,
-        "SOLD_OUT" => audit.sold_out += outcomes,
-        "USER_LIMIT" => audit.user_limit += outcomes,
-        _ => audit.invalid += outcomes,
-    }
-    Ok(())
+    Ok(Tally {
+        status: row.try_get("status").map_err(during(step))?,
+        shard: row.try_get("shard_no").map_err(during(step))?,
+        picked: row.try_get("picked_shard_no").map_err(during(step))?,
+        outcomes: count(row, "outcomes")?,
+    })
 }
 
 async fn one(transaction: &mut SqliteConnection, coupon: CouponId) -> Result<Campaign, CampaignError> {
@@ -213,18 +141,12 @@ fn campaign(row: &SqliteRow, stock: &mut BTreeMap<i64, Vec<ShardStock>>) -> Resu
     let step = "read a campaign";
     let coupon: i64 = row.try_get("coupon_id").map_err(during(step))?;
     let policy: i64 = row.try_get("policy_id").map_err(during(step))?;
-    let state = match row.try_get::<&str, _>("state").map_err(during(step))? {
-        "OPEN" => CampaignState::Open,
-        "PAUSED" => CampaignState::Paused,
-        "CLOSED" => CampaignState::Closed,
-        other => return Err(corrupt(step, format!("unknown state `{other}`"))),
-    };
     Ok(Campaign {
         coupon_id: coupon.try_into().map_err(|_| corrupt(step, "coupon_id is out of range"))?,
         policy_id: policy.try_into().map_err(|_| corrupt(step, "policy_id is out of range"))?,
         total: count(row, "total")?,
         per_user_limit: row.try_get("per_user_limit").map_err(during(step))?,
-        state,
+        state: rows::state(row.try_get("state").map_err(during(step))?)?,
         opens_at_ms: row.try_get("opens_at_ms").map_err(during(step))?,
         closes_at_ms: row.try_get("closes_at_ms").map_err(during(step))?,
         shards: stock.remove(&coupon).unwrap_or_default(),

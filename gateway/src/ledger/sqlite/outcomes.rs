@@ -3,9 +3,9 @@
 use sqlx::Row;
 
 use super::campaigns::count;
-use super::{corrupt, during};
-use crate::coupon::{CouponId, Fingerprint, Offset, Outcome, PartitionNo, Reason, RequestId, ShardNo};
-use crate::ledger::{Claim, LedgerError, Recorded};
+use super::during;
+use crate::coupon::{CouponId, Fingerprint, Offset, PartitionNo, RequestId};
+use crate::ledger::{Claim, LedgerError, Recorded, rows};
 use crate::sqlite_file::SqliteFile;
 
 pub(super) async fn recorded(file: &SqliteFile, request: RequestId) -> Result<Option<Recorded>, LedgerError> {
@@ -16,16 +16,11 @@ pub(super) async fn recorded(file: &SqliteFile, request: RequestId) -> Result<Op
         .await
         .map_err(during(step))?;
     let Some(row) = row else { return Ok(None) };
-    let outcome = match row.try_get::<&str, _>("status").map_err(during(step))? {
-        "ISSUED" => Outcome::Issued {
-            shard: ShardNo(row.try_get("shard_no").map_err(during(step))?),
-            grant_no: row.try_get("grant_no").map_err(during(step))?,
-        },
-        "SOLD_OUT" => Outcome::Rejected(Reason::SoldOut),
-        "USER_LIMIT" => Outcome::Rejected(Reason::UserLimit),
-        "INVALID" => Outcome::Rejected(Reason::Invalid),
-        other => return Err(corrupt(step, format!("unknown status `{other}`"))),
-    };
+    let outcome = rows::outcome(
+        row.try_get("status").map_err(during(step))?,
+        row.try_get("shard_no").map_err(during(step))?,
+        row.try_get("grant_no").map_err(during(step))?,
+    )?;
     let coupon: Option<i64> = row.try_get("coupon_id").map_err(during(step))?;
     Ok(Some(Recorded {
         outcome,

@@ -6,11 +6,9 @@ use sqlx::Row;
 
 use super::campaigns::count;
 use super::{BEGIN, during};
+use crate::ledger::rows::GENERATIONS_MAX;
 use crate::ledger::{GenerationRow, LedgerError};
 use crate::sqlite_file::SqliteFile;
-
-/// Generations kept: enough to see what happened this week, few enough to stay small under swaps.
-const GENERATIONS_MAX: u64 = 100;
 
 pub(super) async fn generations(file: &SqliteFile, rows_max: u32) -> Result<Vec<GenerationRow>, LedgerError> {
     let step = "read the generations";

@@ -3,12 +3,12 @@
 use std::collections::{BTreeSet, HashMap};
 
 use futures_util::future::BoxFuture;
-use serde::Serialize;
 use sqlx::{Row, Sqlite};
 
 use super::campaigns::count;
-use super::{BEGIN, corrupt, during};
-use crate::coupon::{CouponId, Offset, Outcome, PartitionNo, RequestId, Settled, ShardNo, UserId};
+use super::{BEGIN, during};
+use crate::coupon::{CouponId, Offset, PartitionNo, RequestId, Settled, ShardNo, UserId};
+use crate::ledger::rows::{OutcomeRow, corrupt, hexadecimal, json};
 use crate::ledger::{Claim, LedgerError, LockedStock, OffsetRow, Shards, Take, Transaction};
 use crate::sqlite_file::SqliteFile;
 
@@ -179,57 +179,4 @@ impl Transaction for SqliteTransaction {
     fn commit(self: Box<Self>) -> BoxFuture<'static, Result<(), LedgerError>> {
         Box::pin(async move { self.0.commit().await.map_err(during("commit")) })
     }
-}
-
-/// A row of `insert_outcomes.sql`, in the order of its columns.
-#[derive(Serialize)]
-struct OutcomeRow(
-    String,
-    &'static str,
-    Option<CouponId>,
-    Option<UserId>,
-    Option<u32>,
-    Option<ShardNo>,
-    Option<ShardNo>,
-    Option<u64>,
-    Option<i64>,
-    PartitionNo,
-    Offset,
-    Option<i64>,
-    i64,
-    Option<String>,
-);
-
-impl OutcomeRow {
-    fn of(settled: &Settled) -> Self {
-        let subject = settled.subject.as_ref();
-        let (status, grant_no, shard_no) = match settled.outcome {
-            Outcome::Issued { shard, grant_no } => ("ISSUED", Some(grant_no), Some(shard)),
-            Outcome::Rejected(reason) => (reason.as_str(), None, None),
-        };
-        Self(
-            hexadecimal(&settled.request_id),
-            status,
-            subject.map(|subject| subject.coupon_id),
-            subject.map(|subject| subject.user_id),
-            grant_no,
-            shard_no,
-            subject.map(|subject| subject.picked_shard),
-            subject.map(|subject| subject.generation),
-            subject.and_then(|subject| subject.fingerprint).map(|fingerprint| fingerprint.0),
-            settled.partition,
-            settled.offset,
-            subject.map(|subject| subject.arrived_at_ms),
-            settled.settled_at_ms,
-            subject.filter(|_| grant_no.is_some()).map(|subject| json(&subject.terms)),
-        )
-    }
-}
-
-fn json(value: &impl Serialize) -> String {
-    serde_json::to_string(value).expect("rows are JSON")
-}
-
-fn hexadecimal(request: &RequestId) -> String {
-    uuid::Uuid::from_bytes(*request.as_bytes()).simple().to_string()
 }

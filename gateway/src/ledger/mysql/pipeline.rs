@@ -1,0 +1,72 @@
+//! The generations that were published, and their components.
+
+use std::sync::Arc;
+
+use sqlx::error::ErrorKind;
+use sqlx::{MySqlPool, Row};
+
+use super::{count, during};
+use crate::ledger::rows::GENERATIONS_MAX;
+use crate::ledger::{GenerationRow, LedgerError};
+
+pub(super) async fn generations(readers: &MySqlPool, rows_max: u32) -> Result<Vec<GenerationRow>, LedgerError> {
+    let step = "read the generations";
+    let rows = sqlx::query(include_str!("../sql/mysql/select_generations.sql"))
+        .bind(rows_max)
+        .fetch_all(readers)
+        .await
+        .map_err(during(step))?;
+    rows.iter()
+        .map(|row| {
+            Ok(GenerationRow {
+                number: count(row, "number")?,
+                pipeline: row.try_get("pipeline").map_err(during(step))?,
+                published_at_ms: row.try_get("published_at_ms").map_err(during(step))?,
+            })
+        })
+        .collect()
+}
+
+pub(super) async fn publish(
+    writers: &MySqlPool,
+    row: &GenerationRow,
+    components: &[(String, Arc<[u8]>)],
+) -> Result<bool, LedgerError> {
+    let step = "record the generation";
+    let mut transaction = writers.begin().await.map_err(during(step))?;
+    let inserted = sqlx::query(include_str!("../sql/mysql/insert_generation.sql"))
+        .bind(row.number.cast_signed())
+        .bind(&row.pipeline)
+        .bind(row.published_at_ms)
+        .execute(&mut *transaction)
+        .await;
+    match inserted {
+        Err(sqlx::Error::Database(error)) if error.kind() == ErrorKind::UniqueViolation => return Ok(false),
+        inserted => inserted.map_err(during(step))?,
+    };
+    for (digest, bytes) in components {
+        sqlx::query(include_str!("../sql/mysql/insert_component.sql"))
+            .bind(digest)
+            .bind(&**bytes)
+            .execute(&mut *transaction)
+            .await
+            .map_err(during("keep a component"))?;
+    }
+    sqlx::query(include_str!("../sql/mysql/delete_old_generations.sql"))
+        .bind(row.number.saturating_sub(GENERATIONS_MAX).cast_signed())
+        .execute(&mut *transaction)
+        .await
+        .map_err(during(step))?;
+    transaction.commit().await.map_err(during(step))?;
+    Ok(true)
+}
+
+pub(super) async fn component(readers: &MySqlPool, digest: &str) -> Result<Option<Vec<u8>>, LedgerError> {
+    let step = "read the component";
+    let row = sqlx::query(include_str!("../sql/mysql/select_component.sql"))
+        .bind(digest)
+        .fetch_optional(readers)
+        .await
+        .map_err(during(step))?;
+    row.map(|row| row.try_get("bytes").map_err(during(step))).transpose()
+}

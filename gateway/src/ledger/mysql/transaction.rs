@@ -1,0 +1,208 @@
+//! One settlement, under locks of rows.
+
+use std::collections::{BTreeSet, HashMap};
+
+use futures_util::future::BoxFuture;
+use sqlx::{MySql, MySqlPool, Row};
+
+use super::{count, during, within};
+use crate::coupon::{CouponId, Offset, PartitionNo, RequestId, Settled, ShardNo, UserId};
+use crate::ledger::rows::{OutcomeRow, corrupt, hexadecimal, json};
+use crate::ledger::{Claim, LedgerError, LockedStock, OffsetRow, Shards, Take, Transaction};
+
+/// A quarter of the packet that MariaDB takes by default. Some thousand outcomes are below it.
+const STATEMENT_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Dropped, or after a COMMIT whose answer did not come, its connection is used again only once a ROLLBACK
+/// was answered.
+pub(super) struct MysqlTransaction(sqlx::Transaction<'static, MySql>);
+
+impl MysqlTransaction {
+    pub(super) async fn begin(writers: &MySqlPool) -> Result<Self, LedgerError> {
+        writers.begin().await.map(Self).map_err(during("begin"))
+    }
+
+    async fn read_offset(&mut self, partition: PartitionNo) -> Result<OffsetRow, LedgerError> {
+        let step = "lock the offset";
+        let row = sqlx::query(include_str!("../sql/mysql/lock_offset.sql"))
+            .bind(partition.0)
+            .fetch_one(&mut *self.0)
+            .await
+            .map_err(during(step))?;
+        Ok(OffsetRow { epoch: row.try_get("epoch").map_err(during(step))?, next_offset: count(&row, "next_offset")? })
+    }
+
+    async fn read_replays(&mut self, requests: &[RequestId]) -> Result<BTreeSet<RequestId>, LedgerError> {
+        let step = "read the replays";
+        let ids: Vec<_> = requests.iter().map(hexadecimal).collect();
+        let rows = sqlx::query(include_str!("../sql/mysql/select_replays.sql"))
+            .bind(json(&ids))
+            .fetch_all(&mut *self.0)
+            .await
+            .map_err(during(step))?;
+        rows.iter()
+            .map(|row| {
+                let bytes: &[u8] = row.try_get("request_id").map_err(during(step))?;
+                let bytes: [u8; 16] = bytes.try_into().map_err(|_| corrupt(step, "a request_id is not 16 bytes"))?;
+                Ok(bytes.into())
+            })
+            .collect()
+    }
+
+    async fn read_grants(&mut self, coupon: CouponId, users: &[UserId]) -> Result<HashMap<UserId, u32>, LedgerError> {
+        let step = "read the grants";
+        let rows = sqlx::query(include_str!("../sql/mysql/select_grants.sql"))
+            .bind(json(&users))
+            .bind(coupon.as_i64())
+            .fetch_all(&mut *self.0)
+            .await
+            .map_err(during(step))?;
+        rows.iter()
+            .map(|row| {
+                let user: i64 = row.try_get("user_id").map_err(during(step))?;
+                let user = user.try_into().map_err(|_| corrupt(step, "user_id is out of range"))?;
+                let grants = u32::try_from(count(row, "grants")?);
+                Ok((user, grants.map_err(|_| corrupt(step, "grants are out of range"))?))
+            })
+            .collect()
+    }
+
+    async fn read_stock(&mut self, coupon: CouponId, shards: &Shards) -> Result<Option<LockedStock>, LedgerError> {
+        let step = "lock the stock";
+        let limit = sqlx::query(include_str!("../sql/mysql/select_limit.sql"))
+            .bind(coupon.as_i64())
+            .fetch_optional(&mut *self.0)
+            .await
+            .map_err(during(step))?;
+        let Some(limit) = limit else { return Ok(None) };
+        let query = match shards {
+            Shards::Some(numbers) => sqlx::query(include_str!("../sql/mysql/lock_shards.sql")).bind(json(numbers)),
+            Shards::All => sqlx::query(include_str!("../sql/mysql/lock_all_shards.sql")),
+        };
+        let rows = query.bind(coupon.as_i64()).fetch_all(&mut *self.0).await.map_err(during(step))?;
+        let shards = rows
+            .iter()
+            .map(|row| {
+                let shard_no = ShardNo(row.try_get("shard_no").map_err(during(step))?);
+                Ok((shard_no, count(row, "remaining")?))
+            })
+            .collect::<Result<_, LedgerError>>()?;
+        let per_user_limit = limit.try_get("per_user_limit").map_err(during(step))?;
+        Ok(Some(LockedStock { per_user_limit, shards }))
+    }
+
+    async fn take(&mut self, takes: &[Take]) -> Result<(), LedgerError> {
+        let step = "take stock";
+        if takes.is_empty() {
+            return Ok(());
+        }
+        let rows: Vec<_> = takes.iter().map(|take| (take.coupon_id, take.shard_no, take.records)).collect();
+        let touched = sqlx::query(include_str!("../sql/mysql/take_stock.sql"))
+            .bind(json(&rows))
+            .execute(&mut *self.0)
+            .await
+            .map_err(during(step))?
+            .rows_affected();
+        if touched == takes.len() as u64 {
+            Ok(())
+        } else {
+            let what = format!("{touched} of {} shards had what they should", takes.len());
+            Err(LedgerError::Passing { step, source: what.into() })
+        }
+    }
+
+    async fn insert(&mut self, settled: &[Settled]) -> Result<(), LedgerError> {
+        for rows in statements(settled)? {
+            sqlx::query(include_str!("../sql/mysql/insert_outcomes.sql"))
+                .bind(rows)
+                .execute(&mut *self.0)
+                .await
+                .map_err(during(INSERT))?;
+        }
+        Ok(())
+    }
+
+    async fn move_offset(&mut self, claim: Claim, next_offset: Offset) -> Result<(), LedgerError> {
+        let touched = sqlx::query(include_str!("../sql/mysql/advance_offset.sql"))
+            .bind(next_offset.cast_signed())
+            .bind(claim.partition.0)
+            .bind(claim.epoch)
+            .bind(claim.next_offset.cast_signed())
+            .execute(&mut *self.0)
+            .await
+            .map_err(during("advance the offset"))?
+            .rows_affected();
+        if touched == 1 {
+            Ok(())
+        } else {
+            let what = format!("partition {} is not as claimed", claim.partition);
+            Err(LedgerError::Passing { step: "advance the offset", source: what.into() })
+        }
+    }
+}
+
+const INSERT: &str = "insert the outcomes";
+
+/// The outcomes as JSON, in as few statements as their size allows.
+fn statements(settled: &[Settled]) -> Result<Vec<String>, LedgerError> {
+    let mut statements: Vec<String> = Vec::new();
+    for row in settled.iter().map(|settled| json(&OutcomeRow::of(settled))) {
+        if row.len() > STATEMENT_BYTES_MAX {
+            let what = format!("a row of {} bytes; at most {STATEMENT_BYTES_MAX} are taken", row.len());
+            return Err(LedgerError::Refused { step: INSERT, source: what.into() });
+        }
+        match statements.last_mut().filter(|rows| rows.len() + row.len() < STATEMENT_BYTES_MAX) {
+            Some(rows) => {
+                rows.push(',');
+                rows.push_str(&row);
+            }
+            None => statements.push(format!("[{row}")),
+        }
+    }
+    statements.iter_mut().for_each(|rows| rows.push(']'));
+    Ok(statements)
+}
+
+impl Transaction for MysqlTransaction {
+    fn lock_offset(&mut self, partition: PartitionNo) -> BoxFuture<'_, Result<OffsetRow, LedgerError>> {
+        Box::pin(within("lock the offset", self.read_offset(partition)))
+    }
+
+    fn replays<'a>(&'a mut self, requests: &'a [RequestId]) -> BoxFuture<'a, Result<BTreeSet<RequestId>, LedgerError>> {
+        Box::pin(within("read the replays", self.read_replays(requests)))
+    }
+
+    fn grants<'a>(
+        &'a mut self,
+        coupon: CouponId,
+        users: &'a [UserId],
+    ) -> BoxFuture<'a, Result<HashMap<UserId, u32>, LedgerError>> {
+        Box::pin(within("read the grants", self.read_grants(coupon, users)))
+    }
+
+    fn lock_stock<'a>(
+        &'a mut self,
+        coupon: CouponId,
+        shards: &'a Shards,
+    ) -> BoxFuture<'a, Result<Option<LockedStock>, LedgerError>> {
+        Box::pin(within("lock the stock", self.read_stock(coupon, shards)))
+    }
+
+    fn take_stock<'a>(&'a mut self, takes: &'a [Take]) -> BoxFuture<'a, Result<(), LedgerError>> {
+        Box::pin(within("take stock", self.take(takes)))
+    }
+
+    fn insert_outcomes<'a>(&'a mut self, settled: &'a [Settled]) -> BoxFuture<'a, Result<(), LedgerError>> {
+        Box::pin(within(INSERT, self.insert(settled)))
+    }
+
+    fn advance(&mut self, claim: Claim, next_offset: Offset) -> BoxFuture<'_, Result<(), LedgerError>> {
+        Box::pin(within("advance the offset", self.move_offset(claim, next_offset)))
+    }
+
+    fn commit(self: Box<Self>) -> BoxFuture<'static, Result<(), LedgerError>> {
+        // Whatever the answer, the offset row tells whether it happened.
+        let passing = |source: sqlx::Error| LedgerError::Passing { step: "commit", source: source.into() };
+        Box::pin(within("commit", async move { self.0.commit().await.map_err(passing) }))
+    }
+}

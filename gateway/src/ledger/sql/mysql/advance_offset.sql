@@ -1,0 +1,1 @@
+UPDATE partition_offset SET next_offset = ? WHERE partition_no = ? AND epoch = ? AND next_offset = ?

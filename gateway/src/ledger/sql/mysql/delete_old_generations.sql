@@ -1,0 +1,1 @@
+DELETE FROM pipeline_generation WHERE number <= ?

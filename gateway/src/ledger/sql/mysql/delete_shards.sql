@@ -1,0 +1,1 @@
+DELETE FROM coupon_issue_shard WHERE coupon_id = ?

@@ -1,0 +1,1 @@
+SELECT epoch, next_offset FROM partition_offset WHERE partition_no = ? FOR UPDATE

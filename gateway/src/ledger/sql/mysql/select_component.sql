@@ -1,0 +1,1 @@
+SELECT bytes FROM policy_component WHERE digest = ?

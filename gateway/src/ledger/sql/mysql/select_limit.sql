@@ -1,0 +1,1 @@
+SELECT per_user_limit FROM campaign WHERE coupon_id = ?

@@ -1,0 +1,2 @@
+-- A replica takes no writes.
+SELECT cast(@@global.read_only AS SIGNED) AS read_only

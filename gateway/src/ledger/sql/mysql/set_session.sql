@@ -1,0 +1,4 @@
+-- Strict: a value that does not fit is refused, never cut. The name of an engine is taken at its word.
+-- A lock that is not had within ten seconds is in the hands of somebody who hangs; the batch is tried again.
+SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION,ERROR_FOR_DIVISION_BY_ZERO',
+    SESSION innodb_lock_wait_timeout = 10

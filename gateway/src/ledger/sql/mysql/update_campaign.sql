@@ -1,0 +1,1 @@
+UPDATE campaign SET state = ?, total = ?, shards = ? WHERE coupon_id = ?
