@@ -88,13 +88,17 @@ async fn what_could_not_be_given_back_is_when_redis_returns() {
         take(&counters, CAMPAIGN, subject).await;
     }
     server.signal(Signal::STOP);
+    soon("its silence is noticed", || async {
+        try_take(&counters, &[CAMPAIGN], somebody()).await.is_err() && is_down(&counters).await
+    })
+    .await;
     counters.give_back(HOOK, &[CAMPAIGN], &given_back, 1).await.expect("is remembered");
     counters.forget(&[rejected]).await.expect("is remembered");
     server.signal(Signal::CONT);
-    for subject in [given_back, rejected] {
+    for newcomer in [again(given_back), again(rejected)] {
         soon("it is given back", || async {
-            let Ok(taken) = try_take(&counters, &[CAMPAIGN], again(subject)).await else { return false };
-            counters.give_back(HOOK, &[CAMPAIGN], &subject, 0).await.is_ok() && taken.measured[0] == Measured::Count(1)
+            let taken = try_take(&counters, &[CAMPAIGN], newcomer).await;
+            taken.is_ok_and(|taken| taken.measured[0] == Measured::Count(1))
         })
         .await;
     }
@@ -103,7 +107,7 @@ async fn what_could_not_be_given_back_is_when_redis_returns() {
 #[tokio::test]
 async fn a_server_that_takes_no_writes_is_as_good_as_none() {
     let port = free_port();
-    let _server = Throwaway::start(port, &["--maxmemory", "1mb", "--maxmemory-policy", "noeviction"]);
+    let _server = Throwaway::start(port, &["--maxmemory", "100kb", "--maxmemory-policy", "noeviction"]);
     soon("it says that it is full", || async {
         let error = Redis::open(at(port)).await.err().map(|error| error.to_string()).unwrap_or_default();
         error.contains("OOM")
