@@ -19,5 +19,6 @@ mod load;
 mod main_job;
 mod memory;
 mod operators;
+mod shared_counters;
 mod swap;
 mod tidy;
