@@ -35,7 +35,7 @@ fn main() {
 async fn start(folder: &Path) -> Arc<Pipelines> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../policies");
     let url = format!("sqlite:{}", folder.join("ledger.db").display());
-    let ledger = ledger::open(&ledger::Options { url }).await.expect("a ledger");
+    let ledger = ledger::open(&ledger::Options { url, ..ledger::Options::default() }).await.expect("a ledger");
     Pipelines::start(&Options { dir }, Pipeline::default(), ledger).await.expect("run policies/build first")
 }
 

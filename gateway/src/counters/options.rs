@@ -58,6 +58,9 @@ pub enum OpenError {
     /// The URL holds a password, and URLs are shown.
     #[error("counters.url: a password is not to be written here; put it in a file that counters.password_file names")]
     PasswordInUrl,
+    /// The certificates cannot be used.
+    #[error("counters.tls_ca_file: {0}")]
+    Certificates(String),
     /// A file cannot be used.
     #[error("{key}: {}: {message}", path.display())]
     File {
@@ -102,6 +105,9 @@ impl Options {
     }
 
     fn redis_server(&self) -> Result<Server, OpenError> {
+        if self.tls_ca_file.is_some() && !self.url.starts_with("rediss:") {
+            return Err(OpenError::Certificates("only a `rediss://…` as counters.url has a use for it".to_owned()));
+        }
         let password = self.password_file.as_deref().map(password).transpose()?;
         let certificates = self.tls_ca_file.as_deref().map(|path| read("counters.tls_ca_file", path)).transpose()?;
         Server::new(&self.url, password, certificates)
@@ -196,6 +202,13 @@ mod tests {
         let file = tempfile::NamedTempFile::new().expect("a temporary file");
         let options = Options { tls_ca_file: Some(file.path().to_owned()), ..of("redis://host:1") };
         assert!(refused(&options).contains("rediss://"), "{}", refused(&options));
+    }
+
+    #[test]
+    fn certificates_that_are_none_are_refused() {
+        let file = tempfile::NamedTempFile::new().expect("a temporary file");
+        let options = Options { tls_ca_file: Some(file.path().to_owned()), ..of("rediss://host:1") };
+        assert!(refused(&options).starts_with("counters.tls_ca_file: "), "{}", refused(&options));
     }
 
     #[test]

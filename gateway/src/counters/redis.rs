@@ -6,6 +6,7 @@
 
 mod commands;
 mod link;
+mod owed;
 mod server;
 #[cfg(test)]
 mod tests;
@@ -14,11 +15,13 @@ mod unanswered;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::redis::{RedisError, RedisResult};
+use ::redis::aio::MultiplexedConnection;
+use ::redis::{Pipeline, RedisError, RedisResult};
 use futures_util::future::BoxFuture;
 
 use self::commands::{GIVE_BACK, give_all_back, run};
 use self::link::{Link, State};
+use self::owed::Debt;
 use self::unanswered::Unanswered;
 use super::{Counters, Hook, Measure, Measured, OpenError, Subject, Taken, Unavailable};
 use crate::telemetry::{CountersMissed, emit};
@@ -62,6 +65,21 @@ impl Redis {
             tracing::warn!(server = server.address(), %error, "the counters are out of reach; starting without them");
         }
         Ok(Self { link: Link::new(server, connection) })
+    }
+
+    async fn call<T, F: Future<Output = RedisResult<T>>>(
+        &self,
+        within: Duration,
+        call: impl FnOnce(MultiplexedConnection) -> F,
+    ) -> Result<T, Unavailable> {
+        let state = self.link.state();
+        let connection = connection(&state)?;
+        self.answer(&state, within, call(connection)).await
+    }
+
+    /// What cannot be given back now is later, if there is room to remember it.
+    fn owe(&self, debts: impl ExactSizeIterator<Item = Debt>, error: Unavailable) -> Result<(), Unavailable> {
+        if self.link.owed().add(debts) { Ok(()) } else { Err(error) }
     }
 
     /// The answer, if it comes in time.
@@ -111,10 +129,10 @@ impl Counters for Redis {
             if added == 0 {
                 return Ok(());
             }
-            let state = self.link.state();
-            let connection = connection(&state)?;
+            let owed = || Debt::GiveBack { hook, measures: measures.to_vec(), subject: *subject, added };
             let command = self.link.server().commands.give_back(hook, measures, subject, added);
-            self.answer(&state, CALL_MAX, run(connection, &GIVE_BACK, command)).await
+            let given_back = self.call(CALL_MAX, |connection| run(connection, &GIVE_BACK, command)).await;
+            given_back.or_else(|error| self.owe(std::iter::once_with(owed), error))
         })
     }
 
@@ -123,10 +141,12 @@ impl Counters for Redis {
             if rejected.is_empty() {
                 return Ok(());
             }
-            let state = self.link.state();
-            let connection = connection(&state)?;
-            let pipeline = self.link.server().commands.forget(rejected);
-            self.answer(&state, FORGET_MAX, give_all_back(connection, pipeline)).await
+            let mut pipeline = Pipeline::with_capacity(rejected.len());
+            for subject in rejected {
+                pipeline.add_command(self.link.server().commands.forget(subject));
+            }
+            let forgotten = self.call(FORGET_MAX, |connection| give_all_back(connection, pipeline)).await;
+            forgotten.or_else(|error| self.owe(rejected.iter().copied().map(Debt::Forget), error))
         })
     }
 
@@ -138,7 +158,7 @@ impl Counters for Redis {
     }
 }
 
-fn connection(state: &State) -> Result<::redis::aio::MultiplexedConnection, Unavailable> {
+fn connection(state: &State) -> Result<MultiplexedConnection, Unavailable> {
     match state {
         State::Up { connection, .. } => Ok(connection.clone()),
         State::Down { reason } => Err(unavailable(reason)),

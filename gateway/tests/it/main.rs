@@ -21,5 +21,6 @@ mod load;
 mod main_job;
 mod memory;
 mod operators;
+mod shared_counters;
 mod swap;
 mod tidy;

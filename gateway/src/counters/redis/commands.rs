@@ -52,15 +52,11 @@ impl Commands {
         self.undo(added.map(|measure| (hook, measure)), subject)
     }
 
-    /// Takes each request out of every count of a whole campaign there can be.
-    pub(super) fn forget(&self, rejected: &[Subject]) -> Pipeline {
+    /// Takes a request out of every count of a whole campaign there can be.
+    pub(super) fn forget(&self, rejected: &Subject) -> Cmd {
         let counts = Scope::ALL.map(|scope| Measure::Count { scope, window_ms: 0 });
         let counts = Hook::ALL.into_iter().flat_map(|hook| counts.iter().map(move |count| (hook, count)));
-        let mut pipeline = Pipeline::with_capacity(rejected.len());
-        for subject in rejected {
-            pipeline.add_command(self.undo(counts.clone(), subject));
-        }
-        pipeline
+        self.undo(counts, rejected)
     }
 
     /// Does nothing that matters, but writes.

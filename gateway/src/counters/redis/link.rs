@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
+use super::owed::Owed;
 use super::server::Server;
 use crate::telemetry::{CountersSeen, emit};
 
@@ -30,6 +31,7 @@ pub(super) struct Link {
 
 struct Shared {
     server: Server,
+    owed: Owed,
     state: ArcSwap<State>,
     is_lost: Notify,
 }
@@ -43,7 +45,7 @@ impl Link {
     /// From a first attempt to connect.
     pub(super) fn new(server: Server, first: Result<MultiplexedConnection, RedisError>) -> Self {
         let state = ArcSwap::from_pointee(State::after(first));
-        let shared = Arc::new(Shared { server, state, is_lost: Notify::new() });
+        let shared = Arc::new(Shared { server, owed: Owed::default(), state, is_lost: Notify::new() });
         shared.tell();
         let keeper = tokio::spawn(keep(Arc::clone(&shared)));
         Self { shared, keeper }
@@ -56,6 +58,11 @@ impl Link {
 
     pub(super) fn server(&self) -> &Server {
         &self.shared.server
+    }
+
+    /// What is given back as soon as Redis can be reached.
+    pub(super) fn owed(&self) -> &Owed {
+        &self.shared.owed
     }
 
     /// Redis answered.
@@ -97,6 +104,11 @@ impl Shared {
         emit(CountersSeen { are_up: matches!(&**self.state.load(), State::Up { .. }) });
     }
 
+    async fn prove_and_pay(&self, connection: &MultiplexedConnection) -> Result<(), RedisError> {
+        self.server.prove(connection).await?;
+        self.owed.pay(connection, &self.server.commands).await
+    }
+
     /// Unless it is another connection by now. The first to find it out says so.
     fn lose(&self, seen: &Arc<State>, reason: &str) {
         let down = Arc::new(State::Down { reason: reason.to_owned() });
@@ -118,7 +130,7 @@ async fn keep(shared: Arc<Shared>) {
                 tokio::select! {
                     () = shared.is_lost.notified() => {}
                     () = tokio::time::sleep(PROOF_EVERY) => {
-                        if let Err(error) = shared.server.prove(connection).await {
+                        if let Err(error) = shared.prove_and_pay(connection).await {
                             shared.lose(&state, &error.to_string());
                         }
                     }

@@ -48,10 +48,11 @@ impl Server {
         let tcp = TcpSettings::default().set_nodelay(true);
         let info = info.set_redis_settings(login).set_tcp_settings(tcp);
         let client = match certificates {
-            None => Client::open(info),
-            Some(root) => Client::build_with_tls(info, TlsCertificates { client_tls: None, root_cert: Some(root) }),
+            None => Client::open(info).map_err(wrong)?,
+            Some(root) => Client::build_with_tls(info, TlsCertificates { client_tls: None, root_cert: Some(root) })
+                .map_err(|error| OpenError::Certificates(error.to_string()))?,
         };
-        Ok(Self { client: client.map_err(wrong)?, commands: Commands::new(PREFIX) })
+        Ok(Self { client, commands: Commands::new(PREFIX) })
     }
 
     /// Its host and port.

@@ -1,12 +1,22 @@
-use crate::counters::Options;
+mod outage;
+mod shared;
+mod throwaway;
+
+use std::num::NonZeroU32;
+
 use crate::counters::contract::contract_tests;
+use crate::counters::{Counters, Hook, Measure, Measured, Options, Scope, Subject, Taken, Unavailable};
+use crate::coupon::RequestId;
 
 use super::*;
 
-contract_tests!(redis => shared().await);
+contract_tests!(redis => everybodys().await);
 
-/// The Redis that the tests share. Every test makes up its own users and coupons.
-async fn shared() -> Redis {
+const HOOK: Hook = Hook::UserLimit;
+const CAMPAIGN: Measure = count(Scope::UserOfCoupon, 0);
+
+/// The Redis that tests share. Every test of the contract makes up its own users and coupons.
+async fn everybodys() -> Redis {
     let url = std::env::var("SLUICE_TEST_REDIS").unwrap_or_else(|_| "redis://127.0.0.1:16379".to_owned());
     let opened = Redis::open(server(&url)).await;
     opened.unwrap_or_else(|error| panic!("{error}\nstart it with `infra/native/services up redis`"))
@@ -15,4 +25,37 @@ async fn shared() -> Redis {
 fn server(url: &str) -> Server {
     let options = Options { url: url.to_owned(), ..Options::default() };
     options.server().expect("a URL").expect("of Redis")
+}
+
+/// A request of a user who was never seen, for a coupon that was never seen.
+fn somebody() -> Subject {
+    let random = || rand::random_range(1..=i64::MAX);
+    Subject {
+        request_id: RequestId::new(),
+        coupon_id: random().try_into().expect("in range"),
+        user_id: random().try_into().expect("in range"),
+        arrived_at_ms: crate::coupon::now_ms(),
+    }
+}
+
+fn again(subject: Subject) -> Subject {
+    Subject { request_id: RequestId::new(), ..subject }
+}
+
+const fn count(scope: Scope, window_ms: u64) -> Measure {
+    Measure::Count { scope, window_ms }
+}
+
+fn bucket(requests: u32, per_ms: u32, burst: u32) -> Measure {
+    let at_least_one = |number| NonZeroU32::new(number).expect("at least 1");
+    let (requests, per_ms, burst) = (at_least_one(requests), at_least_one(per_ms), at_least_one(burst));
+    Measure::Bucket { scope: Scope::Gateway, requests, per_ms, burst }
+}
+
+async fn try_take(counters: &Redis, measures: &[Measure], subject: Subject) -> Result<Taken, Unavailable> {
+    counters.take(HOOK, measures, &subject).await
+}
+
+async fn take(counters: &Redis, measure: Measure, subject: Subject) -> Measured {
+    try_take(counters, &[measure], subject).await.expect("in reach").measured[0]
 }

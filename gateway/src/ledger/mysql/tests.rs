@@ -27,8 +27,20 @@ async fn server_itself() -> MySqlConnection {
     })
 }
 
+/// Ends all connections to a database but this one.
+async fn end_others(connection: &mut MySqlConnection, database: &str) {
+    let others = "SELECT cast(id AS SIGNED) AS id FROM information_schema.processlist \
+                  WHERE db = ? AND id <> connection_id()";
+    let others = sqlx::query(others).bind(database).fetch_all(&mut *connection).await.expect("reads");
+    for row in others {
+        let kill = sqlx::AssertSqlSafe(format!("KILL {}", row.get::<i64, _>("id")));
+        // It may have ended by itself.
+        let _ = connection.execute(kill).await;
+    }
+}
+
 /// A database that is gone when this is.
-struct Database(String);
+pub(super) struct Database(String);
 
 impl Database {
     async fn empty() -> Self {
@@ -49,8 +61,13 @@ impl Database {
 
 impl Drop for Database {
     fn drop(&mut self) {
-        let drop = format!("DROP DATABASE {}", self.0);
-        let dropping = async move { server_itself().await.execute(sqlx::AssertSqlSafe(drop)).await };
+        let database = self.0.clone();
+        let dropping = async move {
+            let mut server = server_itself().await;
+            // This thread's runtime stands still, and a transaction that was left open would hold its tables.
+            end_others(&mut server, &database).await;
+            server.execute(sqlx::AssertSqlSafe(format!("DROP DATABASE {database}"))).await
+        };
         let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let dropped = std::thread::spawn(move || runtime().block_on(dropping)).join();
         // A second panic would hide the first.
@@ -60,7 +77,7 @@ impl Drop for Database {
     }
 }
 
-async fn fresh() -> (Mysql, Database) {
+pub(super) async fn fresh() -> (Mysql, Database) {
     let database = Database::empty().await;
     ledger::migrate(&options_of(&database.0)).await.expect("migrates");
     (database.open().await, database)
@@ -68,11 +85,11 @@ async fn fresh() -> (Mysql, Database) {
 
 ledger::contract::contract_tests!(mysql => fresh().await);
 
-fn coupon() -> CouponId {
+pub(super) fn coupon() -> CouponId {
     104_u64.try_into().expect("in range")
 }
 
-fn campaign(total: u64, shards: u32) -> NewCampaign {
+pub(super) fn campaign(total: u64, shards: u32) -> NewCampaign {
     NewCampaign {
         coupon_id: coupon(),
         policy_id: 21_u64.try_into().expect("in range"),
@@ -85,7 +102,7 @@ fn campaign(total: u64, shards: u32) -> NewCampaign {
 }
 
 /// A grant for a user, as the contract's tests make it.
-fn grant(name: u8, user: u64) -> Settled {
+pub(super) fn grant(name: u8, user: u64) -> Settled {
     ledger::contract::settled(name, user, Outcome::Issued { shard: ShardNo(0), grant_no: 1 })
 }
 
@@ -110,9 +127,10 @@ async fn a_database_of_a_newer_sluice_is_neither_opened_nor_migrated() {
     let newer = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
                  VALUES (99, 'later', TRUE, '', 0)";
     database.raw().await.execute(newer).await.expect("inserts");
-    for refused in
-        [ledger::open(&options_of(&database.0)).await.err(), ledger::migrate(&options_of(&database.0)).await.err()]
-    {
+    for refused in [
+        ledger::open(&options_of(&database.0)).await.err(),
+        ledger::migrate(&options_of(&database.0)).await.err(),
+    ] {
         let says = refused.expect("is refused").to_string();
         assert!(says.contains("of a newer sluice (version 99, this one knows 2): run that version"), "{says}");
     }
@@ -306,11 +324,7 @@ async fn a_connection_that_the_server_ended_passes_and_the_next_one_works() {
     let mut transaction = ledger.begin().await.expect("begins");
     transaction.lock_offset(PartitionNo(1)).await.expect("locks");
     let mut raw = database.raw().await;
-    let others = "SELECT id FROM information_schema.processlist WHERE db = database() AND id <> connection_id()";
-    for row in sqlx::query(others).fetch_all(&mut raw).await.expect("reads") {
-        let kill = format!("KILL {}", row.try_get::<i64, _>("id").map_or_else(|_| row.get("id"), i64::cast_unsigned));
-        raw.execute(sqlx::AssertSqlSafe(kill)).await.expect("kills");
-    }
+    end_others(&mut raw, &database.0).await;
     let advanced = transaction.advance(claim, 7).await;
     assert!(is_passing(&advanced), "{advanced:?}");
     let committed = transaction.commit().await;
