@@ -38,7 +38,8 @@ impl Fixture {
             std::fs::copy(built(policy), folder.join(format!("{policy}.wasm"))).expect("a policy is copied");
         }
         let url = format!("sqlite:{}", data.path().join("ledger.db").display());
-        let ledger = ledger::open(&ledger::Options { url, ..ledger::Options::default() }).await.expect("a ledger opens");
+        let ledger =
+            ledger::open(&ledger::Options { url, ..ledger::Options::default() }).await.expect("a ledger opens");
         let options = Options { dir: folder.clone() };
         let pipelines = Pipelines::start(&options, Pipeline::default(), Arc::clone(&ledger)).await.expect("it starts");
         Self { _data: data, folder, ledger, pipelines }

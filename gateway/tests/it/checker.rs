@@ -36,6 +36,18 @@ pub(crate) enum Reply {
     NotSent,
 }
 
+impl Reply {
+    /// Whether the request may have been accepted, although its sender was not told so. A log that did not
+    /// answer in time may have the record all the same.
+    fn is_uncertain(&self) -> bool {
+        match self {
+            Self::Unanswered => true,
+            Self::Refused { status: 503, reason, .. } => reason == "LOG_UNAVAILABLE",
+            Self::Accepted(_) | Self::Refused { .. } | Self::NotSent => false,
+        }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Receipt {
     pub(crate) request_id: String,

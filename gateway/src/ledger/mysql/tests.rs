@@ -127,10 +127,9 @@ async fn a_database_of_a_newer_sluice_is_neither_opened_nor_migrated() {
     let newer = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
                  VALUES (99, 'later', TRUE, '', 0)";
     database.raw().await.execute(newer).await.expect("inserts");
-    for refused in [
-        ledger::open(&options_of(&database.0)).await.err(),
-        ledger::migrate(&options_of(&database.0)).await.err(),
-    ] {
+    for refused in
+        [ledger::open(&options_of(&database.0)).await.err(), ledger::migrate(&options_of(&database.0)).await.err()]
+    {
         let says = refused.expect("is refused").to_string();
         assert!(says.contains("of a newer sluice (version 99, this one knows 2): run that version"), "{says}");
     }
@@ -240,10 +239,10 @@ async fn what_does_not_fit_a_column_is_refused_and_never_cut() {
     terms.subject.as_mut().expect("a subject").terms.type_snapshot = "X".repeat(70_000);
     let mut huge = grant(3, 3);
     huge.subject.as_mut().expect("a subject").terms.type_snapshot = "X".repeat(5_000_000);
-    for settled in [generation, terms, huge] {
+    for (name, settled) in [("generation", generation), ("terms", terms), ("huge", huge)] {
         let mut transaction = ledger.begin().await.expect("begins");
         let refused = transaction.insert_outcomes(&[settled]).await;
-        assert!(is_refused(&refused), "{refused:?}");
+        assert!(is_refused(&refused), "{name}: {refused:?}");
     }
 }
 

@@ -21,9 +21,10 @@ const QUEUE_KIB_MAX: &str = "65536";
 /// A record waits so long for others to share its request with.
 const LINGER_MS: &str = "2";
 /// A record that is not durable by then is given up, and its client answered 503.
-const DELIVERY_TIMEOUT_MS: &str = "5000";
+/// Longer than a cluster takes to replace a broker that died.
+const DELIVERY_TIMEOUT_MS: &str = "15000";
 /// At shutdown every record is delivered or given up by then.
-const FLUSH_MAX: Duration = Duration::from_secs(6);
+const FLUSH_MAX: Duration = Duration::from_secs(16);
 
 /// Completes acknowledgements from the producer's own thread.
 struct Delivery {

@@ -231,10 +231,10 @@ impl<'a> Evidence<'a> {
 /// Requests of which nobody knows whether they were accepted. A retry under the same key that was
 /// answered tells.
 fn uncertain(exchanges: &[&Exchange]) -> u64 {
-    let is_answered = |exchange: &Exchange| matches!(exchange.reply, Reply::Accepted(_) | Reply::Refused { .. });
+    let is_answered = |exchange: &Exchange| !exchange.reply.is_uncertain();
     let answered = exchanges.iter().filter(|exchange| is_answered(exchange));
     let mut told: HashSet<&str> = answered.filter_map(|exchange| exchange.key.as_deref()).collect();
-    let unanswered = exchanges.iter().filter(|exchange| exchange.reply == Reply::Unanswered);
+    let unanswered = exchanges.iter().filter(|exchange| exchange.reply.is_uncertain());
     unanswered.filter(|exchange| exchange.key.as_deref().is_none_or(|key| told.insert(key))).count() as u64
 }
 

@@ -63,7 +63,7 @@ impl Cluster {
             let ended = Process::run(Launch::with(&variables).command(folder.path(), arguments), COMMAND_MAX).await;
             assert_eq!(ended.code, Some(0), "{arguments:?}: {ended}");
         }
-        let mut this = Self { gateways: Vec::new(), consumers: Vec::new(), name };
+        let mut this = Self { gateways: Vec::new(), consumers: Vec::new(), name: name.clone() };
         for _ in 0..gateways {
             this.gateways.push(Gateway::launch(Launch::with(&variables).with_role("gateway")).await);
         }
@@ -76,8 +76,9 @@ impl Cluster {
     /// Waits until every gateway has heard of a campaign.
     pub(crate) async fn hears_of(&self, coupon: u64) {
         for gateway in &self.gateways {
-            let path = format!("/admin/coupons/{coupon}");
-            let has_heard = async || (gateway.operator.get(&path).await.status == 200).then_some(());
+            let coupon = coupon.to_string();
+            let stock = async || gateway.metrics().await.sum("sluice_shard_remaining", &[("coupon", &coupon)]);
+            let has_heard = async || (stock().await > 0.0).then_some(());
             eventually("every gateway hears of the campaign", Duration::from_secs(2), has_heard).await;
         }
     }
