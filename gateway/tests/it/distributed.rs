@@ -35,7 +35,8 @@ async fn ten_thousand_coupons_are_issued_by_two_gateways_and_three_consumers() {
 
     let report = crowd.verdict(&cluster.gateways[0], campaign).await;
     report.assert_holds();
-    assert_eq!(report.issued(), 10_000);
+    // On a busy machine a request may be told 503 although its record arrived, so what counts is the ledger's word.
+    assert_eq!((report.audit.granted, report.audit.users), (10_000, 10_000));
     cluster.end().await;
 }
 
