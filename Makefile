@@ -21,11 +21,12 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo 'sudo -n')
 policies: build
 	policies/build
 
-# The servers are brought up for the tests, and stopped afterwards whatever came of them.
+# The servers are brought up for the tests, and stopped afterwards whatever came of them. Faults at random take
+# longer, and have a command of their own: chaos.
 test: build
 	policies/build --hostile
 	infra/native/services up
-	cargo test --release --locked -p sluice; \
+	cargo test --release --locked -p sluice -- --skip whatever_fails; \
 		status=$$?; infra/native/services down; exit $$status
 	cd policies && cargo test --locked
 	cd examples/own-policy && cargo test --locked --target-dir ../../target/policies

@@ -32,7 +32,7 @@ pub struct Options {
     pub url: String,
     /// The first line of this file is the password, whatever the URL says.
     pub password_file: Option<PathBuf>,
-    /// The certificates (PEM) that the server's must descend from. With it, `ssl-mode` is
+    /// The certificate (PEM) of the authority that signed the server's. With it, `ssl-mode` is
     /// `VERIFY_IDENTITY`, or `VERIFY_CA` where the URL says so.
     pub tls_ca_file: Option<PathBuf>,
 }

@@ -109,7 +109,7 @@ pub struct Migrated {
 
 enum Adapter<'a> {
     Sqlite(&'a str),
-    Mysql(mysql::Server),
+    Mysql(Box<mysql::Server>),
 }
 
 /// Looks whether an adapter knows the URL, and opens nothing but the files that the options name.
@@ -148,7 +148,7 @@ fn adapter(options: &Options) -> Result<Adapter<'_>, OpenError> {
     if let Some(path) = options.url.strip_prefix("sqlite:").filter(|path| !path.is_empty()) {
         Ok(Adapter::Sqlite(path))
     } else if options.url.starts_with("mysql:") {
-        Ok(Adapter::Mysql(mysql::Server::of(options)?))
+        Ok(Adapter::Mysql(Box::new(mysql::Server::of(options)?)))
     } else {
         Err(OpenError::UnknownUrl(options.url.clone()))
     }

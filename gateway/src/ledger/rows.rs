@@ -57,6 +57,11 @@ impl OutcomeRow {
             subject.filter(|_| grant_no.is_some()).map(|subject| json(&subject.terms)),
         )
     }
+
+    /// The terms that are kept with a grant, as JSON.
+    pub(super) fn terms(&self) -> Option<&str> {
+        self.13.as_deref()
+    }
 }
 
 pub(super) fn json(value: &impl Serialize) -> String {

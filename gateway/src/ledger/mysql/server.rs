@@ -53,7 +53,7 @@ impl Server {
         };
         let mut parsed = parsed.pipes_as_concat(false).no_engine_substitution(false).timezone(None);
         if let Some(path) = &options.password_file {
-            parsed = parsed.password(read("password_file", path)?.lines().next().unwrap_or_default().trim());
+            parsed = parsed.password(read("password_file", path)?.lines().next().unwrap_or_default());
         }
         if let Some(path) = &options.tls_ca_file {
             parsed = parsed.ssl_ca_from_pem(read("tls_ca_file", path)?.into_bytes());

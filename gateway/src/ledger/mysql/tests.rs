@@ -237,12 +237,10 @@ async fn what_does_not_fit_a_column_is_refused_and_never_cut() {
     generation.subject.as_mut().expect("a subject").generation = u64::MAX;
     let mut terms = grant(2, 2);
     terms.subject.as_mut().expect("a subject").terms.type_snapshot = "X".repeat(70_000);
-    let mut huge = grant(3, 3);
-    huge.subject.as_mut().expect("a subject").terms.type_snapshot = "X".repeat(5_000_000);
-    for (name, settled) in [("generation", generation), ("terms", terms), ("huge", huge)] {
+    for settled in [generation, terms] {
         let mut transaction = ledger.begin().await.expect("begins");
         let refused = transaction.insert_outcomes(&[settled]).await;
-        assert!(is_refused(&refused), "{name}: {refused:?}");
+        assert!(is_refused(&refused), "{refused:?}");
     }
 }
 

@@ -13,6 +13,9 @@ use crate::ledger::{Claim, LedgerError, LockedStock, OffsetRow, Shards, Take, Tr
 /// A quarter of the packet that MariaDB takes by default. Some thousand outcomes are below it.
 const STATEMENT_BYTES_MAX: usize = 4 * 1024 * 1024;
 
+/// What the column holds. Of a longer text, MariaDB's JSON_TABLE drops 65,536 bytes without a word.
+const TERMS_BYTES_MAX: usize = 65_535;
+
 /// Dropped, or after a COMMIT whose answer did not come, its connection is used again only once a ROLLBACK
 /// was answered.
 pub(super) struct MysqlTransaction(sqlx::Transaction<'static, MySql>);
@@ -146,11 +149,13 @@ const INSERT: &str = "insert the outcomes";
 /// The outcomes as JSON, in as few statements as their size allows.
 fn statements(settled: &[Settled]) -> Result<Vec<String>, LedgerError> {
     let mut statements: Vec<String> = Vec::new();
-    for row in settled.iter().map(|settled| json(&OutcomeRow::of(settled))) {
-        if row.len() > STATEMENT_BYTES_MAX {
-            let what = format!("a row of {} bytes; at most {STATEMENT_BYTES_MAX} are taken", row.len());
+    for settled in settled {
+        let row = OutcomeRow::of(settled);
+        if let Some(length) = row.terms().map(str::len).filter(|length| *length > TERMS_BYTES_MAX) {
+            let what = format!("terms of {length} bytes; at most {TERMS_BYTES_MAX} are kept");
             return Err(LedgerError::Refused { step: INSERT, source: what.into() });
         }
+        let row = json(&row);
         match statements.last_mut().filter(|rows| rows.len() + row.len() < STATEMENT_BYTES_MAX) {
             Some(rows) => {
                 rows.push(',');

@@ -39,13 +39,16 @@ impl ProducerContext for Delivery {
 
     fn delivery(&self, result: &DeliveryResult<'_>, waiting: Box<AckSender>) {
         let answer = match result {
-            Ok(message) => {
-                let offset = message.offset().unsigned_abs();
-                if message.topic() == self.topic {
-                    self.ends.reached(message.partition(), offset + 1);
+            Ok(message) => match u64::try_from(message.offset()) {
+                Ok(offset) => {
+                    if message.topic() == self.topic {
+                        self.ends.reached(message.partition(), offset + 1);
+                    }
+                    Ok(offset)
                 }
-                Ok(offset)
-            }
+                // The answer to an earlier attempt was lost, and the broker told only that it has the record.
+                Err(_) => Err(AppendError::Failed("the record is durable, but nobody knows where".into())),
+            },
             Err((error, _)) => Err(AppendError::Failed(error.to_string().into())),
         };
         // A client that is gone needs no answer; its record is settled all the same.
