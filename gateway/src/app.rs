@@ -104,8 +104,8 @@ pub async fn serve(config: Config, config_file: Option<PathBuf>) -> Result<(), S
     let private = listen("admin.listen", config.admin.listen).await?;
 
     let opened = async {
-        let ledger = when_there(|| ledger::open(&config.ledger), ledger::OpenError::is_passing).await?;
         let log = when_there(|| log::open(&config.log), log::OpenError::is_passing).await?;
+        let ledger = when_there(|| ledger::open(&config.ledger), ledger::OpenError::is_passing).await?;
         let counters = counters::open(&config.counters).await?;
         Ok::<_, StartError>((log, ledger, counters))
     };

@@ -149,7 +149,7 @@ fn find(section: &toml::Table, name: &str) -> Option<String> {
 
 /// Keys that have no default, and so are absent from the defaults.
 fn is_optional(name: &str) -> bool {
-    ["token_file", "password_file", "tls_ca_file"].iter().any(|key| key.eq_ignore_ascii_case(name))
+    ["token_file", "username", "password_file", "tls_ca_file"].iter().any(|key| key.eq_ignore_ascii_case(name))
 }
 
 fn no_such_key(section: &toml::Table, name: &str) -> String {

@@ -118,7 +118,8 @@ fn files() -> Vec<Case> {
                 2,
                 1,
                 5,
-                "unknown field `lisen`, expected one of `listen`, `in_flight_max`, `connections_max`, `drain_seconds`",
+                "unknown field `lisen`, expected one of `enabled`, `listen`, `in_flight_max`, `connections_max`, \
+                 `drain_seconds`",
             ),
         ),
         Case::file("[http]\nlisten = \"localhost\"\n", at(2, 10, 11, "invalid socket address syntax")),
@@ -199,7 +200,12 @@ fn variables() -> Vec<Case> {
     vec![
         wrong("LOG__PARTITIONS", "0", "expected an integer from 1 to 256, found 0"),
         wrong("LOG__PARTITIONS", "many", "invalid type: string \"many\", expected i64"),
-        wrong("LOG__PARTITION", "3", "no such key `partition`; expected one of partitions, retention_hours, url"),
+        wrong(
+            "LOG__PARTITION",
+            "3",
+            "no such key `partition`; expected one of group, min_insync_replicas, partitions, replicas, retention_hours, \
+             sasl_mechanism, tls, url",
+        ),
         wrong(
             "LOGG__PARTITIONS",
             "3",
