@@ -158,6 +158,19 @@ impl Event for GroupAppended {
     }
 }
 
+/// A log that acknowledges one record at a time did so.
+#[derive(Debug, Clone, Copy)]
+pub struct RecordAcknowledged {
+    /// Since it was appended.
+    pub duration: Duration,
+}
+
+impl Event for RecordAcknowledged {
+    fn record(self) {
+        METRICS.log_append.observe(self.duration.as_secs_f64());
+    }
+}
+
 /// The log of a partition has so many records that are not settled.
 #[derive(Debug, Clone, Copy)]
 pub struct LagSeen {
@@ -380,13 +393,13 @@ impl Metrics {
             log_append: histogram(
                 &registry,
                 "sluice_log_append_seconds",
-                "One group commit of the log.",
+                "Making records durable: a group commit of the embedded log, a record's acknowledgement by Kafka.",
                 latency.clone(),
             ),
             log_append_records: histogram(
                 &registry,
                 "sluice_log_append_records",
-                "Records made durable by one group commit.",
+                "Records made durable by one group commit of the embedded log.",
                 batch.clone(),
             ),
             log_lag: gauges(

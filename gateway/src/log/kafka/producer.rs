@@ -1,7 +1,7 @@
 //! Appending: an idempotent producer with small queues, whose delivery reports are the acknowledgements.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use rdkafka::ClientConfig;
@@ -14,6 +14,7 @@ use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProd
 use super::{Address, Ends, wire};
 use crate::coupon::PartitionNo;
 use crate::log::{Ack, AckSender, AppendError, OpenError, Record, Stored};
+use crate::telemetry::{RecordAcknowledged, emit};
 
 /// Records that wait for their delivery report: as many as a gateway has requests on their way.
 const QUEUE_RECORDS_MAX: &str = "8192";
@@ -26,6 +27,19 @@ const DELIVERY_TIMEOUT_MS: &str = "15000";
 /// At shutdown every record is delivered or given up by then.
 const FLUSH_MAX: Duration = Duration::from_secs(16);
 
+/// Somebody who waits for a record to become durable.
+pub(super) struct Waiting {
+    since: Instant,
+    answer: AckSender,
+}
+
+impl Waiting {
+    fn pair() -> (Box<Self>, Ack) {
+        let (answer, ack) = Ack::pair();
+        (Box::new(Self { since: Instant::now(), answer }), ack)
+    }
+}
+
 /// Completes acknowledgements from the producer's own thread.
 struct Delivery {
     topic: String,
@@ -35,15 +49,16 @@ struct Delivery {
 impl ClientContext for Delivery {}
 
 impl ProducerContext for Delivery {
-    type DeliveryOpaque = Box<AckSender>;
+    type DeliveryOpaque = Box<Waiting>;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, waiting: Box<AckSender>) {
+    fn delivery(&self, result: &DeliveryResult<'_>, waiting: Box<Waiting>) {
         let answer = match result {
             Ok(message) => match u64::try_from(message.offset()) {
                 Ok(offset) => {
                     if message.topic() == self.topic {
                         self.ends.reached(message.partition(), offset + 1);
                     }
+                    emit(RecordAcknowledged { duration: waiting.since.elapsed() });
                     Ok(offset)
                 }
                 // The answer to an earlier attempt was lost, and the broker told only that it has the record.
@@ -52,7 +67,7 @@ impl ProducerContext for Delivery {
             Err((error, _)) => Err(AppendError::Failed(error.to_string().into())),
         };
         // A client that is gone needs no answer; its record is settled all the same.
-        let _ = waiting.send(answer);
+        let _ = waiting.answer.send(answer);
     }
 }
 
@@ -79,8 +94,8 @@ impl Producer {
     }
 
     pub(super) fn append(&self, partition: PartitionNo, record: &Record) -> Result<Ack, AppendError> {
-        let (waiting, ack) = Ack::pair();
-        let message = BaseRecord::with_opaque_to(&self.topic, Box::new(waiting))
+        let (waiting, ack) = Waiting::pair();
+        let message = BaseRecord::with_opaque_to(&self.topic, waiting)
             .partition(partition.0.cast_signed())
             .key(&record.key)
             .payload(&record.value)
@@ -97,13 +112,13 @@ impl Producer {
         stored: &Stored,
         reason: &str,
     ) -> Result<Ack, AppendError> {
-        let (waiting, ack) = Ack::pair();
+        let (waiting, ack) = Waiting::pair();
         let [from, offset] = [partition.to_string(), stored.offset.to_string()];
         let told = [("sluice_reason", reason), ("sluice_partition", &from), ("sluice_offset", &offset)];
         let headers = told.into_iter().fold(wire::headers(&stored.record.headers), |headers, (key, value)| {
             headers.insert(Header { key, value: Some(value) })
         });
-        let message = BaseRecord::with_opaque_to(topic, Box::new(waiting))
+        let message = BaseRecord::with_opaque_to(topic, waiting)
             .key(&stored.record.key)
             .payload(&stored.record.value)
             .headers(headers);
@@ -111,7 +126,7 @@ impl Producer {
         Ok(ack)
     }
 
-    fn send(&self, message: BaseRecord<'_, String, Vec<u8>, Box<AckSender>>) -> Result<(), AppendError> {
+    fn send(&self, message: BaseRecord<'_, String, Vec<u8>, Box<Waiting>>) -> Result<(), AppendError> {
         let producer = self.current.load();
         producer.send(message).map_err(|(error, _)| match error.rdkafka_error_code() {
             Some(RDKafkaErrorCode::QueueFull) => AppendError::Full,
