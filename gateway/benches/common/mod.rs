@@ -1,0 +1,156 @@
+//! What the benchmarks of the accept path have in common: servers in processes of their own, and the load.
+
+#![allow(dead_code, reason = "each benchmark takes what it needs")]
+
+pub(crate) mod distributed;
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
+
+pub(crate) const CONNECTIONS: usize = 256;
+pub(crate) const ROUND: Duration = Duration::from_secs(3);
+const COUPON: u64 = 7;
+
+/// A server in a process of its own, which ends with it.
+pub(crate) struct Server {
+    process: Child,
+    pub(crate) http: Option<SocketAddr>,
+    admin: Option<SocketAddr>,
+    _data: tempfile::TempDir,
+}
+
+impl Server {
+    /// Starts it, and waits until it says that it serves.
+    pub(crate) fn start(command: &mut Command) -> Self {
+        let data = tempfile::tempdir().expect("a temporary folder");
+        let mut process = command.current_dir(data.path()).stdout(Stdio::piped()).spawn().expect("starts");
+        let stdout = std::io::BufReader::new(process.stdout.take().expect("is piped"));
+        let mut lines = std::io::BufRead::lines(stdout).map_while(Result::ok);
+        let serving = lines
+            .by_ref()
+            .filter_map(|line| serde_json::from_str::<Value>(&line).ok())
+            .find(|line| line["message"] == "serving")
+            .expect("says that it serves");
+        // What it says later is read too, or it would wait for somebody who does.
+        std::thread::spawn(move || lines.for_each(drop));
+        let address = |key: &str| serving[key].as_str().map(|address| address.parse().expect("an address"));
+        Self { process, http: address("http"), admin: address("admin"), _data: data }
+    }
+
+    /// A process of `sluice serve`, with free ports.
+    pub(crate) fn sluice(role: &str, variables: &[(&str, &str)]) -> Self {
+        let policies = Path::new(env!("CARGO_MANIFEST_DIR")).join("../policies");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sluice"));
+        command
+            .args(["serve", "--role", role])
+            .env("SLUICE__HTTP__LISTEN", "127.0.0.1:0")
+            .env("SLUICE__ADMIN__LISTEN", "127.0.0.1:0")
+            .env("SLUICE__TELEMETRY__LOG_FORMAT", "json")
+            .env("SLUICE__POLICIES__DIR", policies)
+            .envs(variables.iter().map(|(name, value)| (format!("SLUICE__{name}"), *value)));
+        Self::start(&mut command)
+    }
+
+    /// Makes the campaign that the load asks for, with stock for everybody.
+    pub(crate) async fn open_campaign(&self) {
+        let campaign = json!({ "couponId": COUPON, "policyId": 21, "total": 100_000_000, "shards": 12 });
+        let made = reqwest::Client::new().post(self.admin_url("/admin/coupons")).json(&campaign).send().await;
+        let status = made.expect("answers").status();
+        assert!(status.is_success(), "{status}");
+    }
+
+    /// Records in the log that are not settled.
+    pub(crate) async fn lag(&self) -> f64 {
+        let metrics = reqwest::get(self.admin_url("/metrics")).await.expect("answers").text().await.expect("is read");
+        let lag = metrics.lines().filter(|line| line.starts_with("sluice_log_lag_records"));
+        lag.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    }
+
+    /// The most memory that it had resident, in MiB.
+    pub(crate) fn peak_mib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).expect("it runs");
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("the kernel says so");
+        peak.trim().trim_end_matches(" kB").parse::<u64>().expect("a number of KiB") / 1024
+    }
+
+    fn admin_url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.admin.expect("it has an admin listener"))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Asks for coupons on all connections for one round; answers a second.
+pub(crate) async fn load(http: SocketAddr, users: &Arc<AtomicU64>) -> f64 {
+    let begun = Instant::now();
+    let clients: Vec<_> = (0..CONNECTIONS).map(|_| tokio::spawn(client(http, Arc::clone(users), begun))).collect();
+    let mut answers = 0;
+    for client in clients {
+        answers += client.await.expect("a client ends well");
+    }
+    f64::from(answers) / begun.elapsed().as_secs_f64()
+}
+
+/// The body of the write-up's load script.
+pub(crate) fn body(user: u64) -> String {
+    format!(
+        "{{\"userId\":{user},\"couponId\":{COUPON},\"policyId\":21,\"typeSnapshot\":\"FIXED\",\
+         \"discountRateSnapshot\":10.0,\"discountAmountSnapshot\":1000,\"minimumOrderAmountSnapshot\":5000,\
+         \"usagePeriodSnapshot\":30,\"expiredAt\":\"2025-12-31T23:59:59\"}}"
+    )
+}
+
+/// Asks for coupons on one connection until the round is over.
+async fn client(http: SocketAddr, users: Arc<AtomicU64>, begun: Instant) -> u32 {
+    let mut stream = BufReader::new(TcpStream::connect(http).await.expect("connects"));
+    stream.get_ref().set_nodelay(true).expect("no delay");
+    let mut answer = Vec::with_capacity(1024);
+    let mut answers = 0;
+    while begun.elapsed() < ROUND {
+        let body = body(users.fetch_add(1, Ordering::Relaxed));
+        let request = format!(
+            "POST /coupon/issue HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
+             Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        stream.write_all(request.as_bytes()).await.expect("is sent");
+        read_answer(&mut stream, &mut answer).await;
+        let status = answer.get(9..12);
+        assert_eq!(status, Some(&b"202"[..]), "{}", String::from_utf8_lossy(&answer));
+        answers += 1;
+    }
+    answers
+}
+
+/// Reads one answer whole, as its Content-Length says.
+async fn read_answer(stream: &mut BufReader<TcpStream>, answer: &mut Vec<u8>) {
+    answer.clear();
+    loop {
+        assert!(stream.read_buf(answer).await.expect("is read") > 0, "the server hung up");
+        let text = String::from_utf8_lossy(answer).to_ascii_lowercase();
+        let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+        let length = head.split("content-length: ").nth(1).and_then(|rest| rest.split("\r\n").next());
+        if length.and_then(|length| length.parse::<usize>().ok()) == Some(body.len()) {
+            return;
+        }
+    }
+}
+
+pub(crate) fn median(mut figures: Vec<f64>) -> f64 {
+    figures.sort_by(f64::total_cmp);
+    figures[figures.len() / 2]
+}

@@ -1,0 +1,183 @@
+//! A quarter of a million records wait for one coupon, as in the write-up, and one consumer settles them on
+//! MariaDB: beside bare inserts of the same rows, and beside one record a transaction.
+//!
+//! The servers are those of `infra/native/services`.
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use common::Server;
+use common::distributed::Stage;
+use common::median;
+use futures_util::future::join_all;
+use sluice::coupon::{Accepted, IssueRequest, NewCampaign, PartitionNo, RequestId, ShardNo, Terms, now_ms};
+use sluice::ledger::{self};
+use sluice::log::{self, Headers, Record};
+use sqlx::{MySqlConnection, QueryBuilder, Row};
+
+const ROUNDS: usize = 3;
+/// The lag that the write-up saw.
+const RECORDS: u64 = 250_000;
+/// Enough to see the rate of one record a transaction.
+const RECORDS_SINGLY: u64 = 12_000;
+const SHARDS: u32 = 12;
+/// As many as settle at once in a consumer that has all partitions would gain nothing over these.
+const INSERTERS: u64 = 4;
+const ROWS: u64 = 1024;
+const COUPON: u64 = 7;
+
+fn main() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(compare());
+}
+
+async fn compare() {
+    let [mut drains, mut inserts] = [Vec::new(), Vec::new()];
+    let mut peaks = Vec::new();
+    for _ in 0..ROUNDS {
+        let stage = Stage::set().await;
+        fill(&stage, RECORDS).await;
+        let insert = insert(&stage).await;
+        let (drain, peak_mib) = drain(&stage, RECORDS, 1024).await;
+        println!("  bare inserts {insert:.0}/s, settled {drain:.0}/s, {peak_mib} MiB");
+        drains.push(drain);
+        inserts.push(insert);
+        peaks.push(peak_mib);
+        stage.clear().await;
+    }
+    let stage = Stage::set().await;
+    fill(&stage, RECORDS_SINGLY).await;
+    let (singly, _) = drain(&stage, RECORDS_SINGLY, 1).await;
+    stage.clear().await;
+
+    let [drain, insert] = [drains, inserts].map(median);
+    let peak = peaks.into_iter().max().expect("rounds");
+    println!("bare inserts of {ROWS} rows, {INSERTERS} connections {insert:8.0}/s");
+    println!(
+        "settled, {RECORDS} waiting               {drain:8.0}/s   {:.2} of it (targets 50000/s and 0.30)",
+        drain / insert
+    );
+    println!("settled, one record a transaction      {singly:8.0}/s");
+    println!("memory of the consumer at its peak     {peak:8} MiB   (target 200)");
+}
+
+/// Appends what a gateway would have accepted.
+async fn fill(stage: &Stage, records: u64) {
+    let coupon_id = COUPON.try_into().expect("in range");
+    let ledger = ledger::open(&stage.ledger()).await.expect("opens");
+    let campaign = NewCampaign {
+        coupon_id,
+        policy_id: 21_u64.try_into().expect("in range"),
+        total: records + 1000,
+        shards: SHARDS,
+        per_user_limit: 1,
+        opens_at_ms: None,
+        closes_at_ms: None,
+    };
+    ledger.create_campaign(&campaign).await.expect("makes the campaign");
+    let log = log::open(&stage.log()).await.expect("opens");
+    let mut waiting = Vec::new();
+    for user in 1..=records {
+        // As random as a picker is, and no shard runs dry.
+        let shard_no = ShardNo(u32::try_from(user % u64::from(SHARDS)).expect("a shard"));
+        let accepted = accepted(user, shard_no);
+        let record = Record {
+            key: format!("{COUPON}:{shard_no}"),
+            headers: Headers { request_id: Some(accepted.request_id), traceparent: None, generation: 1 },
+            value: accepted.encode(),
+        };
+        let partition = PartitionNo::of(coupon_id, shard_no, SHARDS);
+        waiting.push(log.append(partition, record).expect("has room"));
+        if waiting.len() == 4096 {
+            join_all(waiting.drain(..)).await.into_iter().for_each(|ack| drop(ack.expect("is durable")));
+        }
+    }
+    join_all(waiting).await.into_iter().for_each(|ack| drop(ack.expect("is durable")));
+    log.close().await;
+    ledger.close().await;
+}
+
+fn accepted(user: u64, shard_no: ShardNo) -> Accepted {
+    Accepted {
+        request_id: RequestId::new(),
+        arrived_at_ms: now_ms(),
+        shard_no,
+        generation: 1,
+        fingerprint: None,
+        request: IssueRequest {
+            user_id: user.try_into().expect("in range"),
+            coupon_id: COUPON.try_into().expect("in range"),
+            policy_id: 21_u64.try_into().expect("in range"),
+            terms: terms(),
+        },
+    }
+}
+
+fn terms() -> Terms {
+    Terms {
+        type_snapshot: "FIXED".to_owned(),
+        discount_rate_snapshot: Some(10.0),
+        discount_amount_snapshot: Some(1000),
+        minimum_order_amount_snapshot: Some(5000),
+        usage_period_snapshot: Some(30),
+        expired_at: Some("2025-12-31T23:59:59".parse().expect("a date")),
+    }
+}
+
+/// Lets one consumer settle all that waits: records a second from the first to the last, and its peak memory.
+async fn drain(stage: &Stage, records: u64, batch_records_max: u32) -> (f64, u64) {
+    let variables = stage.variables();
+    let batch = batch_records_max.to_string();
+    let mut variables: Vec<_> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    variables.push(("SETTLEMENT__BATCH_RECORDS_MAX", &batch));
+    let mut connection = stage.connect().await;
+    let consumer = Server::sluice("consumer", &variables);
+    let mut begun = None;
+    loop {
+        let settled = settled(&mut connection).await;
+        if settled > 0 {
+            // What the first look finds settled is not counted.
+            let (begun_at, before) = *begun.get_or_insert((Instant::now(), settled));
+            if settled == records {
+                let rate = (records - before) as f64 / begun_at.elapsed().as_secs_f64();
+                return (rate, consumer.peak_mib());
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+async fn settled(connection: &mut MySqlConnection) -> u64 {
+    let sum = "SELECT cast(coalesce(sum(next_offset), 0) AS UNSIGNED) AS settled FROM partition_offset";
+    sqlx::query(sum).fetch_one(connection).await.expect("reads").get("settled")
+}
+
+/// The same rows into a table of the same shape, and nothing else: rows a second.
+async fn insert(stage: &Stage) -> f64 {
+    let mut connection = stage.connect().await;
+    sqlx::query("CREATE TABLE bare_outcome LIKE issue_outcome").execute(&mut connection).await.expect("makes");
+    let begun = Instant::now();
+    let inserting = (0..INSERTERS).map(|which| async move {
+        let mut connection = stage.connect().await;
+        for first in (which * ROWS + 1..=RECORDS).step_by(usize::try_from(INSERTERS * ROWS).expect("small")) {
+            insert_rows(&mut connection, first..RECORDS.min(first + ROWS - 1) + 1).await;
+        }
+    });
+    join_all(inserting).await;
+    RECORDS as f64 / begun.elapsed().as_secs_f64()
+}
+
+async fn insert_rows(connection: &mut MySqlConnection, users: std::ops::Range<u64>) {
+    let now = now_ms();
+    let terms = serde_json::to_string(&terms()).expect("is JSON");
+    let mut insert = QueryBuilder::new(
+        "INSERT INTO bare_outcome (request_id, status, coupon_id, user_id, grant_no, shard_no, picked_shard_no, \
+         generation, partition_no, log_offset, arrived_at_ms, settled_at_ms, terms) ",
+    );
+    insert.push_values(users, |mut row, user| {
+        row.push_bind(RequestId::new().as_bytes().to_vec()).push("'ISSUED'");
+        row.push(COUPON).push(user).push("1, 3, 3, 1, 3").push(user).push(now).push(now).push_bind(terms.clone());
+    });
+    insert.build().execute(connection).await.expect("inserts");
+}
