@@ -5,10 +5,11 @@ mod cluster;
 mod home;
 mod metrics;
 mod process;
+mod topic;
 pub(crate) mod turn;
 
 use std::net::{SocketAddr, TcpListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,6 +49,7 @@ pub(crate) struct Launch {
     variables: Vec<(String, String)>,
     file_blocks_max: Option<u64>,
     role: Option<&'static str>,
+    clock_off_seconds: i64,
 }
 
 impl Launch {
@@ -79,6 +81,11 @@ impl Launch {
             }
         };
         command.args(arguments).current_dir(home).envs(self.variables.iter().cloned());
+        if self.clock_off_seconds != 0 {
+            command.env("LD_PRELOAD", libfaketime()).env("FAKETIME", format!("{:+}", self.clock_off_seconds));
+            // Only the time of day is off: how long something takes is measured as ever.
+            command.env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+        }
         command
     }
 }
@@ -143,6 +150,12 @@ impl Gateway {
         self.process = serve(&self.home, &self.launch).await;
     }
 
+    /// As [`start_again`](Self::start_again), with a clock that is so much ahead.
+    pub(crate) async fn start_again_with_a_clock(&mut self, off_seconds: i64) {
+        self.launch.clock_off_seconds = off_seconds;
+        self.start_again().await;
+    }
+
     pub(crate) async fn start_again_as(&mut self, launch: Launch) {
         self.launch = launch;
         self.start_again().await;
@@ -161,6 +174,13 @@ impl Gateway {
     pub(crate) fn logged(&self, message: &str) -> Vec<Value> {
         self.process.log().into_iter().filter(|line| line["message"] == message).collect()
     }
+}
+
+/// Tells a process another time; one of Debian's packages.
+fn libfaketime() -> PathBuf {
+    let libraries = std::fs::read_dir("/usr/lib").into_iter().flatten().filter_map(Result::ok);
+    let found = libraries.map(|entry| entry.path().join("faketime/libfaketimeMT.so.1")).find(|path| path.exists());
+    found.expect("no libfaketime: install it with `infra/native/services tools`")
 }
 
 async fn serve(home: &Home, launch: &Launch) -> Process {

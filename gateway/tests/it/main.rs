@@ -16,6 +16,7 @@ mod crowd;
 mod distributed;
 mod drop;
 mod examples;
+mod faults;
 mod harness;
 mod load;
 mod main_job;

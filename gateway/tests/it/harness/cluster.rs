@@ -4,19 +4,24 @@
 
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use super::topic::Topic;
 use super::{Ended, Gateway, Launch, Process, eventually};
 
 /// The script installs nothing here: it only says what is wrong, ends a server or starts it again.
 const SERVICE_MAX: Duration = Duration::from_secs(90);
 const COMMAND_MAX: Duration = Duration::from_secs(30);
+const BROKERS: &str = "127.0.0.1:19092,127.0.0.1:19093,127.0.0.1:19094";
 
 /// A system of several processes.
 pub(crate) struct Cluster {
     pub(crate) gateways: Vec<Gateway>,
     pub(crate) consumers: Vec<Gateway>,
+    /// Of the database, the topic and the group.
     name: String,
+    /// Which of Redis' databases holds the counters.
+    counters: String,
 }
 
 fn services() -> Command {
@@ -24,7 +29,7 @@ fn services() -> Command {
     Command::new(root.join("infra/native/services"))
 }
 
-/// `kill` or `start` one of the servers, by name.
+/// `kill`, `start`, `pause` or `resume` one of the servers, by name.
 pub(crate) async fn service(action: &str, name: &str) {
     let mut command = services();
     command.args([action, name]);
@@ -38,10 +43,19 @@ async fn run(program: &str, arguments: &[&str]) -> Ended {
     Process::run(command, COMMAND_MAX).await
 }
 
-/// One statement, as the user of the ledger.
-async fn sql(statement: &str) {
-    let server = ["--host=127.0.0.1", "--port=13306", "--user=sluice", "--password=sluice", "--execute", statement];
-    let ended = run("mariadb", &server).await;
+/// Statements, as the user of the ledger.
+async fn try_sql(statements: &str) -> Ended {
+    let server = ["--host=127.0.0.1", "--port=13306", "--user=sluice", "--password=sluice", "--execute", statements];
+    run("mariadb", &server).await
+}
+
+async fn sql(statements: &str) {
+    let ended = try_sql(statements).await;
+    assert_eq!(ended.code, Some(0), "start the servers with `infra/native/services up`: {ended}");
+}
+
+async fn redis(arguments: &[&str]) {
+    let ended = run("redis-cli", &[&["-p", "16379"], arguments].concat()).await;
     assert_eq!(ended.code, Some(0), "start the servers with `infra/native/services up`: {ended}");
 }
 
@@ -49,11 +63,12 @@ impl Cluster {
     pub(crate) async fn start(gateways: usize, consumers: usize) -> Self {
         let name = format!("sluice_it_{:08x}", rand::random::<u32>());
         let database = rand::random_range(1..16).to_string();
+        let mut this =
+            Self { gateways: Vec::new(), consumers: Vec::new(), name: name.clone(), counters: database.clone() };
         sql(&format!("CREATE DATABASE {name}")).await;
-        let flushed = run("redis-cli", &["-p", "16379", "-n", &database, "FLUSHDB"]).await;
-        assert_eq!(flushed.code, Some(0), "start the servers with `infra/native/services up`: {flushed}");
+        this.flush_counters().await;
 
-        let log = format!("kafka://127.0.0.1:19092,127.0.0.1:19093,127.0.0.1:19094/{name}");
+        let log = format!("kafka://{BROKERS}/{name}");
         let ledger = format!("mysql://sluice:sluice@127.0.0.1:13306/{name}");
         let counters = format!("redis://127.0.0.1:16379/{database}");
         let variables =
@@ -63,7 +78,6 @@ impl Cluster {
             let ended = Process::run(Launch::with(&variables).command(folder.path(), arguments), COMMAND_MAX).await;
             assert_eq!(ended.code, Some(0), "{arguments:?}: {ended}");
         }
-        let mut this = Self { gateways: Vec::new(), consumers: Vec::new(), name: name.clone() };
         for _ in 0..gateways {
             this.gateways.push(Gateway::launch(Launch::with(&variables).with_role("gateway")).await);
         }
@@ -83,10 +97,36 @@ impl Cluster {
         }
     }
 
+    pub(crate) fn topic(&self) -> Topic {
+        Topic::new(BROKERS, &self.name)
+    }
+
+    /// What was counted is forgotten.
+    pub(crate) async fn flush_counters(&self) {
+        redis(&["-n", &self.counters, "FLUSHDB"]).await;
+    }
+
+    /// Locks what settlements lock in the opposite order, again and again: shards, and then offsets. Half of
+    /// the time it has done so much that the database rather breaks off a settlement than this.
+    pub(crate) async fn lock_in_reverse(&self, lasting: Duration) {
+        let name = &self.name;
+        let locks = "SELECT remaining FROM coupon_issue_shard FOR UPDATE; DO SLEEP(0.1); \
+                     SELECT epoch FROM partition_offset FOR UPDATE; ROLLBACK";
+        let work = "INSERT INTO weight SELECT seq FROM seq_1_to_5000";
+        sql(&format!("USE {name}; CREATE TABLE IF NOT EXISTS weight (number INT) ENGINE = InnoDB")).await;
+        let begun = Instant::now();
+        while begun.elapsed() < lasting {
+            // It may be the one that is broken off.
+            try_sql(&format!("USE {name}; START TRANSACTION; {locks}")).await;
+            try_sql(&format!("USE {name}; START TRANSACTION; {work}; {locks}")).await;
+        }
+    }
+
     /// Ends all processes and takes back what was made on the servers.
     pub(crate) async fn end(self) {
-        let Self { gateways, consumers, name } = self;
-        drop((gateways, consumers));
+        let (topic, name) = (self.topic(), self.name);
+        drop((self.gateways, self.consumers));
         sql(&format!("DROP DATABASE {name}")).await;
+        topic.delete().await;
     }
 }

@@ -1,0 +1,142 @@
+//! The topic of a cluster, as somebody who is not a gateway may treat it.
+
+use std::time::{Duration, Instant};
+
+use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::message::{BorrowedMessage, Message};
+use rdkafka::producer::{FutureProducer, FutureRecord};
+use rdkafka::util::Timeout;
+use rdkafka::{Offset, TopicPartitionList};
+use serde_json::{Value, json};
+
+const PARTITIONS: i32 = 12;
+const PATIENCE: Duration = Duration::from_secs(30);
+const LOOK: Duration = Duration::from_secs(2);
+/// No ledger has a column for it.
+const GENERATION_TOO_LARGE: u64 = u64::MAX;
+
+pub(crate) struct Topic {
+    brokers: &'static str,
+    /// Also that of the group.
+    name: String,
+}
+
+impl Topic {
+    pub(super) fn new(brokers: &'static str, name: &str) -> Self {
+        Self { brokers, name: name.to_owned() }
+    }
+
+    /// Puts the offsets that the group committed back to the start. Nobody may be in the group.
+    pub(crate) async fn rewind_group(&self) {
+        let (consumer, name) = (self.consumer(), self.name.clone());
+        let rewind = move || {
+            let mut start = TopicPartitionList::new();
+            for partition in 0..PARTITIONS {
+                start.add_partition_offset(&name, partition, Offset::Offset(0)).expect("an offset");
+            }
+            let begun = Instant::now();
+            // Who was killed is a member until its session times out.
+            while let Err(error) = consumer.commit(&start, CommitMode::Sync) {
+                assert!(begun.elapsed() < PATIENCE, "the group cannot be rewound: {error}");
+                std::thread::sleep(Duration::from_millis(200));
+            }
+        };
+        tokio::task::spawn_blocking(rewind).await.expect("rewinds");
+    }
+
+    /// Appends up to so many of the records a second time: each to its own partition, and to the next one.
+    pub(crate) async fn append_again(&self, records_max: usize) {
+        let producer = self.producer();
+        for (partition, key, payload) in self.read(records_max).await {
+            for partition in [partition, (partition + 1) % PARTITIONS] {
+                append(&producer, FutureRecord::to(&self.name).partition(partition).key(&key).payload(&payload)).await;
+            }
+        }
+    }
+
+    /// Appends what is no request, and a request that no ledger can keep, whatever becomes of it.
+    pub(crate) async fn poison(&self) {
+        let producer = self.producer();
+        for (partition, payload) in [(0, ""), (1, "{\"requestId\""), (2, "[1, 2, 3]")] {
+            append(&producer, FutureRecord::to(&self.name).partition(partition).key("poison").payload(payload)).await;
+        }
+        if let Some((partition, key, payload)) = self.read(1).await.pop() {
+            let mut request: Value = serde_json::from_slice(&payload).expect("a record is JSON");
+            request["requestId"] = json!(format!("{:032x}", rand::random::<u128>()));
+            request["generation"] = json!(GENERATION_TOO_LARGE);
+            let payload = request.to_string();
+            append(&producer, FutureRecord::to(&self.name).partition(partition).key(&key).payload(&payload)).await;
+        }
+    }
+
+    /// How many records were put aside.
+    pub(crate) async fn dead_letters(&self) -> i64 {
+        let (consumer, name) = (self.consumer(), self.dead_letter_topic());
+        let count = move || {
+            let ends = (0..PARTITIONS).map(|partition| consumer.fetch_watermarks(&name, partition, PATIENCE));
+            ends.map(|ends| ends.expect("the topic is there").1).sum()
+        };
+        tokio::task::spawn_blocking(count).await.expect("counts")
+    }
+
+    /// Takes it back, with its dead letters.
+    pub(super) async fn delete(&self) {
+        let admin: AdminClient<DefaultClientContext> = self.config().create().expect("an administrator");
+        let topics = [self.name.clone(), self.dead_letter_topic()];
+        let topics = topics.each_ref().map(String::as_str);
+        admin.delete_topics(&topics, &AdminOptions::new()).await.expect("the topics are deleted");
+    }
+
+    fn dead_letter_topic(&self) -> String {
+        format!("{}.dead-letter", self.name)
+    }
+
+    /// Some of the records that somebody asked for, with partition and key.
+    async fn read(&self, records_max: usize) -> Vec<(i32, Vec<u8>, Vec<u8>)> {
+        let (consumer, name) = (self.consumer(), self.name.clone());
+        let is_asked_for = |message: &BorrowedMessage<'_>| message.key() != Some(b"poison");
+        let read = move || {
+            let mut start = TopicPartitionList::new();
+            for partition in 0..PARTITIONS {
+                start.add_partition_offset(&name, partition, Offset::OffsetTail(100)).expect("an offset");
+            }
+            consumer.assign(&start).expect("partitions to read");
+            let begun = Instant::now();
+            let mut records = Vec::new();
+            while records.len() < records_max && begun.elapsed() < LOOK {
+                // A broker that is away is as good as one that has no records.
+                let Some(Ok(message)) = consumer.poll(Duration::from_millis(100)) else { continue };
+                if let (true, Some(key), Some(payload)) = (is_asked_for(&message), message.key(), message.payload()) {
+                    records.push((message.partition(), key.to_vec(), payload.to_vec()));
+                }
+            }
+            records
+        };
+        tokio::task::spawn_blocking(read).await.expect("reads")
+    }
+
+    fn consumer(&self) -> BaseConsumer {
+        let mut config = self.config();
+        config.set("group.id", &self.name).set("enable.auto.commit", "false").create().expect("a consumer")
+    }
+
+    fn producer(&self) -> FutureProducer<DefaultClientContext> {
+        self.config().set("acks", "all").create().expect("a producer")
+    }
+
+    fn config(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", self.brokers);
+        config
+    }
+}
+
+async fn append<P: rdkafka::message::ToBytes + ?Sized>(
+    producer: &FutureProducer<DefaultClientContext>,
+    record: FutureRecord<'_, impl rdkafka::message::ToBytes + ?Sized, P>,
+) {
+    producer.send(record, Timeout::After(PATIENCE)).await.expect("the record is appended");
+}
