@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -27,6 +27,8 @@ use crate::{counters, ledger, log};
 const SETTLE_AT_SHUTDOWN_MAX: Duration = Duration::from_secs(5);
 /// What is not there yet is asked for again in this rhythm.
 const OPEN_EVERY: Duration = Duration::from_secs(1);
+/// What others append, and settle, is heard of within this time; also from a leader that was only just chosen.
+const HEARD_WITHIN: Duration = Duration::from_secs(5);
 /// The admin listener closes last, and has nothing to finish that would take longer.
 const ADMIN_DRAIN_MAX: Duration = Duration::from_secs(1);
 /// An operator and a scraper; a page will need a few more.
@@ -272,9 +274,13 @@ async fn when_there<T, E: std::fmt::Display, F: Future<Output = Result<T, E>>>(
 async fn progress(log: &dyn Log, ledger: &dyn Ledger) -> Result<Progress, StartError> {
     let mut next_offsets = Vec::new();
     for partition in (0..log.partitions()).map(PartitionNo) {
-        let (settled, end) = (ledger.next_offset(partition).await?, log.end_offset(partition));
-        if settled > end {
-            return Err(StartError::OtherLog { partition, settled, end });
+        let settled = ledger.next_offset(partition).await?;
+        let begun = Instant::now();
+        while settled > log.end_offset(partition) {
+            if begun.elapsed() > HEARD_WITHIN {
+                return Err(StartError::OtherLog { partition, settled, end: log.end_offset(partition) });
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
         next_offsets.push(settled);
     }

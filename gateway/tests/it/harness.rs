@@ -11,7 +11,7 @@ pub(crate) mod turn;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -82,9 +82,7 @@ impl Launch {
         };
         command.args(arguments).current_dir(home).envs(self.variables.iter().cloned());
         if self.clock_off_seconds != 0 {
-            command.env("LD_PRELOAD", libfaketime()).env("FAKETIME", format!("{:+}", self.clock_off_seconds));
-            // Only the time of day is off: how long something takes is measured as ever.
-            command.env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+            command.env("LD_PRELOAD", clock_off()).env("CLOCK_OFF_SECONDS", self.clock_off_seconds.to_string());
         }
         command
     }
@@ -176,11 +174,17 @@ impl Gateway {
     }
 }
 
-/// Tells a process another time; one of Debian's packages.
-fn libfaketime() -> PathBuf {
-    let libraries = std::fs::read_dir("/usr/lib").into_iter().flatten().filter_map(Result::ok);
-    let found = libraries.map(|entry| entry.path().join("faketime/libfaketimeMT.so.1")).find(|path| path.exists());
-    found.expect("no libfaketime: install it with `infra/native/services tools`")
+/// What tells a process another time, compiled once.
+fn clock_off() -> &'static Path {
+    static LIBRARY: LazyLock<PathBuf> = LazyLock::new(|| {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/harness/clock_off.c");
+        let library = Path::new(env!("CARGO_TARGET_TMPDIR")).join("clock_off.so");
+        let mut compile = Command::new("cc");
+        compile.args(["-D_GNU_SOURCE", "-shared", "-fPIC", "-o"]).args([&library, &source]);
+        assert!(compile.status().expect("there is a C compiler").success(), "{} compiles", source.display());
+        library
+    });
+    &LIBRARY
 }
 
 async fn serve(home: &Home, launch: &Launch) -> Process {
@@ -198,7 +202,8 @@ async fn serve(home: &Home, launch: &Launch) -> Process {
             tokio::time::sleep(POLL_EVERY).await;
         }
     };
-    let line = tokio::time::timeout(START_MAX, serving).await.expect("the gateway serves in time");
+    let served = tokio::time::timeout(START_MAX, serving).await;
+    let line = served.unwrap_or_else(|_| panic!("it does not serve: {:?}", process.log().last()));
     let http = if launch.role == Some("consumer") { Value::Null } else { home.http.to_string().into() };
     assert_eq!((&line["http"], &line["admin"]), (&http, &home.admin.to_string().into()));
     process
