@@ -90,10 +90,10 @@ async fn fill(stage: &Stage, records: u64) {
         let partition = PartitionNo::of(coupon_id, shard_no, SHARDS);
         waiting.push(log.append(partition, record).expect("has room"));
         if waiting.len() == 4096 {
-            join_all(waiting.drain(..)).await.into_iter().for_each(|ack| drop(ack.expect("is durable")));
+            join_all(waiting.drain(..)).await.into_iter().for_each(|ack| _ = ack.expect("is durable"));
         }
     }
-    join_all(waiting).await.into_iter().for_each(|ack| drop(ack.expect("is durable")));
+    join_all(waiting).await.into_iter().for_each(|ack| _ = ack.expect("is durable"));
     log.close().await;
     ledger.close().await;
 }
