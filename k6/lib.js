@@ -3,13 +3,15 @@
 import { check, fail, sleep } from 'k6';
 import http from 'k6/http';
 
-const BASE_URL = __ENV.BASE_URL || 'http://127.0.0.1:8080';
+const BASE_URLS = (__ENV.BASE_URL || 'http://127.0.0.1:8080').split(',');
 const ADMIN_URL = __ENV.ADMIN_URL || 'http://127.0.0.1:8081';
 
 const POLICY_ID = 21;
 const JSON_BODY = { headers: { 'Content-Type': 'application/json' } };
 const ISSUE = { ...JSON_BODY, tags: { call: 'issue' } };
 
+// What is changed at one gateway has reached all after so many seconds.
+const KNOWN_TO_ALL_SECONDS = 2;
 // After the last request, everything is settled within this many seconds.
 const SETTLED_WITHIN_SECONDS = 60;
 
@@ -19,8 +21,9 @@ export function anyUser() {
   return 1 + Math.floor(Math.random() * USERS);
 }
 
-// Asks for a coupon, with the body of the write-up's load script.
+// Asks one of the gateways for a coupon, with the body of the write-up's load script.
 export function issue(userId, couponId) {
+  const baseUrl = BASE_URLS[Math.floor(Math.random() * BASE_URLS.length)];
   const body = {
     userId,
     couponId,
@@ -32,7 +35,7 @@ export function issue(userId, couponId) {
     usagePeriodSnapshot: 30,
     expiredAt: '2025-12-31T23:59:59',
   };
-  return http.post(`${BASE_URL}/coupon/issue`, JSON.stringify(body), ISSUE);
+  return http.post(`${baseUrl}/coupon/issue`, JSON.stringify(body), ISSUE);
 }
 
 // Makes a campaign and lets a user ask `requestsPerUser` times. The hooks given are put in force
@@ -43,6 +46,7 @@ export function open({ total, shards, perUserLimit, requestsPerUser, hooks }) {
   admin('PUT', '/admin/pipeline', { 'user-limit': quota, ...hooks });
   const couponId = Date.now();
   admin('POST', '/admin/coupons', { couponId, policyId: POLICY_ID, total, shards, perUserLimit });
+  if (BASE_URLS.length > 1) sleep(KNOWN_TO_ALL_SECONDS);
   return { couponId, before };
 }
 
