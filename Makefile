@@ -1,6 +1,6 @@
 # `make run` starts the gateway; `make test` proves it. Both need Rust, a C compiler and make.
 
-.PHONY: run build policies test chaos bench lint stack openssl smoke ramp drop compare
+.PHONY: run build policies test test-build chaos bench lint stack openssl smoke ramp drop compare
 
 run: policies
 	@echo 'Ask for a coupon:'
@@ -21,20 +21,21 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo 'sudo -n')
 policies: build
 	policies/build
 
-# The servers are brought up for the tests, and stopped afterwards whatever came of them. Faults at random take
-# longer, and have a command of their own: chaos.
-test: build
-	policies/build --hostile
-	infra/native/services up
-	cargo test --release --locked -p sluice -- --skip whatever_fails; \
+# The binary is built along with the tests: by itself it would be built with fewer features of what both use,
+# and much of it twice. The servers are brought up for the tests, and stopped afterwards whatever came of them.
+test: test-build
+	cargo test --release --locked -p sluice; \
 		status=$$?; infra/native/services down; exit $$status
 	cd policies && cargo test --locked
 	cd examples/own-policy && cargo test --locked --target-dir ../../target/policies
 
-# Faults at random, for SLUICE_CHAOS_SECONDS, from SLUICE_CHAOS_SEED.
-chaos: build
+test-build: openssl
+	cargo test --release --locked -p sluice --no-run
 	policies/build --hostile
 	infra/native/services up
+
+# Faults at random, for SLUICE_CHAOS_SECONDS, from SLUICE_CHAOS_SEED. A minute of it is among the tests.
+chaos: test-build
 	SLUICE_CHAOS_SECONDS=$${SLUICE_CHAOS_SECONDS:-1800} \
 		cargo test --release --locked -p sluice --test it -- --nocapture whatever_fails; \
 		status=$$?; infra/native/services down; exit $$status
@@ -45,8 +46,8 @@ stack: policies
 	infra/native/system
 
 bench: policies
-	cargo bench --locked -p sluice --bench policy
-	cargo bench --locked -p sluice --bench accept
+	infra/native/services up
+	cargo bench --locked -p sluice
 
 lint:
 	cargo fmt --check
