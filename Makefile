@@ -47,7 +47,7 @@ stack: policies
 
 bench: policies
 	infra/native/services up
-	cargo bench --locked -p sluice
+	cargo bench --locked -p sluice --bench policy --bench accept --bench accept_kafka --bench drain
 
 lint:
 	cargo fmt --check
