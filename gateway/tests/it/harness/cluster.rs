@@ -2,6 +2,7 @@
 //!
 //! The servers are those of `infra/native/services`; what a test makes on them is its own.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -99,6 +100,16 @@ impl Cluster {
 
     pub(crate) fn topic(&self) -> Topic {
         Topic::new(BROKERS, &self.name)
+    }
+
+    /// Tells of the brokers, and of this topic and group only: the exporter asks for each partition in turn,
+    /// and would be late for every topic that another test left or deleted.
+    pub(crate) fn kafka_exporter(&self, listen: SocketAddr) -> Process {
+        let mut command = Command::new("kafka_exporter");
+        command.args(BROKERS.split(',').map(|broker| format!("--kafka.server={broker}")));
+        command.args(["topic", "group"].map(|kind| format!("--{kind}.filter=^{}", self.name)));
+        command.arg("--kafka.version=3.6.0").arg(format!("--web.listen-address={listen}"));
+        Process::spawn(command)
     }
 
     /// What was counted is forgotten.
