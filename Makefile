@@ -24,6 +24,8 @@ policies: build
 # The binary is built along with the tests: by itself it would be built with fewer features of what both use,
 # and much of it twice. The servers are brought up for the tests, and stopped afterwards whatever came of them.
 test: test-build
+	infra/check
+	infra/native/services up observability
 	cargo test --release --locked -p sluice; \
 		status=$$?; infra/native/services down; exit $$status
 	cd policies && cargo test --locked
@@ -40,7 +42,7 @@ chaos: test-build
 		cargo test --release --locked -p sluice --test it -- --nocapture whatever_fails; \
 		status=$$?; infra/native/services down; exit $$status
 
-# Kafka, MariaDB and Redis on this machine, and two gateways and two consumers on them, until Ctrl-C.
+# Kafka, MariaDB and Redis on this machine, and two gateways and three consumers on them, until Ctrl-C.
 stack: policies
 	infra/native/services up
 	infra/native/system

@@ -1,4 +1,4 @@
-"""What no schema knows of infra/: pinned images, mounted files, and metrics that exist.
+"""What no schema knows of infra/: pinned images, mounted files, metrics that exist, alerts that are tested.
 
 Takes the file that gets every query of the dashboards, as rules that promtool can read.
 """
@@ -77,6 +77,39 @@ def check_rules(known: set[str]) -> None:
                     complaints.append(f"{path.name}: {rule['alert']} has no summary or no runbook")
 
 
+def check_alerts_are_tested() -> None:
+    """Each is asked for twice or more: a test in which it fires, and one in which it does not."""
+    answers: dict[str, set[bool]] = {}
+    for path in (HERE / "prometheus/tests").glob("*.yml"):
+        for test in read_yaml(path)["tests"]:
+            for query in test.get("promql_expr_test", []):
+                asked = re.fullmatch(r'count\(ALERTS\{alertname="(\w+)", alertstate="firing"\}\)', query["expr"])
+                if asked:
+                    answers.setdefault(asked[1], set()).add(bool(query["exp_samples"]))
+    alerts = set()
+    for path in (HERE / "prometheus/rules").glob("*.yml"):
+        alerts |= {rule["alert"] for group in read_yaml(path)["groups"] for rule in group["rules"] if "alert" in rule}
+    for alert in sorted(alerts):
+        if True not in answers.get(alert, set()):
+            complaints.append(f"prometheus/tests: in no test does {alert} fire")
+        if False not in answers.get(alert, set()):
+            complaints.append(f"prometheus/tests: in no test does {alert} stay silent")
+    for alert in sorted(answers.keys() - alerts):
+        complaints.append(f"prometheus/tests: there is no alert {alert}")
+
+
+def jobs_and_roles(path: Path) -> set[tuple[str, str]]:
+    jobs = read_yaml(path)["scrape_configs"]
+    return {(job["job_name"], str(group.get("labels"))) for job in jobs for group in job["static_configs"]}
+
+
+def check_scrapes() -> None:
+    """Rules and dashboards know jobs and labels, wherever Prometheus runs."""
+    compose, native = HERE / "prometheus/prometheus.yml", HERE / "native/prometheus.yml"
+    if difference := jobs_and_roles(compose) ^ jobs_and_roles(native):
+        complaints.append(f"prometheus/prometheus.yml and native/prometheus.yml differ in {sorted(difference)}")
+
+
 def check_dashboards(known: set[str]) -> list[str]:
     datasources = read_yaml(HERE / "grafana/provisioning/datasources/prometheus.yaml")["datasources"]
     uids = {source["uid"] for source in datasources}
@@ -101,6 +134,8 @@ def check_dashboards(known: set[str]) -> list[str]:
 check_compose()
 known = known_metrics()
 check_rules(known)
+check_alerts_are_tested()
+check_scrapes()
 queries = check_dashboards(known)
 rules = [{"record": f"dashboards:query:{number}", "expr": query} for number, query in enumerate(queries)]
 # JSON is YAML, too.

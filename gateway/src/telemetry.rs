@@ -14,7 +14,7 @@ use prometheus::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::coupon::{CouponId, GenerationNo, PartitionNo, Reason, ShardNo};
+use crate::coupon::{CouponId, GenerationNo, Offset, PartitionNo, Reason, ShardNo};
 
 pub use policy_meter::{FailureReason, PolicyMeter};
 
@@ -186,6 +186,57 @@ impl Event for LagSeen {
     }
 }
 
+/// So many brokers are there.
+#[derive(Debug, Clone, Copy)]
+pub struct BrokersSeen(pub usize);
+
+impl Event for BrokersSeen {
+    fn record(self) {
+        METRICS.log_brokers.with_label_values::<&str>(&[]).set(gauge(self.0 as u64));
+    }
+}
+
+/// Who has a partition of the log.
+#[derive(Debug, Clone, Copy)]
+pub struct ReplicasSeen {
+    /// Which partition.
+    pub partition: i32,
+    /// The broker that takes its records; -1 while there is none.
+    pub leader: i32,
+    /// How many brokers have it.
+    pub replicas: usize,
+    /// How many of them have all of it.
+    pub in_sync: usize,
+}
+
+impl Event for ReplicasSeen {
+    fn record(self) {
+        let partition = &[&*self.partition.to_string()];
+        METRICS.log_leader.with_label_values(partition).set(self.leader.into());
+        METRICS.log_replicas.with_label_values(partition).set(gauge(self.replicas as u64));
+        METRICS.log_replicas_in_sync.with_label_values(partition).set(gauge(self.in_sync as u64));
+    }
+}
+
+/// What a partition of the log holds.
+#[derive(Debug, Clone, Copy)]
+pub struct OffsetsSeen {
+    /// Which partition.
+    pub partition: i32,
+    /// Of the oldest record.
+    pub start: Offset,
+    /// After the newest record.
+    pub end: Offset,
+}
+
+impl Event for OffsetsSeen {
+    fn record(self) {
+        let partition = &[&*self.partition.to_string()];
+        METRICS.log_start_offset.with_label_values(partition).set(gauge(self.start));
+        METRICS.log_end_offset.with_label_values(partition).set(gauge(self.end));
+    }
+}
+
 /// A batch was settled.
 #[derive(Debug, Clone, Default)]
 pub struct BatchSettled {
@@ -330,6 +381,12 @@ struct Metrics {
     log_append: Histogram,
     log_append_records: Histogram,
     log_lag: IntGaugeVec,
+    log_brokers: IntGaugeVec,
+    log_leader: IntGaugeVec,
+    log_replicas: IntGaugeVec,
+    log_replicas_in_sync: IntGaugeVec,
+    log_start_offset: IntGaugeVec,
+    log_end_offset: IntGaugeVec,
     settled: IntCounterVec,
     settlement_batch: Histogram,
     settlement: Histogram,
@@ -406,6 +463,33 @@ impl Metrics {
                 &registry,
                 "sluice_log_lag_records",
                 "Records in the log that are not settled.",
+                &["partition"],
+            ),
+            // None of what follows has a series on the embedded log.
+            log_brokers: gauges(&registry, "sluice_log_brokers", "Brokers that the cluster says are there.", &[]),
+            log_leader: gauges(
+                &registry,
+                "sluice_log_leader",
+                "The broker that leads a partition; -1 while none does.",
+                &["partition"],
+            ),
+            log_replicas: gauges(&registry, "sluice_log_replicas", "Replicas of a partition.", &["partition"]),
+            log_replicas_in_sync: gauges(
+                &registry,
+                "sluice_log_replicas_in_sync",
+                "Replicas of a partition that have all of it.",
+                &["partition"],
+            ),
+            log_start_offset: gauges(
+                &registry,
+                "sluice_log_start_offset",
+                "The offset of a partition's oldest record.",
+                &["partition"],
+            ),
+            log_end_offset: gauges(
+                &registry,
+                "sluice_log_end_offset",
+                "The offset after a partition's newest record.",
                 &["partition"],
             ),
             settled: counters(&registry, "sluice_settled_total", "Settled records, by outcome.", &["outcome"]),

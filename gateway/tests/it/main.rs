@@ -13,6 +13,7 @@ mod client;
 mod command_line;
 mod crash;
 mod crowd;
+mod dashboards;
 mod distributed;
 mod drop;
 mod examples;

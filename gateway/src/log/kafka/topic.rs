@@ -13,6 +13,7 @@ use rdkafka::metadata::MetadataTopic;
 
 use super::{ASK_TIMEOUT, Address, Complaints, Ends, client_config};
 use crate::log::{OpenError, Options};
+use crate::telemetry::{BrokersSeen, OffsetsSeen, ReplicasSeen, emit};
 
 /// How old what is known of other gateways' appends, and of replicas that fell behind, may be.
 const WATCH_EVERY: Duration = Duration::from_millis(500);
@@ -210,27 +211,32 @@ impl Watch {
     fn ends(&self) -> Result<(), String> {
         for partition in 0..self.ends.offsets.len() {
             let partition = i32::try_from(partition).expect("as many as a u32 says");
-            let (_, end) = self
+            let (start, end) = self
                 .asking
                 .fetch_watermarks(&self.topic, partition, WATCH_TIMEOUT)
                 .map_err(|error| format!("partition {partition}: {}", self.asking.context().or(&error)))?;
-            self.ends.reached(partition, end.unsigned_abs());
+            let [start, end] = [start, end].map(i64::unsigned_abs);
+            self.ends.reached(partition, end);
+            emit(OffsetsSeen { partition, start, end });
         }
         Ok(())
     }
 
     fn replicas(&self) -> Result<(), String> {
-        let metadata = self
-            .asking
-            .fetch_metadata(Some(&self.topic), WATCH_TIMEOUT)
-            .map_err(|error| self.asking.context().or(&error))?;
+        let metadata = self.asking.fetch_metadata(Some(&self.topic), WATCH_TIMEOUT).map_err(|error| {
+            emit(BrokersSeen(0));
+            self.asking.context().or(&error)
+        })?;
+        emit(BrokersSeen(metadata.brokers().len()));
+        let mut trouble = Ok(());
         for partition in metadata.topics().iter().flat_map(MetadataTopic::partitions) {
-            let in_sync = partition.isr().len();
+            let (replicas, in_sync) = (partition.replicas().len(), partition.isr().len());
+            emit(ReplicasSeen { partition: partition.id(), leader: partition.leader(), replicas, in_sync });
             if in_sync < self.min_insync_replicas as usize {
                 let expected = self.min_insync_replicas;
-                return Err(format!("partition {} has {in_sync} of {expected} in-sync replicas", partition.id()));
+                trouble = Err(format!("partition {} has {in_sync} of {expected} in-sync replicas", partition.id()));
             }
         }
-        Ok(())
+        trouble
     }
 }

@@ -1,0 +1,244 @@
+//! A real Prometheus watches a run: nothing it evaluates may fail, and no panel of a dashboard may be empty.
+
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::client::Client;
+use crate::crowd::Crowd;
+use crate::harness::{Campaign, Cluster, Process, eventually, free_address, turn};
+
+const READY_WITHIN: Duration = Duration::from_secs(20);
+/// Longer than the minute for which an alert that pages may wait before it fires.
+const WATCHED: Duration = Duration::from_secs(65);
+/// What Grafana takes for scrapes five seconds apart.
+const RATE_INTERVAL: &str = "20s";
+/// The first only shows that it is installed: the test starts its own.
+const WATCHERS: [u16; 3] = [19090, 19104, 19100];
+const JOBS_OF_ONE: usize = 2;
+
+const PEOPLE_A_SECOND: f64 = 150.0;
+const LARGE: Campaign = Campaign::of(100_000, 4);
+/// Is sold out at once, its last coupons from shards that were not picked.
+const SMALL: Campaign = Campaign { coupon: 7_002, ..Campaign::of(20, 4) };
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_panel_of_every_dashboard_shows_something_and_nothing_pages() {
+    let _turn = turn::alone().await;
+    watchers_must_run();
+    let cluster = Cluster::start(2, 3).await;
+    let prometheus = Prometheus::watching(&cluster).await;
+    let watching = async {
+        tokio::time::sleep(WATCHED).await;
+        [prometheus.targets().await, prometheus.rules().await, prometheus.dashboards().await].concat()
+    };
+    let complaints = tokio::select! {
+        complaints = watching => complaints,
+        () = people_and_operators(&cluster) => unreachable!("there are always more people"),
+    };
+    assert!(complaints.is_empty(), "{}", complaints.join("\n"));
+    cluster.end().await;
+}
+
+fn watchers_must_run() {
+    for port in WATCHERS {
+        let found = TcpStream::connect(SocketAddr::from(([127, 0, 0, 1], port)));
+        assert!(
+            found.is_ok(),
+            "nobody at port {port}: start what watches with `infra/native/services up observability`"
+        );
+    }
+}
+
+/// People at both gateways, without end: most are issued a coupon, some are refused, some ask again under
+/// their key. Meanwhile an operator changes the pipeline, and tries to change it to nonsense.
+async fn people_and_operators(cluster: &Cluster) {
+    let [here, there] = &cluster.gateways[..] else { panic!("two gateways") };
+    let (large, small) = (here.create(LARGE).await, here.create(SMALL).await);
+    cluster.hears_of(large).await;
+    cluster.hears_of(small).await;
+    let crowd = Crowd::before(here, large);
+    let others = crowd.through(there);
+    let unlucky = Crowd::before(there, small);
+    let operator = async {
+        tokio::time::sleep(WATCHED * 3 / 4).await;
+        here.pick_by("hash-user").await;
+        let refused = there.put_pipeline(json!({ "shard-picker": { "policy": "nobody-knows-it" } })).await;
+        assert_eq!(refused.status, 422, "{refused}");
+    };
+    let again_and_again = async {
+        for user in 1_000_001.. {
+            let key = Some(format!("key-{user}"));
+            crowd.ask_under(user, key.clone()).await;
+            others.ask_under(user, key).await;
+            others.ask(user).await;
+            unlucky.ask(user).await;
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::join!(
+        operator,
+        again_and_again,
+        crowd.stream(PEOPLE_A_SECOND / 2.0, 1..),
+        others.stream(PEOPLE_A_SECOND / 2.0, 500_001..)
+    );
+}
+
+/// A Prometheus of the test's own; it ends with the test.
+struct Prometheus {
+    client: Arc<Client>,
+    process: Process,
+    _folder: TempDir,
+}
+
+impl Prometheus {
+    async fn watching(cluster: &Cluster) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let address = free_address();
+        let configuration = folder.path().join("prometheus.yml");
+        std::fs::write(&configuration, configure(cluster)).expect("a file can be written");
+        let mut command = Command::new("prometheus");
+        command
+            .arg(format!("--config.file={}", configuration.display()))
+            .arg(format!("--storage.tsdb.path={}", folder.path().join("data").display()))
+            .arg(format!("--web.listen-address={address}"));
+        let mut this = Self { client: Client::to(address), process: Process::spawn(command), _folder: folder };
+        let is_ready = async || {
+            if let Some(ended) = this.process.has_ended() {
+                panic!("prometheus did not start: {ended}");
+            }
+            let request = hyper::Request::get("/-/ready").body(http_body_util::Full::default()).expect("a request");
+            this.client.send(request).await.is_ok_and(|answer| answer.status == 200).then_some(())
+        };
+        eventually("prometheus is ready", READY_WITHIN, is_ready).await;
+        this
+    }
+
+    async fn ask(&self, path: &str) -> Result<Value, String> {
+        let answer = self.client.get(path).await;
+        if answer.status == 200 { Ok(answer.json()["data"].clone()) } else { Err(answer.text()) }
+    }
+
+    /// Those that do not answer.
+    async fn targets(&self) -> Vec<String> {
+        let targets = self.ask("/api/v1/targets").await.expect("the targets");
+        let targets = list(&targets["activeTargets"]);
+        assert_eq!(targets.len(), 2 + 3 + JOBS_OF_ONE, "{targets:?}");
+        let is_down = |target: &&Value| target["health"] != "up";
+        targets
+            .iter()
+            .filter(is_down)
+            .map(|target| format!("target {}: {}", target["labels"], target["lastError"]))
+            .collect()
+    }
+
+    /// Rules that cannot be evaluated, and alerts that would wake somebody.
+    async fn rules(&self) -> Vec<String> {
+        let groups = self.ask("/api/v1/rules").await.expect("the rules");
+        let rules: Vec<_> = list(&groups["groups"]).iter().flat_map(|group| list(&group["rules"])).collect();
+        assert!(rules.iter().any(|rule| rule["type"] == "alerting"), "the rules are not loaded: {groups}");
+        let ails = |rule: &&&Value| {
+            rule["health"] != "ok" || (rule["state"] == "firing" && rule["labels"]["severity"] == "page")
+        };
+        let say = |rule: &Value| {
+            let [name, health, error, alerts] = ["name", "health", "lastError", "alerts"].map(|key| &rule[key]);
+            format!("rule {name}: {health} {error} {alerts}")
+        };
+        rules.iter().filter(ails).map(|rule| say(rule)).collect()
+    }
+
+    /// Queries of panels, and variables, that find nothing.
+    async fn dashboards(&self) -> Vec<String> {
+        let mut complaints = Vec::new();
+        let mut asked = 0;
+        for dashboard in dashboards() {
+            let title = &dashboard["title"];
+            let variables = list(&dashboard["templating"]["list"]);
+            for variable in variables {
+                if let Err(found) = self.values(&variable["definition"]).await {
+                    complaints.push(format!("{title}: variable {}: {found}", variable["name"]));
+                }
+            }
+            for panel in list(&dashboard["panels"]) {
+                for target in panel["targets"].as_array().into_iter().flatten() {
+                    let query = fill_in(text(&target["expr"]), variables);
+                    asked += 1;
+                    if let Err(found) = self.samples(&query).await {
+                        complaints.push(format!("{title}: {}: {query}: {found}", panel["title"]));
+                    }
+                }
+            }
+        }
+        assert!(asked > 0, "the dashboards have queries");
+        complaints
+    }
+
+    /// What a variable of the form `label_values(METRIC, LABEL)` offers.
+    async fn values(&self, definition: &Value) -> Result<(), String> {
+        let parts = text(definition).strip_prefix("label_values(").and_then(|rest| rest.strip_suffix(')'));
+        let (metric, label) = parts.and_then(|parts| parts.rsplit_once(", ")).expect("label_values(METRIC, LABEL)");
+        let path = format!("/api/v1/label/{label}/values?match[]={}", encode(metric));
+        let values = self.ask(&path).await?;
+        if list(&values).is_empty() { Err("no values".to_owned()) } else { Ok(()) }
+    }
+
+    async fn samples(&self, query: &str) -> Result<(), String> {
+        let found = self.ask(&format!("/api/v1/query?query={}", encode(query))).await?;
+        let is_finite = |sample: &Value| text(&sample["value"][1]).parse::<f64>().is_ok_and(f64::is_finite);
+        if list(&found["result"]).iter().any(is_finite) { Ok(()) } else { Err(found["result"].to_string()) }
+    }
+}
+
+/// The configuration of the native system, with the addresses of this one. What is recorded is looked at sooner.
+fn configure(cluster: &Cluster) -> String {
+    let text = std::fs::read_to_string(infra().join("native/prometheus.yml")).expect("the native configuration");
+    let gateways = ["127.0.0.1:18081", "127.0.0.1:18082"].into_iter().zip(&cluster.gateways);
+    let consumers = ["127.0.0.1:18181", "127.0.0.1:18182", "127.0.0.1:18183"].into_iter().zip(&cluster.consumers);
+    let addresses = gateways.chain(consumers).map(|(native, process)| (native, process.admin.to_string()));
+    let others = [
+        ("evaluation_interval: 15s", "evaluation_interval: 5s".to_owned()),
+        ("../prometheus/rules", infra().join("prometheus/rules").display().to_string()),
+    ];
+    addresses.chain(others).fold(text, |text, (native, own)| {
+        assert!(text.contains(native), "{native} is not in {text}");
+        text.replace(native, &own)
+    })
+}
+
+/// As Grafana does when a dashboard is opened.
+fn fill_in(query: &str, variables: &[Value]) -> String {
+    let filled = query.replace("$__rate_interval", RATE_INTERVAL);
+    let filled = variables.iter().fold(filled, |query, variable| {
+        query.replace(&format!("${}", text(&variable["name"])), text(&variable["allValue"]))
+    });
+    assert!(!filled.contains('$'), "a variable that is not filled in: {filled}");
+    filled
+}
+
+fn dashboards() -> Vec<Value> {
+    let files = std::fs::read_dir(infra().join("grafana/dashboards")).expect("the dashboards");
+    let read = |path: PathBuf| std::fs::read(path).expect("a dashboard");
+    files.map(|file| serde_json::from_slice(&read(file.expect("a file").path())).expect("JSON")).collect()
+}
+
+fn infra() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the package lies in the workspace").join("infra")
+}
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().unwrap_or_else(|| panic!("no list: {value}"))
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_else(|| panic!("no text: {value}"))
+}
+
+/// For a query of a URL.
+fn encode(text: &str) -> String {
+    text.bytes().map(|byte| format!("%{byte:02X}")).collect()
+}
