@@ -47,6 +47,7 @@ macro_rules! contract_tests {
             a_bucket_holds_no_more_than_full,
             a_token_put_back_can_be_taken_again,
             a_full_bucket_takes_no_token_back,
+            who_comes_a_little_late_finds_the_bucket_as_it_is,
             many_that_race_get_no_more_than_burst,
             a_sequence_goes_up_by_one,
             no_two_that_race_get_the_same_number,

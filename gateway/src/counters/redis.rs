@@ -1,8 +1,9 @@
 //! Counters in Redis 6 or later (or Valkey), which several gateways share: one round trip for all
 //! that a hook measures, in a script, so that every counter stays atomic.
 //!
-//! Time is the gateways' own, never Redis's: a window slides by when requests arrived. Redis's clock
-//! only lets keys go that nobody needs any more. What Redis loses makes counts lower, never higher.
+//! Time is the gateways' own: a window slides by when requests arrived. Redis's clock lets keys go that
+//! nobody needs any more, and puts right a gateway whose own is off. What Redis loses makes counts lower,
+//! never higher.
 
 mod commands;
 mod link;

@@ -108,5 +108,6 @@ async fn a_gateway_whose_clock_is_an_hour_ahead_turns_nobody_away_and_holds_the_
     let report = crowd.verdict(&cluster.gateways[0], campaign).await;
     report.assert_holds();
     assert_eq!((report.audit.granted, report.audit.users), (1_000, 1_000), "{report}");
+    assert!(!report.refused.contains_key(&(429, "RATE_LIMITED".to_owned())), "{report}");
     cluster.end().await;
 }

@@ -59,6 +59,14 @@ pub(crate) async fn a_full_bucket_takes_no_token_back(counters: Arc<dyn Counters
     assert_eq!(conforming(&*counters, one_a_second, full_again, 5).await, 2);
 }
 
+pub(crate) async fn who_comes_a_little_late_finds_the_bucket_as_it_is(counters: Arc<dyn Counters>) {
+    let first = somebody();
+    let ten_a_second = bucket(10, 1_000, 5);
+    assert_eq!(take(&*counters, ten_a_second, first.after_ms(900)).await, Measured::Conforming);
+    assert_eq!(conforming(&*counters, ten_a_second, first, 10).await, 4);
+    assert_eq!(conforming(&*counters, ten_a_second, first.after_ms(1_000), 10).await, 1);
+}
+
 pub(crate) async fn many_that_race_get_no_more_than_burst(counters: Arc<dyn Counters>) {
     let first = somebody();
     let racing = (0..64).map(|_| first.again()).collect();

@@ -3,6 +3,9 @@
 //!
 //! Time is counted in parts: a millisecond has as many as the rate has requests. A token then takes
 //! exactly `per_ms` parts to come, and nothing is ever rounded but the answer, up to a millisecond.
+//!
+//! Requests do not come in the order of their times. Who comes late finds the bucket as the latest left it: to
+//! judge them by their own time would be to wait until the bucket is as full as it was then.
 
 use std::num::NonZeroU32;
 
@@ -39,31 +42,35 @@ fn parts(number: NonZeroU32) -> i128 {
     i128::from(number.get())
 }
 
-/// The moment at which the bucket is full, in parts since 1970; it is full ever after.
+/// In parts since 1970.
 #[derive(Debug)]
 pub(super) struct Bucket {
+    /// When the bucket is full; it is so ever after.
     full_at: i128,
+    /// When the latest request came that took a token.
+    latest: i128,
 }
 
 impl Default for Bucket {
     /// Full since ever.
     fn default() -> Self {
-        Self { full_at: i128::MIN }
+        Self { full_at: i128::MIN, latest: i128::MIN }
     }
 }
 
 impl Bucket {
     /// Takes a token, or says when there will be one. A bucket must always be asked at the same rate.
     pub(super) fn take(&mut self, rate: Rate, now_ms: UnixMs) -> Measured {
-        let now = i128::from(now_ms) * parts(rate.requests);
-        let mut full_at = self.full_at.max(now);
-        if full_at - now > rate.full_parts() + CLOCK_JITTER_MS_MAX * parts(rate.requests) {
-            // Nobody waits for the old clock to come round again: an empty bucket is the most that can be owed.
-            full_at = now + rate.full_parts();
-            self.full_at = full_at;
-        }
+        let came = i128::from(now_ms) * parts(rate.requests);
+        let is_put_back = self.latest.saturating_sub(came) > CLOCK_JITTER_MS_MAX * parts(rate.requests);
+        let now = if is_put_back { came } else { came.max(self.latest) };
+        // Nobody waits for the old clock to come round again: an empty bucket is the most that can be owed.
+        let full_at = self.full_at.max(now).min(now + rate.full_parts());
         let full_after = full_at + rate.token_parts();
         let wait = full_after - now - rate.full_parts();
+        if wait <= 0 || is_put_back {
+            (self.full_at, self.latest) = (full_at, now);
+        }
         if wait <= 0 {
             self.full_at = full_after;
             return Measured::Conforming;
@@ -180,6 +187,29 @@ mod tests {
             let mut bucket = Bucket::default();
             let conforming = behind_ms.iter().filter(|behind| bucket.take(rate, 1_000 - **behind) == Measured::Conforming);
             prop_assert!(conforming.count() <= 3 + 5, "a burst and a second's worth");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn who_comes_late_finds_the_bucket_as_it_is(
+            rate in rates(),
+            steps in prop::collection::vec((0_i64..20, prop::option::of(0_i64..=1_000)), 1..60),
+        ) {
+            let (mut bucket, mut in_order) = (Bucket::default(), Bucket::default());
+            let mut latest_ms = 0;
+            prop_assert_eq!(bucket.take(rate, latest_ms), in_order.take(rate, latest_ms));
+            for (passed_ms, behind_ms) in steps {
+                let (came_ms, now_ms) = match behind_ms {
+                    Some(behind_ms) => (latest_ms - behind_ms, latest_ms),
+                    None => (latest_ms + passed_ms, latest_ms + passed_ms),
+                };
+                let measured = bucket.take(rate, came_ms);
+                prop_assert_eq!(measured, in_order.take(rate, now_ms));
+                if measured == Measured::Conforming {
+                    latest_ms = now_ms;
+                }
+            }
         }
     }
 

@@ -8,6 +8,7 @@ use ::redis::aio::MultiplexedConnection;
 use ::redis::{Cmd, ErrorKind, FromRedisValue, Pipeline, RedisError, RedisResult, Script, ServerErrorKind};
 
 use crate::counters::{COUNTED_BY_NAME, Hook, Measure, Scope, Subject};
+use crate::coupon::UnixMs;
 
 pub(super) static TAKE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("take.lua")));
 pub(super) static GIVE_BACK: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("give_back.lua")));
@@ -35,10 +36,15 @@ impl Commands {
         Self { prefix: prefix.into() }
     }
 
-    /// Takes all measures. The answer is a bit mask of what was added, and then what was measured.
-    pub(super) fn take(&self, hook: Hook, measures: &[Measure], subject: &Subject) -> Cmd {
+    /// Takes all measures, now by the clock that the subject's arrival was read from. The answer is a bit mask of
+    /// what was added, and then what was measured.
+    pub(super) fn take(&self, hook: Hook, measures: &[Measure], subject: &Subject, asked_at_ms: UnixMs) -> Cmd {
         let mut command = call(&TAKE, self.keys(measures.iter().map(|measure| (hook, measure)), subject));
-        command.arg(subject.request_id.as_bytes().as_slice()).arg(subject.arrived_at_ms).arg(COUNTED_BY_NAME);
+        command
+            .arg(subject.request_id.as_bytes().as_slice())
+            .arg(subject.arrived_at_ms)
+            .arg(asked_at_ms)
+            .arg(COUNTED_BY_NAME);
         for measure in measures {
             add_numbers(&mut command, measure);
         }
@@ -62,7 +68,7 @@ impl Commands {
     /// Does nothing that matters, but writes.
     pub(super) fn proof(&self) -> Cmd {
         let mut command = call(&TAKE, vec![format!("{}:proof", self.prefix)]);
-        command.arg("").arg(0).arg(0).arg("sequence").arg(ttl_ms(CAMPAIGN_TTL));
+        command.arg("").arg(0).arg(0).arg(0).arg("sequence").arg(ttl_ms(CAMPAIGN_TTL));
         command
     }
 

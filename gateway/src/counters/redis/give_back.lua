@@ -49,10 +49,10 @@ local function bucket()
   local name, rate, token_ms, token_parts = key(), tonumber(word()), tonumber(word()), tonumber(word())
   local stored = redis.call('GET', name)
   if not stored then return end
-  local ms, parts = two(stored)
-  ms, parts = ms - token_ms, parts - token_parts
+  local ms, parts, latest_ms = string.match(stored, '^(%S+) (%S+) (%S+)$')
+  ms, parts = tonumber(ms) - token_ms, tonumber(parts) - token_parts
   if parts < 0 then ms, parts = ms - 1, parts + rate end
-  redis.call('SET', name, text(ms) .. ' ' .. text(parts), 'KEEPTTL')
+  redis.call('SET', name, text(ms) .. ' ' .. text(parts) .. ' ' .. latest_ms, 'KEEPTTL')
 end
 
 local give_back = { count = count, bucket = bucket }

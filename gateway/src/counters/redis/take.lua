@@ -1,11 +1,17 @@
 -- Takes all measures of a hook for one request: the counterpart of counters/local.
 --
--- KEYS: those of each measure, in turn. ARGV: the request's name, when it arrived, how many are
--- known by name, and for each measure its kind and its numbers. Answers what was added, a bit a
--- measure, and then what was measured. Lua counts in doubles, which are exact up to 2^53.
+-- KEYS: those of each measure, in turn. ARGV: the request's name, when it arrived, when this was asked,
+-- how many are known by name, and for each measure its kind and its numbers. Answers what was added, a
+-- bit a measure, and then what was measured. Lua counts in doubles, which are exact up to 2^53.
 
-local request, now, named_max = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
-local keys_read, words_read = 0, 3
+local request, now, asked_at, named_max = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local keys_read, words_read = 0, 4
+
+-- A gateway whose clock is off by more than this goes by Redis's, or it would spoil what is measured for all.
+local CLOCK_OFF_MS_MAX = 250
+local clock = redis.call('TIME')
+local off = clock[1] * 1000 + math.floor(clock[2] / 1000) - asked_at
+if math.abs(off) > CLOCK_OFF_MS_MAX then now = now + off end
 
 local function key()
   keys_read = keys_read + 1
@@ -92,8 +98,9 @@ local function count()
   return place, true
 end
 
--- A bucket is the moment at which it is full again, `milliseconds parts`; a millisecond has as many
--- parts as the rate has requests, and so nothing is rounded but the answer.
+-- A bucket is the moment at which it is full again, `milliseconds parts`, and when the latest came that took
+-- of it; a millisecond has as many parts as the rate has requests, and so nothing is rounded but the answer.
+-- Who comes late finds it as the latest left it.
 local CLOCK_JITTER_MS_MAX = 1000
 
 local function is_later(ms, parts, than_ms, than_parts)
@@ -104,30 +111,33 @@ local function bucket()
   local name = key()
   local rate, token_ms, token_parts, full_ms, full_parts = number(), number(), number(), number(), number()
   local late_ms, ttl_ms_max = number(), number()
-  local at_ms, at_parts = now, 0
+  local came_ms, at_ms, at_parts, is_put_back = now, now, 0, false
 
   local function keep()
-    local ttl_ms = math.min(at_ms - now + late_ms, ttl_ms_max)
-    redis.call('SET', name, text(at_ms) .. ' ' .. text(at_parts), 'PX', text(math.max(ttl_ms, 1)))
+    local ttl_ms = math.min(at_ms - came_ms + late_ms, ttl_ms_max)
+    local words = text(at_ms) .. ' ' .. text(at_parts) .. ' ' .. text(came_ms)
+    redis.call('SET', name, words, 'PX', text(math.max(ttl_ms, 1)))
   end
 
   local stored = redis.call('GET', name)
   if stored then
-    local ms, parts = two(stored)
-    if is_later(ms, parts, now, 0) then at_ms, at_parts = ms, parts end
-    if is_later(at_ms, at_parts, now + full_ms + CLOCK_JITTER_MS_MAX, full_parts) then
-      -- Nobody waits for an old clock to come round: an empty bucket is the most that can be owed.
-      at_ms, at_parts = now + full_ms, full_parts
-      keep()
-    end
+    local ms, parts, latest_ms = string.match(stored, '^(%S+) (%S+) (%S+)$')
+    ms, parts, latest_ms = tonumber(ms), tonumber(parts), tonumber(latest_ms)
+    is_put_back = latest_ms - now > CLOCK_JITTER_MS_MAX
+    if not is_put_back then came_ms = math.max(now, latest_ms) end
+    at_ms = came_ms
+    if is_later(ms, parts, at_ms, 0) then at_ms, at_parts = ms, parts end
+    -- Nobody waits for an old clock to come round: an empty bucket is the most that can be owed.
+    if is_later(at_ms, at_parts, came_ms + full_ms, full_parts) then at_ms, at_parts = came_ms + full_ms, full_parts end
   end
 
   local full_after_ms, full_after_parts = at_ms + token_ms, at_parts + token_parts
   if full_after_parts >= rate then
     full_after_ms, full_after_parts = full_after_ms + 1, full_after_parts - rate
   end
-  if is_later(full_after_ms, full_after_parts, now + full_ms, full_parts) then
-    local wait_ms = full_after_ms - now - full_ms
+  if is_later(full_after_ms, full_after_parts, came_ms + full_ms, full_parts) then
+    if is_put_back then keep() end
+    local wait_ms = full_after_ms - came_ms - full_ms
     if full_after_parts > full_parts then wait_ms = wait_ms + 1 end
     return math.min(wait_ms, 4294967295), false
   end

@@ -11,6 +11,7 @@ use tokio::runtime::Handle;
 use super::commands::{Commands, GIVE_BACK, TAKE, run};
 use super::taken;
 use crate::counters::{Hook, Measure, Subject, Taken};
+use crate::coupon::now_ms;
 
 /// Gives back what comes of it, unless somebody takes it.
 pub(super) struct Unanswered<'a> {
@@ -31,7 +32,7 @@ impl<'a> Unanswered<'a> {
         measures: &'a [Measure],
         subject: &'a Subject,
     ) -> Self {
-        let answer = run(connection.clone(), &TAKE, commands.take(hook, measures, subject));
+        let answer = run(connection.clone(), &TAKE, commands.take(hook, measures, subject, now_ms()));
         Self { answer: Some(Box::pin(answer)), connection, commands, hook, measures, subject }
     }
 

@@ -2,9 +2,11 @@
 
 use ::redis::{Pipeline, Value};
 
+use super::commands::{TAKE, run};
 use super::throwaway::{Throwaway, at, free_port, opened};
 use super::*;
 use crate::counters::COUNTED_BY_NAME;
+use crate::coupon::now_ms;
 
 async fn ask<T: ::redis::FromRedisValue>(counters: &Redis, command: &str) -> T {
     let mut words = command.split(' ');
@@ -27,6 +29,24 @@ async fn two_gateways_count_together() {
     assert_eq!(take(&gateways[1], CAMPAIGN, first).await, Measured::Count(3 * COUNTED_BY_NAME as u64 + 1), "a retry");
     gateways[1].give_back(HOOK, &[CAMPAIGN], &first, 1).await.expect("in reach");
     assert_eq!(take(&gateways[0], CAMPAIGN, again(first)).await, Measured::Count(3 * COUNTED_BY_NAME as u64 + 1));
+}
+
+#[tokio::test]
+async fn a_gateway_whose_clock_is_off_measures_as_the_others_do() {
+    const AN_HOUR_MS: i64 = 3_600_000;
+    let counters = everybodys().await;
+    let shared = connection(&counters.link.state()).expect("in reach");
+    let Measure::Bucket { requests, per_ms, burst, .. } = bucket(1, 60_000, 5) else { unreachable!("it is one") };
+    let bucket = Measure::Bucket { scope: Scope::User, requests, per_ms, burst };
+    let measures = [bucket, count(Scope::User, 60_000)];
+    let first = somebody();
+    for (off_by_ms, place) in [AN_HOUR_MS, 0, -AN_HOUR_MS, 0, AN_HOUR_MS].into_iter().zip(1..) {
+        let subject = Subject { arrived_at_ms: first.arrived_at_ms + off_by_ms, ..again(first) };
+        let commands = &counters.link.server().commands;
+        let take = commands.take(HOOK, &measures, &subject, now_ms() + off_by_ms);
+        let answer: Vec<u64> = run(shared.clone(), &TAKE, take).await.expect("an answer");
+        assert_eq!(answer, [0b11, 0, place]);
+    }
 }
 
 #[tokio::test]
@@ -99,7 +119,12 @@ async fn a_million_requests_of_one_count_take_little_memory() {
         let arrived_at_ms = first.arrived_at_ms + batch.cast_signed() * 4 * WINDOW_MS / 1_000;
         let mut pipeline = Pipeline::with_capacity(1_000);
         for _ in 0..1_000 {
-            pipeline.add_command(commands.take(HOOK, &[everybody], &Subject { arrived_at_ms, ..again(first) }));
+            pipeline.add_command(commands.take(
+                HOOK,
+                &[everybody],
+                &Subject { arrived_at_ms, ..again(first) },
+                now_ms(),
+            ));
         }
         pipeline.exec_async(&mut connection).await.expect("in reach");
     }
