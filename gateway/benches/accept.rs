@@ -72,8 +72,7 @@ async fn compare() {
 }
 
 async fn gateway(isolation: &str) -> Server {
-    let variables =
-        ["RATE_SHAPER", "USER_LIMIT", "SHARD_PICKER"].map(|hook| format!("PIPELINE__{hook}__ISOLATION"));
+    let variables = ["RATE_SHAPER", "USER_LIMIT", "SHARD_PICKER"].map(|hook| format!("PIPELINE__{hook}__ISOLATION"));
     let server = Server::sluice("all", &variables.each_ref().map(|name| (name.as_str(), isolation)));
     server.open_campaign().await;
     server
