@@ -10,6 +10,7 @@ mod rows;
 pub mod sqlite;
 
 use std::collections::{BTreeSet, HashMap};
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -24,7 +25,7 @@ use crate::coupon::{
 pub use open::{Migrated, OpenError, check, migrate, open, redacted};
 
 /// `[ledger]` of the configuration.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Options {
     /// `sqlite:PATH` keeps the ledger in a file of this machine, and
@@ -48,6 +49,16 @@ impl Options {
     #[must_use]
     pub fn redacted(&self) -> Self {
         Self { url: redacted(&self.url), ..self.clone() }
+    }
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options")
+            .field("url", &redacted(&self.url))
+            .field("password_file", &self.password_file)
+            .field("tls_ca_file", &self.tls_ca_file)
+            .finish()
     }
 }
 

@@ -19,3 +19,5 @@ pub mod telemetry;
 pub mod coupon;
 mod bounded;
 mod sqlite_file;
+#[cfg(test)]
+mod services;

@@ -257,9 +257,14 @@ pub enum OpenError {
         /// What is wrong, and what to do.
         problem: String,
     },
-    /// A secret cannot be read.
-    #[error("{0}")]
-    Secret(String),
+    /// An option, or a file that it names, is wrong, or the brokers do not go along with it.
+    #[error("{option}: {problem}")]
+    Refused {
+        /// Which one.
+        option: &'static str,
+        /// What is wrong, and what to do. It shows no password.
+        problem: String,
+    },
     /// Another process has it open.
     #[error("another sluice already runs on `{0}`; stop it first, or give this one a log.url of its own")]
     InUse(String),
@@ -310,12 +315,15 @@ impl<'a> Place<'a> {
     }
 }
 
-/// Looks whether an adapter knows the URL, and opens nothing.
+/// Looks whether an adapter knows the URL, and opens nothing but the files that the options name.
 ///
 /// # Errors
-/// [`OpenError::UnknownUrl`].
+/// [`OpenError::UnknownUrl`] or [`OpenError::Refused`].
 pub fn check(options: &Options) -> Result<(), OpenError> {
-    Place::of(options).map(|_| ())
+    match Place::of(options)? {
+        Place::Embedded(_) => Ok(()),
+        Place::Kafka(address) => kafka::check(&address, options),
+    }
 }
 
 /// Opens the log that the URL names.

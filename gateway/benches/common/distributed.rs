@@ -34,7 +34,10 @@ impl Stage {
     }
 
     pub(crate) fn ledger(&self) -> ledger::Options {
-        ledger::Options { url: format!("{DATABASE_SERVER}/{}", self.name), ..ledger::Options::default() }
+        ledger::Options {
+            url: format!("{DATABASE_SERVER}/{}?ssl-mode=DISABLED", self.name),
+            ..ledger::Options::default()
+        }
     }
 
     /// What a process of the system is told.
@@ -57,7 +60,7 @@ impl Stage {
     }
 
     async fn server_itself(&self, statement: &str) {
-        let connected = MySqlConnection::connect(&format!("{DATABASE_SERVER}/sluice")).await;
+        let connected = MySqlConnection::connect(&format!("{DATABASE_SERVER}/sluice?ssl-mode=DISABLED")).await;
         let mut server = connected.unwrap_or_else(|error| panic!("{error}: {START}"));
         server.execute(AssertSqlSafe(statement.to_owned())).await.expect("the database is made or dropped");
     }

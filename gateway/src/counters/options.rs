@@ -79,6 +79,29 @@ pub enum OpenError {
         /// Its words.
         reason: String,
     },
+    /// The certificate of Redis does not do.
+    #[error(
+        "counters.tls_ca_file: {server} shows a certificate that is not trusted: {reason}; name the authority that \
+         signed it there, and in counters.url the host that it is for"
+    )]
+    Untrusted {
+        /// Which one.
+        server: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Redis answers, but the other way.
+    #[error(
+        "counters.url: {server} {}; say `{}://…`, or give it the other port",
+        if *with_tls { "speaks TLS only" } else { "speaks no TLS" },
+        if *with_tls { "rediss" } else { "redis" }
+    )]
+    OtherWay {
+        /// Which one.
+        server: String,
+        /// Whether it answers with TLS, or without.
+        with_tls: bool,
+    },
     /// Redis is out of reach, and the gateway may not do without.
     #[error(
         "counters.url: {server} is out of reach: {reason}; start it, or go on without shared counters by \

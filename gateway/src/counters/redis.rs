@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::redis::aio::MultiplexedConnection;
-use ::redis::{Pipeline, RedisError, RedisResult};
+use ::redis::{Pipeline, RedisResult};
 use futures_util::future::BoxFuture;
 
 use self::commands::{GIVE_BACK, give_all_back, run};
@@ -44,24 +44,26 @@ impl Redis {
     /// Connects.
     ///
     /// # Errors
-    /// [`OpenError`] when Redis refuses the login or is out of reach.
+    /// [`OpenError`] when Redis refuses the login, is not to be trusted or is out of reach.
     pub async fn open(server: Server) -> Result<Self, OpenError> {
-        let connection = server.connect().await.map_err(|error| match refused_login(&server, &error) {
-            Some(refused) => refused,
-            None => OpenError::Unreachable { server: server.address(), reason: error.to_string() },
-        })?;
-        Ok(Self { link: Link::new(server, Ok(connection)) })
+        match server.connect().await {
+            Ok(connection) => Ok(Self { link: Link::new(server, Ok(connection)) }),
+            Err(error) => Err(server
+                .refusal(&error)
+                .await
+                .unwrap_or_else(|| OpenError::Unreachable { server: server.address(), reason: error.to_string() })),
+        }
     }
 
     /// Connects, now or when Redis is there.
     ///
     /// # Errors
-    /// [`OpenError`] when Redis refuses the login.
+    /// [`OpenError`] when Redis refuses the login or is not to be trusted.
     pub async fn open_if_there(server: Server) -> Result<Self, OpenError> {
         let connection = server.connect().await;
         if let Err(error) = &connection {
-            if let Some(refused) = refused_login(&server, error) {
-                return Err(refused);
+            if let Some(refusal) = server.refusal(error).await {
+                return Err(refusal);
             }
             tracing::warn!(server = server.address(), %error, "the counters are out of reach; starting without them");
         }
@@ -169,11 +171,6 @@ fn connection(state: &State) -> Result<MultiplexedConnection, Unavailable> {
 fn unavailable(reason: &str) -> Unavailable {
     emit(CountersMissed);
     Unavailable(reason.to_owned())
-}
-
-fn refused_login(server: &Server, error: &RedisError) -> Option<OpenError> {
-    server::is_refused_login(error)
-        .then(|| OpenError::LoginRefused { server: server.address(), reason: error.to_string() })
 }
 
 /// What the script answers: a bit mask of what was added, and then a number a measure.

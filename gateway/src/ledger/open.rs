@@ -9,12 +9,12 @@ use super::{Ledger, Options, mysql, sqlite};
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// No adapter knows the scheme.
-    #[error("ledger.url: expected `sqlite:PATH` or `mysql://user@host:3306/database`, found `{}`", redacted(.0))]
+    #[error("ledger.url: expected `sqlite:PATH` or `mysql://user@host:3306/database`, found `{0}`")]
     UnknownUrl(String),
     /// The scheme is known, and the rest is not as it should be.
-    #[error("ledger.url: {what}; expected `mysql://user@host:3306/database`, found `{}`", redacted(.url))]
+    #[error("ledger.url: {what}; expected `mysql://user@host:3306/database`, found `{url}`")]
     BadUrl {
-        /// All of it.
+        /// All of it but the password.
         url: String,
         /// What is wrong with it.
         what: String,
@@ -43,7 +43,8 @@ pub enum OpenError {
     /// The server does not let the user in.
     #[error(
         "the database server at {server} turns away the user `{user}`: {says}; \
-         mend the user or the password (ledger.url, ledger.password_file), or grant it the database"
+         mend the user or the password (ledger.url, ledger.password_file), or grant it the database{}",
+        if *in_plain_text { "; it may ask for TLS, which ssl-mode=DISABLED in ledger.url rules out" } else { "" }
     )]
     Denied {
         /// Its host and port.
@@ -52,6 +53,28 @@ pub enum OpenError {
         user: String,
         /// The server's own words.
         says: String,
+        /// Whether it was asked without TLS. A user who must use it is turned away in the same words.
+        in_plain_text: bool,
+    },
+    /// The server's certificate does not do, or the two have no other way to TLS in common.
+    #[error(
+        "ledger.tls_ca_file: the database server at {server} is not trusted: {says}; name the authority that signed \
+         its certificate there, and in ledger.url the host that it is for"
+    )]
+    Untrusted {
+        /// Its host and port.
+        server: String,
+        /// What is wrong with it.
+        says: String,
+    },
+    /// The server does not know TLS.
+    #[error(
+        "ledger.url: the database server at {server} speaks no TLS; set it up there, or do without ssl-mode and \
+         ledger.tls_ca_file"
+    )]
+    NoTls {
+        /// Its host and port.
+        server: String,
     },
     /// The server has no such database.
     #[error("the database server at {server} has no database `{database}`; create it, then run `sluice migrate`")]
@@ -150,7 +173,7 @@ fn adapter(options: &Options) -> Result<Adapter<'_>, OpenError> {
     } else if options.url.starts_with("mysql:") {
         Ok(Adapter::Mysql(Box::new(mysql::Server::of(options)?)))
     } else {
-        Err(OpenError::UnknownUrl(options.url.clone()))
+        Err(OpenError::UnknownUrl(redacted(&options.url)))
     }
 }
 
@@ -183,8 +206,9 @@ mod tests {
             ("sqlite:data/a@b:c.db", "sqlite:data/a@b:c.db"),
         ] {
             assert_eq!(redacted(url), shown);
-            let error = OpenError::UnknownUrl(url.to_owned()).to_string();
-            assert!(!error.contains("secret"), "{error}");
+            let options = Options { url: url.to_owned(), ..Options::default() };
+            let error = check(&options).err();
+            assert!(!format!("{options:?} {error:?}").contains("secret"), "{options:?} {error:?}");
         }
     }
 
@@ -200,9 +224,10 @@ mod tests {
             ("mysql://sluice:secret@db/sluice?ssl-mode=maybe", "unknown value \"maybe\" for `ssl_mode`"),
             ("paper:book", "expected `sqlite:PATH` or `mysql://user@host:3306/database`, found `paper:book`"),
         ] {
-            let error = check(url).expect_err("is wrong").to_string();
-            assert!(error.starts_with("ledger.url: ") && error.contains(says), "{error}");
-            assert!(!error.contains("secret"), "{error}");
+            let error = check(url).expect_err("is wrong");
+            let told = error.to_string();
+            assert!(told.starts_with("ledger.url: ") && told.contains(says), "{told}");
+            assert!(!format!("{told} {error:?}").contains("secret"), "{error:?}");
         }
     }
 

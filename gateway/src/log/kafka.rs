@@ -3,10 +3,10 @@
 
 mod consumer;
 mod producer;
+mod security;
 mod topic;
 mod wire;
 
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -14,16 +14,24 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use rdkafka::ClientConfig;
-use rdkafka::client::ClientContext;
 use rdkafka::error::KafkaError;
 use tokio::sync::mpsc;
 
 use self::producer::Producer;
+use self::security::client_config;
 use super::{Ack, AppendError, Assignment, Log, LogError, OpenError, Options, Record, Stored};
 use crate::coupon::{Offset, PartitionNo};
 
 pub use topic::Ensured;
 pub(super) use topic::ensure;
+
+/// Looks whether the options go together, and whether the files that they name can be read.
+///
+/// # Errors
+/// [`OpenError::Refused`].
+pub(super) fn check(address: &Address, options: &Options) -> Result<(), OpenError> {
+    client_config(address, options).map(|_| ())
+}
 
 /// A broker that does not answer a question about the topic within this time is out of reach.
 const ASK_TIMEOUT: Duration = Duration::from_secs(5);
@@ -58,65 +66,6 @@ impl Address {
         OpenError::Unreachable { what: format!("Kafka at {}", self.brokers), reason: reason.into() }
     }
 }
-
-/// What producer, consumer and administration have in common.
-fn client_config(address: &Address, options: &Options) -> Result<ClientConfig, OpenError> {
-    let mut config = ClientConfig::new();
-    config
-        .set("bootstrap.servers", &address.brokers)
-        .set("client.id", "sluice")
-        .set("allow.auto.create.topics", "false")
-        .set("socket.keepalive.enable", "true")
-        .set("reconnect.backoff.max.ms", "1000");
-    let protocol = match (&options.username, options.tls) {
-        (None, false) => "plaintext",
-        (None, true) => "ssl",
-        (Some(_), false) => "sasl_plaintext",
-        (Some(_), true) => "sasl_ssl",
-    };
-    config.set("security.protocol", protocol);
-    if let Some(file) = &options.tls_ca_file {
-        config.set("ssl.ca.location", file.display().to_string());
-    }
-    if let Some(username) = &options.username {
-        config.set("sasl.mechanism", options.sasl_mechanism.as_str()).set("sasl.username", username);
-        config.set("sasl.password", password(options.password_file.as_deref())?);
-    }
-    Ok(config)
-}
-
-fn password(file: Option<&Path>) -> Result<String, OpenError> {
-    let file = file.ok_or_else(|| {
-        OpenError::Secret("log.password_file: expected a file with the password of log.username".to_owned())
-    })?;
-    let text = std::fs::read_to_string(file)
-        .map_err(|error| OpenError::Secret(format!("log.password_file: read {}: {error}", file.display())))?;
-    Ok(text.lines().next().unwrap_or_default().to_owned())
-}
-
-/// Remembers what the client library last complained of, which says more than the time-out it ends in.
-#[derive(Default)]
-struct Complaints(Mutex<Option<String>>);
-
-impl Complaints {
-    fn note(&self, error: &KafkaError, reason: &str) {
-        tracing::debug!(%error, reason, "kafka");
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.to_owned());
-    }
-
-    /// The complaint, or else the error.
-    fn or(&self, error: &KafkaError) -> String {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone().unwrap_or_else(|| error.to_string())
-    }
-}
-
-impl ClientContext for Complaints {
-    fn error(&self, error: KafkaError, reason: &str) {
-        self.note(&error, reason);
-    }
-}
-
-impl rdkafka::consumer::ConsumerContext for Complaints {}
 
 /// What is known of the log's partitions.
 struct Ends {
@@ -154,8 +103,9 @@ impl Kafka {
     /// Connects, and verifies the topic.
     ///
     /// # Errors
-    /// [`OpenError::Unreachable`] when no broker answers, [`OpenError::Topic`] when the topic is not there or
-    /// not of the shape that the options say.
+    /// [`OpenError::Unreachable`] when no broker answers, [`OpenError::Refused`] when one does not want this
+    /// gateway or is not to be trusted, [`OpenError::Topic`] when the topic is not there or not of the shape
+    /// that the options say.
     pub(super) async fn open(address: Address, options: &Options) -> Result<Self, OpenError> {
         let config = client_config(&address, options)?;
         let min_insync_replicas = topic::verify(&address, &config, options).await?;

@@ -26,3 +26,4 @@ mod operators;
 mod shared_counters;
 mod swap;
 mod tidy;
+mod wrong_logins;

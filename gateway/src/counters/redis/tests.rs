@@ -1,4 +1,5 @@
 mod outage;
+mod secure;
 mod shared;
 mod throwaway;
 

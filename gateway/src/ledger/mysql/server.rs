@@ -6,7 +6,7 @@ use std::time::Duration;
 use sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions, MySqlSslMode};
 use sqlx::{Connection, Executor, MySqlConnection, MySqlPool};
 
-use crate::ledger::{OpenError, Options};
+use crate::ledger::{OpenError, Options, redacted};
 
 /// A server that takes longer to let somebody in is as good as gone.
 const CONNECT_MAX: Duration = Duration::from_secs(10);
@@ -34,7 +34,7 @@ pub(super) enum Isolation {
 
 impl Server {
     pub(in crate::ledger) fn of(options: &Options) -> Result<Self, OpenError> {
-        let wrong = |what: String| OpenError::BadUrl { url: options.url.clone(), what };
+        let wrong = |what: String| OpenError::BadUrl { url: redacted(&options.url), what };
         let parameters = options.url.split_once('?').map_or("", |(_, parameters)| parameters);
         let names: Vec<_> = parameters.split('&').filter_map(|parameter| parameter.split('=').next()).collect();
         if let Some(name) = names.iter().find(|name| !["", "ssl-mode"].contains(name)) {
@@ -53,10 +53,10 @@ impl Server {
         };
         let mut parsed = parsed.pipes_as_concat(false).no_engine_substitution(false).timezone(None);
         if let Some(path) = &options.password_file {
-            parsed = parsed.password(read("password_file", path)?.lines().next().unwrap_or_default());
+            parsed = parsed.password(&password(path)?);
         }
         if let Some(path) = &options.tls_ca_file {
-            parsed = parsed.ssl_ca_from_pem(read("tls_ca_file", path)?.into_bytes());
+            parsed = parsed.ssl_ca_from_pem(certificate(path)?);
             if names.contains(&"ssl-mode") {
                 if !matches!(parsed.get_ssl_mode(), MySqlSslMode::VerifyCa | MySqlSslMode::VerifyIdentity) {
                     return Err(wrong("with ledger.tls_ca_file, ssl-mode is VERIFY_CA or VERIFY_IDENTITY".into()));
@@ -112,12 +112,17 @@ impl Server {
                     server: self.address.clone(),
                     user: self.options.get_username().to_owned(),
                     says: error.message().to_owned(),
+                    in_plain_text: matches!(self.options.get_ssl_mode(), MySqlSslMode::Disabled),
                 },
                 Some(1049) => OpenError::NoDatabase { server: self.address.clone(), database: self.database.clone() },
                 // Too many connections, or too many of this user.
                 Some(1040 | 1203 | 1226) => self.unreachable(error.message()),
                 _ => self.failed(error),
             },
+            sqlx::Error::Tls(source) if source.to_string() == "server does not support TLS" => {
+                OpenError::NoTls { server: self.address.clone() }
+            }
+            sqlx::Error::Tls(source) => OpenError::Untrusted { server: self.address.clone(), says: source.to_string() },
             // The one setting that is found wrong only here: MySQL 8 takes no password over a plain connection.
             sqlx::Error::Configuration(_) => {
                 self.failed("the server takes the password over TLS only; set up TLS on it, and `?ssl-mode=REQUIRED`")
@@ -138,6 +143,27 @@ pub(super) enum Transactions {
 
 fn read(key: &'static str, path: &Path) -> Result<String, OpenError> {
     std::fs::read_to_string(path).map_err(|source| OpenError::File { key, path: path.to_owned(), source })
+}
+
+fn password(path: &Path) -> Result<String, OpenError> {
+    const KEY: &str = "password_file";
+    match read(KEY, path)?.lines().next().unwrap_or_default() {
+        "" => Err(of_no_use(KEY, path, "expected a password in its first line")),
+        password => Ok(password.to_owned()),
+    }
+}
+
+fn certificate(path: &Path) -> Result<Vec<u8>, OpenError> {
+    const KEY: &str = "tls_ca_file";
+    let text = read(KEY, path)?;
+    match text.contains("-----BEGIN CERTIFICATE-----") {
+        true => Ok(text.into_bytes()),
+        false => Err(of_no_use(KEY, path, "expected a certificate in PEM")),
+    }
+}
+
+fn of_no_use(key: &'static str, path: &Path, expected: &'static str) -> OpenError {
+    OpenError::File { key, path: path.to_owned(), source: std::io::Error::other(expected) }
 }
 
 async fn begin_session(connection: &mut MySqlConnection, isolation: Isolation) -> Result<(), sqlx::Error> {

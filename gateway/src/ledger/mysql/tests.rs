@@ -1,3 +1,5 @@
+mod secure;
+
 use std::collections::BTreeSet;
 
 use sqlx::{Executor, MySqlConnection};
@@ -6,10 +8,14 @@ use super::*;
 use crate::coupon::{CampaignChange, Outcome, Reason, Settled, ShardNo};
 use crate::ledger::{self, Options, Shards, Take};
 
-const SERVER: &str = "mysql://sluice:sluice@127.0.0.1:13306/sluice";
+const SERVER: &str = "mysql://sluice:sluice@127.0.0.1:13306/sluice?ssl-mode=DISABLED";
+
+fn server() -> String {
+    std::env::var("SLUICE_TEST_MYSQL").unwrap_or_else(|_| SERVER.to_owned())
+}
 
 fn url_of(database: &str) -> String {
-    let server = std::env::var("SLUICE_TEST_MYSQL").unwrap_or_else(|_| SERVER.to_owned());
+    let server = server();
     let (server, rest) = server.rsplit_once('/').expect("a database in SLUICE_TEST_MYSQL");
     let parameters = rest.split_once('?').map(|(_, parameters)| format!("?{parameters}")).unwrap_or_default();
     format!("{server}/{database}{parameters}")
@@ -19,10 +25,9 @@ fn options_of(database: &str) -> Options {
     Options { url: url_of(database), ..Options::default() }
 }
 
-async fn server_itself() -> MySqlConnection {
-    let url = std::env::var("SLUICE_TEST_MYSQL").unwrap_or_else(|_| SERVER.to_owned());
-    MySqlConnection::connect(&url).await.unwrap_or_else(|error| {
-        let shown = ledger::redacted(&url);
+async fn server_itself(url: &str) -> MySqlConnection {
+    MySqlConnection::connect(url).await.unwrap_or_else(|error| {
+        let shown = ledger::redacted(url);
         panic!("no server at {shown} ({error}): start it with `infra/native/services up mariadb`")
     })
 }
@@ -39,15 +44,19 @@ async fn end_others(connection: &mut MySqlConnection, database: &str) {
     }
 }
 
-/// A database that is gone when this is.
-pub(super) struct Database(String);
+/// A database that is gone when this is, and the server as its user knows it, who alone may end connections to it.
+pub(super) struct Database(String, String);
 
 impl Database {
     async fn empty() -> Self {
+        Self::empty_on(server()).await
+    }
+
+    async fn empty_on(server: String) -> Self {
         let name = format!("sluice_test_{}", uuid::Uuid::new_v4().simple());
         let create = sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"));
-        server_itself().await.execute(create).await.expect("creates");
-        Self(name)
+        server_itself(&server).await.execute(create).await.expect("creates");
+        Self(name, server)
     }
 
     async fn open(&self) -> Mysql {
@@ -61,9 +70,10 @@ impl Database {
 
 impl Drop for Database {
     fn drop(&mut self) {
-        let database = self.0.clone();
+        let Self(database, server) = self;
+        let (database, server) = (database.clone(), server.clone());
         let dropping = async move {
-            let mut server = server_itself().await;
+            let mut server = server_itself(&server).await;
             // This thread's runtime stands still, and a transaction that was left open would hold its tables.
             end_others(&mut server, &database).await;
             server.execute(sqlx::AssertSqlSafe(format!("DROP DATABASE {database}"))).await
@@ -161,7 +171,7 @@ async fn a_migration_that_was_cut_short_is_run_again() {
 
 #[tokio::test]
 async fn what_is_wrong_with_the_way_in_is_said_without_the_password() {
-    drop(server_itself().await);
+    drop(server_itself(&server()).await);
     let folder = tempfile::tempdir().expect("a temporary folder");
     let password_file = folder.path().join("password");
     std::fs::write(&password_file, "sesame\nnothing else\n").expect("writes");

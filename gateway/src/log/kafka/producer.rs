@@ -11,6 +11,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Header, Message};
 use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer};
 
+use super::security::not_made;
 use super::{Address, Ends, wire};
 use crate::coupon::PartitionNo;
 use crate::log::{Ack, AckSender, AppendError, OpenError, Record, Stored};
@@ -89,7 +90,7 @@ impl Producer {
             .set("linger.ms", LINGER_MS)
             .set("message.timeout.ms", DELIVERY_TIMEOUT_MS);
         let topic = address.topic.clone();
-        let current = connect(&topic, &config, &ends).map_err(|error| address.unreachable(error.to_string()))?;
+        let current = connect(&topic, &config, &ends).map_err(|error| not_made(address, error))?;
         Ok(Self { topic, config, ends, current: ArcSwap::from_pointee(current) })
     }
 

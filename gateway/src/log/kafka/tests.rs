@@ -1,3 +1,5 @@
+mod secure;
+
 use super::*;
 use crate::log::contract::contract_tests;
 
@@ -33,18 +35,17 @@ fn new_topic() -> (String, Options) {
     (name.clone(), Options { url, group: name, ..Options::default() })
 }
 
-async fn fresh() -> (Kafka, Topic) {
-    let (_, options) = new_topic();
+async fn fresh(options: &Options) -> (Kafka, Topic) {
     let address = Address::parse(&options.url).expect("a URL");
-    ensure(&address, &options).await.unwrap_or_else(|error| {
+    ensure(&address, options).await.unwrap_or_else(|error| {
         panic!("{error}: these tests need real brokers; start them with `infra/native/services up kafka`")
     });
-    let config = client_config(&address, &options).expect("a configuration");
+    let config = client_config(&address, options).expect("a configuration");
     let guard = Topic { config, names: [address.topic.clone(), address.dead_letters()] };
-    (Kafka::open(address, &options).await.expect("opens"), guard)
+    (Kafka::open(address, options).await.expect("opens"), guard)
 }
 
-contract_tests!(kafka => fresh().await);
+contract_tests!(kafka => fresh(&new_topic().1).await);
 
 #[test]
 fn an_address_names_brokers_and_a_topic() {
@@ -100,11 +101,13 @@ async fn brokers_that_do_not_answer_are_named() {
     let options = Options { url: "kafka://127.0.0.1:1/coupon-issue".to_owned(), ..Options::default() };
     let refused = refusal(&options).await;
     assert!(refused.starts_with("reach Kafka at 127.0.0.1:1: "), "{refused}");
+    assert!(refused.ends_with("Connection refused"), "{refused}");
+    assert_eq!(refusal(&options).await, refused, "who waits would be told again and again");
 }
 
 #[tokio::test]
 async fn what_is_buried_is_kept_with_its_reason() {
-    let (log, _guard) = fresh().await;
+    let (log, _guard) = fresh(&new_topic().1).await;
     let record = Record { key: "1:1".into(), headers: super::super::Headers::default(), value: b"?".to_vec() };
     log.bury(PartitionNo(3), &Stored { offset: 7, record }, "not JSON").await.expect("is buried");
 }

@@ -2,22 +2,27 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
-use rdkafka::config::FromClientConfigAndContext;
+use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::metadata::MetadataTopic;
 
-use super::{ASK_TIMEOUT, Address, Complaints, Ends, client_config};
+use super::security::{Complaints, client_config, not_made};
+use super::{ASK_TIMEOUT, Address, Ends};
 use crate::log::{OpenError, Options};
 use crate::telemetry::{BrokersSeen, OffsetsSeen, ReplicasSeen, emit};
 
 /// How old what is known of other gateways' appends, and of replicas that fell behind, may be.
 const WATCH_EVERY: Duration = Duration::from_millis(500);
 const WATCH_TIMEOUT: Duration = Duration::from_secs(2);
+/// A question that fails before its time is asked again, until brokers have had [`ASK_TIMEOUT`].
+const ASK_AGAIN: Duration = Duration::from_millis(100);
+/// What the library has to tell, it tells at once.
+const HEAR: Duration = Duration::from_millis(50);
 const MIN_INSYNC_REPLICAS: &str = "min.insync.replicas";
 
 /// What [`ensure`] did about a topic.
@@ -38,8 +43,10 @@ type Asking = BaseConsumer<Complaints>;
 /// As [`open`](crate::log::open).
 pub(in crate::log) async fn ensure(address: &Address, options: &Options) -> Result<Vec<Ensured>, OpenError> {
     let config = client_config(address, options)?;
+    // Who is not let in hears it from here.
+    ask(address, &config).await?;
     let admin: AdminClient<Complaints> = AdminClient::from_config_and_context(&config, Complaints::default())
-        .map_err(|error| address.unreachable(error.to_string()))?;
+        .map_err(|error| not_made(address, error))?;
     let dead_letters = address.dead_letters();
     let min_insync = options.min_insync_replicas.to_string();
     let retention_ms = (u64::from(options.retention_hours) * 3_600_000).to_string();
@@ -80,18 +87,10 @@ pub(in crate::log) async fn ensure(address: &Address, options: &Options) -> Resu
 /// Looks whether the topic is as the options say, and answers with how many in-sync replicas it asks for.
 ///
 /// # Errors
-/// [`OpenError::Unreachable`] or [`OpenError::Topic`].
+/// [`OpenError::Unreachable`], [`OpenError::Refused`] or [`OpenError::Topic`].
 pub(super) async fn verify(address: &Address, config: &ClientConfig, options: &Options) -> Result<u32, OpenError> {
     let wrong = |problem: String| OpenError::Topic { topic: address.topic.clone(), problem };
-    let asking = connect(address, config)?;
-    let topic = address.topic.clone();
-    let ask = move || {
-        let answer = asking.fetch_metadata(Some(&topic), ASK_TIMEOUT);
-        answer.map(|metadata| metadata.topics().first().map(Shape::of)).map_err(|error| asking.context().or(&error))
-    };
-    let joined = tokio::task::spawn_blocking(ask).await.map_err(|error| address.unreachable(error.to_string()))?;
-    let shape = joined.map_err(|reason| address.unreachable(reason))?.flatten();
-    let Some(shape) = shape else {
+    let Some(shape) = ask(address, config).await? else {
         return Err(wrong("does not exist: make it with `sluice topic ensure`".to_owned()));
     };
     if shape.partitions != options.partitions {
@@ -122,10 +121,28 @@ pub(super) async fn verify(address: &Address, config: &ClientConfig, options: &O
     Ok(min_insync)
 }
 
+/// The topic's shape, if it is there.
+async fn ask(address: &Address, config: &ClientConfig) -> Result<Option<Shape>, OpenError> {
+    let asking = connect(address, config)?;
+    let (known, config) = (address.clone(), config.clone());
+    let begun = Instant::now();
+    let ask = move || {
+        loop {
+            match asking.fetch_metadata(Some(&known.topic), ASK_TIMEOUT.saturating_sub(begun.elapsed())) {
+                Ok(metadata) => return Ok(metadata.topics().first().and_then(Shape::of)),
+                // A broker that hung up may be one of many, or about to end.
+                Err(_) if begun.elapsed() < ASK_TIMEOUT => std::thread::sleep(ASK_AGAIN),
+                Err(error) => return Err(complaints(&asking).explain(&known, &config, &error)),
+            }
+        }
+    };
+    tokio::task::spawn_blocking(ask).await.map_err(|error| address.unreachable(error.to_string()))?
+}
+
 async fn min_insync_replicas(address: &Address, config: &ClientConfig) -> Result<u32, OpenError> {
     let unreachable = |error: KafkaError| address.unreachable(error.to_string());
-    let admin: AdminClient<Complaints> =
-        AdminClient::from_config_and_context(config, Complaints::default()).map_err(unreachable)?;
+    let admin: AdminClient<Complaints> = AdminClient::from_config_and_context(config, Complaints::default())
+        .map_err(|error| not_made(address, error))?;
     let asked = AdminOptions::new().request_timeout(Some(ASK_TIMEOUT));
     let described =
         admin.describe_configs([&ResourceSpecifier::Topic(&address.topic)], &asked).await.map_err(unreachable)?;
@@ -136,8 +153,16 @@ async fn min_insync_replicas(address: &Address, config: &ClientConfig) -> Result
 }
 
 fn connect(address: &Address, config: &ClientConfig) -> Result<Asking, OpenError> {
-    Asking::from_config_and_context(config, Complaints::default())
-        .map_err(|error| address.unreachable(error.to_string()))
+    let mut config = config.clone();
+    // Whatever this process logs, `Complaints` wants to hear of connections that end.
+    config.set_log_level(RDKafkaLogLevel::Info);
+    Asking::from_config_and_context(&config, Complaints::default()).map_err(|error| not_made(address, error))
+}
+
+/// What was complained of; the library hands over most of it only when it is polled.
+fn complaints(asking: &Asking) -> &Complaints {
+    while asking.poll(HEAR).is_some() {}
+    asking.context()
 }
 
 /// What the brokers say of a topic.
@@ -193,6 +218,8 @@ impl Watch {
         let watch = move || {
             while !self.closed.load(Ordering::Acquire) {
                 std::thread::sleep(WATCH_EVERY);
+                // What the library has to tell would pile up.
+                complaints(&self.asking);
                 let trouble = self.replicas().and_then(|()| self.ends()).err();
                 let mut known = self.ends.trouble.lock().unwrap_or_else(PoisonError::into_inner);
                 match (&*known, &trouble) {
@@ -214,7 +241,7 @@ impl Watch {
             let (start, end) = self
                 .asking
                 .fetch_watermarks(&self.topic, partition, WATCH_TIMEOUT)
-                .map_err(|error| format!("partition {partition}: {}", self.asking.context().or(&error)))?;
+                .map_err(|error| format!("partition {partition}: {}", complaints(&self.asking).or(&error)))?;
             let [start, end] = [start, end].map(i64::unsigned_abs);
             self.ends.reached(partition, end);
             emit(OffsetsSeen { partition, start, end });
@@ -225,7 +252,7 @@ impl Watch {
     fn replicas(&self) -> Result<(), String> {
         let metadata = self.asking.fetch_metadata(Some(&self.topic), WATCH_TIMEOUT).map_err(|error| {
             emit(BrokersSeen(0));
-            self.asking.context().or(&error)
+            complaints(&self.asking).or(&error)
         })?;
         emit(BrokersSeen(metadata.brokers().len()));
         let mut trouble = Ok(());

@@ -69,7 +69,7 @@ impl Cluster {
         this.flush_counters().await;
 
         let log = format!("kafka://{BROKERS}/{name}");
-        let ledger = format!("mysql://sluice:sluice@127.0.0.1:13306/{name}");
+        let ledger = format!("mysql://sluice:sluice@127.0.0.1:13306/{name}?ssl-mode=DISABLED");
         let counters = format!("redis://127.0.0.1:16379/{database}");
         let variables =
             [("LOG__URL", log.as_str()), ("LOG__GROUP", &name), ("LEDGER__URL", &ledger), ("COUNTERS__URL", &counters)];

@@ -1,0 +1,58 @@
+//! A server that turns the gateway away ends every command that needs it: it does not wait for another answer.
+
+use std::path::Path;
+use std::time::Duration;
+
+use crate::harness::{Ended, Launch, Process, turn};
+
+const WITHIN: Duration = Duration::from_secs(30);
+const WRONG_PASSWORD: &str = "wr0ng";
+
+/// Runs a command of somebody who has the wrong password for everything that these variables name.
+async fn run(arguments: &[&str], variables: &[(&str, &str)]) -> Ended {
+    let home = tempfile::tempdir().expect("a temporary folder");
+    let password = home.path().join("password");
+    std::fs::write(&password, WRONG_PASSWORD).expect("writes");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the package lies in the workspace");
+    let folder = std::env::var_os("SLUICE_TEST_TLS").map_or_else(|| root.join("target/services/tls"), Into::into);
+    let authority = folder.join("ca.pem");
+    let files: Vec<(String, String)> = variables
+        .iter()
+        .filter_map(|(name, _)| name.strip_suffix("__URL"))
+        .flat_map(|section| [(section, "PASSWORD_FILE", &password), (section, "TLS_CA_FILE", &authority)])
+        .map(|(section, key, path)| (format!("{section}__{key}"), path.display().to_string()))
+        .collect();
+    let files = files.iter().map(|(name, path)| (name.as_str(), path.as_str()));
+    let anywhere = [("HTTP__LISTEN", "127.0.0.1:0"), ("ADMIN__LISTEN", "127.0.0.1:0")];
+    let variables: Vec<_> = variables.iter().copied().chain(anywhere).chain(files).collect();
+    Process::run(Launch::with(&variables).command(home.path(), arguments), WITHIN).await
+}
+
+const LOG: &[(&str, &str)] = &[
+    ("LOG__URL", "kafka://127.0.0.1:19292,127.0.0.1:19293,127.0.0.1:19294/coupon-issue"),
+    ("LOG__TLS", "true"),
+    ("LOG__USERNAME", "sluice"),
+];
+const LEDGER: &[(&str, &str)] = &[("LEDGER__URL", "mysql://sluice_tls@127.0.0.1:13306/sluice")];
+const COUNTERS: &[(&str, &str)] = &[("COUNTERS__URL", "rediss://sluice@127.0.0.1:16380")];
+
+#[tokio::test]
+async fn a_wrong_password_ends_every_command_that_needs_it() {
+    let _turn = turn::together().await;
+    let log = "sluice: log.password_file: Kafka refuses the login: ";
+    let ledger = "sluice: the database server at 127.0.0.1:13306 turns away the user `sluice_tls`: ";
+    let counters = "sluice: counters.url: 127.0.0.1:16380 refuses the login: ";
+    for (arguments, variables, beginning, mend) in [
+        (&["serve"][..], LOG, log, "mend the password in it"),
+        (&["topic", "ensure"], LOG, log, "mend the password in it"),
+        (&["serve"], LEDGER, ledger, "ledger.password_file"),
+        (&["migrate"], LEDGER, ledger, "ledger.password_file"),
+        (&["serve"], COUNTERS, counters, "counters.password_file"),
+    ] {
+        let ended = run(arguments, variables).await;
+        let told = ended.stderr.lines().last().unwrap_or_default();
+        assert_eq!(ended.code, Some(1), "{arguments:?}: {ended}");
+        assert!(told.starts_with(beginning) && told.contains(mend), "{arguments:?}: {ended}");
+        assert!(!ended.to_string().contains(WRONG_PASSWORD), "{arguments:?}: {ended}");
+    }
+}
