@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use sqlx::migrate::{AppliedMigration, Migrator};
 
 use super::{CampaignError, LedgerError};
@@ -14,24 +14,25 @@ use crate::coupon::{
 /// Generations kept: enough to see what happened this week, few enough to stay small under swaps.
 pub(super) const GENERATIONS_MAX: u64 = 100;
 
-/// A row of `insert_outcomes.sql`, in the order of its columns.
-#[derive(Serialize)]
-pub(super) struct OutcomeRow(
-    String,
-    &'static str,
-    Option<CouponId>,
-    Option<UserId>,
-    Option<u32>,
-    Option<ShardNo>,
-    Option<ShardNo>,
-    Option<u64>,
-    Option<i64>,
-    PartitionNo,
-    Offset,
-    Option<i64>,
-    i64,
-    Option<String>,
-);
+/// A row of `issue_outcome`.
+pub(super) struct OutcomeRow {
+    /// In hexadecimal.
+    pub(super) request_id: String,
+    pub(super) status: &'static str,
+    pub(super) coupon_id: Option<CouponId>,
+    pub(super) user_id: Option<UserId>,
+    pub(super) grant_no: Option<u32>,
+    pub(super) shard_no: Option<ShardNo>,
+    pub(super) picked_shard_no: Option<ShardNo>,
+    pub(super) generation: Option<u64>,
+    pub(super) fingerprint: Option<i64>,
+    pub(super) partition: PartitionNo,
+    pub(super) offset: Offset,
+    pub(super) arrived_at_ms: Option<i64>,
+    pub(super) settled_at_ms: i64,
+    /// Those that are kept with a grant, as JSON.
+    pub(super) terms: Option<String>,
+}
 
 impl OutcomeRow {
     pub(super) fn of(settled: &Settled) -> Self {
@@ -40,27 +41,45 @@ impl OutcomeRow {
             Outcome::Issued { shard, grant_no } => ("ISSUED", Some(grant_no), Some(shard)),
             Outcome::Rejected(reason) => (reason.as_str(), None, None),
         };
-        Self(
-            hexadecimal(&settled.request_id),
+        Self {
+            request_id: hexadecimal(&settled.request_id),
             status,
-            subject.map(|subject| subject.coupon_id),
-            subject.map(|subject| subject.user_id),
+            coupon_id: subject.map(|subject| subject.coupon_id),
+            user_id: subject.map(|subject| subject.user_id),
             grant_no,
             shard_no,
-            subject.map(|subject| subject.picked_shard),
-            subject.map(|subject| subject.generation),
-            subject.and_then(|subject| subject.fingerprint).map(|fingerprint| fingerprint.0),
-            settled.partition,
-            settled.offset,
-            subject.map(|subject| subject.arrived_at_ms),
-            settled.settled_at_ms,
-            subject.filter(|_| grant_no.is_some()).map(|subject| json(&subject.terms)),
-        )
+            picked_shard_no: subject.map(|subject| subject.picked_shard),
+            generation: subject.map(|subject| subject.generation),
+            fingerprint: subject.and_then(|subject| subject.fingerprint).map(|fingerprint| fingerprint.0),
+            partition: settled.partition,
+            offset: settled.offset,
+            arrived_at_ms: subject.map(|subject| subject.arrived_at_ms),
+            settled_at_ms: settled.settled_at_ms,
+            terms: subject.filter(|_| grant_no.is_some()).map(|subject| json(&subject.terms)),
+        }
     }
+}
 
-    /// The terms that are kept with a grant, as JSON.
-    pub(super) fn terms(&self) -> Option<&str> {
-        self.13.as_deref()
+/// As an array, in the order of the columns.
+impl Serialize for OutcomeRow {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let row = (
+            &self.request_id,
+            self.status,
+            self.coupon_id,
+            self.user_id,
+            self.grant_no,
+            self.shard_no,
+            self.picked_shard_no,
+            self.generation,
+            self.fingerprint,
+            self.partition,
+            self.offset,
+            self.arrived_at_ms,
+            self.settled_at_ms,
+            &self.terms,
+        );
+        row.serialize(serializer)
     }
 }
 

@@ -1,9 +1,10 @@
 //! One settlement, under locks of rows.
 
 use std::collections::{BTreeSet, HashMap};
+use std::fmt;
 
 use futures_util::future::BoxFuture;
-use sqlx::{MySql, MySqlPool, Row};
+use sqlx::{MySql, MySqlPool, QueryBuilder, Row};
 
 use super::{count, during, within};
 use crate::coupon::{CouponId, Offset, PartitionNo, RequestId, Settled, ShardNo, UserId};
@@ -13,8 +14,8 @@ use crate::ledger::{Claim, LedgerError, LockedStock, OffsetRow, Shards, Take, Tr
 /// A quarter of the packet that MariaDB takes by default. Some thousand outcomes are below it.
 const STATEMENT_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// What the column holds. Of a longer text, MariaDB's JSON_TABLE drops 65,536 bytes without a word.
-const TERMS_BYTES_MAX: usize = 65_535;
+/// What a row takes of it besides its terms.
+const ROW_BYTES_MAX: usize = 512;
 
 /// Dropped, or after a COMMIT whose answer did not come, its connection is used again only once a ROLLBACK
 /// was answered.
@@ -115,12 +116,17 @@ impl MysqlTransaction {
     }
 
     async fn insert(&mut self, settled: &[Settled]) -> Result<(), LedgerError> {
-        for rows in statements(settled)? {
-            sqlx::query(include_str!("../sql/mysql/insert_outcomes.sql"))
-                .bind(rows)
-                .execute(&mut *self.0)
-                .await
-                .map_err(during(INSERT))?;
+        let mut rows = settled.iter().map(OutcomeRow::of).peekable();
+        while rows.peek().is_some() {
+            let mut insert = QueryBuilder::new(include_str!("../sql/mysql/insert_outcomes.sql"));
+            let (mut separator, mut bytes) = ("VALUES ", 0);
+            while let Some(row) = rows.next_if(|row| bytes == 0 || bytes + bytes_of(row) <= STATEMENT_BYTES_MAX) {
+                bytes += bytes_of(&row);
+                push_row(insert.push(separator), row);
+                separator = ", ";
+            }
+            // No other batch is likely to have as many rows.
+            insert.build().persistent(false).execute(&mut *self.0).await.map_err(during(INSERT))?;
         }
         Ok(())
     }
@@ -146,26 +152,37 @@ impl MysqlTransaction {
 
 const INSERT: &str = "insert the outcomes";
 
-/// The outcomes as JSON, in as few statements as their size allows.
-fn statements(settled: &[Settled]) -> Result<Vec<String>, LedgerError> {
-    let mut statements: Vec<String> = Vec::new();
-    for settled in settled {
-        let row = OutcomeRow::of(settled);
-        if let Some(length) = row.terms().map(str::len).filter(|length| *length > TERMS_BYTES_MAX) {
-            let what = format!("terms of {length} bytes; at most {TERMS_BYTES_MAX} are kept");
-            return Err(LedgerError::Refused { step: INSERT, source: what.into() });
-        }
-        let row = json(&row);
-        match statements.last_mut().filter(|rows| rows.len() + row.len() < STATEMENT_BYTES_MAX) {
-            Some(rows) => {
-                rows.push(',');
-                rows.push_str(&row);
-            }
-            None => statements.push(format!("[{row}")),
+fn bytes_of(row: &OutcomeRow) -> usize {
+    ROW_BYTES_MAX + row.terms.as_ref().map_or(0, String::len)
+}
+
+/// Numbers, names of ours and hexadecimal stand in the statement, which costs the server far less than binding
+/// them; what a client wrote is bound.
+fn push_row(insert: &mut QueryBuilder<MySql>, row: OutcomeRow) {
+    let OutcomeRow { request_id, status, partition, offset, settled_at_ms, terms, .. } = row;
+    insert.push(format_args!(
+        "(x'{request_id}', '{status}', {}, {}, {}, {}, {}, {}, {}, {partition}, {offset}, {}, {settled_at_ms}, ",
+        Nullable(row.coupon_id),
+        Nullable(row.user_id),
+        Nullable(row.grant_no),
+        Nullable(row.shard_no),
+        Nullable(row.picked_shard_no),
+        Nullable(row.generation),
+        Nullable(row.fingerprint),
+        Nullable(row.arrived_at_ms),
+    ));
+    insert.push_bind(terms).push(")");
+}
+
+struct Nullable<T>(Option<T>);
+
+impl<T: fmt::Display> fmt::Display for Nullable<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Some(value) => value.fmt(f),
+            None => f.write_str("NULL"),
         }
     }
-    statements.iter_mut().for_each(|rows| rows.push(']'));
-    Ok(statements)
 }
 
 impl Transaction for MysqlTransaction {

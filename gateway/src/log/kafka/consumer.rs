@@ -25,6 +25,9 @@ use crate::log::{Assignment, LogError, Reader, Stored};
 const AHEAD_RECORDS: &str = "2048";
 /// And so much of them at most; past it nothing is fetched, which is how a partition is paused.
 const AHEAD_KIB: &str = "4096";
+/// Whether it is past that is looked at again after so long. By default that is a second, in which a partition
+/// settles what it holds twice over, and then has nothing to do.
+const AHEAD_LOOK_MS: &str = "10";
 /// A member that is silent for so long is dead, and its partitions go to others.
 const SESSION_TIMEOUT_MS: &str = "10000";
 const HEARTBEAT_MS: &str = "2000";
@@ -97,6 +100,7 @@ pub(super) fn follow(
         .set("heartbeat.interval.ms", HEARTBEAT_MS)
         .set("queued.min.messages", AHEAD_RECORDS)
         .set("queued.max.messages.kbytes", AHEAD_KIB)
+        .set("fetch.queue.backoff.ms", AHEAD_LOOK_MS)
         .set("enable.auto.offset.store", "false")
         .set("auto.commit.interval.ms", "1000")
         .set("auto.offset.reset", "earliest");
