@@ -2,6 +2,7 @@
 //! offsets stand in the ledger.
 
 mod consumer;
+mod lanes;
 mod producer;
 mod security;
 mod topic;
@@ -143,7 +144,7 @@ impl Log for Kafka {
         if self.closed.load(Ordering::Acquire) {
             return Err(AppendError::Closed);
         }
-        self.producer.append(partition, &record)
+        self.producer.append(partition, record)
     }
 
     fn end_offset(&self, partition: PartitionNo) -> Offset {

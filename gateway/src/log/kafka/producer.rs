@@ -1,4 +1,5 @@
-//! Appending: an idempotent producer with small queues, whose delivery reports are the acknowledgements.
+//! Appending: an idempotent producer with small queues, whose delivery reports are the acknowledgements. Each
+//! partition's records go in groups, one after the other.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,40 +12,31 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Header, Message};
 use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer};
 
+use super::lanes::{Entered, Lanes, Waiting};
 use super::security::not_made;
 use super::{Address, Ends, wire};
 use crate::coupon::PartitionNo;
-use crate::log::{Ack, AckSender, AppendError, OpenError, Record, Stored};
+use crate::log::{Ack, AppendError, OpenError, Record, Stored};
 use crate::telemetry::{RecordAcknowledged, emit};
 
 /// Records that wait for their delivery report: as many as a gateway has requests on their way.
 const QUEUE_RECORDS_MAX: &str = "8192";
 const QUEUE_KIB_MAX: &str = "65536";
-/// A record waits so long for others to share its request with.
+/// A group is handed over within this time, and goes as one batch.
 const LINGER_MS: &str = "2";
 /// A record that is not durable by then is given up, and its client answered 503.
 /// Longer than a cluster takes to replace a broker that died.
 const DELIVERY_TIMEOUT_MS: &str = "15000";
 /// At shutdown every record is delivered or given up by then.
 const FLUSH_MAX: Duration = Duration::from_secs(16);
-
-/// Somebody who waits for a record to become durable.
-pub(super) struct Waiting {
-    since: Instant,
-    answer: AckSender,
-}
-
-impl Waiting {
-    fn pair() -> (Box<Self>, Ack) {
-        let (answer, ack) = Ack::pair();
-        (Box::new(Self { since: Instant::now(), answer }), ack)
-    }
-}
+/// Whether a group gathered meanwhile is looked at in this rhythm.
+const FLUSH_TURN: Duration = Duration::from_millis(100);
 
 /// Completes acknowledgements from the producer's own thread.
 struct Delivery {
     topic: String,
     ends: Arc<Ends>,
+    lanes: Arc<Lanes>,
 }
 
 impl ClientContext for Delivery {}
@@ -53,29 +45,36 @@ impl ProducerContext for Delivery {
     type DeliveryOpaque = Box<Waiting>;
 
     fn delivery(&self, result: &DeliveryResult<'_>, waiting: Box<Waiting>) {
-        let answer = match result {
-            Ok(message) => match u64::try_from(message.offset()) {
-                Ok(offset) => {
-                    if message.topic() == self.topic {
-                        self.ends.reached(message.partition(), offset + 1);
-                    }
-                    emit(RecordAcknowledged { duration: waiting.since.elapsed() });
-                    Ok(offset)
-                }
+        let (message, answer, is_given_up) = match result {
+            Ok(message) => {
+                emit(RecordAcknowledged { duration: waiting.since.elapsed() });
                 // The answer to an earlier attempt was lost, and the broker told only that it has the record.
-                Err(_) => Err(AppendError::Failed("the record is durable, but nobody knows where".into())),
-            },
-            Err((error, _)) => Err(AppendError::Failed(error.to_string().into())),
+                let unknown = || AppendError::Failed("the record is durable, but nobody knows where".into());
+                (message, u64::try_from(message.offset()).map_err(|_| unknown()), false)
+            }
+            Err((error, message)) => {
+                let is_given_up = error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageTimedOut);
+                (message, Err(AppendError::Failed(error.to_string().into())), is_given_up)
+            }
         };
-        // A client that is gone needs no answer; its record is settled all the same.
-        let _ = waiting.answer.send(answer);
+        let is_ours = message.topic() == self.topic;
+        if let (true, Ok(offset)) = (is_ours, &answer) {
+            self.ends.reached(message.partition(), offset + 1);
+        }
+        waiting.answer(answer);
+        if let (true, Ok(partition)) = (is_ours, usize::try_from(message.partition())) {
+            self.lanes.answered(partition, is_given_up);
+        }
     }
 }
 
-pub(super) struct Producer {
+pub(super) struct Producer(Arc<Inner>);
+
+struct Inner {
     topic: String,
     config: ClientConfig,
     ends: Arc<Ends>,
+    lanes: Arc<Lanes>,
     current: ArcSwap<ThreadedProducer<Delivery>>,
 }
 
@@ -89,19 +88,28 @@ impl Producer {
             .set("queue.buffering.max.kbytes", QUEUE_KIB_MAX)
             .set("linger.ms", LINGER_MS)
             .set("message.timeout.ms", DELIVERY_TIMEOUT_MS);
-        let topic = address.topic.clone();
-        let current = connect(&topic, &config, &ends).map_err(|error| not_made(address, error))?;
-        Ok(Self { topic, config, ends, current: ArcSwap::from_pointee(current) })
+        let (lanes, freed) = Lanes::new(ends.offsets.len());
+        let (topic, lanes) = (address.topic.clone(), Arc::new(lanes));
+        let current = connect(&topic, &config, &ends, &lanes).map_err(|error| not_made(address, error))?;
+        let inner = Arc::new(Inner { topic, config, ends, lanes, current: ArcSwap::from_pointee(current) });
+        let sending = Arc::downgrade(&inner);
+        let send = move || {
+            while let Ok(partition) = freed.recv() {
+                let Some(inner) = sending.upgrade() else { return };
+                inner.send_group(partition);
+            }
+        };
+        let started = std::thread::Builder::new().name("kafka-groups".to_owned()).spawn(send);
+        started.map_err(|error| OpenError::Failed { path: "kafka".to_owned(), source: error.into() })?;
+        Ok(Self(inner))
     }
 
-    pub(super) fn append(&self, partition: PartitionNo, record: &Record) -> Result<Ack, AppendError> {
+    pub(super) fn append(&self, partition: PartitionNo, record: Record) -> Result<Ack, AppendError> {
         let (waiting, ack) = Waiting::pair();
-        let message = BaseRecord::with_opaque_to(&self.topic, waiting)
-            .partition(partition.0.cast_signed())
-            .key(&record.key)
-            .payload(&record.value)
-            .headers(wire::headers(&record.headers));
-        self.send(message)?;
+        let partition = partition.0 as usize;
+        if let Entered::First(record, waiting) = self.0.lanes.enter(partition, record, waiting)? {
+            self.0.send_record(partition, &record, waiting);
+        }
         Ok(ack)
     }
 
@@ -123,26 +131,66 @@ impl Producer {
             .key(&stored.record.key)
             .payload(&stored.record.value)
             .headers(headers);
-        self.send(message)?;
+        self.0.send(message).map_err(|(error, _)| error)?;
         Ok(ack)
     }
 
-    fn send(&self, message: BaseRecord<'_, String, Vec<u8>, Box<Waiting>>) -> Result<(), AppendError> {
-        let producer = self.current.load();
-        producer.send(message).map_err(|(error, _)| match error.rdkafka_error_code() {
-            Some(RDKafkaErrorCode::QueueFull) => AppendError::Full,
-            code => {
-                if code == Some(RDKafkaErrorCode::Fatal) {
-                    self.renew(&producer);
-                }
-                AppendError::Failed(error.to_string().into())
+    /// Waits until every record is delivered or given up.
+    pub(super) async fn flush(&self) {
+        let inner = Arc::clone(&self.0);
+        let flush = move || {
+            let begun = Instant::now();
+            while !inner.lanes.are_empty() && begun.elapsed() < FLUSH_MAX {
+                // What gathered meanwhile is sent by a thread of its own.
+                let _ = inner.current.load().flush(FLUSH_TURN);
             }
+            inner.current.load().flush(FLUSH_TURN)
+        };
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(flush).await {
+            tracing::warn!(%error, "some records were not delivered; their clients were told so");
+        }
+    }
+}
+
+impl Inner {
+    fn send_group(&self, partition: usize) {
+        for (record, waiting) in self.lanes.next_group(partition) {
+            self.send_record(partition, &record, waiting);
+        }
+    }
+
+    /// Sends a record of the group that is now on its way.
+    fn send_record(&self, partition: usize, record: &Record, waiting: Box<Waiting>) {
+        let message = BaseRecord::with_opaque_to(&self.topic, waiting)
+            .partition(i32::try_from(partition).expect("as many as a u32 says"))
+            .key(&record.key)
+            .payload(&record.value)
+            .headers(wire::headers(&record.headers));
+        if let Err((error, waiting)) = self.send(message) {
+            waiting.answer(Err(error));
+            self.lanes.answered(partition, false);
+        }
+    }
+
+    fn send(&self, message: BaseRecord<'_, String, Vec<u8>, Box<Waiting>>) -> Result<(), (AppendError, Box<Waiting>)> {
+        let producer = self.current.load();
+        producer.send(message).map_err(|(error, message)| {
+            let error = match error.rdkafka_error_code() {
+                Some(RDKafkaErrorCode::QueueFull) => AppendError::Full,
+                code => {
+                    if code == Some(RDKafkaErrorCode::Fatal) {
+                        self.renew(&producer);
+                    }
+                    AppendError::Failed(error.to_string().into())
+                }
+            };
+            (error, message.delivery_opaque)
         })
     }
 
     /// Replaces a producer that will never send again: the broker no longer knows its sequence.
     fn renew(&self, broken: &Arc<ThreadedProducer<Delivery>>) {
-        match connect(&self.topic, &self.config, &self.ends) {
+        match connect(&self.topic, &self.config, &self.ends, &self.lanes) {
             Ok(new) => {
                 let replaced = self.current.compare_and_swap(broken, Arc::new(new));
                 tracing::warn!("the producer lost its sequence and was replaced");
@@ -152,18 +200,14 @@ impl Producer {
             Err(error) => tracing::error!(%error, "the producer was not replaced"),
         }
     }
-
-    /// Waits until every record is delivered or given up.
-    pub(super) async fn flush(&self) {
-        let producer = self.current.load_full();
-        let flushed = tokio::task::spawn_blocking(move || producer.flush(FLUSH_MAX)).await;
-        if let Ok(Err(error)) = flushed {
-            tracing::warn!(%error, "some records were not delivered; their clients were told so");
-        }
-    }
 }
 
-fn connect(topic: &str, config: &ClientConfig, ends: &Arc<Ends>) -> Result<ThreadedProducer<Delivery>, KafkaError> {
-    let delivery = Delivery { topic: topic.to_owned(), ends: Arc::clone(ends) };
+fn connect(
+    topic: &str,
+    config: &ClientConfig,
+    ends: &Arc<Ends>,
+    lanes: &Arc<Lanes>,
+) -> Result<ThreadedProducer<Delivery>, KafkaError> {
+    let delivery = Delivery { topic: topic.to_owned(), ends: Arc::clone(ends), lanes: Arc::clone(lanes) };
     ThreadedProducer::from_config_and_context(config, delivery)
 }
