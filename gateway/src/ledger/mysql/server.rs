@@ -12,6 +12,8 @@ use crate::ledger::{OpenError, Options, redacted};
 const CONNECT_MAX: Duration = Duration::from_secs(10);
 /// Who waits longer for a connection hears that the ledger is busy.
 const ACQUIRE_MAX: Duration = Duration::from_secs(10);
+/// A connection that is not used for so long is closed, before the server does: see `set_session.sql`.
+const IDLE_MAX: Duration = Duration::from_secs(10);
 /// A connection that cannot even roll back within this time is given up.
 const ROLLBACK_MAX: Duration = Duration::from_secs(5);
 
@@ -87,6 +89,7 @@ impl Server {
         let pool = MySqlPoolOptions::new()
             .max_connections(connections_max)
             .acquire_timeout(ACQUIRE_MAX)
+            .idle_timeout(IDLE_MAX)
             .after_connect(move |connection, _| Box::pin(begin_session(connection, isolation)));
         let pool = match transactions {
             Transactions::None => pool,

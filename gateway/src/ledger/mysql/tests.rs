@@ -349,3 +349,24 @@ async fn an_invalid_record_needs_no_subject() {
     transaction.insert_outcomes(&[unreadable]).await.expect("inserts");
     transaction.commit().await.expect("commits");
 }
+
+#[tokio::test]
+async fn who_hangs_within_a_transaction_keeps_nobody_waiting_for_long() {
+    let (hung, database) = fresh().await;
+    let partition = PartitionNo(3);
+    let first = hung.claim(partition).await.expect("claims");
+    let mut transaction = hung.begin().await.expect("begins");
+    transaction.lock_offset(partition).await.expect("locks");
+
+    let other = database.open().await;
+    let claim = async {
+        loop {
+            if let Ok(claim) = other.claim(partition).await {
+                return claim;
+            }
+        }
+    };
+    let second = tokio::time::timeout(Duration::from_secs(30), claim).await.expect("is let go");
+    assert!(second.epoch > first.epoch);
+    transaction.advance(first, 1).await.expect_err("its transaction is no more");
+}
