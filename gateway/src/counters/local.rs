@@ -19,6 +19,7 @@ use self::count::{Count, Window};
 use self::sequence::Sequence;
 use self::table::{Key, Table};
 use super::{Counters, Hook, Measure, Measured, Scope, Subject, Taken, Unavailable};
+use crate::coupon::now_ms;
 
 /// The counters of one process. Never [`Unavailable`].
 #[derive(Default)]
@@ -91,7 +92,7 @@ impl Local {
             }
             Measure::Bucket { requests, per_ms, burst, .. } => {
                 let rate = Rate { requests, per_ms, burst };
-                let measured = self.buckets.update(key, |bucket| bucket.take(rate, subject.arrived_at_ms));
+                let measured = self.buckets.update(key, |bucket| bucket.take(rate, subject.arrived_at_ms, now_ms()));
                 (measured, measured == Measured::Conforming)
             }
             Measure::Sequence { .. } => (Measured::Sequence(self.sequences.update(key, Sequence::take)), false),

@@ -10,7 +10,8 @@ local keys_read, words_read = 0, 4
 -- A gateway whose clock is off by more than this goes by Redis's, or it would spoil what is measured for all.
 local CLOCK_OFF_MS_MAX = 250
 local clock = redis.call('TIME')
-local off = clock[1] * 1000 + math.floor(clock[2] / 1000) - asked_at
+local clock_ms = clock[1] * 1000 + math.floor(clock[2] / 1000)
+local off = clock_ms - asked_at
 if math.abs(off) > CLOCK_OFF_MS_MAX then now = now + off end
 
 local function key()
@@ -100,7 +101,7 @@ end
 
 -- A bucket is the moment at which it is full again, `milliseconds parts`, and when the latest came that took
 -- of it; a millisecond has as many parts as the rate has requests, and so nothing is rounded but the answer.
--- Who comes late finds it as the latest left it.
+-- Who comes late finds it as the latest left it. When the clock itself is behind that, it was put back.
 local CLOCK_JITTER_MS_MAX = 1000
 
 local function is_later(ms, parts, than_ms, than_parts)
@@ -123,7 +124,7 @@ local function bucket()
   if stored then
     local ms, parts, latest_ms = string.match(stored, '^(%S+) (%S+) (%S+)$')
     ms, parts, latest_ms = tonumber(ms), tonumber(parts), tonumber(latest_ms)
-    is_put_back = latest_ms - now > CLOCK_JITTER_MS_MAX
+    is_put_back = latest_ms - math.max(now, clock_ms) > CLOCK_JITTER_MS_MAX
     if not is_put_back then came_ms = math.max(now, latest_ms) end
     at_ms = came_ms
     if is_later(ms, parts, at_ms, 0) then at_ms, at_parts = ms, parts end

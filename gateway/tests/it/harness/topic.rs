@@ -49,12 +49,13 @@ impl Topic {
 
     /// Appends up to so many of the records a second time: each to its own partition, and to the next one.
     pub(crate) async fn append_again(&self, records_max: usize) {
-        let producer = self.producer();
-        for (partition, key, payload) in self.read(records_max).await {
-            for partition in [partition, (partition + 1) % PARTITIONS] {
-                append(&producer, FutureRecord::to(&self.name).partition(partition).key(&key).payload(&payload)).await;
-            }
-        }
+        let (producer, records) = (self.producer(), self.read(records_max).await);
+        let twice = records.iter().flat_map(|(partition, key, payload)| {
+            [*partition, (partition + 1) % PARTITIONS].map(|partition| {
+                append(&producer, FutureRecord::to(&self.name).partition(partition).key(key).payload(payload))
+            })
+        });
+        futures_util::future::join_all(twice).await;
     }
 
     /// Appends what is no request, and a request that no ledger can keep, whatever becomes of it.
