@@ -27,7 +27,8 @@ use crate::{counters, ledger, log};
 const SETTLE_AT_SHUTDOWN_MAX: Duration = Duration::from_secs(5);
 /// What is not there yet is asked for again in this rhythm.
 const OPEN_EVERY: Duration = Duration::from_secs(1);
-/// What others append, and settle, is heard of within this time; also from a leader that was only just chosen.
+/// What others append, and settle, is heard of within this time from a log that can be asked; also from a leader that
+/// was only just chosen.
 const HEARD_WITHIN: Duration = Duration::from_secs(5);
 /// The admin listener closes last, and has nothing to finish that would take longer.
 const ADMIN_DRAIN_MAX: Duration = Duration::from_secs(1);
@@ -275,9 +276,12 @@ async fn progress(log: &dyn Log, ledger: &dyn Ledger) -> Result<Progress, StartE
     let mut next_offsets = Vec::new();
     for partition in (0..log.partitions()).map(PartitionNo) {
         let settled = ledger.next_offset(partition).await?;
-        let begun = Instant::now();
+        let mut asked_since = Instant::now();
         while settled > log.end_offset(partition) {
-            if begun.elapsed() > HEARD_WITHIN {
+            if log.ready().is_err() {
+                // A log that cannot be asked has not said so.
+                asked_since = Instant::now();
+            } else if asked_since.elapsed() > HEARD_WITHIN {
                 return Err(StartError::OtherLog { partition, settled, end: log.end_offset(partition) });
             }
             tokio::time::sleep(Duration::from_millis(50)).await;

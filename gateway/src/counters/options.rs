@@ -58,6 +58,9 @@ pub enum OpenError {
     /// The URL holds a password, and URLs are shown.
     #[error("counters.url: a password is not to be written here; put it in a file that counters.password_file names")]
     PasswordInUrl,
+    /// The URL names a user who cannot log in.
+    #[error("counters.password_file: expected a file with the password of the user in counters.url")]
+    NoPassword,
     /// The certificates cannot be used.
     #[error("counters.tls_ca_file: {0}")]
     Certificates(String),
@@ -204,6 +207,7 @@ mod tests {
     #[test]
     fn a_password_in_the_url_is_refused_and_its_place_named() {
         assert!(refused(&of("redis://user:s3cret@host:1")).contains("counters.password_file"));
+        assert!(refused(&of("redis://user@host:1")).starts_with("counters.password_file: "));
     }
 
     #[test]

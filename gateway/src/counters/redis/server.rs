@@ -46,8 +46,11 @@ impl Server {
         if login.password().is_some() {
             return Err(OpenError::PasswordInUrl);
         }
-        if let Some(password) = password {
-            login = login.set_password(password);
+        match password {
+            Some(password) => login = login.set_password(password),
+            // Redis would not be told of them.
+            None if login.username().is_some() => return Err(OpenError::NoPassword),
+            None => {}
         }
         // Small requests, each of which somebody waits for.
         let tcp = TcpSettings::default().set_nodelay(true);

@@ -132,7 +132,8 @@ impl Membership {
     }
 
     fn run(mut self, closed: &AtomicBool) {
-        while !closed.load(Ordering::Acquire) && !(self.assignments.is_closed() && self.reading.strong_count() == 0) {
+        let nobody_reads = |this: &Self| this.assignments.is_closed() && this.reading.strong_count() == 0;
+        while !closed.load(Ordering::Acquire) && !nobody_reads(&self) {
             // A record that came before its queue was split off is fetched again: its reader seeks.
             if let Some(Err(error)) = self.consumer.poll(POLL) {
                 tracing::warn!(%error, "the consumer");
