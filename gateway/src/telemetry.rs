@@ -465,7 +465,7 @@ impl Metrics {
                 "Records in the log that are not settled.",
                 &["partition"],
             ),
-            // None of what follows has a series on the embedded log.
+            // The next six have no series on the embedded log.
             log_brokers: gauges(&registry, "sluice_log_brokers", "Brokers that the cluster says are there.", &[]),
             log_leader: gauges(
                 &registry,
