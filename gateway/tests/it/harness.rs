@@ -20,12 +20,12 @@ use serde_json::Value;
 use crate::client::Client;
 
 pub(crate) use admin::{Campaign, payload};
-pub(crate) use cluster::{Cluster, service};
+pub(crate) use cluster::{Cluster, service, services};
 pub(crate) use home::{Home, hostile, hostile_guests, policy};
 pub(crate) use process::{Ended, Memory, Process};
 
 /// A start compiles three policies; on a busy machine that takes a while.
-const START_MAX: Duration = Duration::from_secs(30);
+const START_MAX: Duration = Duration::from_secs(60);
 /// Shutdown waits at most 10 s for requests and 5 s for settlement.
 const STOP_MAX: Duration = Duration::from_secs(30);
 const POLL_EVERY: Duration = Duration::from_millis(10);

@@ -7,7 +7,7 @@ use rand::RngExt;
 use rand::rngs::StdRng;
 use rustix::process::Signal;
 
-use crate::harness::{Cluster, Gateway, service};
+use crate::harness::{Cluster, Gateway, service, services};
 
 /// Longer than the consumer group's session: a consumer that wakes up again has been replaced.
 const STOPPED_FOR: Duration = Duration::from_secs(13);
@@ -104,7 +104,7 @@ impl Fault {
                     service("kill", broker).await;
                 }
                 tokio::time::sleep(lasting).await;
-                tokio::join!(service("start", killed[0]), service("start", killed[1]));
+                services("start", &killed).await;
             }
             Self::KillDatabase => bounce("mariadb", lasting).await,
             Self::SlowDatabase => {

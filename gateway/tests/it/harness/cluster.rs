@@ -10,7 +10,7 @@ use super::topic::Topic;
 use super::{Ended, Gateway, Launch, Process, eventually};
 
 /// The script installs nothing here: it only says what is wrong, ends a server or starts it again.
-const SERVICE_MAX: Duration = Duration::from_secs(90);
+const SERVICE_MAX: Duration = Duration::from_secs(150);
 const COMMAND_MAX: Duration = Duration::from_secs(30);
 const BROKERS: &str = "127.0.0.1:19092,127.0.0.1:19093,127.0.0.1:19094";
 
@@ -24,17 +24,18 @@ pub(crate) struct Cluster {
     counters: String,
 }
 
-fn services() -> Command {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the package lies in the workspace");
-    Command::new(root.join("infra/native/services"))
-}
-
 /// `kill`, `start`, `pause` or `resume` one of the servers, by name.
 pub(crate) async fn service(action: &str, name: &str) {
-    let mut command = services();
-    command.args([action, name]);
+    services(action, &[name]).await;
+}
+
+/// The same to several at once.
+pub(crate) async fn services(action: &str, names: &[&str]) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the package lies in the workspace");
+    let mut command = Command::new(root.join("infra/native/services"));
+    command.arg(action).args(names);
     let ended = Process::run(command, SERVICE_MAX).await;
-    assert_eq!(ended.code, Some(0), "infra/native/services {action} {name}: {ended}");
+    assert_eq!(ended.code, Some(0), "infra/native/services {action} {names:?}: {ended}");
 }
 
 async fn run(program: &str, arguments: &[&str]) -> Ended {
