@@ -27,8 +27,8 @@ use crate::{counters, ledger, log};
 const SETTLE_AT_SHUTDOWN_MAX: Duration = Duration::from_secs(5);
 /// What is not there yet is asked for again in this rhythm.
 const OPEN_EVERY: Duration = Duration::from_secs(1);
-/// What others append, and settle, is heard of within this time from a log that can be asked; also from a leader that
-/// was only just chosen.
+/// What others append, and settle, is heard of within this time from a log that is ready; also from a leader that was
+/// only just chosen.
 const HEARD_WITHIN: Duration = Duration::from_secs(5);
 /// The admin listener closes last, and has nothing to finish that would take longer.
 const ADMIN_DRAIN_MAX: Duration = Duration::from_secs(1);
@@ -110,15 +110,15 @@ pub async fn serve(config: Config, config_file: Option<PathBuf>) -> Result<(), S
         let log = when_there(|| log::open(&config.log), log::OpenError::is_passing).await?;
         let ledger = when_there(|| ledger::open(&config.ledger), ledger::OpenError::is_passing).await?;
         let counters = counters::open(&config.counters).await?;
-        Ok::<_, StartError>((log, ledger, counters))
+        let campaigns = Arc::new(Campaigns::load(Arc::clone(&ledger)).await?);
+        create_first_campaign(&config, &campaigns).await?;
+        let progress = Arc::new(progress(&*log, &*ledger).await?);
+        Ok::<_, StartError>((log, ledger, counters, campaigns, progress))
     };
-    let (log, ledger, counters) = tokio::select! {
+    let (log, ledger, counters, campaigns, progress) = tokio::select! {
         opened = opened => opened?,
         () = signals.next() => return Ok(()),
     };
-    let campaigns = Arc::new(Campaigns::load(Arc::clone(&ledger)).await?);
-    create_first_campaign(&config, &campaigns).await?;
-    let progress = Arc::new(progress(&*log, &*ledger).await?);
     let pipelines = Pipelines::start(&config.policies, config.pipeline.clone(), Arc::clone(&ledger)).await?;
     let load = Arc::new(LoadGauge::new(log.partitions()));
 
@@ -276,12 +276,16 @@ async fn progress(log: &dyn Log, ledger: &dyn Ledger) -> Result<Progress, StartE
     let mut next_offsets = Vec::new();
     for partition in (0..log.partitions()).map(PartitionNo) {
         let settled = ledger.next_offset(partition).await?;
-        let mut asked_since = Instant::now();
+        let mut ready_since = Instant::now();
+        let mut is_told = false;
         while settled > log.end_offset(partition) {
-            if log.ready().is_err() {
-                // A log that cannot be asked has not said so.
-                asked_since = Instant::now();
-            } else if asked_since.elapsed() > HEARD_WITHIN {
+            if let Err(reason) = log.ready() {
+                ready_since = Instant::now();
+                if !is_told {
+                    tracing::warn!(%partition, reason, "waiting for the log to tell where it ends");
+                    is_told = true;
+                }
+            } else if ready_since.elapsed() > HEARD_WITHIN {
                 return Err(StartError::OtherLog { partition, settled, end: log.end_offset(partition) });
             }
             tokio::time::sleep(Duration::from_millis(50)).await;

@@ -26,7 +26,7 @@ pub(crate) use process::{Ended, Memory, Process};
 
 /// A start compiles three policies; on a busy machine that takes a while.
 const START_MAX: Duration = Duration::from_secs(60);
-/// Shutdown waits at most 10 s for requests and 5 s for settlement.
+/// Shutdown waits at most 10 s for requests, 5 s for settlement, 5 s for the log and 3 s for its readers.
 const STOP_MAX: Duration = Duration::from_secs(30);
 const POLL_EVERY: Duration = Duration::from_millis(10);
 
@@ -152,6 +152,10 @@ impl Gateway {
     pub(crate) async fn start_again_with_a_clock(&mut self, off_seconds: i64) {
         self.launch.clock_off_seconds = off_seconds;
         self.start_again().await;
+        let said = self.logged("serving").pop().expect("it serves")["timestamp"].clone();
+        let said: jiff::Timestamp = said.as_str().and_then(|text| text.parse().ok()).expect("a time");
+        let off = said.duration_since(jiff::Timestamp::now()).as_secs() - off_seconds;
+        assert!(off.abs() < 120, "its clock is not off by {off_seconds} s: {said}");
     }
 
     pub(crate) async fn start_again_as(&mut self, launch: Launch) {

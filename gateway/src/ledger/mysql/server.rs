@@ -12,8 +12,8 @@ use crate::ledger::{OpenError, Options, redacted};
 const CONNECT_MAX: Duration = Duration::from_secs(10);
 /// Who waits longer for a connection hears that the ledger is busy.
 const ACQUIRE_MAX: Duration = Duration::from_secs(10);
-/// A connection that is not used for so long is closed, before the server does: see `set_session.sql`.
-const IDLE_MAX: Duration = Duration::from_secs(10);
+/// A connection that is not used for once or twice so long is closed, before the server does: see `set_session.sql`.
+const IDLE_MAX: Duration = Duration::from_secs(5);
 /// A connection that cannot even roll back within this time is given up.
 const ROLLBACK_MAX: Duration = Duration::from_secs(5);
 

@@ -44,7 +44,7 @@ async fn end_others(connection: &mut MySqlConnection, database: &str) {
     }
 }
 
-/// A database that is gone when this is, and the server as its user knows it, who alone may end connections to it.
+/// A database that is gone when this is: its name, and the URL of the user who alone may end connections to it.
 pub(super) struct Database(String, String);
 
 impl Database {

@@ -5,6 +5,7 @@
 //! the brokers that are to answer.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -14,7 +15,7 @@ use crate::log::{Ack, AckSender, AppendError, Record};
 
 /// About a third of the largest batch, at the size of the usual request.
 const GROUP_RECORDS_MAX: usize = 1024;
-/// As many as a gateway has requests on their way; then the partition's queue is full.
+/// Over all partitions, as many as a gateway has requests on their way: a record stays though its client hung up.
 const GATHERING_RECORDS_MAX: usize = 8192;
 
 /// Somebody who waits for a record to become durable.
@@ -49,6 +50,8 @@ struct Lane {
 /// The lanes of all partitions.
 pub(super) struct Lanes {
     lanes: Vec<Mutex<Lane>>,
+    /// Records that gather, in all of them.
+    gathering: AtomicUsize,
     /// Told of each lane that is free for a group that gathered.
     free: Sender<usize>,
 }
@@ -64,7 +67,8 @@ pub(super) enum Entered {
 impl Lanes {
     pub(super) fn new(partitions: usize) -> (Self, Receiver<usize>) {
         let (free, freed) = channel();
-        (Self { lanes: std::iter::repeat_with(Mutex::default).take(partitions).collect(), free }, freed)
+        let lanes = std::iter::repeat_with(Mutex::default).take(partitions).collect();
+        (Self { lanes, gathering: AtomicUsize::new(0), free }, freed)
     }
 
     pub(super) fn enter(
@@ -78,7 +82,8 @@ impl Lanes {
             lane.unanswered = 1;
             return Ok(Entered::First(record, waiting));
         }
-        if lane.gathering.len() >= GATHERING_RECORDS_MAX {
+        if self.gathering.fetch_add(1, Ordering::Relaxed) >= GATHERING_RECORDS_MAX {
+            self.gathering.fetch_sub(1, Ordering::Relaxed);
             return Err(AppendError::Full);
         }
         lane.gathering.push_back((record, waiting));
@@ -93,6 +98,7 @@ impl Lanes {
         if lane.unanswered == 0 {
             let is_given_up = std::mem::take(&mut lane.is_given_up);
             let given_up = if is_given_up { std::mem::take(&mut lane.gathering) } else { Group::new() };
+            self.gathering.fetch_sub(given_up.len(), Ordering::Relaxed);
             if !lane.gathering.is_empty() {
                 // Nobody sends any more.
                 let _ = self.free.send(partition);
@@ -109,6 +115,7 @@ impl Lanes {
         let mut lane = self.lane(partition);
         let records = lane.gathering.len().min(GROUP_RECORDS_MAX);
         lane.unanswered = records;
+        self.gathering.fetch_sub(records, Ordering::Relaxed);
         lane.gathering.drain(..records).collect()
     }
 
@@ -180,11 +187,15 @@ mod tests {
     }
 
     #[test]
-    fn a_lane_that_is_full_refuses_and_the_others_go_on() {
+    fn what_gathers_is_bounded_over_all_lanes() {
         let (lanes, _freed) = Lanes::new(2);
         let _acks = filled(&lanes, 1 + GATHERING_RECORDS_MAX);
-        let refused = lanes.enter(0, record(0), Waiting::pair().0);
-        assert!(matches!(refused, Err(AppendError::Full)));
-        assert!(matches!(lanes.enter(1, record(0), Waiting::pair().0), Ok(Entered::First(..))));
+        let enter = |partition| lanes.enter(partition, record(0), Waiting::pair().0);
+        assert!(matches!(enter(0), Err(AppendError::Full)));
+        assert!(matches!(enter(1), Ok(Entered::First(..))), "it does not gather");
+        assert!(matches!(enter(1), Err(AppendError::Full)));
+        lanes.answered(0, false);
+        lanes.next_group(0);
+        assert!(matches!(enter(1), Ok(Entered::Gathering)));
     }
 }

@@ -24,11 +24,11 @@ const QUEUE_RECORDS_MAX: &str = "8192";
 const QUEUE_KIB_MAX: &str = "65536";
 /// A group is handed over within this time, and goes as one batch.
 const LINGER_MS: &str = "2";
-/// A record that is not durable by then is given up, and its client answered 503.
-/// Longer than a cluster takes to replace a broker that died.
-const DELIVERY_TIMEOUT_MS: &str = "15000";
-/// At shutdown every record is delivered or given up by then.
-const FLUSH_MAX: Duration = Duration::from_secs(16);
+/// A record that is sent and not durable by then is given up, and its client answered 503; so is one that waited
+/// so long to be sent. Longer than a cluster takes to replace a broker that died.
+const DELIVERY_MAX: Duration = Duration::from_secs(15);
+/// At shutdown no client waits any more, and what is not acknowledged may be lost.
+const FLUSH_MAX: Duration = Duration::from_secs(5);
 /// Whether a group gathered meanwhile is looked at in this rhythm.
 const FLUSH_TURN: Duration = Duration::from_millis(100);
 
@@ -47,7 +47,6 @@ impl ProducerContext for Delivery {
     fn delivery(&self, result: &DeliveryResult<'_>, waiting: Box<Waiting>) {
         let (message, answer, is_given_up) = match result {
             Ok(message) => {
-                emit(RecordAcknowledged { duration: waiting.since.elapsed() });
                 // The answer to an earlier attempt was lost, and the broker told only that it has the record.
                 let unknown = || AppendError::Failed("the record is durable, but nobody knows where".into());
                 (message, u64::try_from(message.offset()).map_err(|_| unknown()), false)
@@ -59,6 +58,7 @@ impl ProducerContext for Delivery {
         };
         let is_ours = message.topic() == self.topic;
         if let (true, Ok(offset)) = (is_ours, &answer) {
+            emit(RecordAcknowledged { duration: waiting.since.elapsed() });
             self.ends.reached(message.partition(), offset + 1);
         }
         waiting.answer(answer);
@@ -87,7 +87,7 @@ impl Producer {
             .set("queue.buffering.max.messages", QUEUE_RECORDS_MAX)
             .set("queue.buffering.max.kbytes", QUEUE_KIB_MAX)
             .set("linger.ms", LINGER_MS)
-            .set("message.timeout.ms", DELIVERY_TIMEOUT_MS);
+            .set("message.timeout.ms", DELIVERY_MAX.as_millis().to_string());
         let (lanes, freed) = Lanes::new(ends.offsets.len());
         let (topic, lanes) = (address.topic.clone(), Arc::new(lanes));
         let current = connect(&topic, &config, &ends, &lanes).map_err(|error| not_made(address, error))?;
@@ -143,11 +143,12 @@ impl Producer {
             while !inner.lanes.are_empty() && begun.elapsed() < FLUSH_MAX {
                 // What gathered meanwhile is sent by a thread of its own.
                 let _ = inner.current.load().flush(FLUSH_TURN);
+                std::thread::sleep(Duration::from_millis(1));
             }
             inner.current.load().flush(FLUSH_TURN)
         };
         if let Ok(Err(error)) = tokio::task::spawn_blocking(flush).await {
-            tracing::warn!(%error, "some records were not delivered; their clients were told so");
+            tracing::warn!(%error, "some records were not delivered; nobody was told that they were");
         }
     }
 }
@@ -155,7 +156,12 @@ impl Producer {
 impl Inner {
     fn send_group(&self, partition: usize) {
         for (record, waiting) in self.lanes.next_group(partition) {
-            self.send_record(partition, &record, waiting);
+            if waiting.since.elapsed() > DELIVERY_MAX {
+                waiting.answer(Err(AppendError::Failed("it waited too long to be sent".into())));
+                self.lanes.answered(partition, false);
+            } else {
+                self.send_record(partition, &record, waiting);
+            }
         }
     }
 

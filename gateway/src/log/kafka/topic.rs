@@ -220,7 +220,8 @@ impl Watch {
                 std::thread::sleep(WATCH_EVERY);
                 // What the library has to tell would pile up.
                 complaints(&self.asking);
-                let trouble = self.replicas().and_then(|()| self.ends()).err();
+                let (replicas, ends) = (self.replicas(), self.ends());
+                let trouble = replicas.and(ends).err();
                 let mut known = self.ends.trouble.lock().unwrap_or_else(PoisonError::into_inner);
                 match (&*known, &trouble) {
                     (None, Some(trouble)) => tracing::error!(%trouble, "the log cannot be appended to"),

@@ -127,7 +127,7 @@ impl Fault {
                     consumer.start_again().await;
                 }
             }
-            Self::Redeliver => cluster.topic().append_again(500).await,
+            Self::Redeliver => drop(cluster.topic().append_again(500).await),
             Self::Poison => cluster.topic().poison().await,
         }
     }

@@ -47,15 +47,16 @@ impl Topic {
         tokio::task::spawn_blocking(rewind).await.expect("rewinds");
     }
 
-    /// Appends up to so many of the records a second time: each to its own partition, and to the next one.
-    pub(crate) async fn append_again(&self, records_max: usize) {
+    /// Appends up to so many of the records a second time: each to its own partition, and to the next one. Says how
+    /// many it found.
+    pub(crate) async fn append_again(&self, records_max: usize) -> usize {
         let (producer, records) = (self.producer(), self.read(records_max).await);
         let twice = records.iter().flat_map(|(partition, key, payload)| {
             [*partition, (partition + 1) % PARTITIONS].map(|partition| {
                 append(&producer, FutureRecord::to(&self.name).partition(partition).key(key).payload(payload))
             })
         });
-        futures_util::future::join_all(twice).await;
+        futures_util::future::join_all(twice).await.len() / 2
     }
 
     /// Appends what is no request, and a request that no ledger can keep, whatever becomes of it.
