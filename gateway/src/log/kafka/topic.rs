@@ -77,7 +77,9 @@ pub(in crate::log) async fn ensure(address: &Address, options: &Options) -> Resu
     // A new topic is not known to every broker at once.
     for _ in 0..20 {
         match verify(address, &config, options).await {
-            Err(OpenError::Topic { .. }) if ensured[0].is_new => tokio::time::sleep(WATCH_EVERY).await,
+            Err(OpenError::Topic { .. } | OpenError::Unreachable { .. }) if ensured[0].is_new => {
+                tokio::time::sleep(WATCH_EVERY).await;
+            }
             verified => return verified.map(|_| ensured),
         }
     }
