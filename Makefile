@@ -36,7 +36,7 @@ test-build: openssl
 	policies/build --hostile
 	infra/native/services up
 
-# Faults at random, for SLUICE_CHAOS_SECONDS, from SLUICE_CHAOS_SEED. A minute of it is among the tests.
+# Faults at random, for SLUICE_CHAOS_SECONDS, from SLUICE_CHAOS_SEED. Half a minute of it is among the tests.
 chaos: test-build
 	SLUICE_CHAOS_SECONDS=$${SLUICE_CHAOS_SECONDS:-1800} \
 		cargo test --release --locked -p sluice --test it -- --nocapture whatever_fails; \

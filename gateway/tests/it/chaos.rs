@@ -48,7 +48,7 @@ fn number(variable: &str, default: u64) -> u64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_fails_the_promises_hold() {
     let _turn = turn::alone().await;
-    let (seed, seconds) = (number("SLUICE_CHAOS_SEED", 7), number("SLUICE_CHAOS_SECONDS", 60));
+    let (seed, seconds) = (number("SLUICE_CHAOS_SEED", 7), number("SLUICE_CHAOS_SECONDS", 30));
     let mut random = StdRng::seed_from_u64(seed);
     let mut cluster = Cluster::start(2, 3).await;
     // Less stock than people, so that the end of it falls among the faults.
