@@ -23,10 +23,13 @@ policies: build
 
 # The binary is built along with the tests: by itself it would be built with fewer features of what both use,
 # and much of it twice. The servers are brought up for the tests, and stopped afterwards whatever came of them.
+# Tests mostly wait, for servers and for time to pass, so more of them run at once than there are processors;
+# those in `it` take turns.
 test: test-build
 	infra/check
 	infra/native/services up observability
-	cargo test --release --locked -p sluice; \
+	cargo test --release --locked -p sluice --lib -- --test-threads 6 && \
+		cargo test --release --locked -p sluice --test it -- --test-threads 128; \
 		status=$$?; infra/native/services down; exit $$status
 	cd policies && cargo test --locked
 	cd examples/own-policy && cargo test --locked --target-dir ../../target/policies

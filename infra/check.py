@@ -11,7 +11,7 @@ from pathlib import Path
 from ruamel.yaml import YAML
 
 HERE = Path(__file__).parent
-TELEMETRY = HERE.parent / "gateway/src/telemetry.rs"
+TELEMETRY = HERE.parent / "gateway/src/telemetry/metrics.rs"
 # A tag that begins with a number names one release; `latest`, `8` or none moves.
 PINNED = re.compile(r".+:(?:[a-z]+-)?v?\d+(?:\.\d+){1,2}\b|.+:[a-z]+-\d{8}\b|.+@sha256:[0-9a-f]{64}")
 

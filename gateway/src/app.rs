@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use futures_util::future::LocalBoxFuture;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -96,7 +97,11 @@ pub enum StartError {
 ///
 /// # Errors
 /// [`StartError`] when it cannot start; nothing is listened to then.
-pub async fn serve(config: Config, config_file: Option<PathBuf>) -> Result<(), StartError> {
+pub fn serve(config: Config, config_file: Option<PathBuf>) -> LocalBoxFuture<'static, Result<(), StartError>> {
+    Box::pin(run(config, config_file))
+}
+
+async fn run(config: Config, config_file: Option<PathBuf>) -> Result<(), StartError> {
     raise_file_limit();
     let mut signals = Signals::listen().map_err(StartError::Signals)?;
     let token = config.admin.token_file.as_deref().map(AdminToken::read).transpose().map_err(StartError::Token)?;

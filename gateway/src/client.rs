@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use reqwest::Method;
 use serde_json::Value;
 
@@ -47,16 +48,16 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError`].
-    pub async fn get(&self, path: &str) -> Result<Value, ClientError> {
-        self.call(Method::GET, path, None).await
+    pub fn get<'a>(&'a self, path: &'a str) -> BoxFuture<'a, Result<Value, ClientError>> {
+        Box::pin(self.call(Method::GET, path, None))
     }
 
     /// Changes.
     ///
     /// # Errors
     /// [`ClientError`].
-    pub async fn post(&self, path: &str, body: Option<Value>) -> Result<Value, ClientError> {
-        self.call(Method::POST, path, body).await
+    pub fn post<'a>(&'a self, path: &'a str, body: Option<Value>) -> BoxFuture<'a, Result<Value, ClientError>> {
+        Box::pin(self.call(Method::POST, path, body))
     }
 
     async fn call(&self, method: Method, path: &str, body: Option<Value>) -> Result<Value, ClientError> {

@@ -4,6 +4,7 @@
 
 #[cfg(test)]
 pub(crate) mod contract;
+mod migrations;
 pub mod mysql;
 mod open;
 mod rows;

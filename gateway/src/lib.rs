@@ -2,6 +2,8 @@
 //!
 //! The modules stand in the order in which a request meets them, and a module uses only modules that
 //! stand after it.
+//!
+//! What `main.rs` awaits comes boxed: the code of a future is compiled in every crate that knows its type.
 
 pub mod client;
 pub mod app;

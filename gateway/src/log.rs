@@ -341,9 +341,11 @@ pub async fn open(options: &Options) -> Result<Arc<dyn Log>, OpenError> {
 ///
 /// # Errors
 /// [`OpenError`] says what to do about it.
-pub async fn ensure_topics(options: &Options) -> Result<Vec<kafka::Ensured>, OpenError> {
-    match Place::of(options)? {
-        Place::Embedded(_) => Ok(Vec::new()),
-        Place::Kafka(address) => kafka::ensure(&address, options).await,
-    }
+pub fn ensure_topics(options: &Options) -> BoxFuture<'_, Result<Vec<kafka::Ensured>, OpenError>> {
+    Box::pin(async {
+        match Place::of(options)? {
+            Place::Embedded(_) => Ok(Vec::new()),
+            Place::Kafka(address) => kafka::ensure(&address, options).await,
+        }
+    })
 }

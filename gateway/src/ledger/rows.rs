@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use serde::{Serialize, Serializer};
-use sqlx::migrate::{AppliedMigration, Migrator};
 
 use super::{CampaignError, LedgerError};
 use crate::coupon::{
@@ -212,13 +211,4 @@ fn line(shard_no: ShardNo) -> ShardAudit {
 /// A row that holds what this program never writes.
 pub(super) fn corrupt(step: &'static str, what: impl Into<String>) -> LedgerError {
     LedgerError::Refused { step, source: what.into().into() }
-}
-
-/// The names of the migrations that `applied` lacks, as their files are called.
-pub(super) fn missing(migrator: &Migrator, applied: &[AppliedMigration]) -> Vec<String> {
-    migrator
-        .iter()
-        .filter(|migration| applied.iter().all(|applied| applied.version != migration.version))
-        .map(|migration| format!("{:04}_{}", migration.version, migration.description.replace(' ', "_")))
-        .collect()
 }

@@ -11,11 +11,9 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use sqlx::migrate::{Migrate, MigrateError};
 
-use super::{CampaignError, Claim, GenerationRow, Ledger, LedgerError, OpenError, Recorded, Transaction, rows};
+use super::{CampaignError, Claim, GenerationRow, Ledger, LedgerError, OpenError, Recorded, Transaction, migrations};
 use crate::coupon::{Audit, Campaign, CampaignChange, CouponId, NewCampaign, Offset, PartitionNo, RequestId};
 use crate::sqlite_file::{SqliteFile, SqliteFileError};
-
-static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("../migrations/sqlite");
 
 /// Begins every writing transaction: SQLite's one write lock stands in for the locks of rows.
 const BEGIN: &str = "BEGIN IMMEDIATE";
@@ -48,10 +46,10 @@ pub(super) async fn migrate(path: &str) -> Result<Vec<String>, OpenError> {
 
 async fn apply(file: &SqliteFile) -> Result<Vec<String>, MigrateError> {
     let mut writer = file.writer.acquire().await?;
-    writer.ensure_migrations_table(&MIGRATOR.table_name).await?;
-    let before = writer.list_applied_migrations(&MIGRATOR.table_name).await?;
-    MIGRATOR.run(&mut *writer).await?;
-    Ok(rows::missing(&MIGRATOR, &before))
+    writer.ensure_migrations_table(&migrations::SQLITE.table_name).await?;
+    let before = writer.list_applied_migrations(&migrations::SQLITE.table_name).await?;
+    migrations::SQLITE.run(&mut *writer).await?;
+    Ok(migrations::missing(&migrations::SQLITE, &before))
 }
 
 async fn hold(path: &str) -> Result<SqliteFile, OpenError> {

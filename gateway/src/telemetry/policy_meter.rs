@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use prometheus::{Histogram, IntCounter};
 
-use super::METRICS;
+use super::metrics::METRICS;
 
 /// Series of older versions are let go, so that hot-loading for a year does not fill the memory.
 const VERSIONS_MAX: usize = 64;

@@ -47,7 +47,7 @@ fn number(variable: &str, default: u64) -> u64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_fails_the_promises_hold() {
-    let _turn = turn::alone().await;
+    let _turn = turn::alone();
     let (seed, seconds) = (number("SLUICE_CHAOS_SEED", 7), number("SLUICE_CHAOS_SECONDS", 30));
     let mut random = StdRng::seed_from_u64(seed);
     let mut cluster = Cluster::start(2, 3).await;

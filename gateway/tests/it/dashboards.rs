@@ -29,7 +29,7 @@ const SMALL: Campaign = Campaign { coupon: 7_002, ..Campaign::of(20, 4) };
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_panel_of_every_dashboard_shows_something_and_nothing_pages() {
-    let _turn = turn::alone().await;
+    let _turn = turn::together();
     watchers_must_run();
     let cluster = Cluster::start(2, 3).await;
     let prometheus = Prometheus::watching(&cluster).await;

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use crate::harness::{Ended, Process, turn};
+use crate::harness::{Ended, Home, Launch, Process, authority, free_address, turn};
 
 /// The first build of a policy elsewhere compiles its dependencies.
 const WITHIN: Duration = Duration::from_secs(180);
@@ -27,7 +27,7 @@ fn assert_says(ended: &Ended, lines: &[&str]) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_midnight_drop_gives_a_thousand_coupons_to_a_thousand_people() {
-    let _turn = turn::alone().await;
+    let _turn = turn::alone();
     let ended = run("midnight-drop").await;
     assert_says(
         &ended,
@@ -37,7 +37,7 @@ async fn the_midnight_drop_gives_a_thousand_coupons_to_a_thousand_people() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_policy_of_ones_own_decides_and_is_taken_back() {
-    let _turn = turn::alone().await;
+    let _turn = turn::alone();
     let ended = run("own-policy").await;
     let told = [
         "user 666: 202",
@@ -51,4 +51,36 @@ async fn a_policy_of_ones_own_decides_and_is_taken_back() {
         "user 667: 202",
     ];
     assert_says(&ended, &told);
+}
+
+/// The configuration within the manifest, with the secrets in a folder of this machine.
+fn configuration_on_kubernetes(secrets: &Path) -> String {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
+    let manifest = std::fs::read_to_string(examples.join("kubernetes/config.yaml")).expect("the manifest");
+    let (_, block) = manifest.split_once("  sluice.toml: |\n").expect("the configuration is its last value");
+    let lines = block.lines().map(|line| line.strip_prefix("    ").unwrap_or(line));
+    lines.collect::<Vec<_>>().join("\n").replace("/etc/sluice/secret", &secrets.display().to_string())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_configuration_on_kubernetes_is_a_sound_one() {
+    let _turn = turn::together();
+    let home = Home::new(free_address(), free_address());
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let certificate = std::fs::read_to_string(authority()).expect("a certificate");
+    for (name, text) in [
+        ("admin-token", "a token that nobody guesses"),
+        ("kafka-password", "one"),
+        ("kafka-ca.pem", &certificate),
+        ("mysql-password", "another"),
+        ("mysql-ca.pem", &certificate),
+        ("redis-password", "a third"),
+    ] {
+        std::fs::write(folder.path().join(name), text).expect("a secret can be written");
+    }
+    let path = folder.path().join("sluice.toml");
+    std::fs::write(&path, configuration_on_kubernetes(folder.path())).expect("a configuration can be written");
+    let arguments = ["config", "check", "--config", path.to_str().expect("a path in UTF-8")];
+    let ended = Process::run(Launch::default().command(home.path(), &arguments), WITHIN).await;
+    assert_eq!(ended.code, Some(0), "{ended}");
 }

@@ -5,6 +5,7 @@ mod cluster;
 mod home;
 mod metrics;
 mod process;
+mod services;
 mod topic;
 pub(crate) mod turn;
 
@@ -20,9 +21,10 @@ use serde_json::Value;
 use crate::client::Client;
 
 pub(crate) use admin::{Campaign, payload};
-pub(crate) use cluster::{Cluster, service, services};
+pub(crate) use cluster::Cluster;
 pub(crate) use home::{Home, hostile, hostile_guests, policy};
 pub(crate) use process::{Ended, Memory, Process};
+pub(crate) use services::{authority, service, services};
 
 /// A start compiles three policies; on a busy machine that takes a while.
 const START_MAX: Duration = Duration::from_secs(60);

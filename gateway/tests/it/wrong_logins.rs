@@ -1,9 +1,8 @@
 //! A server that turns the gateway away ends every command that needs it: it does not wait for another answer.
 
-use std::path::Path;
 use std::time::Duration;
 
-use crate::harness::{Ended, Launch, Process, turn};
+use crate::harness::{Ended, Launch, Process, authority, turn};
 
 const WITHIN: Duration = Duration::from_secs(30);
 const WRONG_PASSWORD: &str = "wr0ng";
@@ -13,9 +12,7 @@ async fn run(arguments: &[&str], variables: &[(&str, &str)]) -> Ended {
     let home = tempfile::tempdir().expect("a temporary folder");
     let password = home.path().join("password");
     std::fs::write(&password, WRONG_PASSWORD).expect("writes");
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the package lies in the workspace");
-    let folder = std::env::var_os("SLUICE_TEST_TLS").map_or_else(|| root.join("target/services/tls"), Into::into);
-    let authority = folder.join("ca.pem");
+    let authority = authority();
     let files: Vec<(String, String)> = variables
         .iter()
         .filter_map(|(name, _)| name.strip_suffix("__URL"))
@@ -38,7 +35,7 @@ const COUNTERS: &[(&str, &str)] = &[("COUNTERS__URL", "rediss://sluice@127.0.0.1
 
 #[tokio::test]
 async fn a_wrong_password_ends_every_command_that_needs_it() {
-    let _turn = turn::together().await;
+    let _turn = turn::together();
     let log = "sluice: log.password_file: Kafka refuses the login: ";
     let ledger = "sluice: the database server at 127.0.0.1:13306 turns away the user `sluice_tls`: ";
     let counters = "sluice: counters.url: 127.0.0.1:16380 refuses the login: ";

@@ -1,17 +1,16 @@
 //! The version of the tables. A gateway looks at it, `sluice migrate` changes it.
 
-use sqlx::migrate::{Migrate, MigrateError, Migrator};
+use sqlx::migrate::{Migrate, MigrateError};
 use sqlx::{Connection, Executor, MySqlConnection, Row};
 
 use super::number;
 use super::server::Server;
-use crate::ledger::{OpenError, rows};
-
-static MIGRATOR: Migrator = sqlx::migrate!("../migrations/mysql");
+use crate::ledger::OpenError;
+use crate::ledger::migrations::{self, MYSQL};
 
 /// Finds the tables at exactly this binary's version, or says what to do.
 pub(super) async fn check(server: &Server, connection: &mut MySqlConnection) -> Result<(), OpenError> {
-    let applied = match connection.list_applied_migrations(&MIGRATOR.table_name).await {
+    let applied = match connection.list_applied_migrations(&MYSQL.table_name).await {
         Ok(applied) => applied,
         Err(MigrateError::Execute(sqlx::Error::Database(error))) if number(&*error) == Some(NO_SUCH_TABLE) => {
             Vec::new()
@@ -19,16 +18,16 @@ pub(super) async fn check(server: &Server, connection: &mut MySqlConnection) -> 
         Err(error) => return Err(server.failed(error)),
     };
     let found = applied.last().map_or(0, |newest| newest.version);
-    let needed = MIGRATOR.iter().map(|migration| migration.version).max().unwrap_or(0);
-    if applied.iter().any(|applied| !MIGRATOR.version_exists(applied.version)) {
+    let needed = MYSQL.iter().map(|migration| migration.version).max().unwrap_or(0);
+    if applied.iter().any(|applied| !MYSQL.version_exists(applied.version)) {
         return Err(OpenError::Ahead { place: server.place(), found, known: needed });
     }
     let cut_short = match found {
         0 => None,
-        _ => connection.dirty_version(&MIGRATOR.table_name).await.map_err(|error| server.failed(error))?,
+        _ => connection.dirty_version(&MYSQL.table_name).await.map_err(|error| server.failed(error))?,
     };
     let found = cut_short.map_or(found, |version| version - 1);
-    if applied.len() < MIGRATOR.iter().count() || cut_short.is_some() {
+    if applied.len() < MYSQL.iter().count() || cut_short.is_some() {
         return Err(OpenError::Behind { place: server.place(), found, needed });
     }
     Ok(())
@@ -42,7 +41,7 @@ pub(in crate::ledger) async fn migrate(server: &Server) -> Result<Vec<String>, O
     let mut connection = server.connect().await?;
     let applied = apply(&mut connection).await.map_err(|error| match error {
         MigrateError::VersionMissing(found) => {
-            let known = MIGRATOR.iter().map(|migration| migration.version).max().unwrap_or(0);
+            let known = MYSQL.iter().map(|migration| migration.version).max().unwrap_or(0);
             OpenError::Ahead { place: server.place(), found, known }
         }
         other => server.failed(other),
@@ -58,9 +57,9 @@ async fn apply(connection: &mut MySqlConnection) -> Result<Vec<String>, MigrateE
         let says = "another `sluice migrate` has been at it for ten minutes; wait for it, or end it";
         return Err(MigrateError::Execute(sqlx::Error::Protocol(says.into())));
     }
-    connection.ensure_migrations_table(&MIGRATOR.table_name).await?;
+    connection.ensure_migrations_table(&MYSQL.table_name).await?;
     connection.execute(include_str!("../sql/mysql/delete_cut_short.sql")).await?;
-    let before = connection.list_applied_migrations(&MIGRATOR.table_name).await?;
-    MIGRATOR.run(&mut *connection).await?;
-    Ok(rows::missing(&MIGRATOR, &before))
+    let before = connection.list_applied_migrations(&MYSQL.table_name).await?;
+    MYSQL.run(&mut *connection).await?;
+    Ok(migrations::missing(&MYSQL, &before))
 }

@@ -2,15 +2,12 @@
 //!
 //! The servers are those of `infra/native/services`; what a test makes on them is its own.
 
-use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use super::topic::Topic;
 use super::{Ended, Gateway, Launch, Process, eventually};
 
-/// The script installs nothing here: it only says what is wrong, ends a server or starts it again.
-const SERVICE_MAX: Duration = Duration::from_secs(150);
 const COMMAND_MAX: Duration = Duration::from_secs(30);
 const BROKERS: &str = "127.0.0.1:19092,127.0.0.1:19093,127.0.0.1:19094";
 
@@ -22,20 +19,6 @@ pub(crate) struct Cluster {
     name: String,
     /// Which of Redis' databases holds the counters.
     counters: String,
-}
-
-/// `kill`, `start`, `pause` or `resume` one of the servers, by name.
-pub(crate) async fn service(action: &str, name: &str) {
-    services(action, &[name]).await;
-}
-
-/// The same to several at once.
-pub(crate) async fn services(action: &str, names: &[&str]) {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the package lies in the workspace");
-    let mut command = Command::new(root.join("infra/native/services"));
-    command.arg(action).args(names);
-    let ended = Process::run(command, SERVICE_MAX).await;
-    assert_eq!(ended.code, Some(0), "infra/native/services {action} {names:?}: {ended}");
 }
 
 async fn run(program: &str, arguments: &[&str]) -> Ended {

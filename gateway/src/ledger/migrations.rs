@@ -1,0 +1,67 @@
+//! The migrations of both databases, as they lie in `migrations/`, within the binary.
+//!
+//! They are listed here rather than by `sqlx::migrate!`, whose macros would compile both databases' drivers a
+//! second time.
+
+use std::sync::LazyLock;
+
+use sqlx::SqlSafeStr;
+use sqlx::migrate::{AppliedMigration, Migration, MigrationType, Migrator};
+
+pub(super) static MYSQL: LazyLock<Migrator> = LazyLock::new(|| {
+    migrator([
+        (1, "ledger", include_str!("../../../migrations/mysql/0001_ledger.sql")),
+        (2, "pipeline", include_str!("../../../migrations/mysql/0002_pipeline.sql")),
+    ])
+});
+
+pub(super) static SQLITE: LazyLock<Migrator> = LazyLock::new(|| {
+    migrator([
+        (1, "ledger", include_str!("../../../migrations/sqlite/0001_ledger.sql")),
+        (2, "pipeline", include_str!("../../../migrations/sqlite/0002_pipeline.sql")),
+    ])
+});
+
+fn migrator<const N: usize>(files: [(i64, &'static str, &'static str); N]) -> Migrator {
+    let migration = |(version, description, sql): (i64, &'static str, &'static str)| {
+        Migration::new(version, description.into(), MigrationType::Simple, sql.into_sql_str(), false)
+    };
+    Migrator::with_migrations(files.map(migration).into())
+}
+
+/// What a migration's file is called, without its extension.
+fn name(migration: &Migration) -> String {
+    format!("{:04}_{}", migration.version, migration.description)
+}
+
+/// The names of the migrations that `applied` lacks.
+pub(super) fn missing(migrator: &Migrator, applied: &[AppliedMigration]) -> Vec<String> {
+    let is_missing = |migration: &&Migration| applied.iter().all(|applied| applied.version != migration.version);
+    migrator.iter().filter(is_missing).map(name).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_file_of_each_database_is_listed_with_what_stands_in_it() {
+        for (folder, migrator) in [("mysql", &MYSQL), ("sqlite", &SQLITE)] {
+            let folder = format!("{}/../migrations/{folder}", env!("CARGO_MANIFEST_DIR"));
+            let entries = std::fs::read_dir(folder).expect("a folder of migrations");
+            let mut files: Vec<_> = entries.map(|entry| entry.expect("an entry").path()).collect();
+            files.sort();
+            let stems: Vec<_> = files.iter().map(|file| file.file_stem().expect("a name").to_string_lossy()).collect();
+            assert_eq!(migrator.iter().map(name).collect::<Vec<_>>(), stems);
+            for (file, migration) in files.iter().zip(migrator.iter()) {
+                assert_eq!(std::fs::read_to_string(file).expect("a file"), migration.sql.as_str());
+            }
+        }
+    }
+
+    #[test]
+    fn both_databases_have_the_same_migrations() {
+        let names = |migrator: &Migrator| migrator.iter().map(name).collect::<Vec<_>>();
+        assert_eq!(names(&MYSQL), names(&SQLITE));
+    }
+}

@@ -1,0 +1,226 @@
+//! The metrics: their names, what they mean, and the series that are there from the start.
+
+use std::collections::BTreeSet;
+use std::sync::LazyLock;
+
+use prometheus::{
+    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
+};
+
+use super::event::IssueAnswered;
+use crate::coupon::Reason;
+
+/// All metrics in the Prometheus text format, version 0.0.4.
+#[must_use]
+pub fn render() -> Vec<u8> {
+    let mut text = Vec::with_capacity(16 * 1024);
+    TextEncoder::new().encode(&METRICS.registry.gather(), &mut text).expect("a registry of valid metrics encodes");
+    text
+}
+
+pub(super) struct Metrics {
+    registry: Registry,
+    pub(super) issue_requests: IntCounterVec,
+    pub(super) issue_duration: Histogram,
+    pub(super) in_flight: IntGauge,
+    pub(super) policy_call: HistogramVec,
+    pub(super) policy_failures: IntCounterVec,
+    pub(super) policy_generation: IntGauge,
+    pub(super) policy_swaps: IntCounterVec,
+    pub(super) counters_up: IntGauge,
+    pub(super) counters_unavailable: IntCounter,
+    pub(super) log_append: Histogram,
+    pub(super) log_append_records: Histogram,
+    pub(super) log_lag: IntGaugeVec,
+    pub(super) log_brokers: IntGaugeVec,
+    pub(super) log_leader: IntGaugeVec,
+    pub(super) log_replicas: IntGaugeVec,
+    pub(super) log_replicas_in_sync: IntGaugeVec,
+    pub(super) log_start_offset: IntGaugeVec,
+    pub(super) log_end_offset: IntGaugeVec,
+    pub(super) settled: IntCounterVec,
+    pub(super) settlement_batch: Histogram,
+    pub(super) settlement: Histogram,
+    pub(super) settlement_retries: IntCounter,
+    pub(super) shard_remaining: IntGaugeVec,
+    pub(super) shard_steals: IntCounterVec,
+}
+
+pub(super) static METRICS: LazyLock<Metrics> = LazyLock::new(Metrics::new);
+
+impl Metrics {
+    fn new() -> Self {
+        let registry = Registry::new();
+        let latency: Vec<f64> =
+            vec![0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+        let call: Vec<f64> =
+            vec![0.000_000_5, 0.000_001, 0.000_002, 0.000_005, 0.000_01, 0.000_05, 0.000_1, 0.001, 0.005, 0.01, 0.05];
+        let batch: Vec<f64> = vec![1.0, 4.0, 16.0, 64.0, 256.0, 512.0, 1024.0, 2048.0, 4096.0];
+        let metrics = Self {
+            issue_requests: counters(
+                &registry,
+                "sluice_issue_requests_total",
+                "Answers to POST /coupon/issue, by outcome.",
+                &["outcome"],
+            ),
+            issue_duration: histogram(
+                &registry,
+                "sluice_issue_duration_seconds",
+                "From a request's arrival to its answer.",
+                latency.clone(),
+            ),
+            in_flight: gauge_of(&registry, "sluice_issue_in_flight", "Requests being answered."),
+            policy_call: histograms(
+                &registry,
+                "sluice_policy_call_seconds",
+                "A policy's decision, measured around the call into the guest.",
+                call,
+                &["hook", "policy", "version"],
+            ),
+            policy_failures: counters(
+                &registry,
+                "sluice_policy_failures_total",
+                "Decisions that a policy did not give, by reason.",
+                &["hook", "policy", "version", "reason"],
+            ),
+            policy_generation: gauge_of(&registry, "sluice_policy_generation", "The generation that decides."),
+            policy_swaps: counters(
+                &registry,
+                "sluice_policy_swaps_total",
+                "Changes of the pipeline, by what became of them.",
+                &["outcome"],
+            ),
+            counters_up: gauge_of(&registry, "sluice_counters_up", "Whether the counters are in reach."),
+            counters_unavailable: register(
+                &registry,
+                IntCounter::new(
+                    "sluice_counters_unavailable_total",
+                    "Times that the counters were asked and were out of reach.",
+                ),
+            ),
+            log_append: histogram(
+                &registry,
+                "sluice_log_append_seconds",
+                "Making records durable: a group commit of the embedded log, a record's acknowledgement by Kafka.",
+                latency.clone(),
+            ),
+            log_append_records: histogram(
+                &registry,
+                "sluice_log_append_records",
+                "Records made durable by one group commit of the embedded log.",
+                batch.clone(),
+            ),
+            log_lag: gauges(
+                &registry,
+                "sluice_log_lag_records",
+                "Records in the log that are not settled.",
+                &["partition"],
+            ),
+            // The next six have no series on the embedded log.
+            log_brokers: gauges(&registry, "sluice_log_brokers", "Brokers that the cluster says are there.", &[]),
+            log_leader: gauges(
+                &registry,
+                "sluice_log_leader",
+                "The broker that leads a partition; -1 while none does.",
+                &["partition"],
+            ),
+            log_replicas: gauges(&registry, "sluice_log_replicas", "Replicas of a partition.", &["partition"]),
+            log_replicas_in_sync: gauges(
+                &registry,
+                "sluice_log_replicas_in_sync",
+                "Replicas of a partition that have all of it.",
+                &["partition"],
+            ),
+            log_start_offset: gauges(
+                &registry,
+                "sluice_log_start_offset",
+                "The offset of a partition's oldest record.",
+                &["partition"],
+            ),
+            log_end_offset: gauges(
+                &registry,
+                "sluice_log_end_offset",
+                "The offset after a partition's newest record.",
+                &["partition"],
+            ),
+            settled: counters(&registry, "sluice_settled_total", "Settled records, by outcome.", &["outcome"]),
+            settlement_batch: histogram(
+                &registry,
+                "sluice_settlement_batch_records",
+                "Records settled by one transaction.",
+                batch,
+            ),
+            settlement: histogram(&registry, "sluice_settlement_seconds", "One settlement transaction.", latency),
+            settlement_retries: register(
+                &registry,
+                IntCounter::new(
+                    "sluice_settlement_retries_total",
+                    "Settlements that were rolled back and tried again.",
+                ),
+            ),
+            shard_remaining: gauges(
+                &registry,
+                "sluice_shard_remaining",
+                "Coupons left in a shard.",
+                &["coupon", "shard"],
+            ),
+            shard_steals: counters(
+                &registry,
+                "sluice_shard_steals_total",
+                "Coupons taken from a shard other than the one picked, because that one was empty.",
+                &["coupon"],
+            ),
+            registry,
+        };
+        metrics.create_series();
+        metrics
+    }
+
+    fn create_series(&self) {
+        for outcome in IssueAnswered::OUTCOMES {
+            self.issue_requests.with_label_values(&[outcome]);
+        }
+        let settled: BTreeSet<&str> = Reason::ALL.into_iter().map(reason_label).chain(["issued", "replayed"]).collect();
+        for outcome in settled {
+            self.settled.with_label_values(&[outcome]);
+        }
+        for outcome in ["published", "refused"] {
+            self.policy_swaps.with_label_values(&[outcome]);
+        }
+    }
+}
+
+fn register<M: prometheus::core::Collector + Clone + 'static>(registry: &Registry, metric: prometheus::Result<M>) -> M {
+    let metric = metric.expect("the metric's name is valid");
+    registry.register(Box::new(metric.clone())).expect("every metric has a name of its own");
+    metric
+}
+
+fn counters(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+    register(registry, IntCounterVec::new(Opts::new(name, help), labels))
+}
+
+fn gauges(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
+    register(registry, IntGaugeVec::new(Opts::new(name, help), labels))
+}
+
+fn gauge_of(registry: &Registry, name: &str, help: &str) -> IntGauge {
+    register(registry, IntGauge::new(name, help))
+}
+
+fn histogram(registry: &Registry, name: &str, help: &str, buckets: Vec<f64>) -> Histogram {
+    register(registry, Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets)))
+}
+
+fn histograms(registry: &Registry, name: &str, help: &str, buckets: Vec<f64>, labels: &[&str]) -> HistogramVec {
+    register(registry, HistogramVec::new(HistogramOpts::new(name, help).buckets(buckets), labels))
+}
+
+pub(super) fn reason_label(reason: Reason) -> &'static str {
+    match reason {
+        Reason::SoldOut => "sold_out",
+        Reason::UserLimit => "user_limit",
+        Reason::Invalid => "invalid",
+    }
+}
