@@ -3,12 +3,16 @@
 //! The servers are those of `infra/native/services`; what a test makes on them is its own.
 
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use super::topic::Topic;
 use super::{Ended, Gateway, Launch, Process, eventually};
 
 const COMMAND_MAX: Duration = Duration::from_secs(30);
+/// Redis has so many by default, far more than clusters run at once.
+const REDIS_DATABASES: usize = 16;
+static NEXT_DATABASE: AtomicUsize = AtomicUsize::new(0);
 const BROKERS: &str = "127.0.0.1:19092,127.0.0.1:19093,127.0.0.1:19094";
 
 /// A system of several processes.
@@ -46,7 +50,7 @@ async fn redis(arguments: &[&str]) {
 impl Cluster {
     pub(crate) async fn start(gateways: usize, consumers: usize) -> Self {
         let name = format!("sluice_it_{:08x}", rand::random::<u32>());
-        let database = rand::random_range(1..16).to_string();
+        let database = (NEXT_DATABASE.fetch_add(1, Ordering::Relaxed) % REDIS_DATABASES).to_string();
         let mut this =
             Self { gateways: Vec::new(), consumers: Vec::new(), name: name.clone(), counters: database.clone() };
         sql(&format!("CREATE DATABASE {name}")).await;
