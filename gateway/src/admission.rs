@@ -5,13 +5,13 @@
 
 mod load;
 mod recent;
-mod takings;
+mod reservation;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crate::campaigns::{Campaigns, Known, KnownShard, Unsettled};
+use crate::campaign_cache::{CachedCampaign, CachedShard, CampaignCache, Unsettled};
 use crate::counters::{Counters, Hook, Subject};
 use crate::coupon::{
     Accepted, Entry, Fingerprint, GenerationNo, IssueRequest, Offset, Outcome, PartitionNo, RequestId, ShardNo, UnixMs,
@@ -21,37 +21,29 @@ use crate::log::{AppendError, Headers, Log, Record};
 use crate::policy::{self, Generation, Pipelines, PolicyUnavailable, Rejection, Shaping};
 
 pub use load::{LoadGauge, SAMPLE_EVERY, Sampler};
-pub use recent::{Place, Recent};
-use takings::Takings;
+pub use recent::{LogPosition, Recent};
+use reservation::Reservation;
 
 /// A policy may not hold a request for longer; the client's own patience ends about there.
 const DELAY_MAX: Duration = Duration::from_secs(2);
 
-/// What admission works with.
+/// Decides about requests and makes them durable.
 pub struct Admission {
-    /// What is known of the campaigns.
-    pub campaigns: Arc<Campaigns>,
-    /// What the policies have measured.
-    pub counters: Arc<dyn Counters>,
-    /// Where an accepted request goes.
-    pub log: Arc<dyn Log>,
-    /// Where an earlier request under the same key may have ended.
-    pub ledger: Arc<dyn Ledger>,
-    /// What decides.
-    pub pipelines: Arc<Pipelines>,
-    /// What the rate shaper is told.
-    pub load: Arc<LoadGauge>,
-    /// Requests that were accepted a moment ago.
-    pub recent: Recent,
-    /// Requests that may be on their way at once.
-    pub in_flight_max: usize,
-    /// Requests that are on their way.
-    pub in_flight: AtomicUsize,
+    campaigns: Arc<CampaignCache>,
+    counters: Arc<dyn Counters>,
+    log: Arc<dyn Log>,
+    /// Holds how an earlier request under the same key ended.
+    ledger: Arc<dyn Ledger>,
+    pipelines: Arc<Pipelines>,
+    load: Arc<LoadGauge>,
+    recent: Recent,
+    in_flight_max: usize,
+    in_flight: AtomicUsize,
 }
 
 /// Somebody asks.
 #[derive(Debug, Clone)]
-pub struct Asked {
+pub struct Submission {
     /// For what.
     pub request: IssueRequest,
     /// The client's Idempotency-Key.
@@ -130,35 +122,63 @@ pub enum Refusal {
 }
 
 impl Admission {
+    /// At most `in_flight_max` requests are decided at the same time.
+    #[must_use]
+    pub fn new(
+        campaigns: Arc<CampaignCache>,
+        counters: Arc<dyn Counters>,
+        log: Arc<dyn Log>,
+        ledger: Arc<dyn Ledger>,
+        pipelines: Arc<Pipelines>,
+        load: Arc<LoadGauge>,
+        in_flight_max: usize,
+    ) -> Self {
+        let (recent, in_flight) = (Recent::default(), AtomicUsize::new(0));
+        Self { campaigns, counters, log, ledger, pipelines, load, recent, in_flight_max, in_flight }
+    }
+
+    /// Requests that are being decided now.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Where a request stands that was accepted a moment ago.
+    #[must_use]
+    pub fn recent(&self, request: RequestId) -> Option<LogPosition> {
+        self.recent.get(request)
+    }
+
     /// Decides about one request and makes it durable.
     ///
     /// # Errors
     /// The [`Refusal`]; what was measured for the request is given back.
-    pub async fn admit(&self, asked: Asked) -> (GenerationNo, Result<Receipt, Refusal>) {
+    pub async fn admit(&self, submission: Submission) -> (GenerationNo, Result<Receipt, Refusal>) {
         let generation = self.pipelines.current();
-        let answer = self.decide(&generation, asked).await;
+        let answer = self.decide(&generation, submission).await;
         (generation.number(), answer)
     }
 
-    async fn decide(&self, generation: &Arc<Generation>, asked: Asked) -> Result<Receipt, Refusal> {
+    async fn decide(&self, generation: &Arc<Generation>, submission: Submission) -> Result<Receipt, Refusal> {
         self.load.arrived();
         let _place = self.enter()?;
-        let campaign = self.campaign(&asked.request)?;
-        let request_id = asked.request_id();
-        let fingerprint = asked.fingerprint();
+        let campaign = self.campaign(&submission.request)?;
+        let request_id = submission.request_id();
+        let fingerprint = submission.fingerprint();
         if let Some(fingerprint) = fingerprint
             && let Some(receipt) = self.earlier(request_id, fingerprint).await?
         {
             return Ok(receipt);
         }
-        let campaign = self.enter_campaign(campaign, &asked).await?;
+        let campaign = self.enter_campaign(campaign, &submission).await?;
 
-        let subject = asked.subject(request_id);
-        let mut takings = Takings::new(&self.counters, generation, subject);
-        let answer = self.judge_and_append(generation, asked, request_id, fingerprint, &campaign, &mut takings).await;
+        let subject = submission.subject(request_id);
+        let mut reservation = Reservation::new(&self.counters, generation, subject);
+        let answer =
+            self.judge_and_append(generation, submission, request_id, fingerprint, &campaign, &mut reservation).await;
         match &answer {
-            Ok(_) => takings.keep(),
-            Err(_) => takings.give_back().await,
+            Ok(_) => reservation.keep(),
+            Err(_) => reservation.release().await,
         }
         answer
     }
@@ -166,25 +186,25 @@ impl Admission {
     async fn judge_and_append(
         &self,
         generation: &Generation,
-        asked: Asked,
+        submission: Submission,
         request_id: RequestId,
         fingerprint: Option<Fingerprint>,
-        campaign: &Known,
-        takings: &mut Takings,
+        campaign: &CachedCampaign,
+        reservation: &mut Reservation,
     ) -> Result<Receipt, Refusal> {
-        let facts = asked.facts(request_id);
-        self.shape(generation, &facts, takings).await?;
-        self.limit(generation, &facts, campaign, takings).await?;
-        let shard_no = self.pick(generation, &facts, campaign, takings).await?;
+        let facts = submission.facts(request_id);
+        self.shape(generation, &facts, reservation).await?;
+        self.limit(generation, &facts, campaign, reservation).await?;
+        let shard_no = self.pick(generation, &facts, campaign, reservation).await?;
         let accepted = Accepted {
             request_id,
-            arrived_at_ms: asked.arrived_at_ms,
+            arrived_at_ms: submission.arrived_at_ms,
             shard_no,
             generation: generation.number(),
             fingerprint,
-            request: asked.request,
+            request: submission.request,
         };
-        self.append(&accepted, asked.traceparent, campaign).await
+        self.append(&accepted, submission.traceparent, campaign).await
     }
 
     /// Takes one of the places that bound what is on its way.
@@ -194,7 +214,7 @@ impl Admission {
         if before < self.in_flight_max { Ok(place) } else { Err(Refusal::Overloaded) }
     }
 
-    fn campaign(&self, request: &IssueRequest) -> Result<Arc<Known>, Refusal> {
+    fn campaign(&self, request: &IssueRequest) -> Result<Arc<CachedCampaign>, Refusal> {
         let known = self.campaigns.get(request.coupon_id).ok_or(Refusal::CouponNotFound)?;
         if known.campaign.policy_id != request.policy_id {
             return Err(Refusal::OtherPolicy { expected: known.campaign.policy_id });
@@ -203,15 +223,19 @@ impl Admission {
     }
 
     /// The campaign, if it takes requests now.
-    async fn enter_campaign(&self, campaign: Arc<Known>, asked: &Asked) -> Result<Arc<Known>, Refusal> {
-        match is_open(&campaign, asked.arrived_at_ms) {
+    async fn enter_campaign(
+        &self,
+        campaign: Arc<CachedCampaign>,
+        submission: &Submission,
+    ) -> Result<Arc<CachedCampaign>, Refusal> {
+        match is_open(&campaign, submission.arrived_at_ms) {
             Ok(()) => Ok(campaign),
             Err(Refusal::SoldOut) => {
-                let coupon_id = asked.request.coupon_id;
+                let coupon_id = submission.request.coupon_id;
                 if self.campaigns.is_sold_out(coupon_id).await.map_err(Refusal::LedgerUnavailable)? {
                     return Err(Refusal::SoldOut);
                 }
-                self.campaign(&asked.request)
+                self.campaign(&submission.request)
             }
             Err(refusal) => Err(refusal),
         }
@@ -222,7 +246,7 @@ impl Admission {
         let (place, outcome) = match self.recent.get(request_id) {
             Some(place) => (place, None),
             None => match self.ledger.recorded(request_id).await.map_err(Refusal::LedgerUnavailable)? {
-                Some(recorded) => (place_of(&recorded), Some(recorded.outcome)),
+                Some(recorded) => (position_of(&recorded), Some(recorded.outcome)),
                 None => return Ok(None),
             },
         };
@@ -236,10 +260,10 @@ impl Admission {
         &self,
         generation: &Generation,
         facts: &policy::Request,
-        takings: &mut Takings,
+        reservation: &mut Reservation,
     ) -> Result<(), Refusal> {
-        let measured = takings.take(Hook::RateShaper).await;
-        let load = self.load.read(self.in_flight.load(Ordering::Relaxed));
+        let measured = reservation.reserve(Hook::RateShaper).await;
+        let load = self.load.read(self.in_flight());
         match generation.shape(facts, measured.as_deref(), &load).map_err(Refusal::PolicyUnavailable)? {
             Shaping::Pass => Ok(()),
             Shaping::Delay(ms) => {
@@ -254,18 +278,18 @@ impl Admission {
         &self,
         generation: &Generation,
         facts: &policy::Request,
-        campaign: &Known,
-        takings: &mut Takings,
+        campaign: &CachedCampaign,
+        reservation: &mut Reservation,
     ) -> Result<(), Refusal> {
-        let measured = takings.take(Hook::UserLimit).await;
+        let measured = reservation.reserve(Hook::UserLimit).await;
         let usage = policy::Usage {
             per_user_limit: campaign.campaign.per_user_limit,
             total: campaign.campaign.total,
             remaining: campaign.remaining(),
         };
         match generation.admit(facts, measured.as_deref(), &usage).map_err(Refusal::PolicyUnavailable)? {
-            policy::Admission::Admit => Ok(()),
-            policy::Admission::Refuse(rejection) => Err(refused(generation, Hook::UserLimit, rejection)),
+            policy::LimitVerdict::Admit => Ok(()),
+            policy::LimitVerdict::Refuse(rejection) => Err(refused(generation, Hook::UserLimit, rejection)),
         }
     }
 
@@ -273,16 +297,16 @@ impl Admission {
         &self,
         generation: &Generation,
         facts: &policy::Request,
-        campaign: &Known,
-        takings: &mut Takings,
+        campaign: &CachedCampaign,
+        reservation: &mut Reservation,
     ) -> Result<ShardNo, Refusal> {
-        let measured = takings.take(Hook::ShardPicker).await;
+        let measured = reservation.reserve(Hook::ShardPicker).await;
         let shards: Vec<policy::Shard> =
             campaign.shards.iter().map(|shard| self.shard_facts(campaign, shard)).collect();
         generation.pick(facts, measured.as_deref(), &shards).map_err(Refusal::PolicyUnavailable)
     }
 
-    fn shard_facts(&self, campaign: &Known, shard: &KnownShard) -> policy::Shard {
+    fn shard_facts(&self, campaign: &CachedCampaign, shard: &CachedShard) -> policy::Shard {
         let partition = PartitionNo::of(campaign.campaign.coupon_id, shard.shard_no, self.log.partitions());
         policy::Shard {
             shard_no: shard.shard_no.0,
@@ -296,7 +320,7 @@ impl Admission {
         &self,
         accepted: &Accepted,
         traceparent: Option<String>,
-        campaign: &Known,
+        campaign: &CachedCampaign,
     ) -> Result<Receipt, Refusal> {
         let coupon_id = accepted.request.coupon_id;
         let partition = PartitionNo::of(coupon_id, accepted.shard_no, self.log.partitions());
@@ -305,16 +329,16 @@ impl Admission {
             headers: Headers { request_id: Some(accepted.request_id), traceparent, generation: accepted.generation },
             value: accepted.encode(),
         };
-        let waiting = campaign.shard(accepted.shard_no).map(KnownShard::accept);
+        let waiting = campaign.shard(accepted.shard_no).map(CachedShard::accept);
         let ack = self.log.append(partition, record).map_err(Refusal::LogUnavailable)?;
         let offset = ack.await.map_err(Refusal::LogUnavailable)?;
         waiting.into_iter().for_each(Unsettled::keep);
-        self.recent.insert(accepted.request_id, Place { partition, offset, fingerprint: accepted.fingerprint });
+        self.recent.insert(accepted.request_id, LogPosition { partition, offset, fingerprint: accepted.fingerprint });
         Ok(Receipt { request_id: accepted.request_id, partition, offset, outcome: None })
     }
 }
 
-impl Asked {
+impl Submission {
     /// A retry under the same key has the same name.
     fn request_id(&self) -> RequestId {
         self.idempotency_key.as_deref().map_or_else(RequestId::new, RequestId::from_idempotency_key)
@@ -346,7 +370,7 @@ impl Asked {
 }
 
 /// Whether the campaign takes requests now, as far as this gateway knows.
-fn is_open(campaign: &Known, now: UnixMs) -> Result<(), Refusal> {
+fn is_open(campaign: &CachedCampaign, now: UnixMs) -> Result<(), Refusal> {
     match campaign.campaign.entry_at(now) {
         Entry::NotOpen(opens_at_ms) => Err(Refusal::NotOpen { opens_at_ms }),
         Entry::Paused => Err(Refusal::Paused),
@@ -360,8 +384,8 @@ fn refused(generation: &Generation, hook: Hook, rejection: Rejection) -> Refusal
     Refusal::Policy { hook, rejection, quota: generation.quota(hook) }
 }
 
-fn place_of(recorded: &Recorded) -> Place {
-    Place { partition: recorded.partition, offset: recorded.offset, fingerprint: recorded.fingerprint }
+fn position_of(recorded: &Recorded) -> LogPosition {
+    LogPosition { partition: recorded.partition, offset: recorded.offset, fingerprint: recorded.fingerprint }
 }
 
 /// A request on its way; the place is free again when it is dropped.

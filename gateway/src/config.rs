@@ -37,6 +37,24 @@ pub struct Config {
     /// The three policies that decide. The ledger remembers the one in force; this is where it
     /// starts from, and a change here is a change of it.
     pub pipeline: policy::Pipeline,
+    /// Given by `--role`, not by the file.
+    #[serde(skip)]
+    pub role: Role,
+    /// The file this was read from, watched for changes of the pipeline; absent where there is none.
+    #[serde(skip)]
+    pub file: Option<PathBuf>,
+}
+
+/// What a process does. Gateways and consumers that share a log, a ledger and counters form one system.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Role {
+    /// Takes requests.
+    Gateway,
+    /// Settles accepted requests.
+    Consumer,
+    /// Both.
+    #[default]
+    All,
 }
 
 /// Why a configuration was refused.
@@ -103,7 +121,9 @@ impl Config {
             std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
         // The message quotes the line, which may hold a password.
         let told = |error: toml::de::Error| ledger::redacted(error.to_string().trim());
-        toml::from_str(&text).map_err(|error| ConfigError::File { path: path.to_owned(), message: told(error) })
+        let config: Self =
+            toml::from_str(&text).map_err(|error| ConfigError::File { path: path.to_owned(), message: told(error) })?;
+        Ok(Self { file: Some(path.to_owned()), ..config })
     }
 
     fn overridden(&self, variable: &str, value: &str) -> Result<Self, String> {
@@ -130,7 +150,8 @@ impl Config {
             _ => parse(value),
         };
         section.insert(key, value);
-        Self::deserialize(table).map_err(|error| error.message().to_owned())
+        let config = Self::deserialize(table).map_err(|error| error.message().to_owned())?;
+        Ok(Self { role: self.role, file: self.file.clone(), ..config })
     }
 
     /// The configuration as a file would say it, but for passwords in URLs.

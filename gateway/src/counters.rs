@@ -9,7 +9,7 @@
 
 #[cfg(test)]
 pub mod contract;
-mod forgiving;
+mod fail_open;
 pub mod local;
 mod options;
 pub mod redis;
@@ -20,8 +20,9 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
+use crate::background::Background;
 use crate::coupon::{CouponId, RequestId, UnixMs, UserId};
-use crate::telemetry::{CountersSeen, emit};
+use crate::telemetry::{CountersSeen, Telemetry};
 
 pub use options::{OnUnavailable, OpenError, Options};
 
@@ -97,7 +98,7 @@ impl Scope {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "measure")]
 pub enum Measure {
-    /// Requests in a sliding window, this one included, in the order in which they were taken: a
+    /// Requests in a sliding window, this one included, in the order in which they were reserved: a
     /// clock that is a little behind takes no place that somebody has.
     ///
     /// A retry under the same [`RequestId`] is not counted again: it keeps its place. Both hold for
@@ -148,7 +149,7 @@ pub const COUNTED_BY_NAME: usize = 256;
 pub enum Measured {
     /// This request is the so-manieth in the window.
     Count(u64),
-    /// A token was taken.
+    /// A token was reserved.
     Conforming,
     /// No token was left; one will come in so many milliseconds, at least 1.
     ConformingInMs(u32),
@@ -171,14 +172,14 @@ pub struct Subject {
 
 /// What was measured, and what of it this call added, so that it can be given back.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Taken {
+pub struct Reserved {
     /// One answer a measure, in their order.
     pub measured: Vec<Measured>,
     /// Bit `i` is set when measure `i` counted this request or took a token for it.
     pub added: u32,
 }
 
-/// A policy may not ask for more: [`Taken::added`] has a bit for each, and every one costs its time.
+/// A policy may not ask for more: [`Reserved::added`] has a bit for each, and every one costs its time.
 pub const MEASURES_MAX: usize = 16;
 
 /// The counters are out of reach.
@@ -190,18 +191,18 @@ pub struct Unavailable(pub String);
 /// after the other. A hook, a measure and what its [`Scope`] has in common name a counter.
 pub trait Counters: Send + Sync + 'static {
     /// Takes all measures of a hook for one request, in one round trip; at most [`MEASURES_MAX`].
-    fn take<'a>(
+    fn reserve<'a>(
         &'a self,
         hook: Hook,
         measures: &'a [Measure],
         subject: &'a Subject,
-    ) -> BoxFuture<'a, Result<Taken, Unavailable>>;
+    ) -> BoxFuture<'a, Result<Reserved, Unavailable>>;
 
-    /// Undoes what [`take`](Counters::take) added, for a request that was then refused or not
-    /// appended: its counts are taken out, its tokens put back. A sequence keeps its gap.
+    /// Undoes what [`reserve`](Counters::reserve) added, for a request that was then refused or not
+    /// appended: its counts are reserved out, its tokens put back. A sequence keeps its gap.
     ///
-    /// `added` is what `take` answered, and is given back once.
-    fn give_back<'a>(
+    /// `added` is what `reserve` answered, and is given back once.
+    fn release<'a>(
         &'a self,
         hook: Hook,
         measures: &'a [Measure],
@@ -232,14 +233,23 @@ pub trait Counters: Send + Sync + 'static {
 /// # Errors
 /// [`OpenError`] when the options are wrong, a login is refused, or counters that the gateway may
 /// not do without are out of reach.
-pub async fn open(options: &Options) -> Result<Arc<dyn Counters>, OpenError> {
+pub async fn open(
+    options: &Options,
+    telemetry: &Telemetry,
+) -> Result<(Arc<dyn Counters>, Option<Background>), OpenError> {
     let Some(server) = options.server()? else {
-        emit(CountersSeen { are_up: true });
-        return Ok(Arc::new(local::Local::default()));
+        telemetry.emit(CountersSeen { are_up: true });
+        return Ok((Arc::new(local::Local::default()), None));
     };
     match options.on_unavailable {
-        OnUnavailable::Pass => Ok(Arc::new(forgiving::Forgiving::new(redis::Redis::open_if_there(server).await?))),
-        OnUnavailable::Refuse => Ok(Arc::new(redis::Redis::open(server).await?)),
+        OnUnavailable::Pass => {
+            let (redis, keeper) = redis::Redis::open_if_there(server, telemetry).await?;
+            Ok((Arc::new(fail_open::FailOpen::new(redis)), Some(keeper)))
+        }
+        OnUnavailable::Refuse => {
+            let (redis, keeper) = redis::Redis::open(server, telemetry).await?;
+            Ok((Arc::new(redis), Some(keeper)))
+        }
     }
 }
 

@@ -12,7 +12,7 @@ pub use campaign::{
     Audit, Campaign, CampaignChange, CampaignState, Entry, NewCampaign, ShardAudit, ShardStock, spread,
 };
 pub use id::{CouponId, OutOfRange, PartitionNo, PolicyId, RequestId, ShardNo, UserId};
-pub use outcome::{Outcome, Reason, Settled, Subject};
+pub use outcome::{Outcome, Reason, Settled, SettledRequest};
 pub use request::{Accepted, Fingerprint, IssueRequest, Terms};
 
 /// Milliseconds since 1970-01-01T00:00:00Z.

@@ -14,7 +14,6 @@ mod status;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use axum::Router;
@@ -23,16 +22,21 @@ use serde::{Deserialize, Serialize};
 
 use crate::admission::Admission;
 use crate::bounded::bounded;
+use crate::campaign_cache::CampaignCache;
+use crate::ledger::Ledger;
+use crate::log::Log;
+use crate::policy::Pipelines;
 use crate::settlement::Progress;
+use crate::telemetry::Telemetry;
 
+pub use admin::AdminToken;
+pub use health::Health;
 pub use server::{Bound, bind};
 
 /// `[http]` of the configuration: the public listener.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Options {
-    /// Whether this process takes requests.
-    pub enabled: bool,
     /// Where it listens; port 0 takes a free one.
     pub listen: SocketAddr,
     /// Requests for coupons that may be on their way at once. One more is answered 503.
@@ -49,7 +53,6 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            enabled: true,
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             in_flight_max: 8192,
             connections_max: 16_384,
@@ -83,42 +86,56 @@ const COMPONENT_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// A client that takes longer to send its headers or its body is cut.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What the handlers work with.
-pub struct Gateway {
+/// What the handlers of a gateway share.
+pub struct ApiState {
     /// Decides about requests.
-    pub admission: Admission,
-    /// How far settlement is.
+    pub admission: Arc<Admission>,
+    /// What operators change and list.
+    pub campaigns: Arc<CampaignCache>,
+    /// What decides, and the way to change it.
+    pub pipelines: Arc<Pipelines>,
+    /// Tells how far the queue before a request reaches.
+    pub log: Arc<dyn Log>,
+    /// Tells how a request ended.
+    pub ledger: Arc<dyn Ledger>,
+    /// Tells how far each partition is settled.
     pub progress: Arc<Progress>,
-    /// The hash of the admin token.
+    /// Answers the probes.
+    pub health: Arc<Health>,
+    /// Required of every admin call from another machine.
     pub token: Option<AdminToken>,
-    /// Set when shutdown begins: readiness fails, so that no new traffic comes.
-    pub draining: AtomicBool,
+    /// Counts the answers, and renders the metrics.
+    pub telemetry: Telemetry,
 }
 
-pub use admin::AdminToken;
+/// What the handlers of a consumer share: it has no admission and no policies.
+pub struct ConsumerState {
+    /// Answers the probes.
+    pub health: Arc<Health>,
+    /// Required of every admin call from another machine.
+    pub token: Option<AdminToken>,
+    /// Renders the metrics.
+    pub telemetry: Telemetry,
+}
 
-type Shared = axum::extract::State<Arc<Gateway>>;
-
-/// The public calls.
-pub fn public(gateway: Arc<Gateway>) -> Router {
+/// The public calls of a gateway.
+pub fn public(state: Arc<ApiState>) -> Router {
+    let health = Arc::clone(&state.health);
     Router::new()
         .route("/coupon/issue", post(issue::issue))
         .route("/coupon/issue/{request_id}", get(status::status))
-        .route("/livez", get(health::livez))
-        .route("/readyz", get(health::readyz))
+        .with_state(state)
+        .merge(health::routes(health))
         .fallback(error::not_found)
         .method_not_allowed_fallback(error::method_not_allowed)
-        .with_state(gateway)
 }
 
-/// The admin calls.
-pub fn private(gateway: Arc<Gateway>) -> Router {
+/// The admin calls of a gateway.
+pub fn admin(state: Arc<ApiState>) -> Router {
     use admin::{coupons, policies};
 
-    Router::new()
-        .route("/metrics", get(admin::metrics))
-        .route("/livez", get(health::livez))
-        .route("/readyz", get(health::readyz))
+    let (token, telemetry, health) = (state.token, state.telemetry.clone(), Arc::clone(&state.health));
+    let calls = Router::new()
         .route("/admin/coupons", get(coupons::list).post(coupons::create))
         .route("/admin/coupons/{coupon}", get(coupons::show))
         .route("/admin/coupons/{coupon}/audit", get(coupons::audit))
@@ -130,8 +147,20 @@ pub fn private(gateway: Arc<Gateway>) -> Router {
         .route("/admin/policies", get(policies::list).post(policies::upload))
         .route("/admin/pipeline", put(policies::change).get(policies::show))
         .route("/admin/pipeline/rollback", post(policies::rollback))
+        .with_state(state);
+    guarded(calls, token, telemetry, health)
+}
+
+/// The admin calls of a consumer: metrics and probes. Operators call a gateway.
+pub fn consumer(state: Arc<ConsumerState>) -> Router {
+    guarded(Router::new(), state.token, state.telemetry.clone(), Arc::clone(&state.health))
+}
+
+fn guarded(calls: Router, token: Option<AdminToken>, telemetry: Telemetry, health: Arc<Health>) -> Router {
+    calls
+        .route("/metrics", get(admin::metrics).with_state(telemetry))
+        .merge(health::routes(health))
         .fallback(error::not_found)
         .method_not_allowed_fallback(error::method_not_allowed)
-        .layer(axum::middleware::from_fn_with_state(Arc::clone(&gateway), admin::guard))
-        .with_state(gateway)
+        .layer(axum::middleware::from_fn_with_state(token, admin::guard))
 }

@@ -69,7 +69,7 @@ pub enum LedgerError {
     /// The same call may succeed later: the database is out of reach, busy, full, or another
     /// transaction was faster.
     #[error("{step}: {source}")]
-    Passing {
+    Transient {
         /// What was being done.
         step: &'static str,
         /// What went wrong.
@@ -78,7 +78,7 @@ pub enum LedgerError {
     },
     /// The data itself is refused; the same call will always fail.
     #[error("{step}: the data is refused: {source}")]
-    Refused {
+    Permanent {
         /// What was being done.
         step: &'static str,
         /// What went wrong.
@@ -273,7 +273,7 @@ pub trait Transaction: Send {
     fn take_stock<'a>(&'a mut self, takes: &'a [Take]) -> BoxFuture<'a, Result<(), LedgerError>>;
 
     /// Writes outcomes. A request that has one already, or a grant number that its user has already,
-    /// fails the transaction with [`LedgerError::Passing`]: settled again, the batch will see it.
+    /// fails the transaction with [`LedgerError::Transient`]: settled again, the batch will see it.
     fn insert_outcomes<'a>(&'a mut self, settled: &'a [Settled]) -> BoxFuture<'a, Result<(), LedgerError>>;
 
     /// Moves the partition's offset on. Fails when the row is not as the claim says.

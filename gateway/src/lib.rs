@@ -5,20 +5,21 @@
 //!
 //! What `main.rs` awaits comes boxed: the code of a future is compiled in every crate that knows its type.
 
-pub mod client;
+pub mod cli;
 pub mod app;
 pub mod config;
 pub mod http;
 pub mod admission;
-pub mod peers;
+pub mod ledger_poller;
 pub mod settlement;
 pub mod policy;
 pub mod counters;
 pub mod log;
-pub mod campaigns;
+pub mod campaign_cache;
 pub mod ledger;
 pub mod telemetry;
 pub mod coupon;
+pub mod background;
 mod bounded;
 mod sqlite_file;
 #[cfg(test)]

@@ -15,8 +15,10 @@ use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::background::Background;
 use crate::bounded::bounded;
 use crate::coupon::{GenerationNo, Offset, PartitionNo, RequestId};
+use crate::telemetry::Telemetry;
 
 /// `[log]` of the configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -202,7 +204,7 @@ pub trait Log: Send + Sync + 'static {
     fn assignments(&self) -> mpsc::Receiver<Assignment>;
 
     /// Keeps a record that can never settle where an operator can look at it.
-    fn bury<'a>(
+    fn dead_letter<'a>(
         &'a self,
         partition: PartitionNo,
         stored: &'a Stored,
@@ -295,18 +297,18 @@ pub enum OpenError {
 impl OpenError {
     /// Whether waiting may help.
     #[must_use]
-    pub fn is_passing(&self) -> bool {
+    pub fn is_transient(&self) -> bool {
         matches!(self, Self::Unreachable { .. })
     }
 }
 
 /// Which adapter a URL names, and what for.
-enum Place<'a> {
+enum Adapter<'a> {
     Embedded(&'a str),
     Kafka(kafka::Address),
 }
 
-impl<'a> Place<'a> {
+impl<'a> Adapter<'a> {
     fn of(options: &'a Options) -> Result<Self, OpenError> {
         if let Some(path) = options.url.strip_prefix("embedded:").filter(|path| !path.is_empty()) {
             return Ok(Self::Embedded(path));
@@ -320,20 +322,26 @@ impl<'a> Place<'a> {
 /// # Errors
 /// [`OpenError::UnknownUrl`] or [`OpenError::Refused`].
 pub fn check(options: &Options) -> Result<(), OpenError> {
-    match Place::of(options)? {
-        Place::Embedded(_) => Ok(()),
-        Place::Kafka(address) => kafka::check(&address, options),
+    match Adapter::of(options)? {
+        Adapter::Embedded(_) => Ok(()),
+        Adapter::Kafka(address) => kafka::check(&address, options),
     }
 }
 
-/// Opens the log that the URL names.
+/// Opens the log that the URL names. It needs its background task to make records durable and to stay up to date.
 ///
 /// # Errors
 /// [`OpenError`] says what to do about it.
-pub async fn open(options: &Options) -> Result<Arc<dyn Log>, OpenError> {
-    match Place::of(options)? {
-        Place::Embedded(path) => Ok(Arc::new(embedded::Embedded::open(path, options).await?)),
-        Place::Kafka(address) => Ok(Arc::new(kafka::Kafka::open(address, options).await?)),
+pub async fn open(options: &Options, telemetry: &Telemetry) -> Result<(Arc<dyn Log>, Background), OpenError> {
+    match Adapter::of(options)? {
+        Adapter::Embedded(path) => {
+            let (log, writer) = embedded::Embedded::open(path, options, telemetry).await?;
+            Ok((Arc::new(log), writer))
+        }
+        Adapter::Kafka(address) => {
+            let (log, monitor) = kafka::Kafka::open(address, options, telemetry).await?;
+            Ok((Arc::new(log), monitor))
+        }
     }
 }
 
@@ -343,9 +351,9 @@ pub async fn open(options: &Options) -> Result<Arc<dyn Log>, OpenError> {
 /// [`OpenError`] says what to do about it.
 pub fn ensure_topics(options: &Options) -> BoxFuture<'_, Result<Vec<kafka::Ensured>, OpenError>> {
     Box::pin(async {
-        match Place::of(options)? {
-            Place::Embedded(_) => Ok(Vec::new()),
-            Place::Kafka(address) => kafka::ensure(&address, options).await,
+        match Adapter::of(options)? {
+            Adapter::Embedded(_) => Ok(Vec::new()),
+            Adapter::Kafka(address) => kafka::ensure(&address, options).await,
         }
     })
 }

@@ -20,8 +20,7 @@ pub use generation::{Generation, PolicyUnavailable, Quota};
 pub use guest::{LoadError, inspect, pack};
 pub use pipelines::{ChangeError, Pipelines, Source, StartError};
 pub use spec::{HookSpec, Isolation, OnFailure, Pipeline, PipelinePatch};
-pub use watch::Watching;
-pub use wire::{Admission, Load, Rejection, Request, Shaping, Shard, Usage};
+pub use wire::{LimitVerdict, Load, Rejection, Request, Shaping, Shard, Usage};
 
 /// `[policies]` of the configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -7,7 +7,7 @@ use crate::coupon::{PartitionNo, now_ms};
 use crate::log::Log;
 use crate::policy;
 use crate::settlement::Progress;
-use crate::telemetry::{LagSeen, emit};
+use crate::telemetry::{LagSeen, Telemetry};
 
 /// How often the load is sampled: often enough for a policy to answer a burst within a blink.
 pub const SAMPLE_EVERY: Duration = Duration::from_millis(100);
@@ -82,7 +82,7 @@ impl LoadGauge {
     }
 
     /// Takes a sample.
-    pub fn sample(&self, sampler: &mut Sampler, log: &dyn Log, progress: &Progress) {
+    pub fn sample(&self, sampler: &mut Sampler, log: &dyn Log, progress: &Progress, telemetry: &Telemetry) {
         let next = self.sampler(progress);
         let seconds = next.at.duration_since(sampler.at).as_secs_f64().max(f64::EPSILON);
         self.arrivals_per_second.approach((next.arrivals - sampler.arrivals) as f64 / seconds, seconds);
@@ -94,7 +94,7 @@ impl LoadGauge {
         for (partition, lag) in (0..).map(PartitionNo).zip(&self.lag_records) {
             let records = log.end_offset(partition).saturating_sub(progress.next_offset(partition));
             lag.store(records, Ordering::Relaxed);
-            emit(LagSeen { partition, records });
+            telemetry.emit(LagSeen { partition, records });
             if records > 0 {
                 oldest = oldest.max(progress.age_seconds(partition, now));
             }

@@ -13,7 +13,7 @@ const STRIPES: usize = 16;
 
 /// Where an accepted request stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place {
+pub struct LogPosition {
     /// Which partition carries it.
     pub partition: PartitionNo,
     /// Where it stands there.
@@ -30,13 +30,13 @@ pub struct Recent {
 
 #[derive(Debug, Default)]
 struct Halves {
-    young: HashMap<RequestId, Place>,
-    old: HashMap<RequestId, Place>,
+    young: HashMap<RequestId, LogPosition>,
+    old: HashMap<RequestId, LogPosition>,
 }
 
 impl Recent {
     /// Remembers a request.
-    pub fn insert(&self, request: RequestId, place: Place) {
+    pub fn insert(&self, request: RequestId, place: LogPosition) {
         let mut halves = self.stripe(request).lock().unwrap_or_else(PoisonError::into_inner);
         if halves.young.len() >= REQUESTS_MIN / STRIPES {
             halves.old = std::mem::take(&mut halves.young);
@@ -46,7 +46,7 @@ impl Recent {
 
     /// Where a request stands, if it is remembered.
     #[must_use]
-    pub fn get(&self, request: RequestId) -> Option<Place> {
+    pub fn get(&self, request: RequestId) -> Option<LogPosition> {
         let halves = self.stripe(request).lock().unwrap_or_else(PoisonError::into_inner);
         halves.young.get(&request).or_else(|| halves.old.get(&request)).copied()
     }
@@ -63,7 +63,7 @@ mod tests {
     #[test]
     fn the_newest_are_remembered_and_the_oldest_forgotten() {
         let recent = Recent::default();
-        let place = |offset| Place { partition: PartitionNo(0), offset, fingerprint: None };
+        let place = |offset| LogPosition { partition: PartitionNo(0), offset, fingerprint: None };
         let requests: Vec<_> = (0..4 * REQUESTS_MIN as u64).map(|n| (RequestId::new(), place(n))).collect();
         for (request, place) in &requests {
             recent.insert(*request, *place);

@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 
-use super::{Counters, Hook, Measure, Measured, Scope, Subject, Taken};
+use super::{Counters, Hook, Measure, Measured, Reserved, Scope, Subject};
 use crate::coupon::{CouponId, RequestId, UnixMs, UserId};
 
 /// One test a promise.
@@ -108,25 +108,25 @@ fn bucket(requests: u32, per_ms: u32, burst: u32) -> Measure {
     }
 }
 
-async fn take_all(counters: &dyn Counters, hook: Hook, measures: &[Measure], subject: Subject) -> Taken {
-    counters.take(hook, measures, &subject).await.expect("in reach")
+async fn reserve_all(counters: &dyn Counters, hook: Hook, measures: &[Measure], subject: Subject) -> Reserved {
+    counters.reserve(hook, measures, &subject).await.expect("in reach")
 }
 
-async fn take(counters: &dyn Counters, measure: Measure, subject: Subject) -> Measured {
-    take_all(counters, HOOK, &[measure], subject).await.measured[0]
+async fn reserve(counters: &dyn Counters, measure: Measure, subject: Subject) -> Measured {
+    reserve_all(counters, HOOK, &[measure], subject).await.measured[0]
 }
 
 /// The same from a thread each, as near to at once as can be.
 async fn take_at_once(counters: Arc<dyn Counters>, measure: Measure, subjects: Vec<Subject>) -> Vec<Measured> {
     let takes = subjects.into_iter().map(|subject| {
         let counters = Arc::clone(&counters);
-        tokio::spawn(async move { take(&*counters, measure, subject).await })
+        tokio::spawn(async move { reserve(&*counters, measure, subject).await })
     });
-    join_all(takes).await.into_iter().map(|taken| taken.expect("the task did not panic")).collect()
+    join_all(takes).await.into_iter().map(|reserved| reserved.expect("the task did not panic")).collect()
 }
 
-async fn give_back(counters: &dyn Counters, measure: Measure, subject: Subject, added: u32) {
-    counters.give_back(HOOK, &[measure], &subject, added).await.expect("in reach");
+async fn release(counters: &dyn Counters, measure: Measure, subject: Subject, added: u32) {
+    counters.release(HOOK, &[measure], &subject, added).await.expect("in reach");
 }
 
 async fn forget(counters: &dyn Counters, rejected: &[Subject]) {

@@ -2,7 +2,7 @@
 //!
 //! A counter is found by a 64-bit fingerprint of its name, keyed anew in every process so that
 //! nobody can aim for a collision. With as many counters as the tables hold, the odds that any two
-//! of them are taken for one are below one in ten million.
+//! of them are reserved for one are below one in ten million.
 
 mod bucket;
 mod count;
@@ -18,7 +18,7 @@ use self::bucket::{Bucket, Rate};
 use self::count::{Count, Window};
 use self::sequence::Sequence;
 use self::table::{Key, Table};
-use super::{Counters, Hook, Measure, Measured, Scope, Subject, Taken, Unavailable};
+use super::{Counters, Hook, Measure, Measured, Reserved, Scope, Subject, Unavailable};
 use crate::coupon::now_ms;
 
 /// The counters of one process. Never [`Unavailable`].
@@ -33,24 +33,24 @@ pub struct Local {
 }
 
 impl Counters for Local {
-    fn take<'a>(
+    fn reserve<'a>(
         &'a self,
         hook: Hook,
         measures: &'a [Measure],
         subject: &'a Subject,
-    ) -> BoxFuture<'a, Result<Taken, Unavailable>> {
+    ) -> BoxFuture<'a, Result<Reserved, Unavailable>> {
         Box::pin(async move {
-            let mut taken = Taken { measured: Vec::with_capacity(measures.len()), added: 0 };
+            let mut reserved = Reserved { measured: Vec::with_capacity(measures.len()), added: 0 };
             for (index, measure) in measures.iter().enumerate() {
-                let (measured, added) = self.take_one(hook, measure, subject);
-                taken.measured.push(measured);
-                taken.added |= u32::from(added) << index;
+                let (measured, added) = self.reserve_one(hook, measure, subject);
+                reserved.measured.push(measured);
+                reserved.added |= u32::from(added) << index;
             }
-            Ok(taken)
+            Ok(reserved)
         })
     }
 
-    fn give_back<'a>(
+    fn release<'a>(
         &'a self,
         hook: Hook,
         measures: &'a [Measure],
@@ -60,7 +60,7 @@ impl Counters for Local {
         Box::pin(async move {
             for (index, measure) in measures.iter().enumerate() {
                 if added & (1 << index) != 0 {
-                    self.give_back_one(hook, measure, subject);
+                    self.release_one(hook, measure, subject);
                 }
             }
             Ok(())
@@ -79,7 +79,7 @@ impl Counters for Local {
 
 impl Local {
     /// The answer, and whether something was added that can be given back.
-    fn take_one(&self, hook: Hook, measure: &Measure, subject: &Subject) -> (Measured, bool) {
+    fn reserve_one(&self, hook: Hook, measure: &Measure, subject: &Subject) -> (Measured, bool) {
         let key = self.key(hook, measure, subject);
         match *measure {
             Measure::Count { window_ms, .. } => {
@@ -87,19 +87,19 @@ impl Local {
                     self.remember_campaigns(hook, measure.scope());
                 }
                 let window = Window { length_ms: window_ms, now_ms: subject.arrived_at_ms };
-                let (place, is_new) = self.counts.update(key, |count| count.take(window, subject.request_id));
+                let (place, is_new) = self.counts.update(key, |count| count.reserve(window, subject.request_id));
                 (Measured::Count(place), is_new)
             }
             Measure::Bucket { requests, per_ms, burst, .. } => {
                 let rate = Rate { requests, per_ms, burst };
-                let measured = self.buckets.update(key, |bucket| bucket.take(rate, subject.arrived_at_ms, now_ms()));
+                let measured = self.buckets.update(key, |bucket| bucket.reserve(rate, subject.arrived_at_ms, now_ms()));
                 (measured, measured == Measured::Conforming)
             }
-            Measure::Sequence { .. } => (Measured::Sequence(self.sequences.update(key, Sequence::take)), false),
+            Measure::Sequence { .. } => (Measured::Sequence(self.sequences.update(key, Sequence::reserve)), false),
         }
     }
 
-    fn give_back_one(&self, hook: Hook, measure: &Measure, subject: &Subject) {
+    fn release_one(&self, hook: Hook, measure: &Measure, subject: &Subject) {
         let key = self.key(hook, measure, subject);
         match *measure {
             Measure::Count { .. } => self.counts.reduce(key, |count| count.take_out(subject.request_id)),
@@ -112,7 +112,7 @@ impl Local {
         for hook in Hook::ALL {
             for scope in Scope::ALL {
                 if self.campaigns(hook, scope).load(Ordering::Relaxed) {
-                    self.give_back_one(hook, &Measure::Count { scope, window_ms: 0 }, subject);
+                    self.release_one(hook, &Measure::Count { scope, window_ms: 0 }, subject);
                 }
             }
         }

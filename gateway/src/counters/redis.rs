@@ -7,7 +7,7 @@
 
 mod commands;
 mod link;
-mod owed;
+mod release_queue;
 mod server;
 #[cfg(test)]
 mod tests;
@@ -20,12 +20,13 @@ use ::redis::aio::MultiplexedConnection;
 use ::redis::{Pipeline, RedisResult};
 use futures_util::future::BoxFuture;
 
-use self::commands::{GIVE_BACK, give_all_back, run};
+use self::commands::{RELEASE, release_all, run};
 use self::link::{Link, State};
-use self::owed::Debt;
+use self::release_queue::PendingRelease;
 use self::unanswered::Unanswered;
-use super::{Counters, Hook, Measure, Measured, OpenError, Subject, Taken, Unavailable};
-use crate::telemetry::{CountersMissed, emit};
+use super::{Counters, Hook, Measure, Measured, OpenError, Reserved, Subject, Unavailable};
+use crate::background::Background;
+use crate::telemetry::{CountersMissed, Telemetry};
 
 pub use self::server::Server;
 
@@ -45,9 +46,9 @@ impl Redis {
     ///
     /// # Errors
     /// [`OpenError`] when Redis refuses the login, is not to be trusted or is out of reach.
-    pub async fn open(server: Server) -> Result<Self, OpenError> {
+    pub async fn open(server: Server, telemetry: &Telemetry) -> Result<(Self, Background), OpenError> {
         match server.connect().await {
-            Ok(connection) => Ok(Self { link: Link::new(server, Ok(connection)) }),
+            Ok(connection) => Ok(Self::linked(server, Ok(connection), telemetry)),
             Err(error) => Err(server
                 .refusal(&error)
                 .await
@@ -59,7 +60,7 @@ impl Redis {
     ///
     /// # Errors
     /// [`OpenError`] when Redis refuses the login or is not to be trusted.
-    pub async fn open_if_there(server: Server) -> Result<Self, OpenError> {
+    pub async fn open_if_there(server: Server, telemetry: &Telemetry) -> Result<(Self, Background), OpenError> {
         let connection = server.connect().await;
         if let Err(error) = &connection {
             if let Some(refusal) = server.refusal(error).await {
@@ -67,7 +68,16 @@ impl Redis {
             }
             tracing::warn!(server = server.address(), %error, "the counters are out of reach; starting without them");
         }
-        Ok(Self { link: Link::new(server, connection) })
+        Ok(Self::linked(server, connection, telemetry))
+    }
+
+    fn linked(
+        server: Server,
+        connection: RedisResult<MultiplexedConnection>,
+        telemetry: &Telemetry,
+    ) -> (Self, Background) {
+        let (link, keeper) = Link::new(server, connection, telemetry.clone());
+        (Self { link }, keeper)
     }
 
     async fn call<T, F: Future<Output = RedisResult<T>>>(
@@ -76,13 +86,29 @@ impl Redis {
         call: impl FnOnce(MultiplexedConnection) -> F,
     ) -> Result<T, Unavailable> {
         let state = self.link.state();
-        let connection = connection(&state)?;
+        let connection = self.connection(&state)?;
         self.answer(&state, within, call(connection)).await
     }
 
     /// What cannot be given back now is later, if there is room to remember it.
-    fn owe(&self, debts: impl ExactSizeIterator<Item = Debt>, error: Unavailable) -> Result<(), Unavailable> {
-        if self.link.owed().add(debts) { Ok(()) } else { Err(error) }
+    fn owe(
+        &self,
+        pending: impl ExactSizeIterator<Item = PendingRelease>,
+        error: Unavailable,
+    ) -> Result<(), Unavailable> {
+        if self.link.release_queue().add(pending) { Ok(()) } else { Err(error) }
+    }
+
+    fn connection(&self, state: &State) -> Result<MultiplexedConnection, Unavailable> {
+        match state {
+            State::Up { connection, .. } => Ok(connection.clone()),
+            State::Down { reason } => Err(self.unavailable(reason)),
+        }
+    }
+
+    fn unavailable(&self, reason: &str) -> Unavailable {
+        self.link.telemetry().emit(CountersMissed);
+        Unavailable(reason.to_owned())
     }
 
     /// The answer, if it comes in time.
@@ -101,27 +127,27 @@ impl Redis {
             Err(_) => (format!("no answer in {} ms", within.as_millis()), false),
         };
         self.link.failed(state, &reason, is_severed);
-        Err(unavailable(&reason))
+        Err(self.unavailable(&reason))
     }
 }
 
 impl Counters for Redis {
-    fn take<'a>(
+    fn reserve<'a>(
         &'a self,
         hook: Hook,
         measures: &'a [Measure],
         subject: &'a Subject,
-    ) -> BoxFuture<'a, Result<Taken, Unavailable>> {
+    ) -> BoxFuture<'a, Result<Reserved, Unavailable>> {
         Box::pin(async move {
             let state = self.link.state();
-            let connection = connection(&state)?;
+            let connection = self.connection(&state)?;
             let commands = &self.link.server().commands;
             let mut unanswered = Unanswered::new(connection, commands, hook, measures, subject);
-            self.answer(&state, CALL_MAX, unanswered.taken()).await
+            self.answer(&state, CALL_MAX, unanswered.reserved()).await
         })
     }
 
-    fn give_back<'a>(
+    fn release<'a>(
         &'a self,
         hook: Hook,
         measures: &'a [Measure],
@@ -132,10 +158,11 @@ impl Counters for Redis {
             if added == 0 {
                 return Ok(());
             }
-            let owed = || Debt::GiveBack { hook, measures: measures.to_vec(), subject: *subject, added };
-            let command = self.link.server().commands.give_back(hook, measures, subject, added);
-            let given_back = self.call(CALL_MAX, |connection| run(connection, &GIVE_BACK, command)).await;
-            given_back.or_else(|error| self.owe(std::iter::once_with(owed), error))
+            let release_queue =
+                || PendingRelease::Release { hook, measures: measures.to_vec(), subject: *subject, added };
+            let command = self.link.server().commands.release(hook, measures, subject, added);
+            let given_back = self.call(CALL_MAX, |connection| run(connection, &RELEASE, command)).await;
+            given_back.or_else(|error| self.owe(std::iter::once_with(release_queue), error))
         })
     }
 
@@ -148,8 +175,8 @@ impl Counters for Redis {
             for subject in rejected {
                 pipeline.add_command(self.link.server().commands.forget(subject));
             }
-            let forgotten = self.call(FORGET_MAX, |connection| give_all_back(connection, pipeline)).await;
-            forgotten.or_else(|error| self.owe(rejected.iter().copied().map(Debt::Forget), error))
+            let forgotten = self.call(FORGET_MAX, |connection| release_all(connection, pipeline)).await;
+            forgotten.or_else(|error| self.owe(rejected.iter().copied().map(PendingRelease::Forget), error))
         })
     }
 
@@ -161,26 +188,14 @@ impl Counters for Redis {
     }
 }
 
-fn connection(state: &State) -> Result<MultiplexedConnection, Unavailable> {
-    match state {
-        State::Up { connection, .. } => Ok(connection.clone()),
-        State::Down { reason } => Err(unavailable(reason)),
-    }
-}
-
-fn unavailable(reason: &str) -> Unavailable {
-    emit(CountersMissed);
-    Unavailable(reason.to_owned())
-}
-
 /// What the script answers: a bit mask of what was added, and then a number a measure.
-fn taken(measures: &[Measure], answer: &[u64]) -> Option<Taken> {
+fn reserved(measures: &[Measure], answer: &[u64]) -> Option<Reserved> {
     let (added, numbers) = answer.split_first()?;
     if numbers.len() != measures.len() {
         return None;
     }
     let measured = measures.iter().zip(numbers).map(|(measure, number)| measured(measure, *number));
-    Some(Taken { measured: measured.collect(), added: u32::try_from(*added).ok()? })
+    Some(Reserved { measured: measured.collect(), added: u32::try_from(*added).ok()? })
 }
 
 fn measured(measure: &Measure, number: u64) -> Measured {

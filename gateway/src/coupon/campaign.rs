@@ -24,7 +24,7 @@ pub struct NewCampaign {
 }
 
 impl NewCampaign {
-    /// More shards would make the lock of all of them, taken when one runs dry, too long.
+    /// More shards would make the lock of all of them, taken when one runs out, too long.
     pub const SHARDS_MAX: u32 = 256;
     /// The sum of all outcomes must stay countable in any column.
     pub const TOTAL_MAX: u64 = 1_000_000_000_000;

@@ -51,7 +51,7 @@ pub struct Settled {
     /// Which request.
     pub request_id: RequestId,
     /// `None` where the record could not be read.
-    pub subject: Option<Subject>,
+    pub subject: Option<SettledRequest>,
     /// How it ended.
     pub outcome: Outcome,
     /// Where it stood in the log.
@@ -64,7 +64,7 @@ pub struct Settled {
 
 /// What a readable record said of its request.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Subject {
+pub struct SettledRequest {
     /// For which coupon.
     pub coupon_id: CouponId,
     /// Who asked.

@@ -12,9 +12,8 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use sha2::{Digest, Sha256};
 
-use super::Shared;
 use super::error::Problem;
-use crate::telemetry;
+use crate::telemetry::Telemetry;
 
 /// The hash of the bearer token: comparing hashes tells nothing of the token by how long it takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,14 +47,14 @@ impl AdminToken {
 
 /// Lets calls of this machine through, and others only with the token. A page in an operator's browser
 /// may not call at all, unless it came from here.
-pub(super) async fn guard(State(gateway): Shared, request: Request, next: Next) -> Response {
+pub(super) async fn guard(State(token): State<Option<AdminToken>>, request: Request, next: Next) -> Response {
     let local = request.extensions().get::<SocketAddr>().is_some_and(|peer| peer.ip().is_loopback());
     let headers = request.headers();
     if is_foreign_page(headers) {
         let detail = "a page of another origin may not call the admin listener";
         return Problem::new(StatusCode::FORBIDDEN, "FORBIDDEN", detail).into_response();
     }
-    if !local && (gateway.token.is_none() || bearer(headers) != gateway.token) {
+    if !local && (token.is_none() || bearer(headers) != token) {
         let detail = "expected Authorization: Bearer with the token of admin.token_file";
         return Problem::new(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", detail)
             .with(header::WWW_AUTHENTICATE, "Bearer")
@@ -78,6 +77,6 @@ fn is_foreign_page(headers: &HeaderMap) -> bool {
     }
 }
 
-pub(super) async fn metrics() -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], telemetry::render())
+pub(super) async fn metrics(State(telemetry): State<Telemetry>) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], telemetry.render())
 }

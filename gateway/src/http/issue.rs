@@ -10,10 +10,10 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
 use super::error::Problem;
-use super::{Gateway, Shared, json, status};
-use crate::admission::{Asked, Receipt};
+use super::{ApiState, json, status};
+use crate::admission::{Receipt, Submission};
 use crate::coupon::{CouponId, GenerationNo, IssueRequest, PolicyId, RequestId, Terms, UserId, now_ms};
-use crate::telemetry::{IssueAnswered, emit};
+use crate::telemetry::IssueAnswered;
 
 /// Which generation decided.
 const GENERATION: HeaderName = HeaderName::from_static("sluice-generation");
@@ -53,14 +53,14 @@ struct ReceiptBody {
     status_url: String,
 }
 
-pub(super) async fn issue(State(gateway): Shared, request: Request<Body>) -> Response {
+pub(super) async fn issue(State(api): State<Arc<ApiState>>, request: Request<Body>) -> Response {
     let begun = Instant::now();
-    let answer = answer(&gateway, request).await;
+    let answer = answer(&api, request).await;
     let outcome = match &answer {
         Ok(_) => "accepted",
         Err((_, problem)) => problem.outcome(),
     };
-    emit(IssueAnswered { outcome, duration: begun.elapsed() });
+    api.telemetry.emit(IssueAnswered { outcome, duration: begun.elapsed() });
     match answer {
         Ok((generation, receipt)) => with_generation(Some(generation), accepted(receipt)),
         Err((generation, problem)) => with_generation(generation, problem.into_response()),
@@ -69,19 +69,19 @@ pub(super) async fn issue(State(gateway): Shared, request: Request<Body>) -> Res
 
 type Answer = Result<(GenerationNo, Receipt), (Option<GenerationNo>, Problem)>;
 
-async fn answer(gateway: &Arc<Gateway>, request: Request<Body>) -> Answer {
+async fn answer(api: &ApiState, request: Request<Body>) -> Answer {
     let arrived_at_ms = now_ms();
     let (parts, body) = request.into_parts();
     let undecided = |problem| (None, problem);
     let idempotency_key = idempotency_key(&parts.headers).map_err(undecided)?;
     let body: IssueBody = json::read(&parts.headers, body).await.map_err(undecided)?;
-    let asked = Asked {
+    let submission = Submission {
         request: body.check().map_err(undecided)?,
         idempotency_key,
         traceparent: traceparent(&parts.headers),
         arrived_at_ms,
     };
-    let (generation, receipt) = gateway.admission.admit(asked).await;
+    let (generation, receipt) = api.admission.admit(submission).await;
     match receipt {
         Ok(receipt) => Ok((generation, receipt)),
         Err(refusal) => Err((Some(generation), refusal.into())),

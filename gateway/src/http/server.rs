@@ -13,7 +13,8 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
 use tower::Service;
 
 use super::{READ_TIMEOUT, error};
@@ -42,14 +43,14 @@ pub async fn bind(address: SocketAddr) -> std::io::Result<Bound> {
 }
 
 impl Bound {
-    /// Serves until `stop` says so; then lets requests under way finish, for `drain` at most.
-    pub async fn serve(self, router: Router, connections_max: usize, mut stop: watch::Receiver<bool>, drain: Duration) {
+    /// Serves until `stop` is cancelled; then lets requests under way finish, for `drain` at most.
+    pub async fn serve(self, router: Router, connections_max: usize, stop: CancellationToken, drain: Duration) {
         let graceful = GracefulShutdown::new();
         let places = Arc::new(Semaphore::new(connections_max));
         let builder = builder();
         loop {
             let accepted = tokio::select! {
-                _ = stop.wait_for(|stop| *stop) => break,
+                () = stop.cancelled() => break,
                 accepted = self.accept(&places) => accepted,
             };
             let Some((stream, peer, place)) = accepted else { continue };

@@ -1,5 +1,6 @@
 //! `GET /coupon/issue/{requestId}`: how it ended, or how long the queue before it is.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
@@ -9,8 +10,8 @@ use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
+use super::ApiState;
 use super::error::Problem;
-use super::{Gateway, Shared};
 use crate::coupon::{CouponId, Offset, Outcome, PartitionNo, Reason, RequestId, ShardNo};
 use crate::ledger::Recorded;
 
@@ -18,7 +19,7 @@ use crate::ledger::Recorded;
 const WAIT_MAX: Duration = Duration::from_secs(30);
 
 #[derive(Deserialize)]
-pub(super) struct Asked {
+pub(super) struct StatusQuery {
     partition: Option<String>,
     offset: Option<String>,
     wait: Option<String>,
@@ -52,9 +53,9 @@ pub(super) fn word(outcome: Option<Outcome>) -> &'static str {
 }
 
 pub(super) async fn status(
-    State(gateway): Shared,
+    State(api): State<Arc<ApiState>>,
     request_id: Result<Path<String>, PathRejection>,
-    asked: Result<Query<Asked>, QueryRejection>,
+    asked: Result<Query<StatusQuery>, QueryRejection>,
 ) -> Result<Json<StatusBody>, Problem> {
     let unknown = || Problem::new(StatusCode::NOT_FOUND, "REQUEST_NOT_FOUND", "no such request");
     let Path(request_id) = request_id.map_err(|_| unknown())?;
@@ -64,20 +65,20 @@ pub(super) async fn status(
     let deadline = Instant::now() + asked.wait.as_deref().map_or(Ok(Duration::ZERO), wait)?;
     loop {
         // The progress is read first: what it says is settled, the ledger knows.
-        let place = told.or_else(|| remembered(&gateway, request_id));
-        let position = place.and_then(|(partition, offset)| position(&gateway, partition, offset));
-        if let Some(recorded) = gateway.admission.ledger.recorded(request_id).await? {
+        let place = told.or_else(|| remembered(&api, request_id));
+        let position = place.and_then(|(partition, offset)| position(&api, partition, offset));
+        if let Some(recorded) = api.ledger.recorded(request_id).await? {
             return Ok(Json(StatusBody::ended(request_id, recorded)));
         }
         let (Some((partition, offset)), Some(position)) = (place, position) else { return Err(unknown()) };
-        let settled = tokio::time::timeout_at(deadline, gateway.progress.settled(partition, offset)).await;
+        let settled = tokio::time::timeout_at(deadline, api.progress.settled(partition, offset)).await;
         if settled.is_err() {
             return Ok(Json(StatusBody::pending(request_id, position)));
         }
     }
 }
 
-impl Asked {
+impl StatusQuery {
     /// Where the request stands, as its status URL says.
     fn place(&self) -> Result<Option<(PartitionNo, Offset)>, Problem> {
         let partition = number("partition", self.partition.as_deref())?.map(PartitionNo);
@@ -92,14 +93,14 @@ fn number<N: std::str::FromStr>(name: &str, text: Option<&str>) -> Result<Option
 }
 
 /// Where the request stands, as this gateway remembers.
-fn remembered(gateway: &Gateway, request_id: RequestId) -> Option<(PartitionNo, Offset)> {
-    gateway.admission.recent.get(request_id).map(|place| (place.partition, place.offset))
+fn remembered(api: &ApiState, request_id: RequestId) -> Option<(PartitionNo, Offset)> {
+    api.admission.recent(request_id).map(|position| (position.partition, position.offset))
 }
 
 /// How many requests of its partition are settled until this one is; `None` when nothing waits there.
-fn position(gateway: &Gateway, partition: PartitionNo, offset: Offset) -> Option<u64> {
-    let next = gateway.progress.next_offset(partition);
-    let waits = next <= offset && offset < gateway.admission.log.end_offset(partition);
+fn position(api: &ApiState, partition: PartitionNo, offset: Offset) -> Option<u64> {
+    let next = api.progress.next_offset(partition);
+    let waits = next <= offset && offset < api.log.end_offset(partition);
     waits.then(|| offset - next + 1)
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::{CampaignError, GenerationRow, Ledger, LedgerError, Shards, Take, Transaction};
 use crate::coupon::{
     CampaignChange, CampaignState, CouponId, Fingerprint, NewCampaign, Outcome, PartitionNo, Reason, RequestId,
-    Settled, ShardNo, Subject, Terms, UserId,
+    Settled, SettledRequest, ShardNo, Terms, UserId,
 };
 
 const PARTITION: PartitionNo = PartitionNo(3);
@@ -35,7 +35,7 @@ fn campaign(total: u64, shards: u32) -> NewCampaign {
 pub(crate) fn settled(name: u8, user_no: u64, outcome: Outcome) -> Settled {
     Settled {
         request_id: RequestId::from([name; 16]),
-        subject: Some(Subject {
+        subject: Some(SettledRequest {
             coupon_id: coupon(),
             user_id: user(user_no),
             picked_shard: ShardNo(1),
@@ -168,9 +168,9 @@ pub(crate) async fn more_than_there_is_cannot_be_taken(ledger: &dyn Ledger) {
     let mut transaction = begin(ledger).await;
     let take = |shard, records| [Take { coupon_id: coupon(), shard_no: ShardNo(shard), records }];
     let taken = transaction.take_stock(&take(0, 3)).await;
-    assert!(matches!(taken, Err(LedgerError::Passing { .. })), "{taken:?}");
+    assert!(matches!(taken, Err(LedgerError::Transient { .. })), "{taken:?}");
     let taken = transaction.take_stock(&take(9, 1)).await;
-    assert!(matches!(taken, Err(LedgerError::Passing { .. })), "{taken:?}");
+    assert!(matches!(taken, Err(LedgerError::Transient { .. })), "{taken:?}");
 }
 
 pub(crate) async fn an_outcome_and_a_grant_are_written_once(ledger: &dyn Ledger) {
@@ -179,7 +179,7 @@ pub(crate) async fn an_outcome_and_a_grant_are_written_once(ledger: &dyn Ledger)
         let mut transaction = begin(ledger).await;
         transaction.insert_outcomes(&[settled(1, 1, issued(1))]).await.expect("inserts");
         let refused = transaction.insert_outcomes(&[second]).await;
-        assert!(matches!(refused, Err(LedgerError::Passing { .. })), "{refused:?}");
+        assert!(matches!(refused, Err(LedgerError::Transient { .. })), "{refused:?}");
     }
 }
 

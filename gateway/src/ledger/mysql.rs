@@ -139,7 +139,7 @@ impl Ledger for Mysql {
 async fn within<T, E: From<LedgerError>>(step: &'static str, call: impl Future<Output = Result<T, E>>) -> Result<T, E> {
     match tokio::time::timeout(ANSWER_MAX, call).await {
         Ok(answered) => answered,
-        Err(elapsed) => Err(LedgerError::Passing { step, source: elapsed.into() }.into()),
+        Err(elapsed) => Err(LedgerError::Transient { step, source: elapsed.into() }.into()),
     }
 }
 
@@ -153,7 +153,7 @@ fn during(step: &'static str) -> impl FnOnce(sqlx::Error) -> LedgerError {
             _ => false,
         };
         let source = source.into();
-        if refused { LedgerError::Refused { step, source } } else { LedgerError::Passing { step, source } }
+        if refused { LedgerError::Permanent { step, source } } else { LedgerError::Transient { step, source } }
     }
 }
 

@@ -120,7 +120,7 @@ pub enum OpenError {
 impl OpenError {
     /// Whether waiting may help.
     #[must_use]
-    pub fn is_passing(&self) -> bool {
+    pub fn is_transient(&self) -> bool {
         matches!(self, Self::Unreachable { .. })
     }
 }

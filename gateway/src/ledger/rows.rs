@@ -210,5 +210,5 @@ fn line(shard_no: ShardNo) -> ShardAudit {
 
 /// A row that holds what this program never writes.
 pub(super) fn corrupt(step: &'static str, what: impl Into<String>) -> LedgerError {
-    LedgerError::Refused { step, source: what.into().into() }
+    LedgerError::Permanent { step, source: what.into().into() }
 }

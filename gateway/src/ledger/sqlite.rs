@@ -148,7 +148,7 @@ fn during(step: &'static str) -> impl FnOnce(sqlx::Error) -> LedgerError {
             _ => false,
         };
         let source = source.into();
-        if refused { LedgerError::Refused { step, source } } else { LedgerError::Passing { step, source } }
+        if refused { LedgerError::Permanent { step, source } } else { LedgerError::Transient { step, source } }
     }
 }
 

@@ -12,13 +12,14 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use sqlx::Row;
-use tokio::sync::{Mutex, mpsc, watch};
-use tokio::task::JoinHandle;
+use tokio::sync::{mpsc, watch};
 
 use self::writer::{Command, Writer};
 use super::{Ack, AppendError, Assignment, Log, LogError, OpenError, Options, Reader, Record, Stored};
+use crate::background::Background;
 use crate::coupon::{Offset, PartitionNo, now_ms};
 use crate::sqlite_file::{SqliteFile, SqliteFileError};
+use crate::telemetry::Telemetry;
 
 /// Records that wait for their commit. A full queue is the disk not keeping up for longer than
 /// clients would wait.
@@ -33,7 +34,8 @@ pub struct Embedded {
     queue: mpsc::Sender<Command>,
     ends: Arc<Ends>,
     retention: Duration,
-    writer: Mutex<Option<JoinHandle<()>>>,
+    /// Closed once the writer has ended.
+    writer_runs: watch::Receiver<()>,
 }
 
 /// What all ends of the log know of it.
@@ -50,7 +52,7 @@ impl Embedded {
     /// # Errors
     /// [`OpenError::InUse`] when another process has it open, [`OpenError::Partitions`] when it was
     /// made with another number of them.
-    pub async fn open(path: &str, options: &Options) -> Result<Self, OpenError> {
+    pub async fn open(path: &str, options: &Options, telemetry: &Telemetry) -> Result<(Self, Background), OpenError> {
         let failed =
             |source: Box<dyn std::error::Error + Send + Sync>| OpenError::Failed { path: path.to_owned(), source };
         let file = SqliteFile::open(Path::new(path)).await.map_err(|error| match error {
@@ -68,23 +70,24 @@ impl Embedded {
         });
         let file = Arc::new(file);
         let (queue, commands) = mpsc::channel(QUEUE_RECORDS_MAX);
-        let writer = tokio::spawn(Writer::new(Arc::clone(&file), Arc::clone(&ends)).run(commands));
-        Ok(Self {
+        let (runs, writer_runs) = watch::channel(());
+        let writer = Writer::new(Arc::clone(&file), Arc::clone(&ends), telemetry.clone(), runs);
+        let log = Self {
             file,
             queue,
             ends,
             retention: Duration::from_secs(u64::from(options.retention_hours) * 3600),
-            writer: Mutex::new(Some(writer)),
-        })
+            writer_runs,
+        };
+        Ok((log, Background::new("log writer", writer.run(commands))))
     }
 
     async fn stop(&self) {
         // A writer that is gone has nothing left to make durable.
         let _ = self.queue.send(Command::Close).await;
-        if let Some(writer) = self.writer.lock().await.take() {
-            let _ = writer.await;
-            self.file.close().await;
-        }
+        let mut runs = self.writer_runs.clone();
+        while runs.changed().await.is_ok() {}
+        self.file.close().await;
     }
 }
 
@@ -116,7 +119,7 @@ impl Log for Embedded {
         receiver
     }
 
-    fn bury<'a>(
+    fn dead_letter<'a>(
         &'a self,
         partition: PartitionNo,
         stored: &'a Stored,
@@ -130,7 +133,7 @@ impl Log for Embedded {
                 .bind(&stored.record.value)
                 .execute(&self.file.writer)
                 .await
-                .map_err(during("bury a record"))?;
+                .map_err(during("dead_letter a record"))?;
             Ok(())
         })
     }
@@ -231,7 +234,10 @@ mod tests {
 
     async fn open(folder: &tempfile::TempDir) -> Result<Embedded, OpenError> {
         let path = folder.path().join("log");
-        Embedded::open(path.to_str().expect("utf-8"), &Options::default()).await
+        let (log, writer) =
+            Embedded::open(path.to_str().expect("utf-8"), &Options::default(), &Telemetry::new()).await?;
+        tokio::spawn(writer.run);
+        Ok(log)
     }
 
     super::super::contract::contract_tests!(embedded => temporary().await);
@@ -249,7 +255,8 @@ mod tests {
         drop(log);
         let path = folder.path().join("log");
         let options = Options { partitions: 3, ..Options::default() };
-        let error = Embedded::open(path.to_str().expect("utf-8"), &options).await.err().expect("refused");
+        let error =
+            Embedded::open(path.to_str().expect("utf-8"), &options, &Telemetry::new()).await.err().expect("refused");
         assert!(error.to_string().contains("has 12 partitions, the configuration expects 3"), "{error}");
     }
 

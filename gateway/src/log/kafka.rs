@@ -2,7 +2,7 @@
 //! offsets stand in the ledger.
 
 mod consumer;
-mod lanes;
+mod batcher;
 mod producer;
 mod security;
 mod topic;
@@ -21,7 +21,9 @@ use tokio::sync::mpsc;
 use self::producer::Producer;
 use self::security::client_config;
 use super::{Ack, AppendError, Assignment, Log, LogError, OpenError, Options, Record, Stored};
+use crate::background::Background;
 use crate::coupon::{Offset, PartitionNo};
+use crate::telemetry::Telemetry;
 
 pub use topic::Ensured;
 pub(super) use topic::ensure;
@@ -107,7 +109,11 @@ impl Kafka {
     /// [`OpenError::Unreachable`] when no broker answers, [`OpenError::Refused`] when one does not want this
     /// gateway or is not to be trusted, [`OpenError::Topic`] when the topic is not there or not of the shape
     /// that the options say.
-    pub(super) async fn open(address: Address, options: &Options) -> Result<Self, OpenError> {
+    pub(super) async fn open(
+        address: Address,
+        options: &Options,
+        telemetry: &Telemetry,
+    ) -> Result<(Self, Background), OpenError> {
         let config = client_config(&address, options)?;
         let min_insync_replicas = topic::verify(&address, &config, options).await?;
         let partitions = options.partitions as usize;
@@ -116,13 +122,21 @@ impl Kafka {
             trouble: Mutex::default(),
         });
         let closed = Arc::new(AtomicBool::new(false));
-        let watch = topic::Watch::new(&address, &config, min_insync_replicas, Arc::clone(&ends), Arc::clone(&closed))?;
-        tokio::task::spawn_blocking(move || watch.start())
+        let watch = topic::Watch::new(
+            &address,
+            &config,
+            min_insync_replicas,
+            Arc::clone(&ends),
+            Arc::clone(&closed),
+            telemetry.clone(),
+        )?;
+        let watch = tokio::task::spawn_blocking(move || watch.start())
             .await
             .map_err(|error| address.unreachable(error.to_string()))??;
-        let producer = Producer::new(&address, &config, Arc::clone(&ends))?;
+        let producer = Producer::new(&address, &config, Arc::clone(&ends), telemetry.clone())?;
         let members = Mutex::default();
-        Ok(Self { address, config, group: options.group.clone(), ends, producer, members, closed })
+        let log = Self { address, config, group: options.group.clone(), ends, producer, members, closed };
+        Ok((log, Background::blocking("log monitor", move || watch.run())))
     }
 
     async fn end(&self) {
@@ -160,16 +174,16 @@ impl Log for Kafka {
         receiver
     }
 
-    fn bury<'a>(
+    fn dead_letter<'a>(
         &'a self,
         partition: PartitionNo,
         stored: &'a Stored,
         reason: &'a str,
     ) -> BoxFuture<'a, Result<(), LogError>> {
         Box::pin(async move {
-            let failed = |source: AppendError| LogError { step: "bury a record", source: source.into() };
+            let failed = |source: AppendError| LogError { step: "dead_letter a record", source: source.into() };
             self.producer
-                .bury(&self.address.dead_letters(), partition, stored, reason)
+                .dead_letter(&self.address.dead_letters(), partition, stored, reason)
                 .map_err(failed)?
                 .await
                 .map_err(failed)?;

@@ -36,14 +36,14 @@ impl Breaker {
     }
 
     /// The policy decided, or failed at no great cost.
-    pub(super) fn cheap(&self) {
+    pub(super) fn record_success(&self) {
         if self.failures.load(Ordering::Relaxed) != 0 {
             self.failures.store(0, Ordering::Relaxed);
         }
     }
 
     /// The policy burned its deadline, or filled its memory.
-    pub(super) fn costly(&self) {
+    pub(super) fn record_failure(&self) {
         if self.failures.fetch_add(1, Ordering::Relaxed) + 1 >= FAILURES_MAX {
             self.open_until_ms.store(now_ms() + OPEN.as_millis() as u64, Ordering::Relaxed);
         }
@@ -61,13 +61,13 @@ mod tests {
     #[test]
     fn it_opens_after_costly_failures_in_a_row_and_lets_one_probe_through() {
         let breaker = Breaker::default();
-        breaker.costly();
-        breaker.costly();
-        breaker.cheap();
-        breaker.costly();
-        breaker.costly();
+        breaker.record_failure();
+        breaker.record_failure();
+        breaker.record_success();
+        breaker.record_failure();
+        breaker.record_failure();
         assert!(breaker.is_closed(), "never three in a row");
-        breaker.costly();
+        breaker.record_failure();
         assert!(!breaker.is_closed());
         let later = now_ms() + 2 * OPEN.as_millis() as u64;
         assert!(breaker.may_probe(later));
@@ -77,8 +77,8 @@ mod tests {
     #[test]
     fn a_probe_that_is_answered_closes_it() {
         let breaker = Breaker::default();
-        (0..FAILURES_MAX).for_each(|_| breaker.costly());
-        breaker.cheap();
+        (0..FAILURES_MAX).for_each(|_| breaker.record_failure());
+        breaker.record_success();
         assert!(breaker.is_closed());
     }
 }

@@ -8,10 +8,10 @@ use super::breaker::Breaker;
 use super::guest::{Guest, LoadError, digest, load};
 use super::native;
 use super::spec::{HookSpec, Isolation, OnFailure, Pipeline};
-use super::wire::{Admission, Load, Request, Shaping, Shard, Usage, WireMeasured};
+use super::wire::{LimitVerdict, Load, Request, Shaping, Shard, Usage, WireMeasured};
 use crate::counters::{Hook, Measure, Measured, Unavailable};
 use crate::coupon::{GenerationNo, ShardNo, now_ms};
-use crate::telemetry::{FailureReason, PolicyMeter};
+use crate::telemetry::{FailureReason, PolicyMeter, Telemetry};
 
 pub(super) type ShapeFacts = (Request, Vec<WireMeasured>, Load);
 pub(super) type AdmitFacts = (Request, Vec<WireMeasured>, Usage);
@@ -44,7 +44,7 @@ pub struct Generation {
     number: GenerationNo,
     pipeline: Pipeline,
     shaper: Decider<ShapeFacts, Shaping>,
-    limiter: Decider<AdmitFacts, Admission>,
+    limiter: Decider<AdmitFacts, LimitVerdict>,
     picker: Decider<PickFacts, u32>,
 }
 
@@ -66,13 +66,13 @@ where
     P: wasmtime::component::ComponentNamedList + wasmtime::component::Lower + Send + Sync + 'static,
     R: wasmtime::component::Lift + wasmtime::component::ComponentType + Send + Sync + 'static,
 {
-    fn load(hook: Hook, spec: &HookSpec, bytes: &[u8]) -> Result<Self, LoadError> {
+    fn load(hook: Hook, spec: &HookSpec, bytes: &[u8], telemetry: &Telemetry) -> Result<Self, LoadError> {
         let digest = digest(bytes);
         let config = serde_json::to_string(&spec.config).expect("a map is JSON");
         let is_fresh = spec.isolation == Isolation::Fresh;
         let guest = Guest::new(load(bytes, &digest)?, hook, config, spec.deadline_ms, is_fresh)?;
         let version = digest[..12].to_owned();
-        let meter = PolicyMeter::of(hook.as_str(), &spec.policy, &version);
+        let meter = telemetry.policy_meter(hook.as_str(), &spec.policy, &version);
         let is_native = spec.isolation == Isolation::Native;
         Ok(Self {
             hook,
@@ -91,13 +91,13 @@ where
     fn decide(
         &self,
         facts: Result<P, FailureReason>,
-        is_sound: impl Fn(&R) -> bool,
+        is_valid: impl Fn(&R) -> bool,
         native: impl Fn() -> R,
         skip: impl Fn() -> R,
     ) -> Result<R, PolicyUnavailable> {
         let called = facts.and_then(|facts| if self.is_native { Ok(native()) } else { self.ask(facts) });
         let sound =
-            called.and_then(|verdict| if is_sound(&verdict) { Ok(verdict) } else { Err(FailureReason::Answer) });
+            called.and_then(|verdict| if is_valid(&verdict) { Ok(verdict) } else { Err(FailureReason::Answer) });
         sound.or_else(|reason| {
             self.failed(reason);
             match self.on_failure {
@@ -112,7 +112,7 @@ where
     fn try_out(
         &self,
         facts: impl Fn(Request, Vec<WireMeasured>) -> P,
-        is_sound: impl Fn(&R) -> bool,
+        is_valid: impl Fn(&R) -> bool,
     ) -> Result<(), (Hook, LoadError)> {
         let measured: Vec<_> = self.guest.measures.iter().map(WireMeasured::first).collect();
         let arrived_at_ms = now_ms().unsigned_abs();
@@ -120,7 +120,7 @@ where
         for entropy in 0..u64::from(TRIALS) {
             let request = Request { coupon_id: 0, policy_id: 0, user_id: 0, arrived_at_ms, entropy };
             match self.guest.call(facts(request, measured.clone())) {
-                Ok(verdict) if is_sound(&verdict) => return Ok(()),
+                Ok(verdict) if is_valid(&verdict) => return Ok(()),
                 Ok(_) => failed = Some(FailureReason::Answer),
                 Err(reason) => failed = Some(reason),
             }
@@ -137,8 +137,8 @@ where
         let verdict = self.guest.call(facts);
         self.meter.called(begun.elapsed());
         match &verdict {
-            Err(reason) if reason.is_costly() => self.breaker.costly(),
-            _ => self.breaker.cheap(),
+            Err(reason) if reason.is_costly() => self.breaker.record_failure(),
+            _ => self.breaker.record_success(),
         }
         verdict
     }
@@ -164,14 +164,22 @@ fn wire(measured: Result<&[Measured], &Unavailable>) -> Result<Vec<WireMeasured>
 
 impl Generation {
     /// Loads the three components of a pipeline.
-    pub(super) fn load(number: GenerationNo, pipeline: Pipeline, bytes: [&[u8]; 3]) -> Result<Self, (Hook, LoadError)> {
+    pub(super) fn load(
+        number: GenerationNo,
+        pipeline: Pipeline,
+        bytes: [&[u8]; 3],
+        telemetry: &Telemetry,
+    ) -> Result<Self, (Hook, LoadError)> {
         let [shaper, limiter, picker] = bytes;
         let of = |hook| move |error| (hook, error);
         Ok(Self {
             number,
-            shaper: Decider::load(Hook::RateShaper, &pipeline.rate_shaper, shaper).map_err(of(Hook::RateShaper))?,
-            limiter: Decider::load(Hook::UserLimit, &pipeline.user_limit, limiter).map_err(of(Hook::UserLimit))?,
-            picker: Decider::load(Hook::ShardPicker, &pipeline.shard_picker, picker).map_err(of(Hook::ShardPicker))?,
+            shaper: Decider::load(Hook::RateShaper, &pipeline.rate_shaper, shaper, telemetry)
+                .map_err(of(Hook::RateShaper))?,
+            limiter: Decider::load(Hook::UserLimit, &pipeline.user_limit, limiter, telemetry)
+                .map_err(of(Hook::UserLimit))?,
+            picker: Decider::load(Hook::ShardPicker, &pipeline.shard_picker, picker, telemetry)
+                .map_err(of(Hook::ShardPicker))?,
             pipeline,
         })
     }
@@ -183,8 +191,8 @@ impl Generation {
             .collect();
         let total = u64::from(TRIAL_SHARDS) * TRIAL_STOCK;
         let usage = Usage { per_user_limit: 1, total, remaining: total };
-        self.shaper.try_out(|request, measured| (request, measured, Load::default()), Shaping::is_sound)?;
-        self.limiter.try_out(|request, measured| (request, measured, usage), Admission::is_sound)?;
+        self.shaper.try_out(|request, measured| (request, measured, Load::default()), Shaping::is_valid)?;
+        self.limiter.try_out(|request, measured| (request, measured, usage), LimitVerdict::is_valid)?;
         self.picker.try_out(|request, measured| (request, measured, shards.clone()), |picked| exists(&shards, *picked))
     }
 
@@ -243,7 +251,7 @@ impl Generation {
         load: &Load,
     ) -> Result<Shaping, PolicyUnavailable> {
         let facts = wire(measured).map(|wire| (*request, wire, *load));
-        self.shaper.decide(facts, Shaping::is_sound, || native::shape(measured.unwrap_or_default()), || Shaping::Pass)
+        self.shaper.decide(facts, Shaping::is_valid, || native::shape(measured.unwrap_or_default()), || Shaping::Pass)
     }
 
     /// Whether this user may have another.
@@ -255,10 +263,10 @@ impl Generation {
         request: &Request,
         measured: Result<&[Measured], &Unavailable>,
         usage: &Usage,
-    ) -> Result<Admission, PolicyUnavailable> {
+    ) -> Result<LimitVerdict, PolicyUnavailable> {
         let facts = wire(measured).map(|wire| (*request, wire, *usage));
         let native = || native::admit(self.measures(Hook::UserLimit), measured.unwrap_or_default(), usage);
-        self.limiter.decide(facts, Admission::is_sound, native, || Admission::Admit)
+        self.limiter.decide(facts, LimitVerdict::is_valid, native, || LimitVerdict::Admit)
     }
 
     /// From which shard the stock is to be taken.

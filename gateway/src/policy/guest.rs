@@ -384,11 +384,11 @@ pub fn inspect(bytes: &[u8], config: &str) -> Result<Inspection, LoadError> {
 
 fn measures(loaded: &Loaded, hook: Hook, config: &str) -> Result<Vec<Measure>, LoadError> {
     use super::generation::{AdmitFacts, PickFacts, ShapeFacts};
-    use super::wire::{Admission, Shaping};
+    use super::wire::{LimitVerdict, Shaping};
 
     Ok(match hook {
         Hook::RateShaper => instantiate::<ShapeFacts, Shaping>(loaded, hook, config)?.1,
-        Hook::UserLimit => instantiate::<AdmitFacts, Admission>(loaded, hook, config)?.1,
+        Hook::UserLimit => instantiate::<AdmitFacts, LimitVerdict>(loaded, hook, config)?.1,
         Hook::ShardPicker => instantiate::<PickFacts, u32>(loaded, hook, config)?.1,
     })
 }

@@ -1,6 +1,6 @@
 //! The native defaults: what decides when a policy does not. They judge what the policy had measured.
 
-use super::wire::{Admission, Rejection, Request, Shaping, Shard, Usage};
+use super::wire::{LimitVerdict, Rejection, Request, Shaping, Shard, Usage};
 use crate::counters::{Measure, Measured, Scope};
 use crate::coupon::ShardNo;
 
@@ -16,7 +16,7 @@ pub(super) fn shape(measured: &[Measured]) -> Shaping {
 }
 
 /// Refuses a user whose declared count of the campaign passes the campaign's limit.
-pub(super) fn admit(measures: &[Measure], measured: &[Measured], usage: &Usage) -> Admission {
+pub(super) fn admit(measures: &[Measure], measured: &[Measured], usage: &Usage) -> LimitVerdict {
     let over = measures.iter().zip(measured).any(|pair| match pair {
         (Measure::Count { scope: Scope::UserOfCoupon, window_ms: 0 }, Measured::Count(count)) => {
             *count > u64::from(usage.per_user_limit)
@@ -24,9 +24,9 @@ pub(super) fn admit(measures: &[Measure], measured: &[Measured], usage: &Usage) 
         _ => false,
     });
     if over {
-        Admission::Refuse(Rejection { code: "USER_LIMIT".to_owned(), retry_after_ms: None })
+        LimitVerdict::Refuse(Rejection { code: "USER_LIMIT".to_owned(), retry_after_ms: None })
     } else {
-        Admission::Admit
+        LimitVerdict::Admit
     }
 }
 

@@ -14,7 +14,7 @@ use super::{Generation, Options, Pipeline, PipelinePatch};
 use crate::counters::Hook;
 use crate::coupon::{GenerationNo, now_ms};
 use crate::ledger::{GenerationRow, Ledger, LedgerError};
-use crate::telemetry::{GenerationPublished, GenerationRefused, emit};
+use crate::telemetry::{GenerationPublished, GenerationRefused, Telemetry};
 
 /// Changes that `GET /admin/pipeline` remembers, and that a rollback can undo.
 const HISTORY_MAX: u32 = 20;
@@ -79,16 +79,16 @@ pub struct StartError(#[from] ChangeError);
 
 /// What is recorded with a generation.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-struct Document {
+struct GenerationRecord {
     pipeline: Pipeline,
     digests: [String; 3],
-    seen: Seen,
+    seen: ObservedFiles,
     source: Source,
 }
 
 /// What the files said when they were last looked at: only what changed since then is a change.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct Seen {
+struct ObservedFiles {
     /// The pipeline of `sluice.toml`.
     file: Pipeline,
     /// The digest of each hook's component in the folder; empty where there was none.
@@ -97,12 +97,12 @@ struct Seen {
 
 /// A pipeline with the bytes it is made of.
 #[derive(Clone)]
-struct Whole {
+struct ResolvedPipeline {
     pipeline: Pipeline,
     components: [(String, Arc<[u8]>); 3],
 }
 
-impl Whole {
+impl ResolvedPipeline {
     fn digests(&self) -> [String; 3] {
         self.components.clone().map(|(digest, _)| digest)
     }
@@ -112,6 +112,7 @@ impl Whole {
 pub struct Pipelines {
     options: Options,
     ledger: Arc<dyn Ledger>,
+    telemetry: Telemetry,
     current: ArcSwap<Generation>,
     /// Held by whoever changes: changes come one after the other.
     changing: Mutex<State>,
@@ -119,10 +120,10 @@ pub struct Pipelines {
 }
 
 struct State {
-    whole: Whole,
+    whole: ResolvedPipeline,
     /// The pipelines to go back to, the newest last.
     before: Vec<(Pipeline, [String; 3])>,
-    seen: Seen,
+    seen: ObservedFiles,
     /// What was last wrong with `sluice.toml`, so that it is said once.
     file_error: Option<String>,
 }
@@ -133,17 +134,28 @@ impl Pipelines {
     ///
     /// # Errors
     /// When no pipeline can be loaded, and says which policy and why.
-    pub async fn start(options: &Options, file: Pipeline, ledger: Arc<dyn Ledger>) -> Result<Arc<Self>, StartError> {
-        match Self::begin(options, file.clone(), Arc::clone(&ledger)).await {
+    pub async fn start(
+        options: &Options,
+        file: Pipeline,
+        ledger: Arc<dyn Ledger>,
+        telemetry: &Telemetry,
+    ) -> Result<Arc<Self>, StartError> {
+        match Self::begin(options, file.clone(), Arc::clone(&ledger), telemetry).await {
             // Another process recorded the first generation at the same moment.
-            Err(ChangeError::Raced) => Ok(Self::begin(options, file, ledger).await?),
+            Err(ChangeError::Raced) => Ok(Self::begin(options, file, ledger, telemetry).await?),
             begun => Ok(begun?),
         }
     }
 
-    async fn begin(options: &Options, file: Pipeline, ledger: Arc<dyn Ledger>) -> Result<Arc<Self>, ChangeError> {
+    async fn begin(
+        options: &Options,
+        file: Pipeline,
+        ledger: Arc<dyn Ledger>,
+        telemetry: &Telemetry,
+    ) -> Result<Arc<Self>, ChangeError> {
         let rows = ledger.generations(HISTORY_MAX).await?;
-        let documents = rows.iter().rev().filter_map(|row| serde_json::from_str::<Document>(&row.pipeline).ok());
+        let documents =
+            rows.iter().rev().filter_map(|row| serde_json::from_str::<GenerationRecord>(&row.pipeline).ok());
         let (before, recorded) = unwind(documents);
         let recorded = match recorded {
             Some(document) => recall(&*ledger, document.pipeline.clone(), &document.digests)
@@ -157,18 +169,19 @@ impl Pipelines {
             None => {
                 let whole = read(options, file.clone()).await?;
                 let folder = whole.digests();
-                (number + 1, whole, Seen { file: file.clone(), folder }, true)
+                (number + 1, whole, ObservedFiles { file: file.clone(), folder }, true)
             }
         };
         // One that is recorded was tried when it was new, and has decided since.
-        let generation = build(number, &whole, is_new).await?;
+        let generation = build(number, &whole, is_new, telemetry).await?;
         if is_new {
             record(&*ledger, number, &whole, &seen, Source::File).await?;
         }
-        emit(GenerationPublished(number));
+        telemetry.emit(GenerationPublished(number));
         let this = Arc::new(Self {
             options: options.clone(),
             ledger,
+            telemetry: telemetry.clone(),
             current: ArcSwap::from_pointee(generation),
             changing: Mutex::new(State { whole, before, seen, file_error: None }),
             history: std::sync::Mutex::default(),
@@ -188,7 +201,7 @@ impl Pipelines {
             components.push(std::fs::read(&path).map_err(|source| ChangeError::Read { path, source })?);
         }
         let [shaper, limiter, picker] = &components[..] else { unreachable!("one a hook") };
-        Generation::load(0, pipeline.clone(), [shaper, limiter, picker])
+        Generation::load(0, pipeline.clone(), [shaper, limiter, picker], &Telemetry::new())
             .and_then(|generation| generation.try_out())
             .map_err(|(hook, error)| ChangeError::Load { hook, error }.into())
     }
@@ -300,14 +313,19 @@ impl Pipelines {
             state.seen.folder[place].clone_from(&components[place].0);
         }
         let before = (state.whole.pipeline.clone(), state.whole.digests());
-        let number = self.publish(state, Whole { pipeline, components }, source).await?;
+        let number = self.publish(state, ResolvedPipeline { pipeline, components }, source).await?;
         push_bounded(&mut state.before, before);
         Ok(number)
     }
 
-    async fn publish(&self, state: &mut State, whole: Whole, source: Source) -> Result<GenerationNo, ChangeError> {
+    async fn publish(
+        &self,
+        state: &mut State,
+        whole: ResolvedPipeline,
+        source: Source,
+    ) -> Result<GenerationNo, ChangeError> {
         let number = self.current.load().number() + 1;
-        let generation = build(number, &whole, true).await?;
+        let generation = build(number, &whole, true, &self.telemetry).await?;
         record(&*self.ledger, number, &whole, &state.seen, source).await?;
         self.put_in_force(generation);
         state.whole = whole;
@@ -317,7 +335,7 @@ impl Pipelines {
 
     fn note(&self, source: Source, published: &Result<GenerationNo, ChangeError>) {
         if let Err(error) = published {
-            emit(GenerationRefused);
+            self.telemetry.emit(GenerationRefused);
             tracing::error!(?source, %error, "the pipeline was not changed");
         }
         let line = json!({
@@ -346,13 +364,14 @@ impl Pipelines {
         else {
             return Ok(());
         };
-        let documents = rows.iter().rev().filter_map(|row| serde_json::from_str::<Document>(&row.pipeline).ok());
+        let documents =
+            rows.iter().rev().filter_map(|row| serde_json::from_str::<GenerationRecord>(&row.pipeline).ok());
         let (before, newest) = unwind(documents);
         let loaded = async {
             let newest = newest.ok_or(ChangeError::NothingBefore)?;
             let whole = recall(&*self.ledger, newest.pipeline, &newest.digests).await?;
             let whole = whole.ok_or(ChangeError::NothingBefore)?;
-            Ok::<_, ChangeError>((build(number, &whole, false).await?, whole))
+            Ok::<_, ChangeError>((build(number, &whole, false, &self.telemetry).await?, whole))
         };
         match loaded.await {
             Ok((generation, whole)) => {
@@ -369,7 +388,7 @@ impl Pipelines {
     }
 
     fn put_in_force(&self, generation: Generation) {
-        emit(GenerationPublished(generation.number()));
+        self.telemetry.emit(GenerationPublished(generation.number()));
         let old = self.current.swap(Arc::new(generation));
         // Unmapping instances takes a while; requests do not wait for it.
         tokio::task::spawn_blocking(move || drop(old));
@@ -443,11 +462,16 @@ impl Pipelines {
 
 /// Loads a pipeline off the async workers, for compiling and instantiating take milliseconds, and tries
 /// its policies where it is new.
-async fn build(number: GenerationNo, whole: &Whole, is_new: bool) -> Result<Generation, ChangeError> {
-    let whole = whole.clone();
+async fn build(
+    number: GenerationNo,
+    whole: &ResolvedPipeline,
+    is_new: bool,
+    telemetry: &Telemetry,
+) -> Result<Generation, ChangeError> {
+    let (whole, telemetry) = (whole.clone(), telemetry.clone());
     let load = move || {
         let [shaper, limiter, picker] = &whole.components;
-        let generation = Generation::load(number, whole.pipeline, [&shaper.1, &limiter.1, &picker.1])?;
+        let generation = Generation::load(number, whole.pipeline, [&shaper.1, &limiter.1, &picker.1], &telemetry)?;
         if is_new {
             generation.try_out()?;
         }
@@ -468,12 +492,12 @@ where
     tokio::spawn(change).await.map_err(|error| ChangeError::Pipeline(error.to_string()))?
 }
 
-async fn read(options: &Options, pipeline: Pipeline) -> Result<Whole, ChangeError> {
+async fn read(options: &Options, pipeline: Pipeline) -> Result<ResolvedPipeline, ChangeError> {
     let mut components = Vec::with_capacity(3);
     for hook in Hook::ALL {
         components.push(read_one(options, &pipeline, hook).await?);
     }
-    Ok(Whole { pipeline, components: components.try_into().expect("one a hook") })
+    Ok(ResolvedPipeline { pipeline, components: components.try_into().expect("one a hook") })
 }
 
 async fn read_one(options: &Options, pipeline: &Pipeline, hook: Hook) -> Result<(String, Arc<[u8]>), ChangeError> {
@@ -483,19 +507,25 @@ async fn read_one(options: &Options, pipeline: &Pipeline, hook: Hook) -> Result<
 }
 
 /// A recorded pipeline with the components it had; `None` when one is gone.
-async fn recall(ledger: &dyn Ledger, pipeline: Pipeline, digests: &[String; 3]) -> Result<Option<Whole>, ChangeError> {
+async fn recall(
+    ledger: &dyn Ledger,
+    pipeline: Pipeline,
+    digests: &[String; 3],
+) -> Result<Option<ResolvedPipeline>, ChangeError> {
     let mut components: Vec<(String, Arc<[u8]>)> = Vec::with_capacity(3);
     for digest in digests {
         let Some(bytes) = ledger.component(digest).await? else { return Ok(None) };
         components.push((digest.clone(), bytes.into()));
     }
-    Ok(Some(Whole { pipeline, components: components.try_into().expect("one a hook") }))
+    Ok(Some(ResolvedPipeline { pipeline, components: components.try_into().expect("one a hook") }))
 }
 
 /// What recorded generations, oldest first, leave: the pipelines to go back to, and the one in force.
-fn unwind(documents: impl Iterator<Item = Document>) -> (Vec<(Pipeline, [String; 3])>, Option<Document>) {
+fn unwind(
+    documents: impl Iterator<Item = GenerationRecord>,
+) -> (Vec<(Pipeline, [String; 3])>, Option<GenerationRecord>) {
     let mut before = Vec::new();
-    let mut current: Option<Document> = None;
+    let mut current: Option<GenerationRecord> = None;
     for document in documents {
         if document.source == Source::Rollback {
             before.pop();
@@ -517,11 +547,12 @@ fn push_bounded<T>(stack: &mut Vec<T>, item: T) {
 async fn record(
     ledger: &dyn Ledger,
     number: GenerationNo,
-    whole: &Whole,
-    seen: &Seen,
+    whole: &ResolvedPipeline,
+    seen: &ObservedFiles,
     source: Source,
 ) -> Result<(), ChangeError> {
-    let document = Document { pipeline: whole.pipeline.clone(), digests: whole.digests(), seen: seen.clone(), source };
+    let document =
+        GenerationRecord { pipeline: whole.pipeline.clone(), digests: whole.digests(), seen: seen.clone(), source };
     let pipeline = serde_json::to_string(&document).expect("a document is JSON");
     let row = GenerationRow { number, pipeline, published_at_ms: now_ms() };
     if ledger.publish_generation(&row, &whole.components).await? { Ok(()) } else { Err(ChangeError::Raced) }

@@ -14,6 +14,7 @@ use super::{
 };
 use crate::counters::{Hook, Unavailable};
 use crate::ledger::{self, Ledger};
+use crate::telemetry::Telemetry;
 
 fn built(policy: &str) -> PathBuf {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../policies").join(format!("{policy}.wasm"));
@@ -41,7 +42,9 @@ impl Fixture {
         let ledger =
             ledger::open(&ledger::Options { url, ..ledger::Options::default() }).await.expect("a ledger opens");
         let options = Options { dir: folder.clone() };
-        let pipelines = Pipelines::start(&options, Pipeline::default(), Arc::clone(&ledger)).await.expect("it starts");
+        let pipelines = Pipelines::start(&options, Pipeline::default(), Arc::clone(&ledger), &Telemetry::new())
+            .await
+            .expect("it starts");
         Self { _data: data, folder, ledger, pipelines }
     }
 }
@@ -84,8 +87,9 @@ async fn a_native_hook_that_refuses_on_failure_refuses_when_nothing_was_measured
     let pipeline =
         Pipeline { user_limit: HookSpec { isolation: Isolation::Native, ..default.user_limit.clone() }, ..default };
     let bytes = ["token-bucket", "quota", "random"].map(|policy| std::fs::read(built(policy)).expect("reads"));
-    let generation =
-        Generation::load(1, pipeline, [&bytes[0], &bytes[1], &bytes[2]]).map_err(|(_, error)| error).expect("it loads");
+    let generation = Generation::load(1, pipeline, [&bytes[0], &bytes[1], &bytes[2]], &Telemetry::new())
+        .map_err(|(_, error)| error)
+        .expect("it loads");
     let request = Request { coupon_id: 104, policy_id: 21, user_id: 1, arrived_at_ms: 1, entropy: 1 };
     let usage = Usage { per_user_limit: 1, total: 1, remaining: 1 };
     let measured = Unavailable("out of reach".to_owned());

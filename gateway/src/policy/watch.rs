@@ -5,33 +5,21 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use notify::{RecommendedWatcher, RecursiveMode, Watcher};
+use notify::{RecursiveMode, Watcher};
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
 
 use super::{Pipeline, Pipelines};
+use crate::background::Background;
 
 /// Editors and compilers write in several steps; the files are looked at once they have been quiet.
 const QUIET: Duration = Duration::from_millis(150);
-
-/// Follows the files until it is dropped.
-pub struct Watching {
-    _watcher: RecommendedWatcher,
-    following: JoinHandle<()>,
-}
-
-impl Drop for Watching {
-    fn drop(&mut self) {
-        self.following.abort();
-    }
-}
 
 impl Pipelines {
     /// Follows the policies' folder and, where there is one, the configuration file, which `read` reads.
     ///
     /// # Errors
     /// When the system cannot watch them.
-    pub fn watch<R>(self: &Arc<Self>, folder: &Path, file: Option<(PathBuf, R)>) -> notify::Result<Watching>
+    pub fn watch<R>(self: &Arc<Self>, folder: &Path, file: Option<(PathBuf, R)>) -> notify::Result<Background>
     where
         R: Fn() -> Result<Pipeline, String> + Send + Sync + 'static,
     {
@@ -49,12 +37,14 @@ impl Pipelines {
             watcher.watch(parent, RecursiveMode::NonRecursive)?;
         }
         let pipelines = Arc::clone(self);
-        let following = tokio::spawn(async move {
+        let follow = async move {
+            // Events stop when the watcher is dropped.
+            let _watcher = watcher;
             while noticed.recv().await.is_some() {
                 while tokio::time::timeout(QUIET, noticed.recv()).await.is_ok_and(|notice| notice.is_some()) {}
                 pipelines.look(file.as_ref().map(|(_, read)| read())).await;
             }
-        });
-        Ok(Watching { _watcher: watcher, following })
+        };
+        Ok(Background::new("file watcher", follow))
     }
 }

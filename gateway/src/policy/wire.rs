@@ -87,7 +87,7 @@ pub struct Rejection {
 
 impl Rejection {
     /// Whether the code is a word that may go into a header and a metric's log line.
-    pub(super) fn is_sound(&self) -> bool {
+    pub(super) fn is_valid(&self) -> bool {
         let code = self.code.as_bytes();
         code.len() <= 64
             && code.first().is_some_and(u8::is_ascii_uppercase)
@@ -111,15 +111,15 @@ pub enum Shaping {
 }
 
 impl Shaping {
-    pub(super) fn is_sound(&self) -> bool {
-        !matches!(self, Self::Shed(rejection) if !rejection.is_sound())
+    pub(super) fn is_valid(&self) -> bool {
+        !matches!(self, Self::Shed(rejection) if !rejection.is_valid())
     }
 }
 
 /// A user limit's verdict.
 #[derive(Debug, Clone, PartialEq, Eq, ComponentType, Lift)]
 #[component(variant)]
-pub enum Admission {
+pub enum LimitVerdict {
     /// They may.
     #[component(name = "admit")]
     Admit,
@@ -128,9 +128,9 @@ pub enum Admission {
     Refuse(Rejection),
 }
 
-impl Admission {
-    pub(super) fn is_sound(&self) -> bool {
-        !matches!(self, Self::Refuse(rejection) if !rejection.is_sound())
+impl LimitVerdict {
+    pub(super) fn is_valid(&self) -> bool {
+        !matches!(self, Self::Refuse(rejection) if !rejection.is_valid())
     }
 }
 

@@ -5,7 +5,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::coupon::{
-    Accepted, CouponId, Offset, Outcome, PartitionNo, Reason, RequestId, Settled, ShardNo, Subject, UnixMs, UserId,
+    Accepted, CouponId, Offset, Outcome, PartitionNo, Reason, RequestId, Settled, SettledRequest, ShardNo, UnixMs,
+    UserId,
 };
 use crate::ledger::Take;
 
@@ -57,7 +58,7 @@ pub struct Verdict {
     /// How many items from the front are decided.
     pub decided: usize,
     /// The coupon whose other shards must be locked to decide the item after those.
-    pub dry: Option<CouponId>,
+    pub exhausted: Option<CouponId>,
     /// The stock that is left of what was read.
     pub left: BTreeMap<CouponId, Stock>,
 }
@@ -92,7 +93,7 @@ pub fn settle(partition: PartitionNo, items: &[Item], facts: Facts, settled_at_m
                     }
                     Decision::Reject(reason) => Outcome::Rejected(reason),
                     Decision::LookFurther => {
-                        verdict.dry = Some(coupon);
+                        verdict.exhausted = Some(coupon);
                         break;
                     }
                 }
@@ -144,8 +145,8 @@ fn decide(accepted: &Accepted, stock: Option<&Stock>, grants: &HashMap<(CouponId
     }
 }
 
-fn subject(accepted: &Accepted) -> Subject {
-    Subject {
+fn subject(accepted: &Accepted) -> SettledRequest {
+    SettledRequest {
         coupon_id: accepted.request.coupon_id,
         user_id: accepted.request.user_id,
         picked_shard: accepted.shard_no,

@@ -60,7 +60,7 @@ fn ninety_nine_succeed_while_one_fails() {
 fn an_empty_shard_asks_for_the_others_before_it_says_sold_out() {
     let items = [item(0, 1, 1, 1, 0), item(1, 2, 1, 2, 0)];
     let narrow = settle(PARTITION, &items, facts(stock(1, &[1], false)), 0);
-    assert_eq!((narrow.decided, narrow.dry), (1, Some(coupon(1))));
+    assert_eq!((narrow.decided, narrow.exhausted), (1, Some(coupon(1))));
 
     let wide = settle(PARTITION, &items[1..], facts(stock(1, &[0, 0, 5], true)), 0);
     assert_eq!(outcomes(&wide), [issued(2, 1)]);
@@ -93,7 +93,7 @@ fn a_request_that_stands_in_the_batch_twice_is_settled_once() {
 }
 
 prop_compose! {
-    /// Batches in which names, users and shards collide often, and shards run dry.
+    /// Batches in which names, users and shards collide often, and shards run out.
     fn batch()(
         rows in proptest::collection::vec((0..40_u8, 1..3_u64, 1..12_u64, 0..SHARDS + 1), 0..60),
         remaining in proptest::collection::vec(0..8_u64, SHARDS as usize),
@@ -131,7 +131,7 @@ proptest! {
     fn every_decided_item_has_one_outcome_or_had_one((items, facts) in batch()) {
         let verdict = settle(PARTITION, &items, facts, 0);
         prop_assert_eq!(verdict.settled.len() as u64 + verdict.replayed, verdict.decided as u64);
-        prop_assert_eq!(verdict.dry.is_none(), verdict.decided == items.len());
+        prop_assert_eq!(verdict.exhausted.is_none(), verdict.decided == items.len());
         let names: BTreeSet<_> = verdict.settled.iter().map(|settled| settled.request_id).collect();
         prop_assert_eq!(names.len(), verdict.settled.len());
     }
@@ -166,7 +166,7 @@ proptest! {
         let cut = cut.min(items.len());
         let first = settle(PARTITION, &items[..cut], facts.clone(), 0);
         let mut both = outcomes(&first);
-        if first.dry.is_none() {
+        if first.exhausted.is_none() {
             let mut later = Facts { stock: first.left.clone(), ..facts };
             for settled in &first.settled {
                 later.replays.insert(settled.request_id);

@@ -2,18 +2,13 @@
 
 use std::time::Duration;
 
-use super::metrics::{METRICS, reason_label};
+use super::metrics::{Metrics, reason_label};
 use crate::coupon::{CouponId, GenerationNo, Offset, PartitionNo, Reason, ShardNo};
 
 /// Something that happened, and how the metrics know of it.
 pub trait Event {
-    /// Writes it to the metrics.
-    fn record(self);
-}
-
-/// Makes an event known.
-pub fn emit(event: impl Event) {
-    event.record();
+    /// Updates the metrics that the event affects.
+    fn record(self, metrics: &Metrics);
 }
 
 /// How `POST /coupon/issue` was answered.
@@ -25,31 +20,10 @@ pub struct IssueAnswered {
     pub duration: Duration,
 }
 
-impl IssueAnswered {
-    /// Series that exist from the start.
-    pub const OUTCOMES: [&'static str; 15] = [
-        "accepted",
-        "malformed",
-        "invalid",
-        "coupon_not_found",
-        "not_open",
-        "paused",
-        "closed",
-        "sold_out",
-        "user_limit",
-        "rate_limited",
-        "refused",
-        "idempotency_conflict",
-        "overloaded",
-        "log_unavailable",
-        "policy_unavailable",
-    ];
-}
-
 impl Event for IssueAnswered {
-    fn record(self) {
-        METRICS.issue_requests.with_label_values(&[self.outcome]).inc();
-        METRICS.issue_duration.observe(self.duration.as_secs_f64());
+    fn record(self, metrics: &Metrics) {
+        metrics.issue_requests.with_label_values(&[self.outcome]).inc();
+        metrics.issue_duration.observe(self.duration.as_secs_f64());
     }
 }
 
@@ -61,8 +35,8 @@ pub struct CountersSeen {
 }
 
 impl Event for CountersSeen {
-    fn record(self) {
-        METRICS.counters_up.set(self.are_up.into());
+    fn record(self, metrics: &Metrics) {
+        metrics.counters_up.set(self.are_up.into());
     }
 }
 
@@ -71,8 +45,8 @@ impl Event for CountersSeen {
 pub struct CountersMissed;
 
 impl Event for CountersMissed {
-    fn record(self) {
-        METRICS.counters_unavailable.inc();
+    fn record(self, metrics: &Metrics) {
+        metrics.counters_unavailable.inc();
     }
 }
 
@@ -86,10 +60,10 @@ pub struct GroupAppended {
 }
 
 impl Event for GroupAppended {
-    fn record(self) {
-        METRICS.log_append.observe(self.duration.as_secs_f64());
+    fn record(self, metrics: &Metrics) {
+        metrics.log_append.observe(self.duration.as_secs_f64());
         #[expect(clippy::cast_precision_loss, reason = "a group is small")]
-        METRICS.log_append_records.observe(self.records as f64);
+        metrics.log_append_records.observe(self.records as f64);
     }
 }
 
@@ -101,8 +75,8 @@ pub struct RecordAcknowledged {
 }
 
 impl Event for RecordAcknowledged {
-    fn record(self) {
-        METRICS.log_append.observe(self.duration.as_secs_f64());
+    fn record(self, metrics: &Metrics) {
+        metrics.log_append.observe(self.duration.as_secs_f64());
     }
 }
 
@@ -116,8 +90,8 @@ pub struct LagSeen {
 }
 
 impl Event for LagSeen {
-    fn record(self) {
-        METRICS.log_lag.with_label_values(&[&self.partition.to_string()]).set(gauge(self.records));
+    fn record(self, metrics: &Metrics) {
+        metrics.log_lag.with_label_values(&[&self.partition.to_string()]).set(gauge(self.records));
     }
 }
 
@@ -126,8 +100,8 @@ impl Event for LagSeen {
 pub struct BrokersSeen(pub usize);
 
 impl Event for BrokersSeen {
-    fn record(self) {
-        METRICS.log_brokers.with_label_values::<&str>(&[]).set(gauge(self.0 as u64));
+    fn record(self, metrics: &Metrics) {
+        metrics.log_brokers.with_label_values::<&str>(&[]).set(gauge(self.0 as u64));
     }
 }
 
@@ -145,11 +119,11 @@ pub struct ReplicasSeen {
 }
 
 impl Event for ReplicasSeen {
-    fn record(self) {
+    fn record(self, metrics: &Metrics) {
         let partition = &[&*self.partition.to_string()];
-        METRICS.log_leader.with_label_values(partition).set(self.leader.into());
-        METRICS.log_replicas.with_label_values(partition).set(gauge(self.replicas as u64));
-        METRICS.log_replicas_in_sync.with_label_values(partition).set(gauge(self.in_sync as u64));
+        metrics.log_leader.with_label_values(partition).set(self.leader.into());
+        metrics.log_replicas.with_label_values(partition).set(gauge(self.replicas as u64));
+        metrics.log_replicas_in_sync.with_label_values(partition).set(gauge(self.in_sync as u64));
     }
 }
 
@@ -165,10 +139,10 @@ pub struct OffsetsSeen {
 }
 
 impl Event for OffsetsSeen {
-    fn record(self) {
+    fn record(self, metrics: &Metrics) {
         let partition = &[&*self.partition.to_string()];
-        METRICS.log_start_offset.with_label_values(partition).set(gauge(self.start));
-        METRICS.log_end_offset.with_label_values(partition).set(gauge(self.end));
+        metrics.log_start_offset.with_label_values(partition).set(gauge(self.start));
+        metrics.log_end_offset.with_label_values(partition).set(gauge(self.end));
     }
 }
 
@@ -190,18 +164,18 @@ pub struct BatchSettled {
 }
 
 impl Event for BatchSettled {
-    fn record(self) {
-        METRICS.settled.with_label_values(&["issued"]).inc_by(self.issued);
-        METRICS.settled.with_label_values(&["replayed"]).inc_by(self.replayed);
+    fn record(self, metrics: &Metrics) {
+        metrics.settled.with_label_values(&["issued"]).inc_by(self.issued);
+        metrics.settled.with_label_values(&["replayed"]).inc_by(self.replayed);
         for (reason, records) in self.rejected {
-            METRICS.settled.with_label_values(&[reason_label(reason)]).inc_by(records);
+            metrics.settled.with_label_values(&[reason_label(reason)]).inc_by(records);
         }
         for (coupon, records) in self.steals {
-            METRICS.shard_steals.with_label_values(&[&coupon.to_string()]).inc_by(records);
+            metrics.shard_steals.with_label_values(&[&coupon.to_string()]).inc_by(records);
         }
         #[expect(clippy::cast_precision_loss, reason = "a batch is small")]
-        METRICS.settlement_batch.observe(self.records as f64);
-        METRICS.settlement.observe(self.duration.as_secs_f64());
+        metrics.settlement_batch.observe(self.records as f64);
+        metrics.settlement.observe(self.duration.as_secs_f64());
     }
 }
 
@@ -210,8 +184,8 @@ impl Event for BatchSettled {
 pub struct SettlementRetried;
 
 impl Event for SettlementRetried {
-    fn record(self) {
-        METRICS.settlement_retries.inc();
+    fn record(self, metrics: &Metrics) {
+        metrics.settlement_retries.inc();
     }
 }
 
@@ -227,10 +201,10 @@ pub struct StockSeen {
 }
 
 impl Event for StockSeen {
-    fn record(self) {
+    fn record(self, metrics: &Metrics) {
         let labels = [&*self.coupon_id.to_string(), &*self.shard_no.to_string()];
-        METRICS.shard_remaining.with_label_values(&labels).set(gauge(self.remaining));
-        METRICS.shard_steals.with_label_values(&labels[..1]);
+        metrics.shard_remaining.with_label_values(&labels).set(gauge(self.remaining));
+        metrics.shard_steals.with_label_values(&labels[..1]);
     }
 }
 
@@ -244,10 +218,10 @@ pub struct ShardGone {
 }
 
 impl Event for ShardGone {
-    fn record(self) {
+    fn record(self, metrics: &Metrics) {
         let labels = [&*self.coupon_id.to_string(), &*self.shard_no.to_string()];
         // A series that is not there is as gone as it should be.
-        let _ = METRICS.shard_remaining.remove_label_values(&labels);
+        let _ = metrics.shard_remaining.remove_label_values(&labels);
     }
 }
 
@@ -256,9 +230,9 @@ impl Event for ShardGone {
 pub struct GenerationPublished(pub GenerationNo);
 
 impl Event for GenerationPublished {
-    fn record(self) {
-        METRICS.policy_generation.set(gauge(self.0));
-        METRICS.policy_swaps.with_label_values(&["published"]).inc();
+    fn record(self, metrics: &Metrics) {
+        metrics.policy_generation.set(gauge(self.0));
+        metrics.policy_swaps.with_label_values(&["published"]).inc();
     }
 }
 
@@ -267,8 +241,8 @@ impl Event for GenerationPublished {
 pub struct GenerationRefused;
 
 impl Event for GenerationRefused {
-    fn record(self) {
-        METRICS.policy_swaps.with_label_values(&["refused"]).inc();
+    fn record(self, metrics: &Metrics) {
+        metrics.policy_swaps.with_label_values(&["refused"]).inc();
     }
 }
 
@@ -277,8 +251,8 @@ impl Event for GenerationRefused {
 pub struct InFlight(pub usize);
 
 impl Event for InFlight {
-    fn record(self) {
-        METRICS.in_flight.set(gauge(self.0 as u64));
+    fn record(self, metrics: &Metrics) {
+        metrics.in_flight.set(gauge(self.0 as u64));
     }
 }
 

@@ -1,25 +1,35 @@
 //! The metrics: their names, what they mean, and the series that are there from the start.
 
 use std::collections::BTreeSet;
-use std::sync::LazyLock;
 
 use prometheus::{
     Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
     TextEncoder,
 };
 
-use super::event::IssueAnswered;
 use crate::coupon::Reason;
 
-/// All metrics in the Prometheus text format, version 0.0.4.
-#[must_use]
-pub fn render() -> Vec<u8> {
-    let mut text = Vec::with_capacity(16 * 1024);
-    TextEncoder::new().encode(&METRICS.registry.gather(), &mut text).expect("a registry of valid metrics encodes");
-    text
-}
+/// Outcomes of `POST /coupon/issue` whose series exist from the start.
+const ISSUE_OUTCOMES: [&'static str; 15] = [
+    "accepted",
+    "malformed",
+    "invalid",
+    "coupon_not_found",
+    "not_open",
+    "paused",
+    "closed",
+    "sold_out",
+    "user_limit",
+    "rate_limited",
+    "refused",
+    "idempotency_conflict",
+    "overloaded",
+    "log_unavailable",
+    "policy_unavailable",
+];
 
-pub(super) struct Metrics {
+/// Every metric of one system.
+pub struct Metrics {
     registry: Registry,
     pub(super) issue_requests: IntCounterVec,
     pub(super) issue_duration: Histogram,
@@ -47,10 +57,8 @@ pub(super) struct Metrics {
     pub(super) shard_steals: IntCounterVec,
 }
 
-pub(super) static METRICS: LazyLock<Metrics> = LazyLock::new(Metrics::new);
-
 impl Metrics {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let registry = Registry::new();
         let latency: Vec<f64> =
             vec![0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
@@ -177,8 +185,15 @@ impl Metrics {
         metrics
     }
 
+    /// All metrics in the Prometheus text format, version 0.0.4.
+    pub(super) fn render(&self) -> Vec<u8> {
+        let mut text = Vec::with_capacity(16 * 1024);
+        TextEncoder::new().encode(&self.registry.gather(), &mut text).expect("a registry of valid metrics encodes");
+        text
+    }
+
     fn create_series(&self) {
-        for outcome in IssueAnswered::OUTCOMES {
+        for outcome in ISSUE_OUTCOMES {
             self.issue_requests.with_label_values(&[outcome]);
         }
         let settled: BTreeSet<&str> = Reason::ALL.into_iter().map(reason_label).chain(["issued", "replayed"]).collect();

@@ -1,12 +1,12 @@
 //! The series of one policy version, looked up once a generation instead of once a call.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use prometheus::{Histogram, IntCounter};
 
-use super::metrics::METRICS;
+use super::metrics::Metrics;
 
 /// Series of older versions are let go, so that hot-loading for a year does not fill the memory.
 const VERSIONS_MAX: usize = 64;
@@ -64,32 +64,35 @@ pub struct PolicyMeter {
     failures: [IntCounter; FailureReason::ALL.len()],
 }
 
-static METERS: LazyLock<Mutex<VecDeque<Arc<PolicyMeter>>>> = LazyLock::new(Mutex::default);
+/// The meters of all policy versions that were ever loaded, newest last.
+#[derive(Debug, Default)]
+pub(super) struct PolicyMeters(Mutex<VecDeque<Arc<PolicyMeter>>>);
 
-impl PolicyMeter {
-    /// The meter of a version; the same one for everyone who asks.
-    #[must_use]
-    pub fn of(hook: &str, policy: &str, version: &str) -> Arc<Self> {
-        let mut meters = METERS.lock().unwrap_or_else(PoisonError::into_inner);
+impl PolicyMeters {
+    /// The meter of a version. Everybody who asks for one version gets the same meter.
+    pub(super) fn get(&self, metrics: &Metrics, hook: &str, policy: &str, version: &str) -> Arc<PolicyMeter> {
+        let mut meters = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(meter) = meters.iter().find(|meter| meter.labels == [hook, policy, version]) {
             return Arc::clone(meter);
         }
-        let meter = Arc::new(Self {
+        let meter = Arc::new(PolicyMeter {
             labels: [hook.to_owned(), policy.to_owned(), version.to_owned()],
-            calls: METRICS.policy_call.with_label_values(&[hook, policy, version]),
+            calls: metrics.policy_call.with_label_values(&[hook, policy, version]),
             failures: FailureReason::ALL
-                .map(|reason| METRICS.policy_failures.with_label_values(&[hook, policy, version, reason.as_str()])),
+                .map(|reason| metrics.policy_failures.with_label_values(&[hook, policy, version, reason.as_str()])),
         });
         meters.push_back(Arc::clone(&meter));
         if meters.len() > VERSIONS_MAX
             && let Some(oldest) = meters.iter().position(|meter| Arc::strong_count(meter) == 1)
             && let Some(meter) = meters.remove(oldest)
         {
-            meter.remove_series();
+            meter.remove_series(metrics);
         }
         meter
     }
+}
 
+impl PolicyMeter {
     /// The guest answered, or failed, after so long.
     pub fn called(&self, duration: Duration) {
         self.calls.observe(duration.as_secs_f64());
@@ -100,12 +103,12 @@ impl PolicyMeter {
         self.failures[reason as usize].inc();
     }
 
-    fn remove_series(&self) {
+    fn remove_series(&self, metrics: &Metrics) {
         let [hook, policy, version] = &self.labels;
         // A series that is not there is as gone as it should be.
-        let _ = METRICS.policy_call.remove_label_values(&[hook, policy, version]);
+        let _ = metrics.policy_call.remove_label_values(&[hook, policy, version]);
         for reason in FailureReason::ALL {
-            let _ = METRICS.policy_failures.remove_label_values(&[hook, policy, version, reason.as_str()]);
+            let _ = metrics.policy_failures.remove_label_values(&[hook, policy, version, reason.as_str()]);
         }
     }
 }

@@ -60,13 +60,13 @@ impl Default for Bucket {
 impl Bucket {
     /// Takes a token for who came at `came_ms`, or says when there will be one. `clock_ms` is what the clock says
     /// now. A bucket must always be asked at the same rate.
-    pub(super) fn take(&mut self, rate: Rate, came_ms: UnixMs, clock_ms: UnixMs) -> Measured {
+    pub(super) fn reserve(&mut self, rate: Rate, came_ms: UnixMs, clock_ms: UnixMs) -> Measured {
         let in_parts = |ms: UnixMs| i128::from(ms) * parts(rate.requests);
         let came = in_parts(came_ms);
         let behind = self.latest.saturating_sub(in_parts(came_ms.max(clock_ms)));
         let is_put_back = behind > CLOCK_JITTER_MS_MAX * parts(rate.requests);
         let now = if is_put_back { came } else { came.max(self.latest) };
-        // Nobody waits for the old clock to come round again: an empty bucket is the most that can be owed.
+        // Nobody waits for the old clock to come round again: an empty bucket is the most that can be release_queue.
         let full_at = self.full_at.max(now).min(now + rate.full_parts());
         let full_after = full_at + rate.token_parts();
         let wait = full_after - now - rate.full_parts();
@@ -81,7 +81,7 @@ impl Bucket {
         Measured::ConformingInMs(u32::try_from(wait_ms).unwrap_or(u32::MAX))
     }
 
-    /// Puts back a token that was taken. A bucket that is full since stays so: its moment only moves
+    /// Puts back a token that was reserved. A bucket that is full since stays so: its moment only moves
     /// further into the past.
     pub(super) fn put_back(&mut self, per_ms: NonZeroU32) {
         self.full_at = self.full_at.saturating_sub(parts(per_ms));
@@ -118,7 +118,7 @@ mod tests {
             self.at_ms = now_ms;
         }
 
-        fn take(&mut self, rate: Rate) -> Measured {
+        fn reserve(&mut self, rate: Rate) -> Measured {
             let token = Self::drops_of(NonZeroU32::MIN, rate);
             if let Some(left) = self.drops.checked_sub(token) {
                 self.drops = left;
@@ -134,8 +134,8 @@ mod tests {
     }
 
     /// Who comes by the clock.
-    fn take(bucket: &mut Bucket, rate: Rate, came_ms: UnixMs) -> Measured {
-        bucket.take(rate, came_ms, came_ms)
+    fn reserve(bucket: &mut Bucket, rate: Rate, came_ms: UnixMs) -> Measured {
+        bucket.reserve(rate, came_ms, came_ms)
     }
 
     fn rate(requests: u32, per_ms: u32, burst: u32) -> Rate {
@@ -165,8 +165,8 @@ mod tests {
                 model.wait_until(now_ms, rate);
                 let mut measured = Measured::Conforming;
                 for _ in 0..takes {
-                    measured = take(&mut bucket, rate, now_ms);
-                    prop_assert_eq!(measured, model.take(rate));
+                    measured = reserve(&mut bucket, rate, now_ms);
+                    prop_assert_eq!(measured, model.reserve(rate));
                 }
                 if last_is_put_back && measured == Measured::Conforming {
                     bucket.put_back(rate.per_ms);
@@ -176,13 +176,13 @@ mod tests {
         }
 
         #[test]
-        fn whoever_waits_as_long_as_told_is_served(rate in rates(), taken in 1_usize..20) {
+        fn whoever_waits_as_long_as_told_is_served(rate in rates(), reserved in 1_usize..20) {
             let mut bucket = Bucket::default();
-            for _ in 0..taken {
-                if let Measured::ConformingInMs(wait_ms) = take(&mut bucket, rate, 0) {
+            for _ in 0..reserved {
+                if let Measured::ConformingInMs(wait_ms) = reserve(&mut bucket, rate, 0) {
                     prop_assert!(wait_ms >= 1);
-                    prop_assert!(wait_ms == 1 || take(&mut bucket, rate, i64::from(wait_ms) - 1) != Measured::Conforming);
-                    prop_assert_eq!(take(&mut bucket, rate, i64::from(wait_ms)), Measured::Conforming);
+                    prop_assert!(wait_ms == 1 || reserve(&mut bucket, rate, i64::from(wait_ms) - 1) != Measured::Conforming);
+                    prop_assert_eq!(reserve(&mut bucket, rate, i64::from(wait_ms)), Measured::Conforming);
                     break;
                 }
             }
@@ -192,7 +192,7 @@ mod tests {
         fn clocks_that_disagree_a_little_mint_no_tokens(behind_ms in prop::collection::vec(0_i64..1_000, 1..200)) {
             let rate = rate(5, 1_000, 3);
             let mut bucket = Bucket::default();
-            let conforming = behind_ms.iter().filter(|behind| take(&mut bucket, rate, 1_000 - **behind) == Measured::Conforming);
+            let conforming = behind_ms.iter().filter(|behind| reserve(&mut bucket, rate, 1_000 - **behind) == Measured::Conforming);
             prop_assert!(conforming.count() <= 3 + 5, "a burst and a second's worth");
         }
     }
@@ -205,14 +205,14 @@ mod tests {
         ) {
             let (mut bucket, mut in_order) = (Bucket::default(), Bucket::default());
             let mut latest_ms = 0;
-            prop_assert_eq!(take(&mut bucket, rate, latest_ms), take(&mut in_order, rate, latest_ms));
+            prop_assert_eq!(reserve(&mut bucket, rate, latest_ms), reserve(&mut in_order, rate, latest_ms));
             for (passed_ms, behind_ms) in steps {
                 let (came_ms, now_ms) = match behind_ms {
                     Some(behind_ms) => (latest_ms - behind_ms, latest_ms),
                     None => (latest_ms + passed_ms, latest_ms + passed_ms),
                 };
-                let measured = bucket.take(rate, came_ms, now_ms);
-                prop_assert_eq!(measured, take(&mut in_order, rate, now_ms));
+                let measured = bucket.reserve(rate, came_ms, now_ms);
+                prop_assert_eq!(measured, reserve(&mut in_order, rate, now_ms));
                 if measured == Measured::Conforming {
                     latest_ms = now_ms;
                 }
@@ -226,9 +226,9 @@ mod tests {
         let mut bucket = Bucket::default();
         let an_hour_ms = 3_600_000;
         for _ in 0..2 {
-            assert_eq!(take(&mut bucket, rate, an_hour_ms), Measured::Conforming);
+            assert_eq!(reserve(&mut bucket, rate, an_hour_ms), Measured::Conforming);
         }
-        assert_eq!(take(&mut bucket, rate, 0), Measured::ConformingInMs(100));
-        assert_eq!(take(&mut bucket, rate, 100), Measured::Conforming);
+        assert_eq!(reserve(&mut bucket, rate, 0), Measured::ConformingInMs(100));
+        assert_eq!(reserve(&mut bucket, rate, 100), Measured::Conforming);
     }
 }

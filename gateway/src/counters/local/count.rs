@@ -1,4 +1,4 @@
-//! The requests of a sliding window, in the order in which they were taken.
+//! The requests of a sliding window, in the order in which they were reserved.
 
 use std::collections::VecDeque;
 
@@ -19,7 +19,7 @@ pub(super) struct Window {
 }
 
 impl Window {
-    /// A request from further in the future than the window is long was taken before the clock was
+    /// A request from further in the future than the window is long was reserved before the clock was
     /// put back; it is let go, or it would count until the clock comes round again.
     const fn holds(self, at_ms: UnixMs) -> bool {
         self.length_ms == 0 || self.now_ms.abs_diff(at_ms) < self.length_ms
@@ -50,7 +50,7 @@ pub(super) enum Count {
 
 impl Count {
     /// The request's place in the window, from 1, and whether it is new there.
-    pub(super) fn take(&mut self, window: Window, request_id: RequestId) -> (u64, bool) {
+    pub(super) fn reserve(&mut self, window: Window, request_id: RequestId) -> (u64, bool) {
         let newcomer = Named { request_id, at_ms: window.now_ms };
         match self {
             Self::One(one) if window.holds(one.at_ms) && one.request_id == request_id => (1, false),
@@ -59,7 +59,7 @@ impl Count {
                 *self = Self::Many(Box::new(crowd));
                 (2, true)
             }
-            Self::Many(crowd) => crowd.take(window, newcomer),
+            Self::Many(crowd) => crowd.reserve(window, newcomer),
             Self::Nobody | Self::One(_) => {
                 *self = Self::One(newcomer);
                 (1, true)
@@ -114,7 +114,7 @@ struct Step {
 }
 
 impl Crowd {
-    fn take(&mut self, window: Window, newcomer: Named) -> (u64, bool) {
+    fn reserve(&mut self, window: Window, newcomer: Named) -> (u64, bool) {
         self.slide(window);
         let before: u64 = self.unnamed.iter().map(|step| step.requests).sum();
         if let Some(index) = self.position(newcomer.request_id) {
@@ -142,7 +142,7 @@ impl Crowd {
         }
     }
 
-    /// A request that is not known by name is taken to be one of those that are only a number: a
+    /// A request that is not known by name is reserved to be one of those that are only a number: a
     /// count that is too high could turn somebody away for good.
     fn take_out(&mut self, request_id: RequestId) {
         if let Some(index) = self.position(request_id) {
@@ -171,8 +171,8 @@ mod tests {
 
     const MINUTE_MS: u64 = 60_000;
 
-    fn take(count: &mut Count, length_ms: u64, now_ms: UnixMs) -> u64 {
-        let (place, is_new) = count.take(Window { length_ms, now_ms }, RequestId::new());
+    fn reserve(count: &mut Count, length_ms: u64, now_ms: UnixMs) -> u64 {
+        let (place, is_new) = count.reserve(Window { length_ms, now_ms }, RequestId::new());
         assert!(is_new);
         place
     }
@@ -181,7 +181,7 @@ mod tests {
     fn a_crowd_slides_in_steps_of_a_sixty_fourth_and_never_counts_too_many() {
         let mut count = Count::default();
         for ms in 0..5 * MINUTE_MS.cast_signed() {
-            let place = take(&mut count, MINUTE_MS, ms);
+            let place = reserve(&mut count, MINUTE_MS, ms);
             let exact = MINUTE_MS.min(ms.cast_unsigned() + 1);
             let step = MINUTE_MS / STEPS_PER_WINDOW + 1;
             assert!(place <= exact && place + step >= exact, "{place} of {exact} at {ms} ms");
@@ -193,7 +193,7 @@ mod tests {
     fn clocks_that_disagree_make_no_more_steps() {
         let mut count = Count::default();
         for turn in 0..100_000 {
-            take(&mut count, MINUTE_MS, turn % 2 * 10_000);
+            reserve(&mut count, MINUTE_MS, turn % 2 * 10_000);
         }
         assert!(count.weight() < 2 * COUNTED_BY_NAME, "{} in memory", count.weight());
     }
@@ -203,7 +203,7 @@ mod tests {
         let mut count = Count::default();
         let crowd: Vec<_> = (0..3 * COUNTED_BY_NAME).map(|_| RequestId::new()).collect();
         for request_id in &crowd {
-            count.take(Window { length_ms: 0, now_ms: 0 }, *request_id);
+            count.reserve(Window { length_ms: 0, now_ms: 0 }, *request_id);
         }
         for request_id in crowd {
             assert!(!count.is_idle());
@@ -217,8 +217,8 @@ mod tests {
         let mut count = Count::default();
         let an_hour_ms = 3_600_000;
         for place in 1..=3 {
-            assert_eq!(take(&mut count, MINUTE_MS, an_hour_ms), place);
+            assert_eq!(reserve(&mut count, MINUTE_MS, an_hour_ms), place);
         }
-        assert_eq!(take(&mut count, MINUTE_MS, 0), 1);
+        assert_eq!(reserve(&mut count, MINUTE_MS, 0), 1);
     }
 }

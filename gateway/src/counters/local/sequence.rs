@@ -8,7 +8,7 @@ pub(super) struct Sequence(u64);
 
 impl Sequence {
     /// 0, 1, 2, …
-    pub(super) const fn take(&mut self) -> u64 {
+    pub(super) const fn reserve(&mut self) -> u64 {
         let number = self.0;
         self.0 += 1;
         number

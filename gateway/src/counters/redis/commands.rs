@@ -10,8 +10,8 @@ use ::redis::{Cmd, ErrorKind, FromRedisValue, Pipeline, RedisError, RedisResult,
 use crate::counters::{COUNTED_BY_NAME, Hook, Measure, Scope, Subject};
 use crate::coupon::UnixMs;
 
-pub(super) static TAKE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("take.lua")));
-pub(super) static GIVE_BACK: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("give_back.lua")));
+pub(super) static RESERVE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("reserve.lua")));
+pub(super) static RELEASE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("release.lua")));
 
 /// A count of a whole campaign, and a sequence, are let go when nobody was counted for so long.
 /// Nothing tells the counters that a campaign is over; one in which nobody takes part for a month
@@ -38,8 +38,8 @@ impl Commands {
 
     /// Takes all measures, now by the clock that the subject's arrival was read from. The answer is a bit mask of
     /// what was added, and then what was measured.
-    pub(super) fn take(&self, hook: Hook, measures: &[Measure], subject: &Subject, asked_at_ms: UnixMs) -> Cmd {
-        let mut command = call(&TAKE, self.keys(measures.iter().map(|measure| (hook, measure)), subject));
+    pub(super) fn reserve(&self, hook: Hook, measures: &[Measure], subject: &Subject, asked_at_ms: UnixMs) -> Cmd {
+        let mut command = call(&RESERVE, self.keys(measures.iter().map(|measure| (hook, measure)), subject));
         command
             .arg(subject.request_id.as_bytes().as_slice())
             .arg(subject.arrived_at_ms)
@@ -52,7 +52,7 @@ impl Commands {
     }
 
     /// Undoes measures that were added.
-    pub(super) fn give_back(&self, hook: Hook, measures: &[Measure], subject: &Subject, added: u32) -> Cmd {
+    pub(super) fn release(&self, hook: Hook, measures: &[Measure], subject: &Subject, added: u32) -> Cmd {
         let is_added = |index: usize| added & (1 << index) != 0;
         let added = measures.iter().enumerate().filter(|(index, _)| is_added(*index)).map(|(_, measure)| measure);
         self.undo(added.map(|measure| (hook, measure)), subject)
@@ -67,13 +67,13 @@ impl Commands {
 
     /// Does nothing that matters, but writes.
     pub(super) fn proof(&self) -> Cmd {
-        let mut command = call(&TAKE, vec![format!("{}:proof", self.prefix)]);
+        let mut command = call(&RESERVE, vec![format!("{}:proof", self.prefix)]);
         command.arg("").arg(0).arg(0).arg(0).arg("sequence").arg(ttl_ms(CAMPAIGN_TTL));
         command
     }
 
     fn undo<'a>(&self, measures: impl Iterator<Item = (Hook, &'a Measure)> + Clone, subject: &Subject) -> Cmd {
-        let mut command = call(&GIVE_BACK, self.keys(measures.clone(), subject));
+        let mut command = call(&RELEASE, self.keys(measures.clone(), subject));
         command.arg(subject.request_id.as_bytes().as_slice());
         for (_, measure) in measures {
             add_what_to_undo(&mut command, measure);
@@ -182,11 +182,11 @@ pub(super) async fn run<T: FromRedisValue>(
     }
 }
 
-/// Calls [`GIVE_BACK`] many times in one round trip.
-pub(super) async fn give_all_back(mut connection: MultiplexedConnection, pipeline: Pipeline) -> RedisResult<()> {
+/// Calls [`RELEASE`] many times in one round trip.
+pub(super) async fn release_all(mut connection: MultiplexedConnection, pipeline: Pipeline) -> RedisResult<()> {
     match pipeline.exec_async(&mut connection).await {
         Err(error) if is_unknown_script(&error) => {
-            GIVE_BACK.load_async(&mut connection).await?;
+            RELEASE.load_async(&mut connection).await?;
             pipeline.exec_async(&mut connection).await
         }
         answer => answer,

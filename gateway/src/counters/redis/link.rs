@@ -8,11 +8,11 @@ use ::redis::RedisError;
 use ::redis::aio::MultiplexedConnection;
 use arc_swap::ArcSwap;
 use tokio::sync::Notify;
-use tokio::task::JoinHandle;
 
-use super::owed::Owed;
+use super::release_queue::ReleaseQueue;
 use super::server::Server;
-use crate::telemetry::{CountersSeen, emit};
+use crate::background::Background;
+use crate::telemetry::{CountersSeen, Telemetry};
 
 /// The pause before the first attempt to connect again; each further one is twice as long.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
@@ -23,15 +23,14 @@ const PROOF_EVERY: Duration = Duration::from_secs(1);
 /// One slow answer may be a hiccup; after so many failures in a row nobody else need wait for one.
 const FAILURES_IN_A_ROW_MAX: u32 = 3;
 
-/// Keeps a connection until it is dropped.
 pub(super) struct Link {
     shared: Arc<Shared>,
-    keeper: JoinHandle<()>,
 }
 
 struct Shared {
     server: Server,
-    owed: Owed,
+    telemetry: Telemetry,
+    release_queue: ReleaseQueue,
     state: ArcSwap<State>,
     is_lost: Notify,
 }
@@ -43,12 +42,22 @@ pub(super) enum State {
 
 impl Link {
     /// From a first attempt to connect.
-    pub(super) fn new(server: Server, first: Result<MultiplexedConnection, RedisError>) -> Self {
+    pub(super) fn new(
+        server: Server,
+        first: Result<MultiplexedConnection, RedisError>,
+        telemetry: Telemetry,
+    ) -> (Self, Background) {
         let state = ArcSwap::from_pointee(State::after(first));
-        let shared = Arc::new(Shared { server, owed: Owed::default(), state, is_lost: Notify::new() });
+        let shared = Arc::new(Shared {
+            server,
+            telemetry,
+            release_queue: ReleaseQueue::default(),
+            state,
+            is_lost: Notify::new(),
+        });
         shared.tell();
-        let keeper = tokio::spawn(keep(Arc::clone(&shared)));
-        Self { shared, keeper }
+        let keeper = Background::new("counters connection", keep(Arc::clone(&shared)));
+        (Self { shared }, keeper)
     }
 
     /// As it is now; to be handed back with how the call went.
@@ -56,13 +65,17 @@ impl Link {
         self.shared.state.load_full()
     }
 
+    pub(super) fn telemetry(&self) -> &Telemetry {
+        &self.shared.telemetry
+    }
+
     pub(super) fn server(&self) -> &Server {
         &self.shared.server
     }
 
     /// What is given back as soon as Redis can be reached.
-    pub(super) fn owed(&self) -> &Owed {
-        &self.shared.owed
+    pub(super) fn release_queue(&self) -> &ReleaseQueue {
+        &self.shared.release_queue
     }
 
     /// Redis answered.
@@ -84,12 +97,6 @@ impl Link {
     }
 }
 
-impl Drop for Link {
-    fn drop(&mut self) {
-        self.keeper.abort();
-    }
-}
-
 impl State {
     fn after(attempt: Result<MultiplexedConnection, RedisError>) -> Self {
         match attempt {
@@ -101,12 +108,12 @@ impl State {
 
 impl Shared {
     fn tell(&self) {
-        emit(CountersSeen { are_up: matches!(&**self.state.load(), State::Up { .. }) });
+        self.telemetry.emit(CountersSeen { are_up: matches!(&**self.state.load(), State::Up { .. }) });
     }
 
-    async fn prove_and_pay(&self, connection: &MultiplexedConnection) -> Result<(), RedisError> {
+    async fn prove_and_flush(&self, connection: &MultiplexedConnection) -> Result<(), RedisError> {
         self.server.prove(connection).await?;
-        self.owed.pay(connection, &self.server.commands).await
+        self.release_queue.flush(connection, &self.server.commands).await
     }
 
     /// Unless it is another connection by now. The first to find it out says so.
@@ -130,7 +137,7 @@ async fn keep(shared: Arc<Shared>) {
                 tokio::select! {
                     () = shared.is_lost.notified() => {}
                     () = tokio::time::sleep(PROOF_EVERY) => {
-                        if let Err(error) = shared.prove_and_pay(connection).await {
+                        if let Err(error) = shared.prove_and_flush(connection).await {
                             shared.lose(&state, &error.to_string());
                         }
                     }

@@ -9,7 +9,7 @@ use ::redis::{
     TlsCertificates,
 };
 
-use super::commands::{Commands, TAKE, run};
+use super::commands::{Commands, RESERVE, run};
 use crate::counters::OpenError;
 
 /// To connect and log in takes three round trips to a server that is not far. Also the longest that a
@@ -121,7 +121,7 @@ impl Server {
 
     /// A ping would also be answered by a Redis that is full, read-only or forbids scripts.
     pub(super) async fn prove(&self, connection: &MultiplexedConnection) -> RedisResult<()> {
-        let proof = run::<Vec<u64>>(connection.clone(), &TAKE, self.commands.proof());
+        let proof = run::<Vec<u64>>(connection.clone(), &RESERVE, self.commands.proof());
         match tokio::time::timeout(CONNECT_MAX, proof).await {
             Ok(proven) => proven.map(|_| ()),
             Err(_) => Err((ErrorKind::Io, "no answer", format!("in {} ms", CONNECT_MAX.as_millis())).into()),

@@ -6,7 +6,7 @@ mod throwaway;
 use std::num::NonZeroU32;
 
 use crate::counters::contract::contract_tests;
-use crate::counters::{Counters, Hook, Measure, Measured, Options, Scope, Subject, Taken, Unavailable};
+use crate::counters::{Counters, Hook, Measure, Measured, Options, Reserved, Scope, Subject, Unavailable};
 use crate::coupon::RequestId;
 
 use super::*;
@@ -19,8 +19,21 @@ const CAMPAIGN: Measure = count(Scope::UserOfCoupon, 0);
 /// The Redis that tests share. Every test of the contract makes up its own users and coupons.
 async fn everybodys() -> Redis {
     let url = std::env::var("SLUICE_TEST_REDIS").unwrap_or_else(|_| "redis://127.0.0.1:16379".to_owned());
-    let opened = Redis::open(server(&url)).await;
+    let opened = open(server(&url)).await;
     opened.unwrap_or_else(|error| panic!("{error}\nstart it with `infra/native/services up redis`"))
+}
+
+/// Opens counters whose connection is kept up until the test ends.
+async fn open(server: Server) -> Result<Redis, OpenError> {
+    let (redis, keeper) = Redis::open(server, &Telemetry::new()).await?;
+    tokio::spawn(keeper.run);
+    Ok(redis)
+}
+
+async fn open_if_there(server: Server) -> Result<Redis, OpenError> {
+    let (redis, keeper) = Redis::open_if_there(server, &Telemetry::new()).await?;
+    tokio::spawn(keeper.run);
+    Ok(redis)
 }
 
 fn server(url: &str) -> Server {
@@ -53,10 +66,10 @@ fn bucket(requests: u32, per_ms: u32, burst: u32) -> Measure {
     Measure::Bucket { scope: Scope::Gateway, requests, per_ms, burst }
 }
 
-async fn try_take(counters: &Redis, measures: &[Measure], subject: Subject) -> Result<Taken, Unavailable> {
-    counters.take(HOOK, measures, &subject).await
+async fn try_reserve(counters: &Redis, measures: &[Measure], subject: Subject) -> Result<Reserved, Unavailable> {
+    counters.reserve(HOOK, measures, &subject).await
 }
 
-async fn take(counters: &Redis, measure: Measure, subject: Subject) -> Measured {
-    try_take(counters, &[measure], subject).await.expect("in reach").measured[0]
+async fn reserve(counters: &Redis, measure: Measure, subject: Subject) -> Measured {
+    try_reserve(counters, &[measure], subject).await.expect("in reach").measured[0]
 }

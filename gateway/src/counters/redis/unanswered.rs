@@ -8,9 +8,9 @@ use ::redis::{ErrorKind, RedisResult};
 use futures_util::future::BoxFuture;
 use tokio::runtime::Handle;
 
-use super::commands::{Commands, GIVE_BACK, TAKE, run};
-use super::taken;
-use crate::counters::{Hook, Measure, Subject, Taken};
+use super::commands::{Commands, RELEASE, RESERVE, run};
+use super::reserved;
+use crate::counters::{Hook, Measure, Reserved, Subject};
 use crate::coupon::now_ms;
 
 /// Gives back what comes of it, unless somebody takes it.
@@ -32,18 +32,18 @@ impl<'a> Unanswered<'a> {
         measures: &'a [Measure],
         subject: &'a Subject,
     ) -> Self {
-        let answer = run(connection.clone(), &TAKE, commands.take(hook, measures, subject, now_ms()));
+        let answer = run(connection.clone(), &RESERVE, commands.reserve(hook, measures, subject, now_ms()));
         Self { answer: Some(Box::pin(answer)), connection, commands, hook, measures, subject }
     }
 
     /// What was measured; to be awaited once.
-    pub(super) async fn taken(&mut self) -> RedisResult<Taken> {
+    pub(super) async fn reserved(&mut self) -> RedisResult<Reserved> {
         let Some(answer) = &mut self.answer else {
             return Err((ErrorKind::Client, "asked twice").into());
         };
         let answered = poll_fn(|context| answer.as_mut().poll(context)).await;
         self.answer = None;
-        taken(self.measures, &answered?).ok_or_else(|| (ErrorKind::UnexpectedReturnType, "not an answer").into())
+        reserved(self.measures, &answered?).ok_or_else(|| (ErrorKind::UnexpectedReturnType, "not an answer").into())
     }
 }
 
@@ -54,10 +54,10 @@ impl Drop for Unanswered<'_> {
         let (connection, commands) = (self.connection.clone(), self.commands.clone());
         let (hook, measures, subject) = (self.hook, self.measures.to_vec(), *self.subject);
         runtime.spawn(async move {
-            let Ok(Some(taken)) = answer.await.map(|answer| taken(&measures, &answer)) else { return };
-            if taken.added != 0 {
-                let command = commands.give_back(hook, &measures, &subject, taken.added);
-                if let Err(error) = run::<()>(connection, &GIVE_BACK, command).await {
+            let Ok(Some(reserved)) = answer.await.map(|answer| reserved(&measures, &answer)) else { return };
+            if reserved.added != 0 {
+                let command = commands.release(hook, &measures, &subject, reserved.added);
+                if let Err(error) = run::<()>(connection, &RELEASE, command).await {
                     tracing::warn!(%error, "a user may be counted for longer than they should");
                 }
             }

@@ -1,15 +1,17 @@
 //! `/admin/coupons`: campaigns, and what the ledger says of them.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 
-use super::super::Shared;
+use super::super::ApiState;
 use super::super::error::Problem;
 use super::super::json;
-use crate::campaigns::Known;
+use crate::campaign_cache::CachedCampaign;
 use crate::coupon::{
     Audit, Campaign, CampaignChange, CampaignState, CouponId, NewCampaign, PolicyId, ShardStock, UnixMs,
 };
@@ -119,76 +121,88 @@ fn no_campaign(coupon: impl std::fmt::Display) -> Problem {
 }
 
 pub(in crate::http) async fn create(
-    State(gateway): Shared,
+    State(api): State<Arc<ApiState>>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<(StatusCode, Json<CampaignBody>), Problem> {
     let body: NewCampaignBody = json::read(&headers, body).await?;
-    let (campaign, is_new) = gateway.admission.campaigns.create(&body.check()?).await?;
+    let (campaign, is_new) = api.campaigns.create(&body.check()?).await?;
     let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, Json(campaign.into())))
 }
 
-pub(in crate::http) async fn list(State(gateway): Shared) -> Json<Vec<CampaignBody>> {
-    let all = gateway.admission.campaigns.all();
-    Json(all.iter().map(|known: &std::sync::Arc<Known>| known.snapshot().into()).collect())
+pub(in crate::http) async fn list(State(api): State<Arc<ApiState>>) -> Json<Vec<CampaignBody>> {
+    let all = api.campaigns.all();
+    Json(all.iter().map(|known: &Arc<CachedCampaign>| known.snapshot().into()).collect())
 }
 
 pub(in crate::http) async fn show(
-    State(gateway): Shared,
+    State(api): State<Arc<ApiState>>,
     Path(coupon): Path<String>,
 ) -> Result<Json<CampaignBody>, Problem> {
     let coupon = coupon_of(&coupon)?;
-    let campaign = gateway.admission.ledger.campaign(coupon).await?.ok_or_else(|| no_campaign(coupon))?;
+    let campaign = api.ledger.campaign(coupon).await?.ok_or_else(|| no_campaign(coupon))?;
     Ok(Json(campaign.into()))
 }
 
-pub(in crate::http) async fn audit(State(gateway): Shared, Path(coupon): Path<String>) -> Result<Json<Audit>, Problem> {
+pub(in crate::http) async fn audit(
+    State(api): State<Arc<ApiState>>,
+    Path(coupon): Path<String>,
+) -> Result<Json<Audit>, Problem> {
     let coupon = coupon_of(&coupon)?;
-    gateway.admission.ledger.audit(coupon).await?.map(Json).ok_or_else(|| no_campaign(coupon))
+    api.ledger.audit(coupon).await?.map(Json).ok_or_else(|| no_campaign(coupon))
 }
 
-pub(in crate::http) async fn pause(gateway: Shared, coupon: Path<String>) -> Result<Json<CampaignBody>, Problem> {
-    change(gateway, coupon, CampaignChange::Pause).await
+pub(in crate::http) async fn pause(
+    api: State<Arc<ApiState>>,
+    coupon: Path<String>,
+) -> Result<Json<CampaignBody>, Problem> {
+    change(api, coupon, CampaignChange::Pause).await
 }
 
-pub(in crate::http) async fn resume(gateway: Shared, coupon: Path<String>) -> Result<Json<CampaignBody>, Problem> {
-    change(gateway, coupon, CampaignChange::Resume).await
+pub(in crate::http) async fn resume(
+    api: State<Arc<ApiState>>,
+    coupon: Path<String>,
+) -> Result<Json<CampaignBody>, Problem> {
+    change(api, coupon, CampaignChange::Resume).await
 }
 
-pub(in crate::http) async fn close(gateway: Shared, coupon: Path<String>) -> Result<Json<CampaignBody>, Problem> {
-    change(gateway, coupon, CampaignChange::Close).await
+pub(in crate::http) async fn close(
+    api: State<Arc<ApiState>>,
+    coupon: Path<String>,
+) -> Result<Json<CampaignBody>, Problem> {
+    change(api, coupon, CampaignChange::Close).await
 }
 
 pub(in crate::http) async fn top_up(
-    gateway: Shared,
+    api: State<Arc<ApiState>>,
     coupon: Path<String>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<CampaignBody>, Problem> {
     let TopUpBody { amount } = json::read(&headers, body).await?;
     within("amount", amount, 1, NewCampaign::TOTAL_MAX)?;
-    change(gateway, coupon, CampaignChange::TopUp(amount)).await
+    change(api, coupon, CampaignChange::TopUp(amount)).await
 }
 
 pub(in crate::http) async fn reshard(
-    gateway: Shared,
+    api: State<Arc<ApiState>>,
     coupon: Path<String>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<CampaignBody>, Problem> {
     let ReshardBody { shards } = json::read(&headers, body).await?;
     within("shards", shards.into(), 1, NewCampaign::SHARDS_MAX.into())?;
-    change(gateway, coupon, CampaignChange::Reshard(shards)).await
+    change(api, coupon, CampaignChange::Reshard(shards)).await
 }
 
 async fn change(
-    State(gateway): Shared,
+    State(api): State<Arc<ApiState>>,
     Path(coupon): Path<String>,
     change: CampaignChange,
 ) -> Result<Json<CampaignBody>, Problem> {
     let coupon = coupon_of(&coupon)?;
-    let campaign = gateway.admission.campaigns.change(coupon, change).await?;
+    let campaign = api.campaigns.change(coupon, change).await?;
     tracing::info!(%coupon, ?change, "the campaign was changed");
     Ok(Json(campaign.into()))
 }

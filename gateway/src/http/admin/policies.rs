@@ -1,5 +1,7 @@
 //! `/admin/policies` and `/admin/pipeline`: what decides, and changing it.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Query, State};
@@ -8,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::super::error::Problem;
-use super::super::{COMPONENT_BYTES_MAX, Shared, json};
+use super::super::{ApiState, COMPONENT_BYTES_MAX, json};
 use crate::coupon::GenerationNo;
 use crate::policy::{ChangeError, PipelinePatch, Source};
 
@@ -33,37 +35,37 @@ impl From<ChangeError> for Problem {
     }
 }
 
-pub(in crate::http) async fn show(State(gateway): Shared) -> Json<Value> {
-    Json(serde_json::to_value(gateway.admission.pipelines.status()).expect("a status is JSON"))
+pub(in crate::http) async fn show(State(api): State<Arc<ApiState>>) -> Json<Value> {
+    Json(serde_json::to_value(api.pipelines.status()).expect("a status is JSON"))
 }
 
 pub(in crate::http) async fn change(
-    State(gateway): Shared,
+    State(api): State<Arc<ApiState>>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Published>, Problem> {
     let patch: PipelinePatch = json::read(&headers, body).await?;
-    let generation = gateway.admission.pipelines.change(patch, Source::Admin).await?;
+    let generation = api.pipelines.change(patch, Source::Admin).await?;
     Ok(Json(Published { generation }))
 }
 
-pub(in crate::http) async fn rollback(State(gateway): Shared) -> Result<Json<Published>, Problem> {
-    let generation = gateway.admission.pipelines.rollback().await?;
+pub(in crate::http) async fn rollback(State(api): State<Arc<ApiState>>) -> Result<Json<Published>, Problem> {
+    let generation = api.pipelines.rollback().await?;
     Ok(Json(Published { generation }))
 }
 
-pub(in crate::http) async fn list(State(gateway): Shared) -> Json<Value> {
-    let listed = gateway.admission.pipelines.list().await;
+pub(in crate::http) async fn list(State(api): State<Arc<ApiState>>) -> Json<Value> {
+    let listed = api.pipelines.list().await;
     Json(serde_json::to_value(listed).expect("a list is JSON"))
 }
 
 pub(in crate::http) async fn upload(
-    State(gateway): Shared,
+    State(api): State<Arc<ApiState>>,
     Query(Named { name }): Query<Named>,
     body: Body,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
     let name = name.ok_or_else(|| Problem::malformed("expected ?name=NAME, the name that a pipeline calls it by"))?;
     let bytes = json::bytes(body, COMPONENT_BYTES_MAX).await?;
-    let uploaded = gateway.admission.pipelines.upload(&name, bytes).await?;
+    let uploaded = api.pipelines.upload(&name, bytes).await?;
     Ok((StatusCode::CREATED, Json(serde_json::to_value(uploaded).expect("a policy's line is JSON"))))
 }

@@ -1,4 +1,4 @@
-//! Campaigns and their stock. Who changes one locks its row, then all its shards in their order.
+//! CampaignCache and their stock. Who changes one locks its row, then all its shards in their order.
 
 use std::collections::BTreeMap;
 

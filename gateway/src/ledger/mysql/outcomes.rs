@@ -69,6 +69,6 @@ pub(super) async fn ready(readers: &MySqlPool) -> Result<(), LedgerError> {
     if read_only.try_get::<i64, _>("read_only").map_err(during("reach the ledger"))? == 0 {
         Ok(())
     } else {
-        Err(LedgerError::Passing { step: "reach the ledger", source: "the server is read-only".into() })
+        Err(LedgerError::Transient { step: "reach the ledger", source: "the server is read-only".into() })
     }
 }

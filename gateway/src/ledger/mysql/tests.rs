@@ -116,12 +116,12 @@ pub(super) fn grant(name: u8, user: u64) -> Settled {
     ledger::contract::settled(name, user, Outcome::Issued { shard: ShardNo(0), grant_no: 1 })
 }
 
-fn is_passing<T: std::fmt::Debug>(result: &Result<T, LedgerError>) -> bool {
-    matches!(result, Err(LedgerError::Passing { .. }))
+fn is_transient<T: std::fmt::Debug>(result: &Result<T, LedgerError>) -> bool {
+    matches!(result, Err(LedgerError::Transient { .. }))
 }
 
 fn is_refused<T: std::fmt::Debug>(result: &Result<T, LedgerError>) -> bool {
-    matches!(result, Err(LedgerError::Refused { .. }))
+    matches!(result, Err(LedgerError::Permanent { .. }))
 }
 
 #[tokio::test]
@@ -204,7 +204,7 @@ async fn two_partitions_that_settle_one_user_grant_once_and_the_second_tries_aga
     };
     let (first, second) = tokio::join!(first, second);
     first.expect("commits");
-    assert!(is_passing(&second), "{second:?}");
+    assert!(is_transient(&second), "{second:?}");
 }
 
 #[tokio::test]
@@ -222,7 +222,7 @@ async fn a_deadlock_passes_and_one_of_the_two_goes_on() {
     };
     let (one, other) = tokio::join!(against_the_order(0, 1), against_the_order(1, 0));
     assert!(one.is_ok() != other.is_ok(), "{one:?} {other:?}");
-    assert!(is_passing(&one) || is_passing(&other), "{one:?} {other:?}");
+    assert!(is_transient(&one) || is_transient(&other), "{one:?} {other:?}");
 }
 
 #[tokio::test]
@@ -293,7 +293,7 @@ async fn stock_is_conserved_while_settlements_and_changes_run_at_once() {
             };
             match attempt.await {
                 Ok(()) => taken += 1,
-                Err(error) => assert!(matches!(error, LedgerError::Passing { .. }), "{error}"),
+                Err(error) => assert!(matches!(error, LedgerError::Transient { .. }), "{error}"),
             }
         }
     };
@@ -333,9 +333,9 @@ async fn a_connection_that_the_server_ended_passes_and_the_next_one_works() {
     let mut raw = database.raw().await;
     end_others(&mut raw, &database.0).await;
     let advanced = transaction.advance(claim, 7).await;
-    assert!(is_passing(&advanced), "{advanced:?}");
+    assert!(is_transient(&advanced), "{advanced:?}");
     let committed = transaction.commit().await;
-    assert!(is_passing(&committed), "{committed:?}");
+    assert!(is_transient(&committed), "{committed:?}");
     assert_eq!(ledger.next_offset(PartitionNo(1)).await.expect("reads"), 0);
     assert!(ledger.claim(PartitionNo(1)).await.expect("claims").epoch > claim.epoch);
 }

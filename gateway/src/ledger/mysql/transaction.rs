@@ -111,7 +111,7 @@ impl MysqlTransaction {
             Ok(())
         } else {
             let what = format!("{touched} of {} shards had what they should", takes.len());
-            Err(LedgerError::Passing { step, source: what.into() })
+            Err(LedgerError::Transient { step, source: what.into() })
         }
     }
 
@@ -145,7 +145,7 @@ impl MysqlTransaction {
             Ok(())
         } else {
             let what = format!("partition {} is not as claimed", claim.partition);
-            Err(LedgerError::Passing { step: "advance the offset", source: what.into() })
+            Err(LedgerError::Transient { step: "advance the offset", source: what.into() })
         }
     }
 }
@@ -224,7 +224,7 @@ impl Transaction for MysqlTransaction {
 
     fn commit(self: Box<Self>) -> BoxFuture<'static, Result<(), LedgerError>> {
         // Whatever the answer, the offset row tells whether it happened.
-        let passing = |source: sqlx::Error| LedgerError::Passing { step: "commit", source: source.into() };
+        let passing = |source: sqlx::Error| LedgerError::Transient { step: "commit", source: source.into() };
         Box::pin(within("commit", async move { self.0.commit().await.map_err(passing) }))
     }
 }

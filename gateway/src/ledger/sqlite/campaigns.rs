@@ -1,4 +1,4 @@
-//! Campaigns and their stock.
+//! CampaignCache and their stock.
 
 use std::collections::BTreeMap;
 

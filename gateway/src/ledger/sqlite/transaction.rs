@@ -104,7 +104,7 @@ impl SqliteTransaction {
                 .rows_affected();
             if touched != 1 {
                 let what = format!("shard {} of coupon {} has less than it had", take.shard_no, take.coupon_id);
-                return Err(LedgerError::Passing { step: "take stock", source: what.into() });
+                return Err(LedgerError::Transient { step: "take stock", source: what.into() });
             }
         }
         Ok(())
@@ -134,7 +134,7 @@ impl SqliteTransaction {
             Ok(())
         } else {
             let what = format!("partition {} is not as claimed", claim.partition);
-            Err(LedgerError::Passing { step: "advance the offset", source: what.into() })
+            Err(LedgerError::Transient { step: "advance the offset", source: what.into() })
         }
     }
 }

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use sqlx::{QueryBuilder, Sqlite};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::{Ends, frame, read_ends};
 use crate::coupon::{Offset, PartitionNo, now_ms};
 use crate::log::{AckSender, AppendError, Record};
 use crate::sqlite_file::SqliteFile;
-use crate::telemetry::{GroupAppended, emit};
+use crate::telemetry::{GroupAppended, Telemetry};
 
 /// A larger group would make its first record wait longer for its last one than a commit takes.
 const GROUP_RECORDS_MAX: usize = 1024;
@@ -24,6 +24,9 @@ pub(super) enum Command {
 pub(super) struct Writer {
     file: Arc<SqliteFile>,
     ends: Arc<Ends>,
+    telemetry: Telemetry,
+    /// Dropped when the writer ends, which is how `close` learns of it.
+    _runs: watch::Sender<()>,
     /// Whether a commit's fate is unknown, so that the offsets must be read again.
     unsure: bool,
 }
@@ -36,8 +39,8 @@ struct Batch {
 }
 
 impl Writer {
-    pub(super) fn new(file: Arc<SqliteFile>, ends: Arc<Ends>) -> Self {
-        Self { file, ends, unsure: false }
+    pub(super) fn new(file: Arc<SqliteFile>, ends: Arc<Ends>, telemetry: Telemetry, runs: watch::Sender<()>) -> Self {
+        Self { file, ends, telemetry, _runs: runs, unsure: false }
     }
 
     pub(super) async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
@@ -66,7 +69,7 @@ impl Writer {
         let records = group.values().map(|batch| batch.waiting.len()).sum();
         match self.commit(&group).await {
             Ok(()) => {
-                emit(GroupAppended { records, duration: begun.elapsed() });
+                self.telemetry.emit(GroupAppended { records, duration: begun.elapsed() });
                 self.ends.failure.send_if_modified(|failure| failure.take().is_some());
                 self.acknowledge(group);
             }

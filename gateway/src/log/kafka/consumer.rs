@@ -72,12 +72,12 @@ fn numbers(partitions: &TopicPartitionList) -> Vec<u32> {
 
 /// How long a partition is this member's.
 #[derive(Default)]
-struct Tenure {
+struct PartitionLease {
     is_over: AtomicBool,
     news: Notify,
 }
 
-impl Tenure {
+impl PartitionLease {
     fn end(&self) {
         self.is_over.store(true, Ordering::Release);
         self.news.notify_one();
@@ -121,14 +121,14 @@ struct Membership {
     consumer: Arc<BaseConsumer<Member>>,
     topic: String,
     assignments: mpsc::Sender<Assignment>,
-    tenures: HashMap<u32, Arc<Tenure>>,
+    leases: HashMap<u32, Arc<PartitionLease>>,
     /// Held by every reader.
     reading: Weak<()>,
 }
 
 impl Membership {
     fn new(consumer: Arc<BaseConsumer<Member>>, topic: String, assignments: mpsc::Sender<Assignment>) -> Self {
-        Self { consumer, topic, assignments, tenures: HashMap::new(), reading: Weak::new() }
+        Self { consumer, topic, assignments, leases: HashMap::new(), reading: Weak::new() }
     }
 
     fn run(mut self, closed: &AtomicBool) {
@@ -147,7 +147,7 @@ impl Membership {
                 }
             }
         }
-        self.tenures.values().for_each(|tenure| tenure.end());
+        self.leases.values().for_each(|lease| lease.end());
         let begun = Instant::now();
         while self.reading.strong_count() > 0 && begun.elapsed() < LEAVE_MAX {
             let _ = self.consumer.poll(POLL);
@@ -157,8 +157,8 @@ impl Membership {
 
     fn begin(&mut self, partition: u32) {
         let Some(mut queue) = self.consumer.split_partition_queue(&self.topic, partition.cast_signed()) else { return };
-        let tenure = Arc::new(Tenure::default());
-        let news = Arc::clone(&tenure);
+        let lease = Arc::new(PartitionLease::default());
+        let news = Arc::clone(&lease);
         queue.set_nonempty_callback(move || news.news.notify_one());
         let reading = self.reading.upgrade().unwrap_or_default();
         self.reading = Arc::downgrade(&reading);
@@ -167,11 +167,11 @@ impl Membership {
             topic: self.topic.clone(),
             partition,
             queue,
-            tenure: Arc::clone(&tenure),
+            lease: Arc::clone(&lease),
             position: None,
             _reading: reading,
         };
-        self.tenures.insert(partition, tenure);
+        self.leases.insert(partition, lease);
         tracing::info!(partition, "assigned");
         // Nobody settles any more.
         let _ =
@@ -179,9 +179,9 @@ impl Membership {
     }
 
     fn end(&mut self, partition: &u32) {
-        if let Some(tenure) = self.tenures.remove(partition) {
+        if let Some(lease) = self.leases.remove(partition) {
             tracing::info!(partition, "revoked");
-            tenure.end();
+            lease.end();
         }
     }
 }
@@ -191,7 +191,7 @@ struct PartitionReader {
     consumer: Arc<BaseConsumer<Member>>,
     topic: String,
     partition: u32,
-    tenure: Arc<Tenure>,
+    lease: Arc<PartitionLease>,
     /// The offset of the record that the queue gives next; `None` when that is not known.
     position: Option<Offset>,
     _reading: Arc<()>,
@@ -207,13 +207,13 @@ impl PartitionReader {
             // It is for show.
             let _ = self.consumer.store_offset(&self.topic, self.partition.cast_signed(), settled.cast_signed());
         }
-        while !self.tenure.is_over.load(Ordering::Acquire) {
+        while !self.lease.is_over.load(Ordering::Acquire) {
             let records = self.poll(from, records_max)?;
             if let Some(last) = records.last() {
                 self.position = Some(last.offset + 1);
                 return Ok(Some(records));
             }
-            let _ = tokio::time::timeout(LOOK_AGAIN, self.tenure.news.notified()).await;
+            let _ = tokio::time::timeout(LOOK_AGAIN, self.lease.news.notified()).await;
         }
         Ok(None)
     }
@@ -239,7 +239,7 @@ impl PartitionReader {
         self.position = None;
         let begun = Instant::now();
         loop {
-            if self.tenure.is_over.load(Ordering::Acquire) {
+            if self.lease.is_over.load(Ordering::Acquire) {
                 return Ok(false);
             }
             let (consumer, topic, partition) = (Arc::clone(&self.consumer), self.topic.clone(), self.partition);

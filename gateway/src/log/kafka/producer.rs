@@ -12,12 +12,12 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Header, Message};
 use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer};
 
-use super::lanes::{Entered, Lanes, Waiting};
+use super::batcher::{Batcher, Entered, Waiting};
 use super::security::not_made;
 use super::{Address, Ends, wire};
 use crate::coupon::PartitionNo;
 use crate::log::{Ack, AppendError, OpenError, Record, Stored};
-use crate::telemetry::{RecordAcknowledged, emit};
+use crate::telemetry::{RecordAcknowledged, Telemetry};
 
 /// Records that wait for their delivery report: as many as a gateway has requests on their way.
 const QUEUE_RECORDS_MAX: &str = "8192";
@@ -33,10 +33,12 @@ const FLUSH_MAX: Duration = Duration::from_secs(5);
 const FLUSH_TURN: Duration = Duration::from_millis(100);
 
 /// Completes acknowledgements from the producer's own thread.
+#[derive(Clone)]
 struct Delivery {
     topic: String,
     ends: Arc<Ends>,
-    lanes: Arc<Lanes>,
+    batcher: Arc<Batcher>,
+    telemetry: Telemetry,
 }
 
 impl ClientContext for Delivery {}
@@ -58,12 +60,12 @@ impl ProducerContext for Delivery {
         };
         let is_ours = message.topic() == self.topic;
         if let (true, Ok(offset)) = (is_ours, &answer) {
-            emit(RecordAcknowledged { duration: waiting.since.elapsed() });
+            self.telemetry.emit(RecordAcknowledged { duration: waiting.since.elapsed() });
             self.ends.reached(message.partition(), offset + 1);
         }
         waiting.answer(answer);
         if let (true, Ok(partition)) = (is_ours, usize::try_from(message.partition())) {
-            self.lanes.answered(partition, is_given_up);
+            self.batcher.answered(partition, is_given_up);
         }
     }
 }
@@ -73,13 +75,18 @@ pub(super) struct Producer(Arc<Inner>);
 struct Inner {
     topic: String,
     config: ClientConfig,
-    ends: Arc<Ends>,
-    lanes: Arc<Lanes>,
+    delivery: Delivery,
+    batcher: Arc<Batcher>,
     current: ArcSwap<ThreadedProducer<Delivery>>,
 }
 
 impl Producer {
-    pub(super) fn new(address: &Address, config: &ClientConfig, ends: Arc<Ends>) -> Result<Self, OpenError> {
+    pub(super) fn new(
+        address: &Address,
+        config: &ClientConfig,
+        ends: Arc<Ends>,
+        telemetry: Telemetry,
+    ) -> Result<Self, OpenError> {
         let mut config = config.clone();
         config
             .set("enable.idempotence", "true")
@@ -88,10 +95,11 @@ impl Producer {
             .set("queue.buffering.max.kbytes", QUEUE_KIB_MAX)
             .set("linger.ms", LINGER_MS)
             .set("message.timeout.ms", DELIVERY_MAX.as_millis().to_string());
-        let (lanes, freed) = Lanes::new(ends.offsets.len());
-        let (topic, lanes) = (address.topic.clone(), Arc::new(lanes));
-        let current = connect(&topic, &config, &ends, &lanes).map_err(|error| not_made(address, error))?;
-        let inner = Arc::new(Inner { topic, config, ends, lanes, current: ArcSwap::from_pointee(current) });
+        let (batcher, freed) = Batcher::new(ends.offsets.len());
+        let (topic, batcher) = (address.topic.clone(), Arc::new(batcher));
+        let delivery = Delivery { topic: topic.clone(), ends, batcher: Arc::clone(&batcher), telemetry };
+        let current = connect(&config, &delivery).map_err(|error| not_made(address, error))?;
+        let inner = Arc::new(Inner { topic, config, delivery, batcher, current: ArcSwap::from_pointee(current) });
         let sending = Arc::downgrade(&inner);
         let send = move || {
             while let Ok(partition) = freed.recv() {
@@ -107,14 +115,14 @@ impl Producer {
     pub(super) fn append(&self, partition: PartitionNo, record: Record) -> Result<Ack, AppendError> {
         let (waiting, ack) = Waiting::pair();
         let partition = partition.0 as usize;
-        if let Entered::First(record, waiting) = self.0.lanes.enter(partition, record, waiting)? {
+        if let Entered::First(record, waiting) = self.0.batcher.enter(partition, record, waiting)? {
             self.0.send_record(partition, &record, waiting);
         }
         Ok(ack)
     }
 
     /// Sends a record that can never settle to where an operator can look at it.
-    pub(super) fn bury(
+    pub(super) fn dead_letter(
         &self,
         topic: &str,
         partition: PartitionNo,
@@ -140,7 +148,7 @@ impl Producer {
         let inner = Arc::clone(&self.0);
         let flush = move || {
             let begun = Instant::now();
-            while !inner.lanes.are_empty() && begun.elapsed() < FLUSH_MAX {
+            while !inner.batcher.are_empty() && begun.elapsed() < FLUSH_MAX {
                 // What gathered meanwhile is sent by a thread of its own.
                 let _ = inner.current.load().flush(FLUSH_TURN);
                 std::thread::sleep(Duration::from_millis(1));
@@ -155,10 +163,10 @@ impl Producer {
 
 impl Inner {
     fn send_group(&self, partition: usize) {
-        for (record, waiting) in self.lanes.next_group(partition) {
+        for (record, waiting) in self.batcher.next_group(partition) {
             if waiting.since.elapsed() > DELIVERY_MAX {
                 waiting.answer(Err(AppendError::Failed("it waited too long to be sent".into())));
-                self.lanes.answered(partition, false);
+                self.batcher.answered(partition, false);
             } else {
                 self.send_record(partition, &record, waiting);
             }
@@ -174,7 +182,7 @@ impl Inner {
             .headers(wire::headers(&record.headers));
         if let Err((error, waiting)) = self.send(message) {
             waiting.answer(Err(error));
-            self.lanes.answered(partition, false);
+            self.batcher.answered(partition, false);
         }
     }
 
@@ -196,7 +204,7 @@ impl Inner {
 
     /// Replaces a producer that will never send again: the broker no longer knows its sequence.
     fn renew(&self, broken: &Arc<ThreadedProducer<Delivery>>) {
-        match connect(&self.topic, &self.config, &self.ends, &self.lanes) {
+        match connect(&self.config, &self.delivery) {
             Ok(new) => {
                 let replaced = self.current.compare_and_swap(broken, Arc::new(new));
                 tracing::warn!("the producer lost its sequence and was replaced");
@@ -208,12 +216,6 @@ impl Inner {
     }
 }
 
-fn connect(
-    topic: &str,
-    config: &ClientConfig,
-    ends: &Arc<Ends>,
-    lanes: &Arc<Lanes>,
-) -> Result<ThreadedProducer<Delivery>, KafkaError> {
-    let delivery = Delivery { topic: topic.to_owned(), ends: Arc::clone(ends), lanes: Arc::clone(lanes) };
-    ThreadedProducer::from_config_and_context(config, delivery)
+fn connect(config: &ClientConfig, delivery: &Delivery) -> Result<ThreadedProducer<Delivery>, KafkaError> {
+    ThreadedProducer::from_config_and_context(config, delivery.clone())
 }

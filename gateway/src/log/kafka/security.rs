@@ -94,7 +94,7 @@ enum Obstacle {
     /// A broker hangs up. One that is just ending does so, too, but then refuses to be connected to.
     HangUp,
     /// Anything else, such as a broker that is not there. It may be later.
-    Passing,
+    Transient,
     /// The broker's certificate is not trusted.
     Certificate,
     /// The login is refused.
@@ -108,7 +108,7 @@ impl Obstacle {
             Some(RDKafkaErrorCode::Authentication) => Self::Login,
             _ if reason.contains("certificate verify failed") => Self::Certificate,
             _ if HUNG_UP.iter().any(|words| reason.contains(words)) => Self::HangUp,
-            _ => Self::Passing,
+            _ => Self::Transient,
         }
     }
 }
@@ -135,11 +135,11 @@ impl Complaints {
 
     /// What the error comes from. Where waiting does not help, it says what to mend.
     pub(super) fn explain(&self, address: &Address, config: &ClientConfig, error: &KafkaError) -> OpenError {
-        let (obstacle, reason) = self.take().unwrap_or_else(|| (Obstacle::Passing, error.to_string()));
+        let (obstacle, reason) = self.take().unwrap_or_else(|| (Obstacle::Transient, error.to_string()));
         // How long it took and how often it was so changes each time.
         let told = reason.rsplit_once(" (after ").map_or(&*reason, |(told, _)| told);
         let (option, what, mend) = match obstacle {
-            Obstacle::Passing => return address.unreachable(told),
+            Obstacle::Transient => return address.unreachable(told),
             Obstacle::HangUp => match hang_up(config.get("security.protocol").unwrap_or_default(), &reason) {
                 Some(hang_up) => hang_up,
                 None => return address.unreachable(told),

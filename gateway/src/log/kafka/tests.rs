@@ -42,7 +42,9 @@ async fn fresh(options: &Options) -> (Kafka, Topic) {
     });
     let config = client_config(&address, options).expect("a configuration");
     let guard = Topic { config, names: [address.topic.clone(), address.dead_letters()] };
-    (Kafka::open(address, options).await.expect("opens"), guard)
+    let (log, monitor) = Kafka::open(address, options, &Telemetry::new()).await.expect("opens");
+    tokio::spawn(monitor.run);
+    (log, guard)
 }
 
 contract_tests!(kafka => fresh(&new_topic().1).await);
@@ -60,7 +62,7 @@ fn an_address_names_brokers_and_a_topic() {
 
 async fn refusal(options: &Options) -> String {
     let address = Address::parse(&options.url).expect("a URL");
-    Kafka::open(address, options).await.err().expect("is refused").to_string()
+    Kafka::open(address, options, &Telemetry::new()).await.err().expect("is refused").to_string()
 }
 
 #[tokio::test]
@@ -109,5 +111,5 @@ async fn brokers_that_do_not_answer_are_named() {
 async fn what_is_buried_is_kept_with_its_reason() {
     let (log, _guard) = fresh(&new_topic().1).await;
     let record = Record { key: "1:1".into(), headers: super::super::Headers::default(), value: b"?".to_vec() };
-    log.bury(PartitionNo(3), &Stored { offset: 7, record }, "not JSON").await.expect("is buried");
+    log.dead_letter(PartitionNo(3), &Stored { offset: 7, record }, "not JSON").await.expect("is buried");
 }

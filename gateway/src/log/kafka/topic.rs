@@ -14,7 +14,7 @@ use rdkafka::metadata::MetadataTopic;
 use super::security::{Complaints, client_config, not_made};
 use super::{ASK_TIMEOUT, Address, Ends};
 use crate::log::{OpenError, Options};
-use crate::telemetry::{BrokersSeen, OffsetsSeen, ReplicasSeen, emit};
+use crate::telemetry::{BrokersSeen, OffsetsSeen, ReplicasSeen, Telemetry};
 
 /// How old what is known of other gateways' appends, and of replicas that fell behind, may be.
 const WATCH_EVERY: Duration = Duration::from_millis(500);
@@ -193,6 +193,7 @@ pub(super) struct Watch {
     min_insync_replicas: u32,
     ends: Arc<Ends>,
     closed: Arc<AtomicBool>,
+    telemetry: Telemetry,
 }
 
 impl Watch {
@@ -202,6 +203,7 @@ impl Watch {
         min_insync_replicas: u32,
         ends: Arc<Ends>,
         closed: Arc<AtomicBool>,
+        telemetry: Telemetry,
     ) -> Result<Self, OpenError> {
         let known = address.clone();
         Ok(Self {
@@ -211,30 +213,32 @@ impl Watch {
             min_insync_replicas,
             ends,
             closed,
+            telemetry,
         })
     }
 
-    /// Looks once, and then from a thread of its own.
-    pub(super) fn start(self) -> Result<(), OpenError> {
+    /// Reads the ends once: a log that does not tell them is not open.
+    pub(super) fn start(self) -> Result<Self, OpenError> {
         self.ends().map_err(|reason| (self.unreachable)(reason))?;
-        let watch = move || {
-            while !self.closed.load(Ordering::Acquire) {
-                std::thread::sleep(WATCH_EVERY);
-                // What the library has to tell would pile up.
-                complaints(&self.asking);
-                let (replicas, ends) = (self.replicas(), self.ends());
-                let trouble = replicas.and(ends).err();
-                let mut known = self.ends.trouble.lock().unwrap_or_else(PoisonError::into_inner);
-                match (&*known, &trouble) {
-                    (None, Some(trouble)) => tracing::error!(%trouble, "the log cannot be appended to"),
-                    (Some(_), None) => tracing::info!("the log can be appended to again"),
-                    _ => {}
-                }
-                *known = trouble;
+        Ok(self)
+    }
+
+    /// Follows the topic until the log is closed. Blocks its thread.
+    pub(super) fn run(self) {
+        while !self.closed.load(Ordering::Acquire) {
+            std::thread::sleep(WATCH_EVERY);
+            // What the library has to tell would pile up.
+            complaints(&self.asking);
+            let (replicas, ends) = (self.replicas(), self.ends());
+            let trouble = replicas.and(ends).err();
+            let mut known = self.ends.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+            match (&*known, &trouble) {
+                (None, Some(trouble)) => tracing::error!(%trouble, "the log cannot be appended to"),
+                (Some(_), None) => tracing::info!("the log can be appended to again"),
+                _ => {}
             }
-        };
-        let started = std::thread::Builder::new().name("kafka-watch".to_owned()).spawn(watch);
-        started.map(|_| ()).map_err(|error| OpenError::Failed { path: "kafka".to_owned(), source: error.into() })
+            *known = trouble;
+        }
     }
 
     /// Reads the end of every partition.
@@ -247,21 +251,26 @@ impl Watch {
                 .map_err(|error| format!("partition {partition}: {}", complaints(&self.asking).or(&error)))?;
             let [start, end] = [start, end].map(i64::unsigned_abs);
             self.ends.reached(partition, end);
-            emit(OffsetsSeen { partition, start, end });
+            self.telemetry.emit(OffsetsSeen { partition, start, end });
         }
         Ok(())
     }
 
     fn replicas(&self) -> Result<(), String> {
         let metadata = self.asking.fetch_metadata(Some(&self.topic), WATCH_TIMEOUT).map_err(|error| {
-            emit(BrokersSeen(0));
+            self.telemetry.emit(BrokersSeen(0));
             complaints(&self.asking).or(&error)
         })?;
-        emit(BrokersSeen(metadata.brokers().len()));
+        self.telemetry.emit(BrokersSeen(metadata.brokers().len()));
         let mut trouble = Ok(());
         for partition in metadata.topics().iter().flat_map(MetadataTopic::partitions) {
             let (replicas, in_sync) = (partition.replicas().len(), partition.isr().len());
-            emit(ReplicasSeen { partition: partition.id(), leader: partition.leader(), replicas, in_sync });
+            self.telemetry.emit(ReplicasSeen {
+                partition: partition.id(),
+                leader: partition.leader(),
+                replicas,
+                in_sync,
+            });
             if in_sync < self.min_insync_replicas as usize {
                 let expected = self.min_insync_replicas;
                 trouble = Err(format!("partition {} has {in_sync} of {expected} in-sync replicas", partition.id()));

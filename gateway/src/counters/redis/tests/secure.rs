@@ -29,7 +29,7 @@ fn server_of(options: &Options) -> Server {
 }
 
 async fn over_tls() -> Redis {
-    Redis::open(server_of(&secure().0)).await.expect("opens")
+    open(server_of(&secure().0)).await.expect("opens")
 }
 
 contract_tests! { over_tls => over_tls().await; requests_are_numbered_as_they_come, }
@@ -37,9 +37,9 @@ contract_tests! { over_tls => over_tls().await; requests_are_numbered_as_they_co
 /// How a start ends, whether or not it could do without the counters.
 async fn assert_refused(options: &Options, beginning: &str) {
     let begun = Instant::now();
-    let opened = Redis::open(server_of(options)).await;
+    let opened = open(server_of(options)).await;
     assert!(begun.elapsed() < TOLD_WITHIN, "{:?}", begun.elapsed());
-    let opened_if_there = Redis::open_if_there(server_of(options)).await;
+    let opened_if_there = open_if_there(server_of(options)).await;
     for error in [opened.err(), opened_if_there.err()] {
         let error = error.expect("is refused");
         assert!(error.to_string().starts_with(beginning), "{error}");

@@ -2,7 +2,7 @@
 
 use ::redis::{Pipeline, Value};
 
-use super::commands::{TAKE, run};
+use super::commands::{RESERVE, run};
 use super::throwaway::{Throwaway, at, free_port, opened};
 use super::*;
 use crate::counters::COUNTED_BY_NAME;
@@ -14,7 +14,7 @@ async fn ask<T: ::redis::FromRedisValue>(counters: &Redis, command: &str) -> T {
     words.for_each(|word| {
         command.arg(word);
     });
-    let mut connection = connection(&counters.link.state()).expect("in reach");
+    let mut connection = counters.connection(&counters.link.state()).expect("in reach");
     command.query_async(&mut connection).await.expect("an answer")
 }
 
@@ -23,19 +23,23 @@ async fn two_gateways_count_together() {
     let gateways = [everybodys().await, everybodys().await];
     let first = somebody();
     for (gateway, place) in gateways.iter().cycle().zip(1..=3 * COUNTED_BY_NAME as u64) {
-        assert_eq!(take(gateway, CAMPAIGN, again(first)).await, Measured::Count(place));
+        assert_eq!(reserve(gateway, CAMPAIGN, again(first)).await, Measured::Count(place));
     }
-    assert_eq!(take(&gateways[0], CAMPAIGN, first).await, Measured::Count(3 * COUNTED_BY_NAME as u64 + 1));
-    assert_eq!(take(&gateways[1], CAMPAIGN, first).await, Measured::Count(3 * COUNTED_BY_NAME as u64 + 1), "a retry");
-    gateways[1].give_back(HOOK, &[CAMPAIGN], &first, 1).await.expect("in reach");
-    assert_eq!(take(&gateways[0], CAMPAIGN, again(first)).await, Measured::Count(3 * COUNTED_BY_NAME as u64 + 1));
+    assert_eq!(reserve(&gateways[0], CAMPAIGN, first).await, Measured::Count(3 * COUNTED_BY_NAME as u64 + 1));
+    assert_eq!(
+        reserve(&gateways[1], CAMPAIGN, first).await,
+        Measured::Count(3 * COUNTED_BY_NAME as u64 + 1),
+        "a retry"
+    );
+    gateways[1].release(HOOK, &[CAMPAIGN], &first, 1).await.expect("in reach");
+    assert_eq!(reserve(&gateways[0], CAMPAIGN, again(first)).await, Measured::Count(3 * COUNTED_BY_NAME as u64 + 1));
 }
 
 #[tokio::test]
 async fn a_gateway_whose_clock_is_off_measures_as_the_others_do() {
     const AN_HOUR_MS: i64 = 3_600_000;
     let counters = everybodys().await;
-    let shared = connection(&counters.link.state()).expect("in reach");
+    let shared = counters.connection(&counters.link.state()).expect("in reach");
     let Measure::Bucket { requests, per_ms, burst, .. } = bucket(1, 60_000, 5) else { unreachable!("it is one") };
     let bucket = Measure::Bucket { scope: Scope::User, requests, per_ms, burst };
     let measures = [bucket, count(Scope::User, 60_000)];
@@ -43,8 +47,8 @@ async fn a_gateway_whose_clock_is_off_measures_as_the_others_do() {
     for (off_by_ms, place) in [AN_HOUR_MS, 0, -AN_HOUR_MS, 0, AN_HOUR_MS].into_iter().zip(1..) {
         let subject = Subject { arrived_at_ms: first.arrived_at_ms + off_by_ms, ..again(first) };
         let commands = &counters.link.server().commands;
-        let take = commands.take(HOOK, &measures, &subject, now_ms() + off_by_ms);
-        let answer: Vec<u64> = run(shared.clone(), &TAKE, take).await.expect("an answer");
+        let reserve = commands.reserve(HOOK, &measures, &subject, now_ms() + off_by_ms);
+        let answer: Vec<u64> = run(shared.clone(), &RESERVE, reserve).await.expect("an answer");
         assert_eq!(answer, [0b11, 0, place]);
     }
 }
@@ -56,30 +60,30 @@ async fn what_redis_loses_makes_counts_lower_and_nothing_fail() {
         [CAMPAIGN, count(Scope::User, 60_000), bucket(1, 60_000, 1), Measure::Sequence { scope: Scope::User }];
     let first = somebody();
     for _ in 0..2 * COUNTED_BY_NAME {
-        try_take(&counters, &measures, again(first)).await.expect("in reach");
+        try_reserve(&counters, &measures, again(first)).await.expect("in reach");
     }
-    let before = try_take(&counters, &measures, first).await.expect("in reach");
+    let before = try_reserve(&counters, &measures, first).await.expect("in reach");
     assert_eq!(before.measured[0], Measured::Count(2 * COUNTED_BY_NAME as u64 + 1));
 
     for lost in ["FLUSHALL", "SCRIPT FLUSH"] {
         let _: Value = ask(&counters, lost).await;
     }
-    counters.give_back(HOOK, &measures, &first, before.added).await.expect("there is nothing to give back");
+    counters.release(HOOK, &measures, &first, before.added).await.expect("there is nothing to give back");
     counters.forget(&[first]).await.expect("there is nothing to forget");
-    let taken = try_take(&counters, &measures, first).await.expect("in reach");
+    let reserved = try_reserve(&counters, &measures, first).await.expect("in reach");
     let from_nought = [Measured::Count(1), Measured::Count(1), Measured::Conforming, Measured::Sequence(0)];
-    assert_eq!(taken.measured, from_nought);
+    assert_eq!(reserved.measured, from_nought);
 }
 
 #[tokio::test]
 async fn scripts_that_redis_lost_are_handed_over_again() {
     let (_server, counters) = Throwaway::with_counters().await;
     let first = somebody();
-    take(&counters, CAMPAIGN, first).await;
+    reserve(&counters, CAMPAIGN, first).await;
     let _: Value = ask(&counters, "SCRIPT FLUSH").await;
     counters.forget(&[first, somebody()]).await.expect("in reach");
     let _: Value = ask(&counters, "SCRIPT FLUSH").await;
-    assert_eq!(take(&counters, CAMPAIGN, again(first)).await, Measured::Count(1));
+    assert_eq!(reserve(&counters, CAMPAIGN, again(first)).await, Measured::Count(1));
 }
 
 #[tokio::test]
@@ -89,10 +93,10 @@ async fn every_key_goes_by_itself_in_its_time() {
     let measures = [&measures[..], &[Measure::Sequence { scope: Scope::User }]].concat();
     let first = somebody();
     for _ in 0..2 * COUNTED_BY_NAME {
-        try_take(&counters, &measures, again(first)).await.expect("in reach");
+        try_reserve(&counters, &measures, again(first)).await.expect("in reach");
     }
-    let taken = try_take(&counters, &measures, first).await.expect("in reach");
-    counters.give_back(HOOK, &measures, &first, taken.added).await.expect("in reach");
+    let reserved = try_reserve(&counters, &measures, first).await.expect("in reach");
+    counters.release(HOOK, &measures, &first, reserved.added).await.expect("in reach");
 
     let keys: Vec<String> = ask(&counters, "KEYS *").await;
     assert_eq!(keys.len(), 3 * 2 + 2 + 1, "{keys:?}");
@@ -113,13 +117,13 @@ async fn a_million_requests_of_one_count_take_little_memory() {
     let everybody = count(Scope::Gateway, WINDOW_MS.unsigned_abs());
     let first = somebody();
     let commands = &counters.link.server().commands;
-    let mut connection = connection(&counters.link.state()).expect("in reach");
+    let mut connection = counters.connection(&counters.link.state()).expect("in reach");
     // In four windows, so that three quarters have left again.
     for batch in 0..REQUESTS / 1_000 {
         let arrived_at_ms = first.arrived_at_ms + batch.cast_signed() * 4 * WINDOW_MS / 1_000;
         let mut pipeline = Pipeline::with_capacity(1_000);
         for _ in 0..1_000 {
-            pipeline.add_command(commands.take(
+            pipeline.add_command(commands.reserve(
                 HOOK,
                 &[everybody],
                 &Subject { arrived_at_ms, ..again(first) },
@@ -129,7 +133,7 @@ async fn a_million_requests_of_one_count_take_little_memory() {
         pipeline.exec_async(&mut connection).await.expect("in reach");
     }
     let last = Subject { arrived_at_ms: first.arrived_at_ms + 4 * WINDOW_MS, ..first };
-    let Measured::Count(place) = take(&counters, everybody, last).await else { panic!("expected a count") };
+    let Measured::Count(place) = reserve(&counters, everybody, last).await else { panic!("expected a count") };
     let a_window = REQUESTS / 4;
     assert!(place <= a_window && place + 2 * a_window / 64 >= a_window, "{place} of {a_window}");
 
@@ -150,7 +154,7 @@ async fn a_password_that_is_wrong_or_missing_is_never_passed_over() {
     };
     opened(|| with(Some("s3cret"))).await;
     for password in [None, Some("wr0ng")] {
-        let refused = [Redis::open(with(password)).await.err(), Redis::open_if_there(with(password)).await.err()];
+        let refused = [open(with(password)).await.err(), open_if_there(with(password)).await.err()];
         for error in refused.map(|error| error.expect("refused")) {
             assert!(matches!(error, OpenError::LoginRefused { .. }), "{error}");
             assert!(error.to_string().contains("counters.password_file"), "{error}");
@@ -167,6 +171,6 @@ async fn a_database_of_its_own_counts_apart() {
     let one = opened(|| server(&format!("redis://127.0.0.1:{port}/1"))).await;
     let first = somebody();
     for counters in [&zero, &one] {
-        assert_eq!(take(counters, CAMPAIGN, again(first)).await, Measured::Count(1));
+        assert_eq!(reserve(counters, CAMPAIGN, again(first)).await, Measured::Count(1));
     }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::server;
+use super::{open, server};
 use crate::counters::redis::{Redis, Server};
 
 pub(super) struct Throwaway {
@@ -59,7 +59,7 @@ pub(super) fn at(port: u16) -> Server {
 pub(super) async fn opened(server: impl Fn() -> Server) -> Redis {
     let begun = Instant::now();
     loop {
-        match Redis::open(server()).await {
+        match open(server()).await {
             Ok(counters) => return counters,
             Err(error) => assert!(begun.elapsed() < Duration::from_secs(10), "{error}"),
         }

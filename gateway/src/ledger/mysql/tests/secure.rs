@@ -40,7 +40,7 @@ contract_tests!(over_tls => fresh_over_tls().await; a_committed_settlement_is_se
 async fn assert_refused(options: &Options, says: &str) {
     for error in [ledger::open(options).await.err(), ledger::migrate(options).await.err()] {
         let error = error.expect("is refused");
-        assert!(!error.is_passing() && error.to_string().contains(says), "{error}");
+        assert!(!error.is_transient() && error.to_string().contains(says), "{error}");
         assert!(error.to_string().contains("ledger."), "{error}");
         assert_shows_no_password(&error);
     }

@@ -34,12 +34,12 @@ contract_tests!(over_tls => fresh(&secure().0).await; what_is_acknowledged_is_re
 /// How a start ends, and how `sluice topic ensure` does: with an error that nobody waits out.
 async fn assert_refused(options: &Options, beginning: &str) {
     let address = Address::parse(&options.url).expect("a URL");
-    let begun = Instant::now();
-    let (opened, ensured) = tokio::join!(Kafka::open(address.clone(), options), ensure(&address, options));
+    let (telemetry, begun) = (Telemetry::new(), Instant::now());
+    let (opened, ensured) = tokio::join!(Kafka::open(address.clone(), options, &telemetry), ensure(&address, options));
     assert!(begun.elapsed() < TOLD_WITHIN, "{:?}", begun.elapsed());
     for error in [opened.err(), ensured.err()] {
         let error = error.expect("is refused");
-        assert!(!error.is_passing() && error.to_string().starts_with(beginning), "{error}");
+        assert!(!error.is_transient() && error.to_string().starts_with(beginning), "{error}");
         assert_shows_no_password(&error);
     }
 }

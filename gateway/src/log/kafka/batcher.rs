@@ -39,7 +39,7 @@ impl Waiting {
 pub(super) type Group = VecDeque<(Record, Box<Waiting>)>;
 
 #[derive(Default)]
-struct Lane {
+struct PartitionQueueState {
     /// Records of the group on its way that are not answered.
     unanswered: usize,
     /// One of them was given up: so are those that waited for it, and their clients hear of it no later.
@@ -47,9 +47,9 @@ struct Lane {
     gathering: Group,
 }
 
-/// The lanes of all partitions.
-pub(super) struct Lanes {
-    lanes: Vec<Mutex<Lane>>,
+/// The batcher of all partitions.
+pub(super) struct Batcher {
+    batcher: Vec<Mutex<PartitionQueueState>>,
     /// Records that gather, in all of them.
     gathering: AtomicUsize,
     /// Told of each lane that is free for a group that gathered.
@@ -64,11 +64,11 @@ pub(super) enum Entered {
     Gathering,
 }
 
-impl Lanes {
+impl Batcher {
     pub(super) fn new(partitions: usize) -> (Self, Receiver<usize>) {
         let (free, freed) = channel();
-        let lanes = std::iter::repeat_with(Mutex::default).take(partitions).collect();
-        (Self { lanes, gathering: AtomicUsize::new(0), free }, freed)
+        let batcher = std::iter::repeat_with(Mutex::default).take(partitions).collect();
+        (Self { batcher, gathering: AtomicUsize::new(0), free }, freed)
     }
 
     pub(super) fn enter(
@@ -120,13 +120,13 @@ impl Lanes {
     }
 
     pub(super) fn are_empty(&self) -> bool {
-        (0..self.lanes.len())
+        (0..self.batcher.len())
             .map(|partition| self.lane(partition))
             .all(|lane| lane.unanswered == 0 && lane.gathering.is_empty())
     }
 
-    fn lane(&self, partition: usize) -> MutexGuard<'_, Lane> {
-        self.lanes[partition].lock().unwrap_or_else(PoisonError::into_inner)
+    fn lane(&self, partition: usize) -> MutexGuard<'_, PartitionQueueState> {
+        self.batcher[partition].lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -140,10 +140,10 @@ mod tests {
     }
 
     /// Enters so many records, of which only the first may go at once.
-    fn filled(lanes: &Lanes, records: usize) -> Vec<Ack> {
+    fn filled(batcher: &Batcher, records: usize) -> Vec<Ack> {
         let enter = |key| {
             let (waiting, ack) = Waiting::pair();
-            let entered = lanes.enter(0, record(key), waiting).expect("there is room");
+            let entered = batcher.enter(0, record(key), waiting).expect("there is room");
             assert_eq!(matches!(entered, Entered::First(..)), key == 0);
             ack
         };
@@ -156,30 +156,30 @@ mod tests {
 
     #[test]
     fn what_gathers_goes_in_order_once_the_group_before_is_answered() {
-        let (lanes, freed) = Lanes::new(2);
-        let _acks = filled(&lanes, 2 + GROUP_RECORDS_MAX);
+        let (batcher, freed) = Batcher::new(2);
+        let _acks = filled(&batcher, 2 + GROUP_RECORDS_MAX);
         assert!(freed.try_recv().is_err(), "the first is on its way");
-        lanes.answered(0, false);
+        batcher.answered(0, false);
         assert_eq!(freed.try_recv(), Ok(0));
-        let group = lanes.next_group(0);
+        let group = batcher.next_group(0);
         assert_eq!(keys(&group), (1..=GROUP_RECORDS_MAX).collect::<Vec<_>>());
         for _ in 0..GROUP_RECORDS_MAX {
             assert!(freed.try_recv().is_err(), "not all of the group is answered");
-            lanes.answered(0, false);
+            batcher.answered(0, false);
         }
         assert_eq!(freed.try_recv(), Ok(0));
-        assert_eq!(keys(&lanes.next_group(0)), [1 + GROUP_RECORDS_MAX]);
-        assert!(!lanes.are_empty());
-        lanes.answered(0, false);
-        assert!(lanes.are_empty() && freed.try_recv().is_err());
+        assert_eq!(keys(&batcher.next_group(0)), [1 + GROUP_RECORDS_MAX]);
+        assert!(!batcher.are_empty());
+        batcher.answered(0, false);
+        assert!(batcher.are_empty() && freed.try_recv().is_err());
     }
 
     #[test]
     fn who_waits_for_what_is_given_up_is_told_at_once() {
-        let (lanes, freed) = Lanes::new(1);
-        let mut acks = filled(&lanes, 3);
-        lanes.answered(0, true);
-        assert!(freed.try_recv().is_err() && lanes.are_empty());
+        let (batcher, freed) = Batcher::new(1);
+        let mut acks = filled(&batcher, 3);
+        batcher.answered(0, true);
+        assert!(freed.try_recv().is_err() && batcher.are_empty());
         for ack in acks.drain(1..) {
             let answer = futures_util::FutureExt::now_or_never(ack).expect("is answered");
             assert!(matches!(answer, Err(AppendError::Failed(_))), "{answer:?}");
@@ -188,14 +188,14 @@ mod tests {
 
     #[test]
     fn what_gathers_is_bounded_over_all_lanes() {
-        let (lanes, _freed) = Lanes::new(2);
-        let _acks = filled(&lanes, 1 + GATHERING_RECORDS_MAX);
-        let enter = |partition| lanes.enter(partition, record(0), Waiting::pair().0);
+        let (batcher, _freed) = Batcher::new(2);
+        let _acks = filled(&batcher, 1 + GATHERING_RECORDS_MAX);
+        let enter = |partition| batcher.enter(partition, record(0), Waiting::pair().0);
         assert!(matches!(enter(0), Err(AppendError::Full)));
         assert!(matches!(enter(1), Ok(Entered::First(..))), "it does not gather");
         assert!(matches!(enter(1), Err(AppendError::Full)));
-        lanes.answered(0, false);
-        lanes.next_group(0);
+        batcher.answered(0, false);
+        batcher.next_group(0);
         assert!(matches!(enter(1), Ok(Entered::Gathering)));
     }
 }

@@ -1,4 +1,4 @@
--- Undoes for one request what take.lua added, and answers nothing of interest.
+-- Undoes for one request what reserve.lua added, and answers nothing of interest.
 --
 -- KEYS: those of each measure to undo, in turn. ARGV: the request's name, and for each measure its
 -- kind and its numbers. What has expired since is passed over.
@@ -55,8 +55,8 @@ local function bucket()
   redis.call('SET', name, text(ms) .. ' ' .. text(parts) .. ' ' .. latest_ms, 'KEEPTTL')
 end
 
-local give_back = { count = count, bucket = bucket }
+local release = { count = count, bucket = bucket }
 while words_read < #ARGV do
-  give_back[word()]()
+  release[word()]()
 end
 return 0

@@ -128,7 +128,7 @@ local function bucket()
     if not is_put_back then came_ms = math.max(now, latest_ms) end
     at_ms = came_ms
     if is_later(ms, parts, at_ms, 0) then at_ms, at_parts = ms, parts end
-    -- Nobody waits for an old clock to come round: an empty bucket is the most that can be owed.
+    -- Nobody waits for an old clock to come round: an empty bucket is the most that can be release_queue.
     if is_later(at_ms, at_parts, came_ms + full_ms, full_parts) then at_ms, at_parts = came_ms + full_ms, full_parts end
   end
 

@@ -2,9 +2,9 @@
 //! shard picker where there is stock. The ledger has the last word.
 //!
 //! What is known here is never less than what the ledger holds: stock falls by settlements and rises
-//! only by [`Campaigns::change`], which waits until no settlement stands between its commit and its
+//! only by [`CampaignCache::change`], which waits until no settlement stands between its commit and its
 //! [`Settling::publish`]. So a known stock of zero is the truth, and SOLD_OUT may be said from it; where
-//! other processes change campaigns too, [`Campaigns::is_sold_out`] asks the ledger first.
+//! other processes change campaigns too, [`CampaignCache::is_sold_out`] asks the ledger first.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,12 +16,13 @@ use tokio::sync::{Mutex, RwLock, RwLockReadGuard};
 
 use crate::coupon::{Campaign, CampaignChange, CouponId, NewCampaign, ShardNo};
 use crate::ledger::{CampaignError, Ledger, LedgerError};
-use crate::telemetry::{ShardGone, StockSeen, emit};
+use crate::telemetry::{ShardGone, StockSeen, Telemetry};
 
 /// The campaigns of this gateway.
-pub struct Campaigns {
+pub struct CampaignCache {
     ledger: Arc<dyn Ledger>,
-    known: ArcSwap<HashMap<CouponId, Arc<Known>>>,
+    telemetry: Telemetry,
+    known: ArcSwap<HashMap<CouponId, Arc<CachedCampaign>>>,
     /// Shared by settlements, exclusive to changes.
     order: RwLock<()>,
     /// When the newest reading of the ledger began.
@@ -29,22 +30,22 @@ pub struct Campaigns {
 }
 
 /// A campaign as it was last seen.
-pub struct Known {
+pub struct CachedCampaign {
     /// Its terms and state.
     pub campaign: Campaign,
     /// Ordered by number, never empty.
-    pub shards: Vec<KnownShard>,
+    pub shards: Vec<CachedShard>,
 }
 
 /// A shard as it was last seen.
-pub struct KnownShard {
+pub struct CachedShard {
     /// Which one.
     pub shard_no: ShardNo,
     remaining: AtomicU64,
     unsettled: AtomicU64,
 }
 
-impl KnownShard {
+impl CachedShard {
     /// Stock when it was last settled.
     #[must_use]
     pub fn remaining(&self) -> u64 {
@@ -95,13 +96,13 @@ fn count_off(unsettled: &AtomicU64, records: u64) {
     let _ = unsettled.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
 }
 
-impl Known {
+impl CachedCampaign {
     fn of(campaign: Campaign, before: Option<&Self>) -> Self {
-        let unsettled = |shard_no| before.and_then(|known| known.shard(shard_no)).map_or(0, KnownShard::unsettled);
+        let unsettled = |shard_no| before.and_then(|known| known.shard(shard_no)).map_or(0, CachedShard::unsettled);
         let shards = campaign
             .shards
             .iter()
-            .map(|stock| KnownShard {
+            .map(|stock| CachedShard {
                 shard_no: stock.shard_no,
                 remaining: AtomicU64::new(stock.remaining),
                 unsettled: AtomicU64::new(unsettled(stock.shard_no)),
@@ -112,7 +113,7 @@ impl Known {
 
     /// A shard by its number.
     #[must_use]
-    pub fn shard(&self, shard_no: ShardNo) -> Option<&KnownShard> {
+    pub fn shard(&self, shard_no: ShardNo) -> Option<&CachedShard> {
         let place = self.shards.binary_search_by_key(&shard_no, |shard| shard.shard_no).ok()?;
         self.shards.get(place)
     }
@@ -120,7 +121,7 @@ impl Known {
     /// What is left in all shards.
     #[must_use]
     pub fn remaining(&self) -> u64 {
-        self.shards.iter().map(KnownShard::remaining).sum()
+        self.shards.iter().map(CachedShard::remaining).sum()
     }
 
     /// The campaign with the stock as it was last seen.
@@ -134,14 +135,15 @@ impl Known {
     }
 }
 
-impl Campaigns {
+impl CampaignCache {
     /// Reads all campaigns from the ledger.
     ///
     /// # Errors
     /// When the ledger cannot be read.
-    pub async fn load(ledger: Arc<dyn Ledger>) -> Result<Self, LedgerError> {
+    pub async fn load(ledger: Arc<dyn Ledger>, telemetry: Telemetry) -> Result<Self, LedgerError> {
         let campaigns = ledger.campaigns().await?;
-        let this = Self { ledger, known: ArcSwap::default(), order: RwLock::new(()), read_at: Mutex::default() };
+        let this =
+            Self { ledger, telemetry, known: ArcSwap::default(), order: RwLock::new(()), read_at: Mutex::default() };
         for campaign in campaigns {
             this.see(campaign);
         }
@@ -150,13 +152,13 @@ impl Campaigns {
 
     /// One campaign.
     #[must_use]
-    pub fn get(&self, coupon: CouponId) -> Option<Arc<Known>> {
+    pub fn get(&self, coupon: CouponId) -> Option<Arc<CachedCampaign>> {
         self.known.load().get(&coupon).cloned()
     }
 
     /// All campaigns, ordered by coupon.
     #[must_use]
-    pub fn all(&self) -> Vec<Arc<Known>> {
+    pub fn all(&self) -> Vec<Arc<CachedCampaign>> {
         let mut all: Vec<_> = self.known.load().values().cloned().collect();
         all.sort_by_key(|known| known.campaign.coupon_id);
         all
@@ -229,12 +231,12 @@ impl Campaigns {
         let coupon_id = campaign.coupon_id;
         let before = self.get(coupon_id);
         for stock in &campaign.shards {
-            emit(StockSeen { coupon_id, shard_no: stock.shard_no, remaining: stock.remaining });
+            self.telemetry.emit(StockSeen { coupon_id, shard_no: stock.shard_no, remaining: stock.remaining });
         }
-        let known = Arc::new(Known::of(campaign, before.as_deref()));
+        let known = Arc::new(CachedCampaign::of(campaign, before.as_deref()));
         for gone in before.iter().flat_map(|before| &before.shards) {
             if known.shard(gone.shard_no).is_none() {
-                emit(ShardGone { coupon_id, shard_no: gone.shard_no });
+                self.telemetry.emit(ShardGone { coupon_id, shard_no: gone.shard_no });
             }
         }
         self.known.rcu(|all| {
@@ -247,14 +249,14 @@ impl Campaigns {
 
 /// A settlement under way: no campaign changes until it is dropped.
 pub struct Settling<'a> {
-    campaigns: &'a Campaigns,
+    campaigns: &'a CampaignCache,
     _shared: RwLockReadGuard<'a, ()>,
 }
 
 impl Settling<'_> {
     /// A settlement left this stock.
     pub fn publish(&self, coupon_id: CouponId, shard_no: ShardNo, remaining: u64) {
-        emit(StockSeen { coupon_id, shard_no, remaining });
+        self.campaigns.telemetry.emit(StockSeen { coupon_id, shard_no, remaining });
         if let Some(known) = self.campaigns.get(coupon_id)
             && let Some(shard) = known.shard(shard_no)
         {

@@ -5,16 +5,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::future::BoxFuture;
 
-use super::{Counters, Hook, Measure, Measured, Subject, Taken, Unavailable};
+use super::{Counters, Hook, Measure, Measured, Reserved, Subject, Unavailable};
 
 /// Goes on without `counters` when it must.
-pub(super) struct Forgiving<C> {
+pub(super) struct FailOpen<C> {
     counters: C,
     /// Numbers for sequences meanwhile, so that a policy that deals shards out in turn goes on doing so.
     numbers: AtomicU64,
 }
 
-impl<C> Forgiving<C> {
+impl<C> FailOpen<C> {
     pub(super) fn new(counters: C) -> Self {
         Self { counters, numbers: AtomicU64::new(0) }
     }
@@ -28,28 +28,28 @@ impl<C> Forgiving<C> {
     }
 }
 
-impl<C: Counters> Counters for Forgiving<C> {
-    fn take<'a>(
+impl<C: Counters> Counters for FailOpen<C> {
+    fn reserve<'a>(
         &'a self,
         hook: Hook,
         measures: &'a [Measure],
         subject: &'a Subject,
-    ) -> BoxFuture<'a, Result<Taken, Unavailable>> {
+    ) -> BoxFuture<'a, Result<Reserved, Unavailable>> {
         Box::pin(async move {
-            let taken = self.counters.take(hook, measures, subject).await;
+            let reserved = self.counters.reserve(hook, measures, subject).await;
             let firsts = || measures.iter().map(|measure| self.first(measure)).collect();
-            Ok(taken.unwrap_or_else(|_| Taken { measured: firsts(), added: 0 }))
+            Ok(reserved.unwrap_or_else(|_| Reserved { measured: firsts(), added: 0 }))
         })
     }
 
-    fn give_back<'a>(
+    fn release<'a>(
         &'a self,
         hook: Hook,
         measures: &'a [Measure],
         subject: &'a Subject,
         added: u32,
     ) -> BoxFuture<'a, Result<(), Unavailable>> {
-        self.counters.give_back(hook, measures, subject, added)
+        self.counters.release(hook, measures, subject, added)
     }
 
     fn forget<'a>(&'a self, rejected: &'a [Subject]) -> BoxFuture<'a, Result<(), Unavailable>> {

@@ -1,0 +1,94 @@
+//! Opening the three ports a system runs on, and checking that they belong together.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::StartError;
+use crate::background::Background;
+use crate::config::Config;
+use crate::counters::{self, Counters};
+use crate::coupon::PartitionNo;
+use crate::ledger::{self, Ledger};
+use crate::log::{self, Log};
+use crate::settlement::Progress;
+use crate::telemetry::Telemetry;
+
+/// Retry interval while a dependency is unreachable.
+const RETRY_EVERY: Duration = Duration::from_secs(1);
+/// A ready log knows what other processes appended within this time, also from a leader that was just elected.
+const END_OFFSET_KNOWN_WITHIN: Duration = Duration::from_secs(5);
+
+/// What a system runs on, and where all of it reports its metrics.
+pub struct Ports {
+    /// Makes requests durable.
+    pub log: Arc<dyn Log>,
+    /// Holds stock and outcomes.
+    pub ledger: Arc<dyn Ledger>,
+    /// Measures requests for the policies.
+    pub counters: Arc<dyn Counters>,
+    /// Shared by the ports and the system: a port reports here from the moment it is opened.
+    pub telemetry: Telemetry,
+    /// What the ports need to have run while they are open.
+    pub background: Vec<Background>,
+}
+
+impl Ports {
+    /// Opens what the configuration names, retrying while a dependency is unreachable.
+    ///
+    /// # Errors
+    /// [`StartError`] when an option is wrong or a dependency refuses this process: waiting would not help.
+    pub async fn open(config: &Config) -> Result<Self, StartError> {
+        let telemetry = Telemetry::new();
+        let (log, log_task) = retry(|| log::open(&config.log, &telemetry), log::OpenError::is_transient).await?;
+        let ledger = retry(|| ledger::open(&config.ledger), ledger::OpenError::is_transient).await?;
+        let (counters, counters_task) = counters::open(&config.counters, &telemetry).await?;
+        let background = std::iter::once(log_task).chain(counters_task).collect();
+        Ok(Self { log, ledger, counters, telemetry, background })
+    }
+
+    /// How far each partition is settled. The ledger can never be ahead of the log it settles.
+    pub(super) async fn progress(&self) -> Result<Progress, StartError> {
+        let mut next_offsets = Vec::new();
+        for partition in (0..self.log.partitions()).map(PartitionNo) {
+            let settled = self.ledger.next_offset(partition).await?;
+            let mut ready_since = Instant::now();
+            let mut is_logged = false;
+            while settled > self.log.end_offset(partition) {
+                if let Err(reason) = self.log.ready() {
+                    ready_since = Instant::now();
+                    if !is_logged {
+                        tracing::warn!(%partition, reason, "waiting for the end offset of a partition");
+                        is_logged = true;
+                    }
+                } else if ready_since.elapsed() > END_OFFSET_KNOWN_WITHIN {
+                    let end = self.log.end_offset(partition);
+                    return Err(StartError::OtherLog { partition, settled, end });
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            next_offsets.push(settled);
+        }
+        Ok(Progress::new(next_offsets))
+    }
+}
+
+/// Opens a dependency that may start later than this process does, and logs each new reason to wait once.
+async fn retry<T, E: std::fmt::Display, F: Future<Output = Result<T, E>>>(
+    mut open: impl FnMut() -> F,
+    is_transient: impl Fn(&E) -> bool,
+) -> Result<T, E> {
+    let mut logged = String::new();
+    loop {
+        match open().await {
+            Err(error) if is_transient(&error) => {
+                let reason = error.to_string();
+                if reason != logged {
+                    tracing::warn!(%reason, "dependency unreachable, retrying every second");
+                    logged = reason;
+                }
+                tokio::time::sleep(RETRY_EVERY).await;
+            }
+            opened => return opened,
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! The role `consumer`: settles accepted requests. It loads no pipeline and no policy.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::super::StartError;
+use super::super::system::{Core, SETTLEMENT};
+use super::{listen, serve_admin, spawn_sampler};
+use crate::admission::LoadGauge;
+use crate::http::{self, ConsumerState};
+use crate::ledger_poller::LedgerPoller;
+use crate::settlement::Settlement;
+
+/// Starts an admin listener with metrics and probes; answers with its address.
+pub(in crate::app) async fn spawn(core: &mut Core) -> Result<SocketAddr, StartError> {
+    let admin = listen("admin.listen", core.config.admin.listen).await?;
+    let address = admin.address;
+    if core.ports.ledger.is_shared() {
+        core.tasks.spawn_background(LedgerPoller::of_consumer(
+            Arc::clone(&core.ports.ledger),
+            Arc::clone(&core.ports.log),
+            Arc::clone(&core.campaigns),
+            Arc::clone(&core.progress),
+        ));
+    }
+    let load = Arc::new(LoadGauge::new(core.ports.log.partitions()));
+    spawn_sampler(core, load, || 0);
+    let state =
+        ConsumerState { health: Arc::clone(&core.health), token: core.token, telemetry: core.ports.telemetry.clone() };
+    serve_admin(core, admin, http::consumer(Arc::new(state)));
+    tracing::info!(admin = %address, "serving");
+    Ok(address)
+}
+
+/// Settles every partition that the log assigns to this process.
+pub(in crate::app) fn spawn_settlement(core: &mut Core) {
+    let settlement = Settlement {
+        log: Arc::clone(&core.ports.log),
+        ledger: Arc::clone(&core.ports.ledger),
+        counters: Arc::clone(&core.ports.counters),
+        campaigns: Arc::clone(&core.campaigns),
+        progress: Arc::clone(&core.progress),
+        telemetry: core.ports.telemetry.clone(),
+        options: core.config.settlement.clone(),
+    };
+    core.tasks.spawn(SETTLEMENT, settlement.run(core.stages.settlement.clone()));
+}

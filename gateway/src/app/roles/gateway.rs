@@ -1,0 +1,87 @@
+//! The role `gateway`: takes requests, decides about them by the pipeline, and makes them durable.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::super::StartError;
+use super::super::system::{Core, PUBLIC_LISTENER};
+use super::{listen, serve_admin, spawn_sampler};
+use crate::admission::{Admission, LoadGauge};
+use crate::config::Config;
+use crate::http::{self, ApiState};
+use crate::ledger_poller::LedgerPoller;
+use crate::policy::Pipelines;
+
+/// Starts both listeners; answers with their addresses.
+pub(in crate::app) async fn spawn(core: &mut Core) -> Result<(SocketAddr, SocketAddr), StartError> {
+    let public = listen("http.listen", core.config.http.listen).await?;
+    let admin = listen("admin.listen", core.config.admin.listen).await?;
+    let (ports, telemetry) = (&core.ports, &core.ports.telemetry);
+    let config = &core.config;
+    let pipelines =
+        Pipelines::start(&config.policies, config.pipeline.clone(), Arc::clone(&ports.ledger), telemetry).await?;
+    core.health.decides_with(Arc::clone(&pipelines));
+    let load = Arc::new(LoadGauge::new(ports.log.partitions()));
+    let admission = Arc::new(Admission::new(
+        Arc::clone(&core.campaigns),
+        Arc::clone(&ports.counters),
+        Arc::clone(&ports.log),
+        Arc::clone(&ports.ledger),
+        Arc::clone(&pipelines),
+        Arc::clone(&load),
+        config.http.in_flight_max,
+    ));
+    let state = Arc::new(ApiState {
+        admission: Arc::clone(&admission),
+        campaigns: Arc::clone(&core.campaigns),
+        pipelines: Arc::clone(&pipelines),
+        log: Arc::clone(&ports.log),
+        ledger: Arc::clone(&ports.ledger),
+        progress: Arc::clone(&core.progress),
+        health: Arc::clone(&core.health),
+        token: core.token,
+        telemetry: telemetry.clone(),
+    });
+    watch_files(core, &pipelines);
+    if core.ports.ledger.is_shared() {
+        core.tasks.spawn_background(LedgerPoller::of_gateway(
+            Arc::clone(&core.ports.ledger),
+            Arc::clone(&core.ports.log),
+            Arc::clone(&core.campaigns),
+            Arc::clone(&core.progress),
+            Arc::clone(&pipelines),
+        ));
+    }
+    spawn_sampler(core, load, move || admission.in_flight());
+
+    let addresses = (public.address, admin.address);
+    let stop = core.stages.public.clone();
+    let (connections_max, drain) =
+        (core.config.http.connections_max, Duration::from_secs(core.config.http.drain_seconds));
+    let router = http::public(Arc::clone(&state));
+    core.tasks.spawn(PUBLIC_LISTENER, async move {
+        public.serve(router, connections_max, stop, drain).await;
+        Ok(())
+    });
+    serve_admin(core, admin, http::admin(state));
+    let generation = pipelines.current().number();
+    tracing::info!(http = %addresses.0, admin = %addresses.1, generation, "serving");
+    Ok(addresses)
+}
+
+/// Follows the policies' folder and the configuration file. Without it the admin API still changes the pipeline.
+fn watch_files(core: &mut Core, pipelines: &Arc<Pipelines>) {
+    let file = core.config.file.clone().map(|path| {
+        let file = path.clone();
+        let read = move || {
+            let config = Config::load(Some(&file), std::env::vars());
+            config.map(|config| config.pipeline).map_err(|error| error.to_string())
+        };
+        (path, read)
+    });
+    match pipelines.watch(&core.config.policies.dir, file) {
+        Ok(watcher) => core.tasks.spawn_background(watcher),
+        Err(error) => tracing::warn!(%error, "files are not watched; the admin API still changes the pipeline"),
+    }
+}

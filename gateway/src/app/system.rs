@@ -1,0 +1,173 @@
+//! A system: started as a whole, supervised, and stopped in the order in which a request leaves it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::StartError;
+use super::ports::Ports;
+use super::roles;
+use super::tasks::Tasks;
+use crate::background::TaskFailure;
+use crate::campaign_cache::CampaignCache;
+use crate::config::{Config, Role};
+use crate::coupon::{NewCampaign, PartitionNo};
+use crate::http::{AdminToken, Health};
+use crate::ledger::Ledger;
+use crate::log::Log;
+use crate::settlement::Progress;
+
+/// At shutdown, accepted requests are settled for this long. The rest is settled after the next start.
+const SETTLE_AT_SHUTDOWN_MAX: Duration = Duration::from_secs(5);
+/// The tasks that are left hold nothing that a restart would miss.
+const TASKS_END_WITHIN: Duration = Duration::from_secs(5);
+
+/// What both roles are built from.
+pub(super) struct Core {
+    pub(super) config: Config,
+    pub(super) ports: Ports,
+    pub(super) campaigns: Arc<CampaignCache>,
+    pub(super) progress: Arc<Progress>,
+    pub(super) health: Arc<Health>,
+    pub(super) token: Option<AdminToken>,
+    pub(super) tasks: Tasks,
+    pub(super) stages: Stages,
+}
+
+/// The tokens that end a system stage by stage.
+pub(super) struct Stages {
+    pub(super) public: CancellationToken,
+    pub(super) settlement: CancellationToken,
+    pub(super) admin: CancellationToken,
+}
+
+/// The names of the tasks that end by stage.
+pub(super) const PUBLIC_LISTENER: &str = "public listener";
+pub(super) const ADMIN_LISTENER: &str = "admin listener";
+pub(super) const SETTLEMENT: &str = "settlement";
+
+/// Starts systems. Two can run in one process.
+pub struct System;
+
+/// A system that serves.
+pub struct Running {
+    /// The address of the public listener; absent in the role `consumer`.
+    pub http: Option<SocketAddr>,
+    /// The address of the admin listener.
+    pub admin: SocketAddr,
+    settles: bool,
+    log: Arc<dyn Log>,
+    ledger: Arc<dyn Ledger>,
+    progress: Arc<Progress>,
+    health: Arc<Health>,
+    tasks: Tasks,
+    stages: Stages,
+}
+
+impl System {
+    /// Starts the configured role on these ports. It serves as soon as this returns.
+    ///
+    /// # Errors
+    /// [`StartError`]; then no listener is open.
+    pub async fn start(config: Config, mut ports: Ports) -> Result<Running, StartError> {
+        let token = config.admin.token_file.as_deref().map(AdminToken::read).transpose().map_err(StartError::Token)?;
+        let mut tasks = Tasks::new();
+        for background in std::mem::take(&mut ports.background) {
+            tasks.spawn_background(background);
+        }
+        let campaigns = CampaignCache::load(Arc::clone(&ports.ledger), ports.telemetry.clone()).await?;
+        create_first_campaign(&config, &campaigns).await?;
+        let progress = Arc::new(ports.progress().await?);
+        let health = Health::new(Arc::clone(&ports.log), Arc::clone(&ports.ledger), Arc::clone(&ports.counters));
+        let stages = Stages { public: tasks.stage(), settlement: tasks.stage(), admin: tasks.stage() };
+        let (log, ledger) = (Arc::clone(&ports.log), Arc::clone(&ports.ledger));
+        let role = config.role;
+        let mut core = Core {
+            config,
+            ports,
+            campaigns: Arc::new(campaigns),
+            progress: Arc::clone(&progress),
+            health: Arc::new(health),
+            token,
+            tasks,
+            stages,
+        };
+        let (http, admin) = match role {
+            Role::Consumer => (None, roles::consumer::spawn(&mut core).await?),
+            Role::Gateway | Role::All => {
+                let (http, admin) = roles::gateway::spawn(&mut core).await?;
+                (Some(http), admin)
+            }
+        };
+        if role != Role::Gateway {
+            roles::consumer::spawn_settlement(&mut core);
+        }
+        let Core { health, tasks, stages, .. } = core;
+        Ok(Running { http, admin, settles: role != Role::Gateway, log, ledger, progress, health, tasks, stages })
+    }
+}
+
+impl Running {
+    /// Resolves when a background task panics or ends, which fails readiness from then on. The caller then
+    /// [stops](Self::stop) the system.
+    pub async fn wait(&mut self) -> TaskFailure {
+        let failure = self.tasks.failed().await;
+        self.health.fail(&failure.task);
+        failure
+    }
+
+    /// Drains and stops: the listener first, the ledger last.
+    ///
+    /// # Errors
+    /// The first task that failed, before or during the stop.
+    pub async fn stop(mut self) -> Result<(), TaskFailure> {
+        self.health.drain();
+        self.stages.public.cancel();
+        self.tasks.finish(PUBLIC_LISTENER).await;
+        if self.settles {
+            tokio::select! {
+                // What is left waits in the log for the next start.
+                _ = tokio::time::timeout(SETTLE_AT_SHUTDOWN_MAX, all_settled(&*self.log, &self.progress)) => {}
+                // Without settlement there is nothing to wait for.
+                _ = self.tasks.failed() => {}
+            }
+        }
+        self.stages.settlement.cancel();
+        self.tasks.finish(SETTLEMENT).await;
+        self.log.close().await;
+        self.stages.admin.cancel();
+        self.tasks.finish(ADMIN_LISTENER).await;
+        let ended = self.tasks.shut_down(TASKS_END_WITHIN).await;
+        self.ledger.close().await;
+        ended
+    }
+}
+
+/// A new embedded ledger starts with the coupon of the README's first request.
+async fn create_first_campaign(config: &Config, campaigns: &CampaignCache) -> Result<(), StartError> {
+    if !config.ledger.url.starts_with("sqlite:") || !campaigns.all().is_empty() {
+        return Ok(());
+    }
+    let new = NewCampaign {
+        coupon_id: 104_u64.try_into().expect("in range"),
+        policy_id: 21_u64.try_into().expect("in range"),
+        total: 10_000,
+        shards: 4,
+        per_user_limit: 1,
+        opens_at_ms: None,
+        closes_at_ms: None,
+    };
+    campaigns.create(&new).await?;
+    tracing::info!(coupon = %new.coupon_id, total = new.total, "created a first campaign to try");
+    Ok(())
+}
+
+async fn all_settled(log: &dyn Log, progress: &Progress) {
+    for partition in (0..log.partitions()).map(PartitionNo) {
+        if let Some(last) = log.end_offset(partition).checked_sub(1) {
+            progress.settled(partition, last).await;
+        }
+    }
+}

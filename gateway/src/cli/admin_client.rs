@@ -1,0 +1,61 @@
+//! A client of the admin API.
+
+use std::time::Duration;
+
+use reqwest::Method;
+use serde_json::Value;
+
+/// An audit of many millions of outcomes takes this long.
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Calls the admin listener of a gateway.
+pub(super) struct AdminClient {
+    base: String,
+    token: Option<String>,
+    http: reqwest::Client,
+}
+
+/// Why a call failed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum AdminClientError {
+    #[error("call {url}: {source}; is `sluice serve` running, and is --admin its admin address?")]
+    Unreachable { url: String, source: reqwest::Error },
+    /// The gateway refused the call.
+    #[error("{reason}: {detail}")]
+    Refused { reason: String, detail: String },
+}
+
+impl AdminClient {
+    /// A client of the gateway whose admin listener is at `base`, such as `http://127.0.0.1:8081`.
+    pub(super) fn new(base: &str, token: Option<String>) -> Self {
+        Self { base: base.trim_end_matches('/').to_owned(), token, http: reqwest::Client::new() }
+    }
+
+    pub(super) async fn get(&self, path: &str) -> Result<Value, AdminClientError> {
+        self.call(Method::GET, path, None).await
+    }
+
+    pub(super) async fn post(&self, path: &str, body: Option<Value>) -> Result<Value, AdminClientError> {
+        self.call(Method::POST, path, body).await
+    }
+
+    async fn call(&self, method: Method, path: &str, body: Option<Value>) -> Result<Value, AdminClientError> {
+        let url = format!("{}{path}", self.base);
+        let mut request = self.http.request(method, &url).timeout(TIMEOUT);
+        if let Some(token) = &self.token {
+            request = request.bearer_auth(token);
+        }
+        if let Some(body) = &body {
+            request = request.json(body);
+        }
+        let unreachable = |source| AdminClientError::Unreachable { url: url.clone(), source };
+        let response = request.send().await.map_err(unreachable)?;
+        let status = response.status();
+        let answer: Value = response.json().await.map_err(unreachable)?;
+        if status.is_success() {
+            return Ok(answer);
+        }
+        let text = |key: &str| answer.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+        Err(AdminClientError::Refused { reason: text("reason"), detail: text("detail") })
+    }
+}

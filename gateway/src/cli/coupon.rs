@@ -1,0 +1,137 @@
+//! `sluice coupon`
+
+use clap::Subcommand;
+use serde_json::{Value, json};
+
+use super::admin_client::{AdminClient, AdminClientError};
+use super::table::table;
+use super::{Failure, block_on, print};
+
+#[derive(clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    admin: AdminArgs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(clap::Args)]
+struct AdminArgs {
+    /// The admin listener of a gateway.
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8081", env = "SLUICE_ADMIN", global = true)]
+    admin: String,
+    /// The bearer token; required from another machine.
+    #[arg(long, env = "SLUICE_ADMIN_TOKEN", hide_env_values = true, global = true)]
+    token: Option<String>,
+    /// Print JSON.
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Create a campaign: a number of coupons, spread over shards.
+    Create {
+        /// The coupon id.
+        #[arg(long)]
+        coupon: u64,
+        /// The id of the coupon's terms (policyId in requests; not a WebAssembly policy).
+        #[arg(long)]
+        policy: u64,
+        /// The number of coupons.
+        #[arg(long)]
+        total: u64,
+        /// The number of shards that hold the stock.
+        #[arg(long, default_value_t = 4)]
+        shards: u32,
+        /// The most coupons that one user gets.
+        #[arg(long, default_value_t = 1)]
+        per_user_limit: u32,
+        /// Opening time, such as 2026-12-24T00:00:00+09:00. Default: now.
+        #[arg(long)]
+        opens_at: Option<String>,
+        /// Closing time. Default: never.
+        #[arg(long)]
+        closes_at: Option<String>,
+    },
+    /// List all campaigns.
+    List,
+    /// Show one campaign, shard by shard.
+    Show {
+        /// The coupon id.
+        coupon: u64,
+    },
+    /// Check one campaign in the ledger: granted + remaining = total, and no user over the limit.
+    /// Exits with 1 if the check fails.
+    Audit {
+        /// The coupon id.
+        coupon: u64,
+    },
+    /// Refuse new requests until `resume`. Accepted requests are settled.
+    Pause {
+        /// The coupon id.
+        coupon: u64,
+    },
+    /// Accept requests again.
+    Resume {
+        /// The coupon id.
+        coupon: u64,
+    },
+    /// Refuse new requests for good. Accepted requests are settled.
+    Close {
+        /// The coupon id.
+        coupon: u64,
+    },
+    /// Add coupons to the stock, spread over the shards.
+    TopUp {
+        /// The coupon id.
+        coupon: u64,
+        /// The number of coupons to add.
+        amount: u64,
+    },
+    /// Spread the remaining stock over another number of shards, while requests arrive.
+    Reshard {
+        /// The coupon id.
+        coupon: u64,
+        /// The new number of shards.
+        shards: u32,
+    },
+}
+
+pub(super) fn run(Args { admin, command }: &Args) -> Result<(), Failure> {
+    let client = AdminClient::new(&admin.admin, admin.token.clone());
+    let answer = block_on(call(&client, command))?.map_err(Failure::run)?;
+    print(&if admin.json { format!("{answer:#}\n") } else { table(&answer) });
+    let audit_failed = matches!(command, Command::Audit { .. })
+        && (answer["balanced"] != json!(true) || answer["usersOverLimit"] != json!(0));
+    if audit_failed {
+        Err(Failure::run("audit failed: granted + remaining differs from total, or a user is over the limit"))
+    } else {
+        Ok(())
+    }
+}
+
+async fn call(client: &AdminClient, command: &Command) -> Result<Value, AdminClientError> {
+    let path = |coupon: &u64, action: &str| format!("/admin/coupons/{coupon}{action}");
+    match command {
+        Command::Create { coupon, policy, total, shards, per_user_limit, opens_at, closes_at } => {
+            let body = json!({
+                "couponId": coupon, "policyId": policy, "total": total, "shards": shards,
+                "perUserLimit": per_user_limit, "opensAt": opens_at, "closesAt": closes_at,
+            });
+            client.post("/admin/coupons", Some(body)).await
+        }
+        Command::List => client.get("/admin/coupons").await,
+        Command::Show { coupon } => client.get(&path(coupon, "")).await,
+        Command::Audit { coupon } => client.get(&path(coupon, "/audit")).await,
+        Command::Pause { coupon } => client.post(&path(coupon, "/pause"), None).await,
+        Command::Resume { coupon } => client.post(&path(coupon, "/resume"), None).await,
+        Command::Close { coupon } => client.post(&path(coupon, "/close"), None).await,
+        Command::TopUp { coupon, amount } => {
+            client.post(&path(coupon, "/top-up"), Some(json!({ "amount": amount }))).await
+        }
+        Command::Reshard { coupon, shards } => {
+            client.post(&path(coupon, "/reshard"), Some(json!({ "shards": shards }))).await
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! `sluice migrate`
+
+use super::{ConfigArgs, Failure, block_on, print};
+use crate::ledger;
+
+pub(super) fn run(args: &ConfigArgs) -> Result<(), Failure> {
+    let config = args.load()?;
+    let applied = block_on(ledger::migrate(&config.ledger))?.map_err(Failure::run)?.applied;
+    if applied.is_empty() {
+        print("nothing to do\n");
+    }
+    applied.iter().for_each(|name| print(&format!("applied {name}\n")));
+    Ok(())
+}

@@ -1,0 +1,94 @@
+//! `sluice serve`
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::{ConfigArgs, Failure, block_on};
+use crate::app::{Ports, System};
+use crate::config::{Config, Role};
+use crate::telemetry;
+
+#[derive(clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// What this process does. Gateways and consumers that share a log, a ledger and counters form one system:
+    /// start as many of each as needed, in any order.
+    #[arg(long, value_enum, default_value_t = RoleArg::All)]
+    role: RoleArg,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum RoleArg {
+    /// Takes requests.
+    Gateway,
+    /// Settles accepted requests.
+    Consumer,
+    /// Both.
+    All,
+}
+
+pub(super) fn run(args: &Args) -> Result<(), Failure> {
+    let mut config = args.config.load()?;
+    config.role = match args.role {
+        RoleArg::Gateway => Role::Gateway,
+        RoleArg::Consumer => Role::Consumer,
+        RoleArg::All => Role::All,
+    };
+    telemetry::start_logging(&config.telemetry).map_err(Failure::usage)?;
+    raise_file_limit();
+    block_on(serve(config))?
+}
+
+/// Serves until a signal or a failed task, then drains.
+async fn serve(config: Config) -> Result<(), Failure> {
+    let mut signals = Signals::listen().map_err(|error| Failure::run(format!("wait for signals: {error}")))?;
+    let started = async {
+        let ports = Ports::open(&config).await?;
+        System::start(config, ports).await
+    };
+    let mut running = tokio::select! {
+        started = started => started.map_err(Failure::run)?,
+        () = signals.next() => return Ok(()),
+    };
+    tokio::select! {
+        // It is logged where it is noticed, and is the exit's reason below.
+        _ = running.wait() => tracing::info!("shutting down because a task failed"),
+        () = signals.next() => tracing::info!("shutting down: new requests are refused, those in progress finish"),
+    }
+    tokio::select! {
+        stopped = running.stop() => {
+            stopped.map_err(Failure::run)?;
+            tracing::info!("stopped");
+        }
+        () = signals.next() => tracing::warn!("stopped at once on a second signal; accepted requests are in the log"),
+    }
+    Ok(())
+}
+
+/// Every connection takes a file descriptor, and the usual soft limit of 1024 is soon reached.
+fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+        tracing::warn!(%error, "limit of open files not raised");
+    }
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! `sluice topic`
+
+use clap::Subcommand;
+
+use super::{ConfigArgs, Failure, block_on, print};
+use crate::log;
+
+#[derive(Subcommand)]
+pub(super) enum Command {
+    /// Create the topic with its partitions and replicas if it is absent, and verify it. Safe to repeat.
+    Ensure(ConfigArgs),
+}
+
+pub(super) fn run(command: &Command) -> Result<(), Failure> {
+    let Command::Ensure(args) = command;
+    let config = args.load()?;
+    for ensured in block_on(log::ensure_topics(&config.log))?.map_err(Failure::run)? {
+        print(&format!("{} {}\n", ensured.topic, if ensured.is_new { "created" } else { "exists" }));
+    }
+    Ok(())
+}

@@ -1,0 +1,94 @@
+//! What other processes changed, read from the ledger they share: campaigns, stock, pipelines, and how far
+//! partitions are settled.
+//!
+//! A process that has the ledger to itself runs no poller.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::background::{Background, fault_point};
+use crate::campaign_cache::CampaignCache;
+use crate::coupon::PartitionNo;
+use crate::ledger::{Ledger, LedgerError};
+use crate::log::Log;
+use crate::policy::Pipelines;
+use crate::settlement::Progress;
+
+/// Bounds how late a waiting client learns its outcome, and keeps an operator's change well within the two
+/// seconds that are promised.
+const POLL_EVERY: Duration = Duration::from_millis(250);
+
+/// Keeps a process up to date with the others.
+pub struct LedgerPoller {
+    ledger: Arc<dyn Ledger>,
+    log: Arc<dyn Log>,
+    campaigns: Arc<CampaignCache>,
+    progress: Arc<Progress>,
+    /// Absent in a consumer, which decides nothing.
+    pipelines: Option<Arc<Pipelines>>,
+}
+
+impl LedgerPoller {
+    /// Follows everything.
+    #[must_use]
+    pub fn of_gateway(
+        ledger: Arc<dyn Ledger>,
+        log: Arc<dyn Log>,
+        campaigns: Arc<CampaignCache>,
+        progress: Arc<Progress>,
+        pipelines: Arc<Pipelines>,
+    ) -> Background {
+        Self { ledger, log, campaigns, progress, pipelines: Some(pipelines) }.background()
+    }
+
+    /// Follows everything but the pipelines.
+    #[must_use]
+    pub fn of_consumer(
+        ledger: Arc<dyn Ledger>,
+        log: Arc<dyn Log>,
+        campaigns: Arc<CampaignCache>,
+        progress: Arc<Progress>,
+    ) -> Background {
+        Self { ledger, log, campaigns, progress, pipelines: None }.background()
+    }
+
+    fn background(self) -> Background {
+        Background::new("ledger poller", self.run())
+    }
+
+    async fn run(self) {
+        let mut is_logged = false;
+        let mut ticks = tokio::time::interval(POLL_EVERY);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            fault_point("ledger poller");
+            match self.poll().await {
+                Ok(()) => is_logged = false,
+                Err(error) if !is_logged => {
+                    tracing::warn!(%error, "ledger not polled; changes by other processes are not seen until it answers");
+                    is_logged = true;
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
+    async fn poll(&self) -> Result<(), LedgerError> {
+        for partition in (0..self.log.partitions()).map(PartitionNo) {
+            self.progress.catch_up(partition, self.ledger.next_offset(partition).await?);
+        }
+        self.campaigns.refresh().await?;
+        for cached in self.campaigns.all() {
+            for shard in &cached.shards {
+                let partition = PartitionNo::of(cached.campaign.coupon_id, shard.shard_no, self.log.partitions());
+                let settled = self.progress.next_offset(partition);
+                shard.bound_unsettled(self.log.end_offset(partition).saturating_sub(settled));
+            }
+        }
+        match &self.pipelines {
+            Some(pipelines) => pipelines.catch_up().await,
+            None => Ok(()),
+        }
+    }
+}
