@@ -14,6 +14,7 @@ use futures_util::future::join_all;
 use sluice::coupon::{Accepted, IssueRequest, NewCampaign, PartitionNo, RequestId, ShardNo, Terms, now_ms};
 use sluice::ledger::{self};
 use sluice::log::{self, Headers, Record};
+use sluice::telemetry::Telemetry;
 use sqlx::{MySqlConnection, QueryBuilder, Row};
 
 const ROUNDS: usize = 3;
@@ -76,7 +77,8 @@ async fn fill(stage: &Stage, records: u64) {
         closes_at_ms: None,
     };
     ledger.create_campaign(&campaign).await.expect("makes the campaign");
-    let log = log::open(&stage.log()).await.expect("opens");
+    let (log, task) = log::open(&stage.log(), &Telemetry::new()).await.expect("opens");
+    tokio::spawn(task.run);
     let mut waiting = Vec::new();
     for user in 1..=records {
         // As random as a picker is, and no shard runs dry.

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use sluice::counters::Measured;
 use sluice::ledger;
 use sluice::policy::{Generation, Load, Options, Pipeline, PipelinePatch, Pipelines, Request, Shard, Source, Usage};
+use sluice::telemetry::Telemetry;
 
 const SHARDS: u32 = 12;
 const BATCHES: usize = 101;
@@ -36,7 +37,9 @@ async fn start(folder: &Path) -> Arc<Pipelines> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../policies");
     let url = format!("sqlite:{}", folder.join("ledger.db").display());
     let ledger = ledger::open(&ledger::Options { url, ..ledger::Options::default() }).await.expect("a ledger");
-    Pipelines::start(&Options { dir }, Pipeline::default(), ledger).await.expect("run policies/build first")
+    Pipelines::start(&Options { dir }, Pipeline::default(), ledger, &Telemetry::new())
+        .await
+        .expect("run policies/build first")
 }
 
 async fn isolated(pipelines: &Arc<Pipelines>, isolation: &str) -> Arc<Generation> {
