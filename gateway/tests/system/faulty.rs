@@ -1,0 +1,251 @@
+//! Ports that fail when a test tells them to, and otherwise pass everything on.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use futures_util::future::BoxFuture;
+use sluice::coupon::{
+    Audit, Campaign, CampaignChange, CouponId, NewCampaign, Offset, PartitionNo, RequestId, Settled, UserId,
+};
+use sluice::ledger::{
+    CampaignError, Claim, GenerationRow, Ledger, LedgerError, LockedStock, OffsetRow, Recorded, Shards, Take,
+    Transaction,
+};
+use sluice::log::{Ack, AckSender, AppendError, Assignment, Log, LogError, Record, Stored};
+use tokio::sync::mpsc;
+
+/// What a [`FaultyLedger`] does wrong.
+#[derive(Default)]
+pub(crate) struct LedgerFaults {
+    /// Settlements panic.
+    pub(crate) settlement_panics: AtomicBool,
+    /// Reading a partition's offset panics, as the ledger poller does.
+    pub(crate) next_offset_panics: AtomicBool,
+    /// This many settlements fail at their commit, as if the database were gone.
+    pub(crate) commits_fail: AtomicU32,
+    /// The outcomes of this user are refused for good, as if a value did not fit its column.
+    pub(crate) poison_user: AtomicU64,
+    /// Pretends that other processes use the ledger too.
+    pub(crate) is_shared: AtomicBool,
+}
+
+pub(crate) struct FaultyLedger {
+    inner: Arc<dyn Ledger>,
+    faults: Arc<LedgerFaults>,
+}
+
+impl FaultyLedger {
+    pub(crate) fn wrap(inner: Arc<dyn Ledger>, faults: &Arc<LedgerFaults>) -> Arc<dyn Ledger> {
+        Arc::new(Self { inner, faults: Arc::clone(faults) })
+    }
+}
+
+impl Ledger for FaultyLedger {
+    fn create_campaign<'a>(&'a self, new: &'a NewCampaign) -> BoxFuture<'a, Result<Campaign, CampaignError>> {
+        self.inner.create_campaign(new)
+    }
+
+    fn campaign(&self, coupon: CouponId) -> BoxFuture<'_, Result<Option<Campaign>, LedgerError>> {
+        self.inner.campaign(coupon)
+    }
+
+    fn campaigns(&self) -> BoxFuture<'_, Result<Vec<Campaign>, LedgerError>> {
+        self.inner.campaigns()
+    }
+
+    fn change_campaign(
+        &self,
+        coupon: CouponId,
+        change: CampaignChange,
+    ) -> BoxFuture<'_, Result<Campaign, CampaignError>> {
+        self.inner.change_campaign(coupon, change)
+    }
+
+    fn audit(&self, coupon: CouponId) -> BoxFuture<'_, Result<Option<Audit>, LedgerError>> {
+        self.inner.audit(coupon)
+    }
+
+    fn recorded(&self, request: RequestId) -> BoxFuture<'_, Result<Option<Recorded>, LedgerError>> {
+        self.inner.recorded(request)
+    }
+
+    fn next_offset(&self, partition: PartitionNo) -> BoxFuture<'_, Result<Offset, LedgerError>> {
+        assert!(!self.faults.next_offset_panics.load(Ordering::Relaxed), "the ledger is cursed");
+        self.inner.next_offset(partition)
+    }
+
+    fn claim(&self, partition: PartitionNo) -> BoxFuture<'_, Result<Claim, LedgerError>> {
+        self.inner.claim(partition)
+    }
+
+    fn begin(&self) -> BoxFuture<'_, Result<Box<dyn Transaction>, LedgerError>> {
+        assert!(!self.faults.settlement_panics.load(Ordering::Relaxed), "the ledger is cursed");
+        Box::pin(async {
+            let inner = self.inner.begin().await?;
+            Ok(Box::new(FaultyTransaction { inner, faults: Arc::clone(&self.faults) }) as Box<dyn Transaction>)
+        })
+    }
+
+    fn generations(&self, rows_max: u32) -> BoxFuture<'_, Result<Vec<GenerationRow>, LedgerError>> {
+        self.inner.generations(rows_max)
+    }
+
+    fn publish_generation<'a>(
+        &'a self,
+        row: &'a GenerationRow,
+        components: &'a [(String, Arc<[u8]>)],
+    ) -> BoxFuture<'a, Result<bool, LedgerError>> {
+        self.inner.publish_generation(row, components)
+    }
+
+    fn component<'a>(&'a self, digest: &'a str) -> BoxFuture<'a, Result<Option<Vec<u8>>, LedgerError>> {
+        self.inner.component(digest)
+    }
+
+    fn is_shared(&self) -> bool {
+        self.faults.is_shared.load(Ordering::Relaxed) || self.inner.is_shared()
+    }
+
+    fn ready(&self) -> BoxFuture<'_, Result<(), LedgerError>> {
+        self.inner.ready()
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        self.inner.close()
+    }
+}
+
+struct FaultyTransaction {
+    inner: Box<dyn Transaction>,
+    faults: Arc<LedgerFaults>,
+}
+
+impl Transaction for FaultyTransaction {
+    fn lock_offset(&mut self, partition: PartitionNo) -> BoxFuture<'_, Result<OffsetRow, LedgerError>> {
+        self.inner.lock_offset(partition)
+    }
+
+    fn replays<'a>(&'a mut self, requests: &'a [RequestId]) -> BoxFuture<'a, Result<BTreeSet<RequestId>, LedgerError>> {
+        self.inner.replays(requests)
+    }
+
+    fn grants<'a>(
+        &'a mut self,
+        coupon: CouponId,
+        users: &'a [UserId],
+    ) -> BoxFuture<'a, Result<HashMap<UserId, u32>, LedgerError>> {
+        self.inner.grants(coupon, users)
+    }
+
+    fn lock_stock<'a>(
+        &'a mut self,
+        coupon: CouponId,
+        shards: &'a Shards,
+    ) -> BoxFuture<'a, Result<Option<LockedStock>, LedgerError>> {
+        self.inner.lock_stock(coupon, shards)
+    }
+
+    fn take_stock<'a>(&'a mut self, takes: &'a [Take]) -> BoxFuture<'a, Result<(), LedgerError>> {
+        self.inner.take_stock(takes)
+    }
+
+    fn insert_outcomes<'a>(&'a mut self, settled: &'a [Settled]) -> BoxFuture<'a, Result<(), LedgerError>> {
+        let poison = self.faults.poison_user.load(Ordering::Relaxed);
+        let is_poisoned =
+            |settled: &Settled| settled.subject.as_ref().is_some_and(|subject| subject.user_id.get() == poison);
+        if settled.iter().any(is_poisoned) {
+            let refused = LedgerError::Permanent { step: "insert outcomes", source: "a value does not fit".into() };
+            return Box::pin(std::future::ready(Err(refused)));
+        }
+        self.inner.insert_outcomes(settled)
+    }
+
+    fn advance(&mut self, claim: Claim, next_offset: Offset) -> BoxFuture<'_, Result<(), LedgerError>> {
+        self.inner.advance(claim, next_offset)
+    }
+
+    fn commit(self: Box<Self>) -> BoxFuture<'static, Result<(), LedgerError>> {
+        let left = |left: u32| left.checked_sub(1);
+        if self.faults.commits_fail.fetch_update(Ordering::Relaxed, Ordering::Relaxed, left).is_ok() {
+            let gone = LedgerError::Transient { step: "commit", source: "the database is gone".into() };
+            return Box::pin(std::future::ready(Err(gone)));
+        }
+        self.inner.commit()
+    }
+}
+
+/// A log that acknowledges nothing until it is told to, and panics when asked how far it reaches.
+pub(crate) struct StuckLog {
+    pub(crate) end_offset_panics: AtomicBool,
+    waiting: Mutex<Vec<AckSender>>,
+    /// Kept, so that settlement sees a log that assigns nothing yet.
+    assignments: Mutex<Vec<mpsc::Sender<Assignment>>>,
+}
+
+impl StuckLog {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            end_offset_panics: AtomicBool::new(false),
+            waiting: Mutex::default(),
+            assignments: Mutex::default(),
+        })
+    }
+
+    /// How many records wait for their acknowledgement.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.lock().expect("not poisoned").len()
+    }
+
+    /// Acknowledges all of them.
+    pub(crate) fn acknowledge(&self) {
+        for (offset, waiting) in (0..).zip(self.waiting.lock().expect("not poisoned").drain(..)) {
+            // A client that is gone needs no answer.
+            let _ = waiting.send(Ok(offset));
+        }
+    }
+
+    /// Stops assigning partitions.
+    pub(crate) fn stop_assigning(&self) {
+        self.assignments.lock().expect("not poisoned").clear();
+    }
+}
+
+impl Log for StuckLog {
+    fn partitions(&self) -> u32 {
+        1
+    }
+
+    fn append(&self, _: PartitionNo, _: Record) -> Result<Ack, AppendError> {
+        let (sender, ack) = Ack::pair();
+        self.waiting.lock().expect("not poisoned").push(sender);
+        Ok(ack)
+    }
+
+    fn end_offset(&self, _: PartitionNo) -> Offset {
+        assert!(!self.end_offset_panics.load(Ordering::Relaxed), "the log is cursed");
+        0
+    }
+
+    fn assignments(&self) -> mpsc::Receiver<Assignment> {
+        let (sender, receiver) = mpsc::channel(1);
+        self.assignments.lock().expect("not poisoned").push(sender);
+        receiver
+    }
+
+    fn dead_letter<'a>(&'a self, _: PartitionNo, _: &'a Stored, _: &'a str) -> BoxFuture<'a, Result<(), LogError>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn trim(&self, _: PartitionNo, _: Offset) -> BoxFuture<'_, Result<(), LogError>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
+}

@@ -1,0 +1,192 @@
+//! A system of its own for each test: temporary files, free ports, and a client for each listener.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use sluice::app::{Ports, Running, System};
+use sluice::config::{Config, Role};
+use tempfile::TempDir;
+
+/// Longer than anything takes here, also on a machine that compiles at the same time.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A running system and its files.
+pub(crate) struct Fixture {
+    pub(crate) running: Running,
+    pub(crate) files: Files,
+    client: reqwest::Client,
+}
+
+/// The data of a system, which survives it.
+pub(crate) struct Files(TempDir);
+
+impl Files {
+    pub(crate) fn new() -> Self {
+        Self(tempfile::tempdir().expect("a temporary folder"))
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// Embedded ports in these files, and free ports to listen on.
+    pub(crate) fn config(&self) -> Config {
+        let free = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut config = Config::default();
+        config.http.listen = free;
+        config.admin.listen = free;
+        config.log.url = format!("embedded:{}", self.path("log").display());
+        config.ledger.url = format!("sqlite:{}", self.path("ledger.db").display());
+        config.policies.dir = built_policies();
+        config
+    }
+}
+
+fn built_policies() -> PathBuf {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../policies");
+    assert!(folder.join("random.wasm").exists(), "the policies are not built: run policies/build");
+    folder
+}
+
+impl Fixture {
+    /// With defaults, but for paths and addresses.
+    pub(crate) async fn start() -> Self {
+        Self::with(Files::new(), |_| {}, |ports| ports).await
+    }
+
+    /// With a changed configuration and changed ports.
+    pub(crate) async fn with(
+        files: Files,
+        configure: impl FnOnce(&mut Config),
+        replace: impl FnOnce(Ports) -> Ports,
+    ) -> Self {
+        let mut config = files.config();
+        configure(&mut config);
+        let ports = replace(Ports::open(&config).await.expect("embedded ports open"));
+        let running = System::start(config, ports).await.expect("the system starts");
+        Self { running, files, client: reqwest::Client::new() }
+    }
+
+    /// Without settlement: accepted requests stay in the log.
+    pub(crate) async fn gateway_only(files: Files) -> Self {
+        Self::with(files, |config| config.role = Role::Gateway, |ports| ports).await
+    }
+
+    /// Stops the system in good order and keeps its files.
+    pub(crate) async fn stop(self) -> Files {
+        self.running.stop().await.expect("the system stops in good order");
+        self.files
+    }
+
+    /// Stops a system that a test broke; answers with how that went.
+    pub(crate) async fn stop_without_settling(self) -> Result<(), sluice::background::TaskFailure> {
+        self.running.stop().await
+    }
+
+    /// Calls the public listener.
+    pub(crate) async fn call(&self, method: Method, path: &str, body: Option<Value>) -> Answer {
+        let address = self.running.http.expect("a gateway");
+        self.send(method, format!("http://{address}{path}"), body).await
+    }
+
+    /// Calls the admin listener.
+    pub(crate) async fn operate(&self, method: Method, path: &str, body: Option<Value>) -> Answer {
+        self.send(method, format!("http://{}{path}", self.running.admin), body).await
+    }
+
+    async fn send(&self, method: Method, url: String, body: Option<Value>) -> Answer {
+        let mut request = self.client.request(method, url);
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        Answer::of(request.send().await.expect("the listener answers")).await
+    }
+
+    /// A raw body to `POST /coupon/issue`.
+    pub(crate) async fn post_raw(&self, content_type: &str, body: Vec<u8>) -> Answer {
+        let address = self.running.http.expect("a gateway");
+        let request = self.client.post(format!("http://{address}/coupon/issue")).header("content-type", content_type);
+        Answer::of(request.body(body).send().await.expect("the listener answers")).await
+    }
+
+    /// Requests coupon 104 for a user.
+    pub(crate) async fn issue(&self, user: u64) -> Answer {
+        self.call(Method::POST, "/coupon/issue", Some(payload(user))).await
+    }
+
+    /// Requests coupon 104, which must be accepted; answers with the status URL.
+    pub(crate) async fn accepted(&self, user: u64) -> String {
+        let answer = self.issue(user).await;
+        assert_eq!(answer.status, StatusCode::ACCEPTED, "{}", answer.body);
+        answer.body["statusUrl"].as_str().expect("a status URL").to_owned()
+    }
+
+    /// Waits for the outcome behind a status URL.
+    pub(crate) async fn outcome(&self, status_url: &str) -> Value {
+        let answer = self.call(Method::GET, &format!("{status_url}&wait=20s"), None).await;
+        assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
+        answer.body
+    }
+
+    pub(crate) async fn audit(&self, coupon: u64) -> Value {
+        self.operate(Method::GET, &format!("/admin/coupons/{coupon}/audit"), None).await.body
+    }
+
+    pub(crate) async fn ready(&self) -> Answer {
+        self.operate(Method::GET, "/readyz", None).await
+    }
+
+    pub(crate) async fn metrics(&self) -> String {
+        let answer = self.client.get(format!("http://{}/metrics", self.running.admin)).send().await;
+        answer.expect("the listener answers").text().await.expect("text")
+    }
+}
+
+/// An answer with its JSON body.
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: reqwest::header::HeaderMap,
+    pub(crate) body: Value,
+}
+
+impl Answer {
+    async fn of(response: reqwest::Response) -> Self {
+        let (status, headers) = (response.status(), response.headers().clone());
+        let bytes = response.bytes().await.expect("a whole body");
+        Self { status, headers, body: serde_json::from_slice(&bytes).unwrap_or(Value::Null) }
+    }
+}
+
+/// The body of the load test, for coupon 104.
+pub(crate) fn payload(user: u64) -> Value {
+    json!({
+        "userId": user, "couponId": 104, "policyId": 21, "typeSnapshot": "FIXED",
+        "discountRateSnapshot": 10.0, "discountAmountSnapshot": 1000, "minimumOrderAmountSnapshot": 5000,
+        "usagePeriodSnapshot": 30, "expiredAt": "2025-12-31T23:59:59",
+    })
+}
+
+/// Retries until the probe finds something.
+pub(crate) async fn eventually<T>(what: &str, mut probe: impl AsyncFnMut() -> Option<T>) -> T {
+    let probing = async {
+        loop {
+            if let Some(found) = probe().await {
+                return found;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, probing).await.unwrap_or_else(|_| panic!("{what}: not within {PATIENCE:?}"))
+}
+
+/// Puts one port in place of another.
+pub(crate) fn replace_ledger(
+    ports: Ports,
+    wrap: impl FnOnce(Arc<dyn sluice::ledger::Ledger>) -> Arc<dyn sluice::ledger::Ledger>,
+) -> Ports {
+    Ports { ledger: wrap(Arc::clone(&ports.ledger)), ..ports }
+}

@@ -1,0 +1,12 @@
+//! Whole systems in this process, on embedded ports or on ports that fail when told to. Needs no server.
+//!
+//! The policies must be built: `policies/build`.
+
+mod bad_input;
+mod bounds;
+mod faulty;
+mod harness;
+mod main_job;
+mod operators;
+mod settlement;
+mod supervision;

@@ -1,0 +1,70 @@
+//! The admin listener.
+
+use reqwest::{Method, StatusCode};
+use serde_json::json;
+
+use crate::harness::Fixture;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_campaign_is_paused_resumed_topped_up_resharded_and_closed() {
+    let system = Fixture::start().await;
+    let change =
+        async |action: &str, body| system.operate(Method::POST, &format!("/admin/coupons/104/{action}"), body).await;
+    assert_eq!(change("pause", None).await.body["state"], "PAUSED");
+    let refused = system.issue(1).await;
+    assert_eq!((refused.status, &refused.body["reason"]), (StatusCode::CONFLICT, &"PAUSED".into()));
+    assert_eq!(change("resume", None).await.body["state"], "OPEN");
+    assert_eq!(system.outcome(&system.accepted(1).await).await["status"], "ISSUED");
+    assert_eq!(change("top-up", Some(json!({ "amount": 5 }))).await.body["total"], 10_005);
+    let resharded = change("reshard", Some(json!({ "shards": 7 }))).await.body;
+    assert_eq!(resharded["shards"].as_array().map(Vec::len), Some(7));
+    assert_eq!(change("close", None).await.body["state"], "CLOSED");
+    assert_eq!(system.issue(2).await.body["reason"], "CLOSED");
+    let audit = system.audit(104).await;
+    assert_eq!((&audit["granted"], &audit["remaining"], &audit["balanced"]), (&1.into(), &10_004.into(), &true.into()));
+    system.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_change_of_a_campaign_is_refused_and_changes_nothing() {
+    let system = Fixture::start().await;
+    let cases = [
+        ("/admin/coupons/104/top-up", json!({ "amount": 0 }), 422),
+        ("/admin/coupons/104/reshard", json!({ "shards": 257 }), 422),
+        ("/admin/coupons/104/top-up", json!({ "sum": 1 }), 422),
+        ("/admin/coupons/9/top-up", json!({ "amount": 1 }), 404),
+        ("/admin/coupons", json!({ "couponId": 104, "policyId": 21, "total": 1 }), 409),
+    ];
+    for (path, body, status) in cases {
+        let answer = system.operate(Method::POST, path, Some(body)).await;
+        assert_eq!(answer.status.as_u16(), status, "{path}: {}", answer.body);
+    }
+    assert_eq!(system.audit(104).await["total"], 10_000);
+    system.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_is_changed_and_rolled_back_while_requests_are_served() {
+    let system = Fixture::start().await;
+    let first = system.issue(1).await.headers["sluice-generation"].clone();
+    let patch = json!({ "shard-picker": { "policy": "hash-user" } });
+    let changed = system.operate(Method::PUT, "/admin/pipeline", Some(patch)).await;
+    assert_eq!((changed.status, &changed.body["generation"]), (StatusCode::OK, &2.into()), "{}", changed.body);
+    let second = system.issue(2).await.headers["sluice-generation"].clone();
+    assert_ne!(first, second);
+    let rolled_back = system.operate(Method::POST, "/admin/pipeline/rollback", None).await;
+    assert_eq!(rolled_back.status, StatusCode::OK, "{}", rolled_back.body);
+    let pipeline = system.operate(Method::GET, "/admin/pipeline", None).await.body;
+    assert_eq!(pipeline["pipeline"]["shard-picker"]["policy"], "random");
+    system.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_that_does_not_exist_changes_nothing() {
+    let system = Fixture::start().await;
+    let patch = json!({ "shard-picker": { "policy": "nowhere-to-be-found" } });
+    let refused = system.operate(Method::PUT, "/admin/pipeline", Some(patch)).await;
+    assert_eq!((refused.status, &refused.body["reason"]), (StatusCode::UNPROCESSABLE_ENTITY, &"POLICY_REFUSED".into()));
+    assert_eq!(system.outcome(&system.accepted(1).await).await["status"], "ISSUED");
+    system.stop().await;
+}
