@@ -1,67 +1,108 @@
-# `make run` starts the gateway; `make test` proves it. Both need Rust, a C compiler and make.
+# The commands of this repository. `make` lists them.
 
-.PHONY: run build policies test test-build chaos bench lint stack openssl smoke ramp drop compare
+.DEFAULT_GOAL := help
+.PHONY: help run build policies check test soak bench stack smoke ramp drop compare bootstrap tests-built
 
-run: policies
+step := infra/step
+# Tests and clippy use the dev profile: arithmetic overflow and broken assertions panic.
+target := $(or $(CARGO_TARGET_DIR),target)
+debug := $(target)/debug/sluice
+release := $(target)/release/sluice
+
+# The policies and the example are packages of their own, with one target folder.
+policies := --locked --manifest-path policies/Cargo.toml --target-dir target/policies
+example := --locked --manifest-path examples/own-policy/Cargo.toml --target-dir target/policies
+deny = target/tools/bin/cargo-deny --manifest-path $(1) --config deny.toml --locked check bans licenses sources
+
+# Most tests wait, for servers or for time to pass. More of them than processors can run at once.
+library_tests := cargo test --locked -p sluice --lib -- --test-threads 6
+system_tests := cargo test --locked -p sluice --test system
+binary_tests := cargo test --locked -p sluice --test it -- --test-threads 128
+# These need the servers of infra/native/services.
+need_servers := ledger::mysql::tests counters::redis::tests log::kafka::tests
+
+help: ## List these targets.
+	@echo 'Usage: make TARGET'
+	@echo
+	@awk -F ':.*## ' '/^[a-z ]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' Makefile
+
+run: policies ## Start the gateway on this machine. It needs nothing else.
 	@echo 'Ask for a coupon:'
 	@echo "  curl -i http://127.0.0.1:8080/coupon/issue -H 'Content-Type: application/json' -d '{\"userId\": 48213, \"couponId\": 104, \"policyId\": 21, \"typeSnapshot\": \"FIXED\"}'"
-	target/release/sluice serve
+	$(release) serve
 
-build: openssl
+build: ## Build the gateway for `run`, `stack` and the load tests (release profile).
+	@infra/bootstrap build
 	cargo build --release --locked -p sluice
 
-# Kafka's client and TLS are built against the machine's OpenSSL.
-openssl:
-	@pkg-config --exists openssl || { echo 'installing libssl-dev and pkg-config'; \
-		$(SUDO) apt-get install --quiet --yes --no-install-recommends libssl-dev pkg-config >/dev/null; } || \
-		{ echo 'install libssl-dev and pkg-config (Debian), or openssl-devel and pkgconf (Fedora)' >&2; false; }
+policies: build ## Build the gateway and the policies.
+	SLUICE=$(release) policies/build
 
-SUDO := $(shell [ "$$(id -u)" = 0 ] || echo 'sudo -n')
+check: ## Check everything that needs no server: under 2 minutes once built.
+	@infra/bootstrap check
+	@$(step) 'format' cargo fmt --check
+	@$(step) 'format of the policies' cargo fmt --manifest-path policies/Cargo.toml --check
+	@$(step) 'format of the example' cargo fmt --manifest-path examples/own-policy/Cargo.toml --check
+	@$(step) 'licenses and sources' $(call deny,Cargo.toml)
+	@$(step) 'licenses and sources of the policies' $(call deny,policies/Cargo.toml)
+	@$(step) 'licenses and sources of the example' $(call deny,examples/own-policy/Cargo.toml)
+	@$(step) 'clippy' cargo clippy --locked -p sluice --all-targets -- -D warnings
+	@$(step) 'clippy of the policies' cargo clippy $(policies) --all-targets -- -D warnings
+	@$(step) 'clippy of the example' cargo clippy $(example) --all-targets -- -D warnings
+	@RUSTDOCFLAGS='-D warnings' $(step) 'documentation' cargo doc --locked -p sluice --no-deps --document-private-items
+	@$(MAKE) --no-print-directory tests-built
+	@$(step) 'rules about the sources' cargo test --locked -p sluice --test it -- tidy::
+	@$(step) 'library tests without servers' $(library_tests) $(need_servers:%=--skip %)
+	@$(step) 'system tests' $(system_tests)
+	@$(step) 'tests of the policies' cargo test $(policies)
+	@$(step) 'tests of the example' cargo test $(example)
 
-policies: build
-	policies/build
-
-# The binary is built along with the tests: by itself it would be built with fewer features of what both use,
-# and much of it twice. The servers are brought up for the tests, and stopped afterwards whatever came of them.
-# Tests mostly wait, for servers and for time to pass, so more of them run at once than there are processors;
-# those in `it` take turns.
-test: test-build
-	infra/check
-	infra/native/services up observability
-	cargo test --release --locked -p sluice --lib -- --test-threads 6 && \
-		cargo test --release --locked -p sluice --test it -- --test-threads 128; \
+# infra/check needs promtool, shellcheck and schemas, which it installs: so it belongs here and not to `check`.
+test: ## Run all tests, from nothing, on real servers that it starts and stops: under 20 minutes.
+	@infra/bootstrap test
+	@$(step) 'configuration of the servers, alerts and dashboards' infra/check
+	@$(MAKE) --no-print-directory tests-built
+	@{ $(step) 'start the servers' infra/native/services up kafka mariadb redis observability && \
+		$(step) 'library tests' $(library_tests) && \
+		$(step) 'system tests' $(system_tests) && \
+		$(step) 'tests of the binary' $(binary_tests); }; \
 		status=$$?; infra/native/services down; exit $$status
-	cd policies && cargo test --locked
-	cd examples/own-policy && cargo test --locked --target-dir ../../target/policies
+	@$(step) 'tests of the policies' cargo test $(policies)
+	@$(step) 'tests of the example' cargo test $(example)
 
-test-build: openssl
-	cargo test --release --locked -p sluice --no-run
-	policies/build --hostile
-	infra/native/services up
+# The tests' build includes the binary. `cargo build` would compile it and its dependencies again, because the
+# tests enable more features of the dependencies.
+tests-built:
+	@$(step) 'build the tests' cargo test --locked -p sluice --no-run
+	@SLUICE=$(debug) $(step) 'build the policies' policies/build --hostile
 
-# Faults at random, for SLUICE_CHAOS_SECONDS, from SLUICE_CHAOS_SEED. Half a minute of it is among the tests.
-chaos: test-build
-	SLUICE_CHAOS_SECONDS=$${SLUICE_CHAOS_SECONDS:-1800} \
-		cargo test --release --locked -p sluice --test it -- --nocapture whatever_fails; \
+SOAK ?= swap:: memory:: chaos::
+soak: ## Run the long forms of the tests in SOAK (swap:: memory:: chaos::): about an hour.
+	@infra/bootstrap test
+	@$(MAKE) --no-print-directory tests-built
+	@{ $(step) 'start the servers' infra/native/services up && \
+		SLUICE_SOAK=1 $(step) 'long tests' cargo test --locked -p sluice --test it -- --nocapture $(SOAK); }; \
 		status=$$?; infra/native/services down; exit $$status
 
-# Kafka, MariaDB and Redis on this machine, and two gateways and three consumers on them, until Ctrl-C.
-stack: policies
-	infra/native/services up
-	infra/native/system
-
-bench: policies
+bench: policies ## Measure policy calls, the accept path and the drain, as ratios. Leaves the servers running.
 	infra/native/services up
 	cargo bench --locked -p sluice --bench policy --bench accept --bench accept_kafka --bench drain
 
-lint:
-	cargo fmt --check
-	cargo clippy --release --locked -p sluice --all-targets -- -D warnings
-	cd policies && cargo fmt --check && cargo clippy --locked --all-targets -- -D warnings
-	cd examples/own-policy && cargo fmt --check
-	infra/check
+stack: policies ## Start Kafka, MariaDB, Redis, two gateways and three consumers, until Ctrl-C.
+	infra/native/services up
+	SLUICE=$(release) infra/native/system
 
-# The scenarios of the write-up, a drop, and the shard pickers beside each other, with k6 from PATH or from
-# a virtual environment under target/.
-smoke ramp drop compare: policies
+smoke: policies ## Load test with k6: 50 users for 30 seconds.
 	k6/run $@
+
+ramp: policies ## Load test with k6: up to 2,000 users in 5 minutes.
+	k6/run $@
+
+drop: policies ## Load test with k6: 30,000 requests for 10,000 coupons in 10 seconds.
+	k6/run $@
+
+compare: policies ## Load test with k6: the same load for each shard picker, as a table.
+	k6/run $@
+
+bootstrap: ## Install system packages and tools that are missing (Debian; elsewhere it names them).
+	@infra/bootstrap
