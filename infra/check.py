@@ -1,6 +1,6 @@
-"""What no schema knows of infra/: pinned images, mounted files, metrics that exist, alerts that are tested.
+"""Checks what no schema covers: pinned images, mounted files, names of metrics, tests of alerts.
 
-Takes the file that gets every query of the dashboards, as rules that promtool can read.
+Its argument is a file to write: all queries of the dashboards, as rules that promtool can check.
 """
 
 import json
@@ -12,7 +12,7 @@ from ruamel.yaml import YAML
 
 HERE = Path(__file__).parent
 TELEMETRY = HERE.parent / "gateway/src/telemetry/metrics.rs"
-# A tag that begins with a number names one release; `latest`, `8` or none moves.
+# A tag such as `8.4.11` names one release. `latest`, `8` or no tag changes over time.
 PINNED = re.compile(r".+:(?:[a-z]+-)?v?\d+(?:\.\d+){1,2}\b|.+:[a-z]+-\d{8}\b|.+@sha256:[0-9a-f]{64}")
 
 complaints: list[str] = []
@@ -24,11 +24,11 @@ def read_yaml(path: Path):
 
 def check_pinned(where: str, image: str) -> None:
     if not PINNED.match(image):
-        complaints.append(f"{where}: the image {image} is not pinned to a release")
+        complaints.append(f"{where}: the image {image} is not pinned: name one release, such as 8.4.11")
 
 
 def check_exists(where: str, path: str) -> None:
-    # ${NAME:-default} stands for its default.
+    # Check the default in ${NAME:-default}.
     path = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", path)
     if path.startswith(".") and not (HERE / path).exists():
         complaints.append(f"{where}: {path} does not exist")
@@ -49,7 +49,7 @@ def check_compose() -> None:
                 complaints.append(f"{name}: the volume {source} is not declared")
         for port in service.get("ports", []):
             if not port.startswith("127.0.0.1:"):
-                complaints.append(f"{name}: port {port} is published beyond the loopback")
+                complaints.append(f"{name}: port {port} is published to other machines: publish it on 127.0.0.1")
     for name, secret in compose["secrets"].items():
         check_exists(name, secret["file"])
     for line in (HERE / "Dockerfile").read_text().splitlines():
@@ -65,7 +65,7 @@ def known_metrics() -> set[str]:
 def check_metrics(where: str, query: str, known: set[str]) -> None:
     for name in re.findall(r"\bsluice[_:][\w:]+", query):
         if name not in known and re.sub(r"_(bucket|sum|count)$", "", name) not in known:
-            complaints.append(f"{where}: {name} is no metric of the gateway and no rule")
+            complaints.append(f"{where}: neither telemetry/metrics.rs nor a recording rule defines {name}")
 
 
 def check_rules(known: set[str]) -> None:
@@ -74,11 +74,11 @@ def check_rules(known: set[str]) -> None:
             for rule in group["rules"]:
                 check_metrics(path.name, rule["expr"], known)
                 if "alert" in rule and not {"summary", "runbook"} <= rule["annotations"].keys():
-                    complaints.append(f"{path.name}: {rule['alert']} has no summary or no runbook")
+                    complaints.append(f"{path.name}: {rule['alert']} needs a summary and a runbook")
 
 
 def check_alerts_are_tested() -> None:
-    """Each is asked for twice or more: a test in which it fires, and one in which it does not."""
+    """Every alert needs a test in which it fires and one in which it does not."""
     answers: dict[str, set[bool]] = {}
     for path in (HERE / "prometheus/tests").glob("*.yml"):
         for test in read_yaml(path)["tests"]:
@@ -91,11 +91,11 @@ def check_alerts_are_tested() -> None:
         alerts |= {rule["alert"] for group in read_yaml(path)["groups"] for rule in group["rules"] if "alert" in rule}
     for alert in sorted(alerts):
         if True not in answers.get(alert, set()):
-            complaints.append(f"prometheus/tests: in no test does {alert} fire")
+            complaints.append(f"prometheus/tests: no test expects {alert} to fire")
         if False not in answers.get(alert, set()):
-            complaints.append(f"prometheus/tests: in no test does {alert} stay silent")
+            complaints.append(f"prometheus/tests: no test expects {alert} not to fire")
     for alert in sorted(answers.keys() - alerts):
-        complaints.append(f"prometheus/tests: there is no alert {alert}")
+        complaints.append(f"prometheus/tests: the alert {alert} does not exist")
 
 
 def jobs_and_roles(path: Path) -> set[tuple[str, str]]:
@@ -104,10 +104,10 @@ def jobs_and_roles(path: Path) -> set[tuple[str, str]]:
 
 
 def check_scrapes() -> None:
-    """Rules and dashboards know jobs and labels, wherever Prometheus runs."""
+    """Rules and dashboards use jobs and labels, so both configurations must have the same ones."""
     compose, native = HERE / "prometheus/prometheus.yml", HERE / "native/prometheus.yml"
     if difference := jobs_and_roles(compose) ^ jobs_and_roles(native):
-        complaints.append(f"prometheus/prometheus.yml and native/prometheus.yml differ in {sorted(difference)}")
+        complaints.append(f"prometheus/prometheus.yml and native/prometheus.yml have different jobs or labels: {sorted(difference)}")
 
 
 def check_dashboards(known: set[str]) -> list[str]:
@@ -118,13 +118,13 @@ def check_dashboards(known: set[str]) -> list[str]:
         dashboard = json.loads(path.read_text())
         panels = dashboard["panels"]
         if len({panel["id"] for panel in panels}) != len(panels):
-            complaints.append(f"{path.name}: two panels have one id")
+            complaints.append(f"{path.name}: two panels have the same id")
         for variable in dashboard["templating"]["list"]:
             check_metrics(f"{path.name}: {variable['name']}", variable["definition"], known)
         for panel in panels:
             where = f"{path.name}: {panel['title']}"
             if panel["type"] != "row" and panel["datasource"]["uid"] not in uids:
-                complaints.append(f"{where}: no such datasource")
+                complaints.append(f"{where}: the datasource does not exist")
             for target in panel.get("targets", []):
                 check_metrics(where, target["expr"], known)
                 queries.append(target["expr"].replace("$__rate_interval", "1m"))
@@ -138,7 +138,7 @@ check_alerts_are_tested()
 check_scrapes()
 queries = check_dashboards(known)
 rules = [{"record": f"dashboards:query:{number}", "expr": query} for number, query in enumerate(queries)]
-# JSON is YAML, too.
+# promtool reads YAML, and JSON is valid YAML.
 Path(sys.argv[1]).write_text(json.dumps({"groups": [{"name": "dashboards", "rules": rules}]}, indent=1))
 if complaints:
     sys.exit("\n".join(complaints))

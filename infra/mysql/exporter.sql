@@ -1,3 +1,3 @@
--- What the metrics need and no more: it may look at everything, so it may not hold many connections.
+-- The exporter can read every table, but holds few connections: a stuck exporter must not use up max_connections.
 CREATE USER 'exporter'@'%' IDENTIFIED BY 'exporter' WITH MAX_USER_CONNECTIONS 3;
 GRANT PROCESS, REPLICATION CLIENT, SELECT ON *.* TO 'exporter'@'%';
