@@ -1,4 +1,4 @@
-// One shard picker under the load of a drop; `k6/run compare` runs it for each and prints a table.
+// One shard picker under the load of a drop. `k6/run compare` runs it once for each picker and prints a table.
 
 import { check } from 'k6';
 import exec from 'k6/execution';
@@ -8,8 +8,8 @@ import { close, issue, metric, open } from './lib.js';
 
 const PICKER = __ENV.PICKER || 'random';
 const SHARDS = 12;
-// As many coupons as people: so what a picker spreads unevenly has to be taken from other shards.
-const PEOPLE = 12000;
+// There is one coupon per user, so every request that a picker places unevenly needs a coupon of another shard.
+const USERS = 12000;
 const SECONDS = 8;
 
 const leastPicked = new Gauge('shard_picked_least');
@@ -20,7 +20,7 @@ export const options = {
   scenarios: {
     compare: {
       executor: 'constant-arrival-rate',
-      rate: PEOPLE / SECONDS,
+      rate: USERS / SECONDS,
       timeUnit: '1s',
       duration: `${SECONDS}s`,
       preAllocatedVUs: 200,
@@ -33,7 +33,7 @@ export const options = {
 
 export function setup() {
   const hooks = { 'shard-picker': { policy: PICKER } };
-  return open({ total: PEOPLE, shards: SHARDS, perUserLimit: 1, requestsPerUser: 1, hooks });
+  return open({ total: USERS, shards: SHARDS, perUserLimit: 1, requestsPerUser: 1, hooks });
 }
 
 export default function ({ couponId }) {

@@ -1,5 +1,5 @@
-// A drop: 10,000 coupons in 4 shards, and 20,000 people, half of whom ask twice. They come at their
-// own rate, however long the answers take.
+// A drop: 10,000 coupons in 4 shards, and 20,000 users, half of whom ask twice. The request rate does not depend on
+// the response time.
 
 import { check } from 'k6';
 import exec from 'k6/execution';
@@ -8,8 +8,8 @@ import http from 'k6/http';
 import { close, issue, open } from './lib.js';
 
 const COUPONS = 10000;
-const PEOPLE = 20000;
-// Has no divisor in common with PEOPLE: so everybody comes once before anybody comes again.
+const USERS = 20000;
+// STRIDE and USERS have no common divisor, so every user asks once before any user asks again.
 const STRIDE = 7919;
 
 export const options = {
@@ -34,7 +34,7 @@ export const options = {
   },
 };
 
-// To be too late, or to ask twice, is no failure.
+// SOLD_OUT and USER_LIMIT are expected responses, not failures.
 http.setResponseCallback(http.expectedStatuses({ min: 200, max: 299 }, 409, 429));
 
 export function setup() {
@@ -42,10 +42,10 @@ export function setup() {
 }
 
 export default function ({ couponId }) {
-  const userId = 1 + ((exec.scenario.iterationInTest * STRIDE) % PEOPLE);
+  const userId = 1 + ((exec.scenario.iterationInTest * STRIDE) % USERS);
   const answer = issue(userId, couponId);
   check(answer, {
-    'accepted, sold out or asked twice': ({ status }) =>
+    'accepted, sold out or over the user limit': ({ status }) =>
       status === 202 ||
       (status === 409 && answer.json('reason') === 'SOLD_OUT') ||
       (status === 429 && answer.json('reason') === 'USER_LIMIT'),

@@ -1,4 +1,4 @@
-// What the scenarios share: the request, a campaign of their own, and the audit at the end.
+// Shared by the load tests: the request, the campaign of a run, and the audit at its end.
 
 import { check, fail, sleep } from 'k6';
 import http from 'k6/http';
@@ -10,9 +10,9 @@ const POLICY_ID = 21;
 const JSON_BODY = { headers: { 'Content-Type': 'application/json' } };
 const ISSUE = { ...JSON_BODY, tags: { call: 'issue' } };
 
-// What is changed at one gateway has reached all after so many seconds.
-const KNOWN_TO_ALL_SECONDS = 2;
-// After the last request, everything is settled within this many seconds.
+// A change made on one gateway reaches the others within this time.
+const PROPAGATED_WITHIN_SECONDS = 2;
+// After the last request, all records must be settled within this time.
 const SETTLED_WITHIN_SECONDS = 60;
 
 export const USERS = 100000;
@@ -21,7 +21,7 @@ export function anyUser() {
   return 1 + Math.floor(Math.random() * USERS);
 }
 
-// Asks one of the gateways for a coupon, with the body of the write-up's load script.
+// Asks a random gateway for a coupon. The body is that of the original load test, see the README.
 export function issue(userId, couponId) {
   const baseUrl = BASE_URLS[Math.floor(Math.random() * BASE_URLS.length)];
   const body = {
@@ -38,19 +38,19 @@ export function issue(userId, couponId) {
   return http.post(`${baseUrl}/coupon/issue`, JSON.stringify(body), ISSUE);
 }
 
-// Makes a campaign and lets a user ask `requestsPerUser` times. The hooks given are put in force
-// beside; what was in force before comes back with `close`.
+// Creates a campaign, and activates a pipeline that lets a user ask `requestsPerUser` times and has the given hooks.
+// `close` restores the previous pipeline.
 export function open({ total, shards, perUserLimit, requestsPerUser, hooks }) {
   const before = admin('GET', '/admin/pipeline').pipeline;
   const quota = { policy: 'quota', config: { limit: requestsPerUser }, on_failure: 'refuse' };
   admin('PUT', '/admin/pipeline', { 'user-limit': quota, ...hooks });
   const couponId = Date.now();
   admin('POST', '/admin/coupons', { couponId, policyId: POLICY_ID, total, shards, perUserLimit });
-  if (BASE_URLS.length > 1) sleep(KNOWN_TO_ALL_SECONDS);
+  if (BASE_URLS.length > 1) sleep(PROPAGATED_WITHIN_SECONDS);
   return { couponId, before };
 }
 
-// Waits until everything is settled, holds the audit against the promises, and answers with it.
+// Waits until all records are settled, checks the audit of the coupon and returns it.
 export function close({ couponId, before }) {
   admin('PUT', '/admin/pipeline', before);
   waitUntilSettled();
@@ -58,8 +58,8 @@ export function close({ couponId, before }) {
   console.log(`audit: ${JSON.stringify(audit)}`);
   check(audit, {
     'granted + remaining = total': (a) => a.balanced && a.granted + a.remaining === a.total,
-    'nobody is over the limit': (a) => a.usersOverLimit === 0,
-    'nobody was turned away with stock left': (a) => a.soldOut === 0 || a.remaining === 0,
+    'no user is over the limit': (a) => a.usersOverLimit === 0,
+    'no request was rejected as sold out while stock remained': (a) => a.soldOut === 0 || a.remaining === 0,
   }, { call: 'audit' });
   return audit;
 }
@@ -71,10 +71,10 @@ function waitUntilSettled() {
     if (lag === 0) return;
     sleep(1);
   }
-  fail(`not settled within ${SETTLED_WITHIN_SECONDS} s`);
+  fail(`records are still not settled ${SETTLED_WITHIN_SECONDS} s after the last request`);
 }
 
-// The sum over the series of a metric whose labels contain `labels`.
+// Sums the series of a metric whose labels contain `labels`.
 export function metric(name, labels = '') {
   const lines = http.get(`${ADMIN_URL}/metrics`).body.split('\n');
   return lines

@@ -1,4 +1,4 @@
-// The write-up's ramp, during which its application ran out of memory: up to 2000 people.
+// The ramp of the original load test, during which its service ran out of memory: up to 2,000 users.
 
 import { check, sleep } from 'k6';
 

@@ -1,4 +1,4 @@
-// The write-up's smoke test: 50 people for 30 seconds, who think for a second.
+// The smoke test of the original load test: 50 users for 30 seconds, who wait one second between requests.
 
 import { check, sleep } from 'k6';
 
