@@ -13,6 +13,8 @@ release := $(target)/release/sluice
 policies := --locked --manifest-path policies/Cargo.toml --target-dir target/policies
 example := --locked --manifest-path examples/own-policy/Cargo.toml --target-dir target/policies
 deny = target/tools/bin/cargo-deny --manifest-path $(1) --config deny.toml --locked check bans licenses sources
+# The documentation is for maintainers and includes private items, so public items can link to them.
+rustdoc := -D warnings -A rustdoc::private_intra_doc_links
 
 # Most tests wait, for servers or for time to pass. More of them than processors can run at once.
 library_tests := cargo test --locked -p sluice --lib -- --test-threads 6
@@ -41,15 +43,15 @@ policies: build ## Build the gateway and the policies.
 check: ## Check everything that needs no server: under 2 minutes once built.
 	@infra/bootstrap check
 	@$(step) 'format' cargo fmt --check
-	@$(step) 'format of the policies' cargo fmt --manifest-path policies/Cargo.toml --check
-	@$(step) 'format of the example' cargo fmt --manifest-path examples/own-policy/Cargo.toml --check
+	@$(step) 'format of the policies' cargo fmt --manifest-path policies/Cargo.toml --all --check
+	@$(step) 'format of the example' cargo fmt --manifest-path examples/own-policy/Cargo.toml --all --check
 	@$(step) 'licenses and sources' $(call deny,Cargo.toml)
 	@$(step) 'licenses and sources of the policies' $(call deny,policies/Cargo.toml)
 	@$(step) 'licenses and sources of the example' $(call deny,examples/own-policy/Cargo.toml)
 	@$(step) 'clippy' cargo clippy --locked -p sluice --all-targets -- -D warnings
 	@$(step) 'clippy of the policies' cargo clippy $(policies) --all-targets -- -D warnings
 	@$(step) 'clippy of the example' cargo clippy $(example) --all-targets -- -D warnings
-	@RUSTDOCFLAGS='-D warnings' $(step) 'documentation' cargo doc --locked -p sluice --no-deps --document-private-items
+	@RUSTDOCFLAGS='$(rustdoc)' $(step) 'documentation' cargo doc --locked -p sluice --no-deps --document-private-items
 	@$(MAKE) --no-print-directory tests-built
 	@$(step) 'rules about the sources' cargo test --locked -p sluice --test it -- tidy::
 	@$(step) 'library tests without servers' $(library_tests) $(need_servers:%=--skip %)
