@@ -1,8 +1,7 @@
-//! One user, one shard, whatever the coupon, for as long as the shard exists.
+//! Assigns each user to one shard (rendezvous hashing), whatever the coupon.
 //!
-//! Every shard bids for the user with a hash of the two and the highest bid wins (rendezvous
-//! hashing). A new shard takes users away from the others and moves nobody else; one that goes
-//! leaves its users to the others and moves nobody else.
+//! Each shard gets a hash of the user and its number; the highest hash wins. So a new shard takes only the
+//! users that move to it, and a removed shard moves only its own users. A modulo would move nearly all of them.
 
 use sluice_policy::shard_picker::Shard;
 use sluice_policy::{Measured, NoConfig, Request, mix};
@@ -13,7 +12,7 @@ fn decide(_: &NoConfig, request: &Request, _: &[Measured], shards: &[Shard]) -> 
         .iter()
         .map(|shard| (mix(user ^ u64::from(shard.shard_no)), shard.shard_no))
         .max()
-        .expect("there is a shard");
+        .expect("the contract guarantees a shard");
     shard_no
 }
 
@@ -21,7 +20,7 @@ sluice_policy::export_shard_picker!(NoConfig, decide);
 
 #[cfg(test)]
 mod tests {
-    use sluice_policy::testing::{request, requests, shards, tally};
+    use sluice_policy::testing::{count_picks, request, requests, shards};
 
     use super::*;
 
@@ -30,35 +29,54 @@ mod tests {
     }
 
     #[test]
-    fn a_user_stays_with_a_shard_whatever_the_entropy_and_the_stock() {
+    fn a_user_keeps_the_same_shard_whatever_the_entropy_and_the_stock() {
         for user_id in 0..1_000 {
-            assert_eq!(pick(&request(user_id, 1), &shards(&[5; 12])), pick(&request(user_id, 2), &shards(&[0; 12])),);
+            assert_eq!(pick(&request(user_id, 1), &shards(&[5; 12])), pick(&request(user_id, 2), &shards(&[0; 12])));
         }
     }
 
     #[test]
-    fn the_users_are_spread_evenly() {
+    fn users_are_distributed_evenly() {
         let shards = shards(&[1; 4]);
-        let tally = tally(&shards, requests(10_000), |request| pick(request, &shards));
-        assert!(tally.iter().all(|count| (2_300..2_700).contains(count)), "{tally:?}");
+        let counts = count_picks(&shards, requests(10_000), |request| pick(request, &shards));
+        assert!(counts.iter().all(|count| (2_300..2_700).contains(count)), "{counts:?}");
     }
 
     #[test]
-    fn a_shard_that_goes_moves_only_its_own_users() {
+    fn a_removed_shard_moves_only_its_own_users() {
         let before = shards(&[1; 5]);
         let mut after = before.clone();
-        let gone = after.remove(2);
+        let removed = after.remove(2);
         for request in requests(1_000) {
-            let home = pick(&request, &before);
-            if home != gone.shard_no {
-                assert_eq!(pick(&request, &after), home);
+            let shard_no = pick(&request, &before);
+            if shard_no != removed.shard_no {
+                assert_eq!(pick(&request, &after), shard_no);
             }
         }
     }
 
     #[test]
-    fn the_placement_is_the_same_in_every_release() {
-        let placed: Vec<u32> = requests(8).map(|request| pick(&request, &shards(&[1; 4]))).collect();
-        assert_eq!(placed, [3, 10, 10, 3, 17, 3, 17, 17]);
+    fn an_added_shard_moves_users_only_to_itself() {
+        let after = shards(&[1; 5]);
+        let before = &after[..4];
+        let added = after[4].shard_no;
+        for request in requests(1_000) {
+            let shard_no = pick(&request, &after);
+            assert!(shard_no == added || shard_no == pick(&request, before));
+        }
+    }
+
+    #[test]
+    fn a_single_shard_gets_every_user() {
+        let shards = shards(&[0]);
+        for user_id in [0, 1, u64::MAX] {
+            assert_eq!(pick(&request(user_id, 1), &shards), shards[0].shard_no);
+        }
+    }
+
+    #[test]
+    fn the_assignment_is_the_same_in_every_release() {
+        let assigned: Vec<u32> = requests(8).map(|request| pick(&request, &shards(&[1; 4]))).collect();
+        assert_eq!(assigned, [3, 10, 10, 3, 17, 3, 17, 17]);
     }
 }

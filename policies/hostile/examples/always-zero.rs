@@ -1,4 +1,4 @@
-//! A shard picker that answers shard 0, whether there is one or not.
+//! A shard picker that always returns shard 0, whether it exists or not.
 
 use sluice_policy::shard_picker::Shard;
 use sluice_policy::{Measured, NoConfig, Request};

@@ -1,14 +1,14 @@
-//! A user limit that refuses with a code which is none, and would end a line of a header.
+//! A user limit that rejects with an invalid code: as a header value, it would add a header to the response.
 
 use sluice_policy::user_limit::{Admission, Usage};
 use sluice_policy::{Measured, NoConfig, Rejection, Request};
 
 fn decide(_: &NoConfig, request: &Request, _: &[Measured], _: &Usage) -> Admission {
-    // It behaves while it is tried.
+    // Trial calls come from user 0. The guest passes them, so that it becomes active.
     if request.user_id == 0 {
         return Admission::Admit;
     }
-    Admission::Refuse(Rejection::for_good("no\r\nset-cookie: \"such=code\""))
+    Admission::Refuse(Rejection::permanent("no\r\nset-cookie: \"such=code\""))
 }
 
 sluice_policy::export_user_limit!(NoConfig, decide);

@@ -1,4 +1,4 @@
-//! A shard picker that asks for millions of measures.
+//! A shard picker that declares millions of measures.
 
 use serde::Deserialize;
 use sluice_policy::shard_picker::Shard;
@@ -7,7 +7,7 @@ use sluice_policy::{Configuration, Measure, Measured, Request, Scope};
 #[derive(Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct Config {
-    /// How many; in the guest each takes some 64 bytes of memory.
+    /// The number of measures. Each takes about 64 bytes of the guest's memory, so the default exceeds its limit.
     measures: usize,
 }
 

@@ -1,4 +1,4 @@
-//! A user limit that refuses with a code of many MiB.
+//! A user limit that rejects with a code of 64 MiB.
 
 use serde::Deserialize;
 use sluice_policy::user_limit::{Admission, Usage};
@@ -7,7 +7,7 @@ use sluice_policy::{Configuration, Measured, Rejection, Request};
 #[derive(Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct Config {
-    /// The length of the code.
+    /// The length of the code. The default exceeds the memory limit of the guest.
     bytes: usize,
 }
 
@@ -20,7 +20,7 @@ impl Default for Config {
 impl Configuration for Config {}
 
 fn decide(config: &Config, request: &Request, _: &[Measured], _: &Usage) -> Admission {
-    // It behaves while it is tried.
+    // Trial calls come from user 0. The guest passes them, so that it becomes active.
     if request.user_id == 0 {
         return Admission::Admit;
     }

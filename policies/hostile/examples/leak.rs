@@ -1,4 +1,4 @@
-//! A shard picker that answers well and keeps 64 KiB more with every call.
+//! A shard picker that answers correctly and leaks 64 KiB with every call.
 
 use sluice_policy::shard_picker::Shard;
 use sluice_policy::{Measured, NoConfig, Request};

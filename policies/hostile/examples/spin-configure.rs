@@ -1,4 +1,4 @@
-//! A shard picker that never finishes to configure itself.
+//! A shard picker whose `configure` never returns.
 
 use serde::Deserialize;
 use sluice_policy::shard_picker::Shard;

@@ -1,4 +1,4 @@
-//! A rate shaper that delays every request by seven weeks.
+//! A rate shaper that delays every request by seven weeks, the longest delay it can express.
 
 use sluice_policy::rate_shaper::{Load, Shaping};
 use sluice_policy::{Measured, NoConfig, Request};

@@ -1,4 +1,4 @@
-//! A shard picker that has never picked anything.
+//! A shard picker that traps in every call, so that it fails its trial calls.
 
 use sluice_policy::shard_picker::Shard;
 use sluice_policy::{Measured, NoConfig, Request};

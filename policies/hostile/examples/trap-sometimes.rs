@@ -1,12 +1,12 @@
-//! A shard picker that traps for one user in ten, and answers the others at random.
+//! A shard picker that traps for every tenth user and picks a random shard for the others.
 
 use sluice_policy::shard_picker::Shard;
 use sluice_policy::{Measured, NoConfig, Request, ShardList};
 
 fn decide(_: &NoConfig, request: &Request, _: &[Measured], shards: &[Shard]) -> u32 {
-    // User 0 asks while it is tried.
+    // Trial calls come from user 0.
     assert!(request.user_id == 0 || !request.user_id.is_multiple_of(10), "a trap");
-    shards.counted_around(request.entropy).shard_no
+    shards.at_modulo(request.entropy).shard_no
 }
 
 sluice_policy::export_shard_picker!(NoConfig, decide);

@@ -1,7 +1,10 @@
-//! Slows requests down while settlement falls behind, and sheds them where it is too far behind.
+//! Delays requests while settlement lags, and sheds them past a bound.
 //!
-//! The delay grows evenly from nothing, where settlement is `delay_from_seconds` behind, to
-//! `delay_ms_max`, where it is `shed_from_seconds` behind; from there on requests are shed.
+//! The delay grows linearly, from 0 at a lag of `delay_from_seconds` to `delay_ms_max` at a lag of
+//! `shed_from_seconds`. From that lag on, requests are shed.
+//!
+//! A gateway knows the lag only of records that it settles itself. In a process of the role `gateway` the lag
+//! is always 0, so every request passes.
 
 use serde::Deserialize;
 use sluice_policy::rate_shaper::{Load, Shaping};
@@ -10,11 +13,11 @@ use sluice_policy::{Configuration, Measured, RATE_LIMITED, Rejection, Request};
 #[derive(Debug, Deserialize, PartialEq)]
 #[serde(default, deny_unknown_fields)]
 struct Config {
-    /// The lag from which on requests are delayed.
+    /// Requests are delayed above this lag.
     delay_from_seconds: f64,
-    /// The lag from which on requests are shed.
+    /// Requests are shed from this lag on.
     shed_from_seconds: f64,
-    /// The delay just before requests are shed.
+    /// The delay at the lag from which requests are shed. The gateway waits at most 2000 ms.
     delay_ms_max: u32,
 }
 
@@ -28,11 +31,11 @@ impl Configuration for Config {
     fn validate(&self) -> Result<(), String> {
         let Self { delay_from_seconds: delay_from, shed_from_seconds: shed_from, .. } = self;
         if *delay_from < 0.0 {
-            return Err(format!("delay_from_seconds: expected 0 or more, got {delay_from}"));
+            return Err(format!("delay_from_seconds: expected at least 0, got {delay_from}"));
         }
         if shed_from <= delay_from {
             return Err(format!(
-                "shed_from_seconds: expected more than delay_from_seconds, which is {delay_from}, got {shed_from}"
+                "shed_from_seconds: expected more than delay_from_seconds ({delay_from}), got {shed_from}"
             ));
         }
         Ok(())
@@ -41,20 +44,21 @@ impl Configuration for Config {
 
 fn decide(config: &Config, _: &Request, _: &[Measured], load: &Load) -> Shaping {
     let lag_seconds = load.lag_seconds;
-    let beyond_seconds = lag_seconds - config.delay_from_seconds;
+    let excess_seconds = lag_seconds - config.delay_from_seconds;
     if lag_seconds >= config.shed_from_seconds {
-        Shaping::Shed(Rejection::for_ms(RATE_LIMITED, whole_ms(beyond_seconds * 1_000.0)))
-    } else if beyond_seconds > 0.0 {
-        let ramp_seconds = config.shed_from_seconds - config.delay_from_seconds;
-        let ramp = beyond_seconds / ramp_seconds;
-        Shaping::Delay(whole_ms(ramp * f64::from(config.delay_ms_max)))
+        // By then settlement has caught up, if no more requests are accepted meanwhile.
+        Shaping::Shed(Rejection::temporary(RATE_LIMITED, ceil_ms(excess_seconds * 1_000.0)))
+    } else if excess_seconds > 0.0 {
+        let excess_seconds_max = config.shed_from_seconds - config.delay_from_seconds;
+        let fraction = excess_seconds / excess_seconds_max;
+        Shaping::Delay(ceil_ms(fraction * f64::from(config.delay_ms_max)))
     } else {
         Shaping::Pass
     }
 }
 
-/// The next whole millisecond, at most what 32 bits hold.
-fn whole_ms(ms: f64) -> u32 {
+/// Rounds up to whole milliseconds, and saturates at `u32::MAX`.
+fn ceil_ms(ms: f64) -> u32 {
     ms.ceil() as u32
 }
 
@@ -62,59 +66,84 @@ sluice_policy::export_rate_shaper!(Config, decide);
 
 #[cfg(test)]
 mod tests {
-    use sluice_policy::parse;
+    use sluice_policy::parse_config;
     use sluice_policy::testing::{load, request};
 
     use super::*;
 
     fn shaping(lag_seconds: f64) -> Shaping {
-        decide(&Config::default(), &request(1, 1), &[], &load(lag_seconds))
+        shaping_with(&Config::default(), lag_seconds)
     }
 
-    fn shed_for_ms(retry_after_ms: u32) -> Shaping {
+    fn shaping_with(config: &Config, lag_seconds: f64) -> Shaping {
+        decide(config, &request(1, 1), &[], &load(lag_seconds))
+    }
+
+    fn shed(retry_after_ms: u32) -> Shaping {
         Shaping::Shed(Rejection { code: "RATE_LIMITED".to_owned(), retry_after_ms: Some(retry_after_ms) })
     }
 
     #[test]
-    fn a_request_passes_while_settlement_keeps_up() {
+    fn a_request_passes_up_to_the_lower_bound() {
         for lag_seconds in [0.0, 0.5, 1.0, f64::NAN] {
             assert_eq!(shaping(lag_seconds), Shaping::Pass, "{lag_seconds}");
         }
     }
 
     #[test]
-    fn the_delay_grows_evenly_between_the_two_bounds() {
+    fn the_delay_grows_linearly_between_the_bounds() {
         for (lag_seconds, delay_ms) in [(1.001, 1), (2.8, 100), (5.5, 250), (9.999, 500)] {
             assert_eq!(shaping(lag_seconds), Shaping::Delay(delay_ms), "{lag_seconds}");
         }
     }
 
     #[test]
-    fn a_request_is_shed_for_as_long_as_settlement_has_to_catch_up() {
-        assert_eq!(shaping(10.0), shed_for_ms(9_000));
-        assert_eq!(shaping(61.0), shed_for_ms(60_000));
-        assert_eq!(shaping(f64::INFINITY), shed_for_ms(u32::MAX));
+    fn a_request_is_shed_from_the_upper_bound_on_until_settlement_can_catch_up() {
+        assert_eq!(shaping(10.0), shed(9_000));
+        assert_eq!(shaping(61.0), shed(60_000));
+        assert_eq!(shaping(f64::INFINITY), shed(u32::MAX));
     }
 
     #[test]
-    fn a_configuration_may_leave_out_what_it_does_not_change() {
-        assert_eq!(parse("{}"), Ok(Config::default()));
-        assert_eq!(parse(r#"{"shed_from_seconds": 2}"#), Ok(Config { shed_from_seconds: 2.0, ..Config::default() }));
+    fn a_maximum_delay_of_zero_never_delays() {
+        let config = Config { delay_ms_max: 0, ..Config::default() };
+        assert_eq!(shaping_with(&config, 9.999), Shaping::Delay(0));
+        assert_eq!(shaping_with(&config, 10.0), shed(9_000));
     }
 
     #[test]
-    fn a_bad_configuration_is_refused_by_the_name_of_its_field() {
+    fn the_largest_delay_is_reached_without_overflow() {
+        let config = Config { delay_ms_max: u32::MAX, ..Config::default() };
+        assert_eq!(shaping_with(&config, 10.0 - f64::EPSILON * 8.0), Shaping::Delay(u32::MAX));
+    }
+
+    #[test]
+    fn a_lower_bound_of_zero_still_passes_requests_without_a_lag() {
+        let config = Config { delay_from_seconds: 0.0, ..Config::default() };
+        assert_eq!(shaping_with(&config, 0.0), Shaping::Pass);
+        assert_eq!(shaping_with(&config, 0.001), Shaping::Delay(1));
+    }
+
+    #[test]
+    fn a_missing_key_has_its_default() {
+        assert_eq!(parse_config("{}"), Ok(Config::default()));
+        assert_eq!(
+            parse_config(r#"{"shed_from_seconds": 2}"#),
+            Ok(Config { shed_from_seconds: 2.0, ..Config::default() })
+        );
+    }
+
+    #[test]
+    fn a_bad_configuration_is_rejected_with_the_name_of_its_key() {
         for (json, message) in [
-            (r#"{"delay_from_seconds": -1}"#, "delay_from_seconds: expected 0 or more, got -1"),
-            (
-                r#"{"shed_from_seconds": 1}"#,
-                "shed_from_seconds: expected more than delay_from_seconds, which is 1, got 1",
-            ),
+            (r#"{"delay_from_seconds": -1}"#, "delay_from_seconds: expected at least 0, got -1"),
+            (r#"{"shed_from_seconds": 1}"#, "shed_from_seconds: expected more than delay_from_seconds (1), got 1"),
+            (r#"{"shed_from_seconds": 1e400}"#, "shed_from_seconds: number out of range"),
             (r#"{"delay_from_seconds": "1"}"#, "delay_from_seconds: invalid type: string \"1\", expected f64"),
             (r#"{"delay_ms_max": 4294967296}"#, "delay_ms_max: invalid value: integer `4294967296`, expected u32"),
             (r#"{"delay_ms": 1}"#, "delay_ms: unknown field `delay_ms`, expected one of"),
         ] {
-            let error = parse::<Config>(json).expect_err(json);
+            let error = parse_config::<Config>(json).expect_err(json);
             assert!(error.starts_with(message), "{error}");
         }
     }

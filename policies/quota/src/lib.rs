@@ -1,17 +1,18 @@
-//! So many coupons of a campaign for each user.
+//! Limits the coupons per user and campaign.
 //!
-//! A request counts while it waits or once it is granted; one that settlement rejects counts no more.
+//! A request counts while it waits for settlement and after it is granted. A request that settlement rejects
+//! no longer counts, so the user may try again after a top-up.
 
 use std::num::NonZeroU32;
 
 use serde::Deserialize;
 use sluice_policy::user_limit::{Admission, Usage};
-use sluice_policy::{Answers, Configuration, Measure, Measured, Rejection, Request, Scope, USER_LIMIT, Window};
+use sluice_policy::{Configuration, Measure, Measured, Measurements, Rejection, Request, Scope, USER_LIMIT, Window};
 
 #[derive(Debug, Deserialize, PartialEq)]
 #[serde(default, deny_unknown_fields)]
 struct Config {
-    /// Coupons for each user.
+    /// Coupons per user and campaign.
     limit: NonZeroU32,
 }
 
@@ -29,7 +30,7 @@ impl Configuration for Config {
 
 fn decide(config: &Config, _: &Request, measured: &[Measured], _: &Usage) -> Admission {
     if measured.count(0) > u64::from(config.limit.get()) {
-        Admission::Refuse(Rejection::for_good(USER_LIMIT))
+        Admission::Refuse(Rejection::permanent(USER_LIMIT))
     } else {
         Admission::Admit
     }
@@ -39,18 +40,18 @@ sluice_policy::export_user_limit!(Config, decide);
 
 #[cfg(test)]
 mod tests {
-    use sluice_policy::parse;
+    use sluice_policy::parse_config;
     use sluice_policy::testing::{request, usage};
 
     use super::*;
 
     fn admission(config: &str, count: u64) -> Admission {
-        let config: Config = parse(config).expect(config);
+        let config: Config = parse_config(config).expect(config);
         decide(&config, &request(1, 1), &[Measured::Count(count)], &usage())
     }
 
     #[test]
-    fn the_limit_is_the_last_that_is_admitted() {
+    fn requests_are_admitted_up_to_and_including_the_limit() {
         assert_eq!(admission(r#"{"limit": 3}"#, 3), Admission::Admit);
         assert_eq!(
             admission(r#"{"limit": 3}"#, 4),
@@ -59,24 +60,40 @@ mod tests {
     }
 
     #[test]
-    fn without_a_configuration_there_is_one_for_each() {
+    fn the_default_is_one_coupon_per_user() {
         assert_eq!(admission("{}", 1), Admission::Admit);
         assert!(matches!(admission("{}", 2), Admission::Refuse(_)));
     }
 
     #[test]
-    fn the_requests_of_a_user_for_a_coupon_are_counted_over_the_whole_campaign() {
+    fn requests_are_counted_per_user_and_coupon_over_the_whole_campaign() {
         assert_eq!(Config::default().measures(), [Measure::Count(Window { scope: Scope::UserOfCoupon, length_ms: 0 })]);
     }
 
     #[test]
-    fn a_bad_configuration_is_refused_by_the_name_of_its_field() {
+    fn the_largest_limit_is_enforced() {
+        let config = r#"{"limit": 4294967295}"#;
+        assert_eq!(admission(config, 4_294_967_295), Admission::Admit);
+        assert!(matches!(admission(config, 4_294_967_296), Admission::Refuse(_)));
+        assert!(matches!(admission(config, u64::MAX), Admission::Refuse(_)));
+    }
+
+    #[test]
+    fn the_limit_of_the_configuration_holds_whatever_the_campaign_allows() {
+        let generous = Usage { per_user_limit: 5, ..usage() };
+        let verdict = decide(&Config::default(), &request(1, 1), &[Measured::Count(2)], &generous);
+        assert!(matches!(verdict, Admission::Refuse(_)));
+    }
+
+    #[test]
+    fn a_bad_configuration_is_rejected_with_the_name_of_its_key() {
         for (json, message) in [
+            (r#"{"limit": 4294967296}"#, "limit: invalid value: integer `4294967296`, expected a nonzero u32"),
             (r#"{"limit": 0}"#, "limit: invalid value: integer `0`, expected a nonzero u32"),
             (r#"{"limit": "1"}"#, "limit: invalid type: string \"1\", expected a nonzero u32"),
             (r#"{"limt": 1}"#, "limt: unknown field `limt`, expected `limit`"),
         ] {
-            let error = parse::<Config>(json).expect_err(json);
+            let error = parse_config::<Config>(json).expect_err(json);
             assert!(error.starts_with(message), "{error}");
         }
     }

@@ -1,4 +1,4 @@
-//! The contract, `wit/policy.wit`, as Rust: one module a world, and the types that the worlds share.
+//! The contract, `wit/policy.wit`, as Rust: one module per world, and the types that the worlds share.
 
 #![allow(
     clippy::too_many_arguments,

@@ -1,4 +1,4 @@
-//! From the `config` of a pipeline to the one configuration that an instance decides by.
+//! The configuration of a policy: from the pipeline's JSON to the value that every decision reads.
 
 use std::sync::OnceLock;
 
@@ -9,34 +9,39 @@ use crate::Measure;
 
 /// A policy's `config` in the pipeline.
 ///
-/// Let the types of the fields refuse what they can (`NonZeroU32`), give every field a default
-/// (`#[serde(default)]`) and accept no others (`#[serde(deny_unknown_fields)]`).
+/// Choose field types that reject bad values (`NonZeroU32`). Give every field a default
+/// (`#[serde(default)]`): the gateway inspects an uploaded component with an empty configuration.
+/// Reject unknown fields (`#[serde(deny_unknown_fields)]`), so that a misspelt key is an error.
 pub trait Configuration: DeserializeOwned {
-    /// Refuses what the types of the fields cannot. The error begins with the name of the field,
-    /// as those of the types do: `limit: expected …, got …`.
+    /// Checks what the field types cannot, such as the order of two bounds.
+    ///
+    /// # Errors
+    ///
+    /// One line that starts with the field's name, like the errors of [`parse_config`]:
+    /// `limit: expected …, got …`.
     fn validate(&self) -> Result<(), String> {
         Ok(())
     }
 
-    /// What the host is to measure before every decision.
+    /// What the host measures before every decision, at most 16 measures.
     fn measures(&self) -> Vec<Measure> {
         Vec::new()
     }
 }
 
-/// The configuration of a policy that takes none.
+/// The configuration of a policy without keys.
 #[derive(Debug, Default, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct NoConfig {}
 
 impl Configuration for NoConfig {}
 
-/// Reads a configuration; nothing, `null` and `{}` are all defaults.
+/// Parses and validates a configuration. Empty text, `null` and `{}` all mean the defaults.
 ///
 /// # Errors
 ///
-/// One line that names the field, what was expected there and what was found.
-pub fn parse<C: Configuration>(json: &str) -> Result<C, String> {
+/// One line with the field's name, the expected value and the actual one.
+pub fn parse_config<C: Configuration>(json: &str) -> Result<C, String> {
     let json = match json.trim() {
         "" | "null" => "{}",
         json => json,
@@ -48,38 +53,38 @@ pub fn parse<C: Configuration>(json: &str) -> Result<C, String> {
     Ok(config)
 }
 
-/// Where an instance keeps its configuration, so that a decision reads it and never parses it.
-pub struct Configured<C>(OnceLock<C>);
+/// The configuration of one instance, parsed once, so that no decision parses JSON.
+pub struct ConfigCell<C>(OnceLock<C>);
 
-impl<C: Configuration> Configured<C> {
-    /// Not configured yet.
+impl<C: Configuration> ConfigCell<C> {
+    /// An empty cell, for a `static`.
     #[must_use]
-    #[expect(clippy::new_without_default, reason = "for a static, where only `const` will do")]
+    #[expect(clippy::new_without_default, reason = "a static needs a `const` function")]
     pub const fn new() -> Self {
         Self(OnceLock::new())
     }
 
-    /// Takes the configuration and answers what to measure: the `configure` of every world.
+    /// Implements `configure` of every world: stores the configuration and returns its measures.
     ///
     /// # Errors
     ///
-    /// Those of [`parse`], and a second call.
+    /// Those of [`parse_config`], and a second successful call.
     pub fn configure(&self, json: &str) -> Result<Vec<Measure>, String> {
-        let config: C = parse(json)?;
+        let config: C = parse_config(json)?;
         let measures = config.measures();
         match self.0.set(config) {
             Ok(()) => Ok(measures),
-            Err(_) => Err("this instance is configured already".to_owned()),
+            Err(_) => Err("the instance already has a configuration: create a new instance".to_owned()),
         }
     }
 
-    /// The configuration.
+    /// The stored configuration.
     ///
     /// # Panics
     ///
-    /// Before a [`configure`](Self::configure) that succeeded; the host promises that it comes first.
+    /// Before a successful [`configure`](Self::configure). The contract guarantees that it comes first.
     pub fn get(&self) -> &C {
-        self.0.get().expect("configure is called first")
+        self.0.get().expect("the host calls `configure` first")
     }
 }
 
@@ -98,7 +103,7 @@ mod tests {
     impl Configuration for Config {
         fn validate(&self) -> Result<(), String> {
             match self.limit {
-                13 => Err("limit: expected luck, got 13".to_owned()),
+                13 => Err("limit: expected any number but 13, got 13".to_owned()),
                 _ => Ok(()),
             }
         }
@@ -109,21 +114,21 @@ mod tests {
     }
 
     #[test]
-    fn nothing_and_null_and_an_empty_object_are_all_defaults() {
+    fn empty_text_and_null_and_an_empty_object_mean_the_defaults() {
         for json in ["", "  ", "null", " null\n", "{}"] {
-            assert_eq!(parse(json), Ok(Config::default()), "{json:?}");
-            assert_eq!(parse(json), Ok(NoConfig {}), "{json:?}");
+            assert_eq!(parse_config(json), Ok(Config::default()), "{json:?}");
+            assert_eq!(parse_config(json), Ok(NoConfig {}), "{json:?}");
         }
     }
 
     #[test]
-    fn an_error_names_the_field_and_what_was_expected() {
-        let error = |json| parse::<Config>(json).expect_err(json);
+    fn an_error_names_the_field_the_expected_value_and_the_actual_one() {
+        let error = |json| parse_config::<Config>(json).expect_err(json);
         for (json, message) in [
             (r#"{"limit": "1"}"#, r#"limit: invalid type: string "1", expected u32"#),
             (r#"{"limit": -1}"#, "limit: invalid value: integer `-1`, expected u32"),
             (r#"{"limit": null}"#, "limit: invalid type: null, expected u32"),
-            (r#"{"limit": 13}"#, "limit: expected luck, got 13"),
+            (r#"{"limit": 13}"#, "limit: expected any number but 13, got 13"),
             (r#"{"scope": "userOfCoupon"}"#, "scope: unknown variant `userOfCoupon`, expected one of"),
             (r#"{"limits": 1}"#, "limits: unknown field `limits`, expected `limit` or `scope`"),
             ("7", "invalid type: integer `7`, expected struct Config"),
@@ -135,6 +140,12 @@ mod tests {
     }
 
     #[test]
+    fn a_policy_without_keys_rejects_every_key() {
+        let error = parse_config::<NoConfig>(r#"{"limit": 1}"#).expect_err("an unknown key");
+        assert!(error.starts_with("limit: unknown field `limit`, there are no fields"), "{error}");
+    }
+
+    #[test]
     fn scopes_are_spelt_as_in_the_contract() {
         for (json, scope) in [
             (r#"{"scope": "gateway"}"#, Scope::Gateway),
@@ -142,16 +153,23 @@ mod tests {
             (r#"{"scope": "user"}"#, Scope::User),
             (r#"{"scope": "user-of-coupon"}"#, Scope::UserOfCoupon),
         ] {
-            assert_eq!(parse::<Config>(json).map(|config| config.scope), Ok(Some(scope)));
+            assert_eq!(parse_config::<Config>(json).map(|config| config.scope), Ok(Some(scope)));
         }
     }
 
     #[test]
-    fn an_instance_is_configured_once() {
-        let configured = Configured::<Config>::new();
-        assert!(configured.configure(r#"{"limit": 13}"#).is_err());
-        assert_eq!(configured.configure(r#"{"limit": 2}"#).map(|measures| measures.len()), Ok(1));
-        assert_eq!(configured.configure("{}"), Err("this instance is configured already".to_owned()));
-        assert_eq!(configured.get().limit, 2);
+    fn an_instance_accepts_one_configuration_only() {
+        let cell = ConfigCell::<Config>::new();
+        assert!(cell.configure(r#"{"limit": 13}"#).is_err());
+        assert_eq!(cell.configure(r#"{"limit": 2}"#).map(|measures| measures.len()), Ok(1));
+        let error = cell.configure("{}").expect_err("a second configuration");
+        assert_eq!(error, "the instance already has a configuration: create a new instance");
+        assert_eq!(cell.get().limit, 2);
+    }
+
+    #[test]
+    #[should_panic(expected = "the host calls `configure` first")]
+    fn a_decision_before_configure_is_a_trap() {
+        ConfigCell::<NoConfig>::new().get();
     }
 }

@@ -1,6 +1,8 @@
-//! One macro a world: makes a component of a configuration and a function that decides.
+//! One macro per world. Each makes a component from a configuration and a function that decides.
 
-/// Exports a rate shaper, made of a [`Configuration`](crate::Configuration) and a
+/// Exports a rate shaper.
+///
+/// Takes a [`Configuration`](crate::Configuration) type and a
 /// `fn(&Config, &Request, &[Measured], &Load) -> Shaping`.
 #[macro_export]
 macro_rules! export_rate_shaper {
@@ -14,7 +16,9 @@ macro_rules! export_rate_shaper {
     };
 }
 
-/// Exports a user limit, made of a [`Configuration`](crate::Configuration) and a
+/// Exports a user limit.
+///
+/// Takes a [`Configuration`](crate::Configuration) type and a
 /// `fn(&Config, &Request, &[Measured], &Usage) -> Admission`.
 #[macro_export]
 macro_rules! export_user_limit {
@@ -28,8 +32,10 @@ macro_rules! export_user_limit {
     };
 }
 
-/// Exports a shard picker, made of a [`Configuration`](crate::Configuration) and a
-/// `fn(&Config, &Request, &[Measured], &[Shard]) -> u32`.
+/// Exports a shard picker.
+///
+/// Takes a [`Configuration`](crate::Configuration) type and a
+/// `fn(&Config, &Request, &[Measured], &[Shard]) -> u32`, which returns a `shard_no` of the list.
 #[macro_export]
 macro_rules! export_shard_picker {
     ($config:ty, $decide:path) => {
@@ -41,28 +47,33 @@ macro_rules! export_shard_picker {
     };
 }
 
-/// What the three have in common.
+/// The code that the three macros share.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __export_policy {
     (
         $config:ty,
         $world:ident,
-        fn $verb:ident($request:ident, $measured:ident, $subject:ident: $facts:ty) -> $verdict:ty { $decide:path }
+        fn $export:ident($request:ident, $measured:ident, $context:ident: $context_type:ty)
+            -> $verdict:ty { $decide:path }
     ) => {
         #[allow(unsafe_code, reason = "generated: the canonical ABI passes raw pointers")]
         const _: () = {
-            static CONFIGURED: $crate::Configured<$config> = $crate::Configured::new();
+            static CONFIG: $crate::ConfigCell<$config> = $crate::ConfigCell::new();
 
             struct Policy;
 
             impl $crate::$world::Guest for Policy {
                 fn configure(config: String) -> Result<Vec<$crate::Measure>, String> {
-                    CONFIGURED.configure(&config)
+                    CONFIG.configure(&config)
                 }
 
-                fn $verb($request: $crate::Request, $measured: Vec<$crate::Measured>, $subject: $facts) -> $verdict {
-                    $decide(CONFIGURED.get(), &$request, &$measured, &$subject)
+                fn $export(
+                    $request: $crate::Request,
+                    $measured: Vec<$crate::Measured>,
+                    $context: $context_type,
+                ) -> $verdict {
+                    $decide(CONFIG.get(), &$request, &$measured, &$context)
                 }
             }
 

@@ -1,4 +1,4 @@
-//! Everything that a policy for Sluice needs: the contract as Rust types, and the glue.
+//! Write a policy for Sluice in Rust: the contract as types, and the glue.
 //!
 //! A policy is a configuration, a pure function that decides, and one line that exports the two:
 //!
@@ -8,7 +8,7 @@
 //! use serde::Deserialize;
 //! use sluice_policy::{Configuration, Measured, Request, ShardList, shard_picker::Shard};
 //!
-//! /// Every user goes to the shard with his number, counted around.
+//! /// Consecutive user ids share a shard, `users_per_shard` at a time.
 //! #[derive(Deserialize)]
 //! #[serde(default, deny_unknown_fields)]
 //! struct Config {
@@ -24,27 +24,28 @@
 //! impl Configuration for Config {}
 //!
 //! fn decide(config: &Config, request: &Request, _: &[Measured], shards: &[Shard]) -> u32 {
-//!     shards.counted_around(request.user_id / u64::from(config.users_per_shard.get())).shard_no
+//!     shards.at_modulo(request.user_id / u64::from(config.users_per_shard.get())).shard_no
 //! }
 //!
 //! sluice_policy::export_shard_picker!(Config, decide);
 //! ```
 //!
-//! It is built as a `cdylib` for `wasm32-unknown-unknown` and packed into a component. It imports
-//! nothing: no clock, no randomness, no memory of other requests but what it asks the host to measure.
+//! Set `crate-type = ["cdylib"]`. `policies/build` compiles the crate for `wasm32-unknown-unknown` and packs
+//! it into a component, which imports nothing: it has no clock, no randomness and no input or output. What a
+//! policy needs to know of earlier requests, it declares as a [`Measure`].
 //!
-//! A panic is a trap, which costs the policy this one decision. Code here panics only where the host
-//! breaks the contract, for then no verdict can be right.
+//! A panic is a trap. It fails this one decision, and the hook's `on_failure` decides instead. The SDK panics
+//! only where the host broke the contract or the policy reads a measure that it did not declare.
 
 mod bindings;
 mod config;
 mod export;
-mod facts;
 mod random;
 pub mod testing;
+mod types;
 
 pub use bindings::sluice::policy::types::{BucketState, Measure, Measured, Rate, Rejection, Request, Scope, Window};
 pub use bindings::{rate_shaper, shard_picker, user_limit};
-pub use config::{Configuration, Configured, NoConfig, parse};
-pub use facts::{Answers, RATE_LIMITED, ShardList, USER_LIMIT};
+pub use config::{ConfigCell, Configuration, NoConfig, parse_config};
 pub use random::{Random, mix};
+pub use types::{Measurements, RATE_LIMITED, ShardList, USER_LIMIT};

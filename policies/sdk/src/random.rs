@@ -1,37 +1,39 @@
-//! Randomness without a source of its own: all of it comes from a request's `entropy`.
+//! Random numbers from a request's `entropy`, because a policy has no other source.
 
-/// The fraction of the golden ratio: an increment that visits all 64-bit numbers, evenly.
+/// 2⁶⁴ divided by the golden ratio. It is odd, so adding it repeatedly visits every 64-bit number once.
 const INCREMENT: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// As many random numbers as a decision needs, the same for the same `entropy` (SplitMix64).
+/// A generator of random numbers (SplitMix64). The same `entropy` gives the same numbers.
 #[derive(Clone, Debug)]
 pub struct Random {
     state: u64,
 }
 
 impl Random {
-    /// Begins at the `entropy` of a request.
+    /// Starts from the `entropy` of a request.
     #[must_use]
     pub fn new(entropy: u64) -> Self {
         Self { state: entropy }
     }
 
-    /// 64 uniform bits.
+    /// 64 uniformly distributed bits.
     pub fn bits(&mut self) -> u64 {
         let state = self.state;
         self.state = state.wrapping_add(INCREMENT);
         mix(state)
     }
 
-    /// A number from 0 up to and without `end`, or 0 when `end` is 0.
+    /// A number from 0 to `end` - 1, or 0 if `end` is 0.
     ///
-    /// Scales 64 bits down by a multiplication, which favours no number by more than `end` / 2⁶⁴.
+    /// It multiplies and shifts, which is faster than a modulo. The probability of a number is off by at most
+    /// 2⁻⁶⁴.
     pub fn below(&mut self, end: u64) -> u64 {
         ((u128::from(self.bits()) * u128::from(end)) >> 64) as u64
     }
 }
 
-/// Spreads a number over all 64 bits, one to one: what is near becomes far (SplitMix64's finalizer).
+/// Hashes a number: close inputs give unrelated outputs, and different inputs different outputs (the
+/// finalizer of SplitMix64).
 #[must_use]
 pub const fn mix(number: u64) -> u64 {
     let mut bits = number.wrapping_add(INCREMENT);
@@ -45,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_sequence_is_the_published_one() {
+    fn the_numbers_are_those_of_the_published_algorithm() {
         let mut random = Random::new(1_234_567);
         assert_eq!(
             [random.bits(), random.bits(), random.bits()],
@@ -54,24 +56,31 @@ mod tests {
     }
 
     #[test]
-    fn a_number_below_an_end_is_below_it_and_every_one_comes_equally_often() {
+    fn every_number_below_the_end_is_equally_frequent() {
         let mut random = Random::new(7);
-        let mut seen = [0_u32; 10];
+        let mut frequencies = [0_u32; 10];
         for _ in 0..100_000 {
-            seen[random.below(10) as usize] += 1;
+            frequencies[random.below(10) as usize] += 1;
         }
-        for count in seen {
-            assert!((9_500..10_500).contains(&count), "{seen:?}");
+        for frequency in frequencies {
+            assert!((9_500..10_500).contains(&frequency), "{frequencies:?}");
         }
     }
 
     #[test]
-    fn the_ends_of_the_range_hold() {
+    fn a_number_stays_below_the_smallest_and_the_largest_end() {
         let mut random = Random::new(0);
         for _ in 0..1_000 {
             assert_eq!(random.below(0), 0);
             assert_eq!(random.below(1), 0);
             assert!(random.below(u64::MAX) < u64::MAX);
         }
+    }
+
+    #[test]
+    fn the_largest_entropy_gives_numbers_like_any_other() {
+        let mut random = Random::new(u64::MAX);
+        let numbers: Vec<u64> = (0..100).map(|_| random.below(1_000)).collect();
+        assert!(numbers.iter().any(|number| *number < 500) && numbers.iter().any(|number| *number >= 500));
     }
 }

@@ -1,22 +1,22 @@
-//! So many requests of a user, for whichever coupon, in any stretch of time.
+//! Limits the requests of a user, for all coupons together, in any window of time.
 
 use std::num::NonZeroU32;
 
 use serde::Deserialize;
 use sluice_policy::user_limit::{Admission, Usage};
-use sluice_policy::{Answers, Configuration, Measure, Measured, Rejection, Request, Scope, USER_LIMIT, Window};
+use sluice_policy::{Configuration, Measure, Measured, Measurements, Rejection, Request, Scope, USER_LIMIT, Window};
 
 #[derive(Debug, Deserialize, PartialEq)]
 #[serde(default, deny_unknown_fields)]
 struct Config {
-    /// Requests of a user in a window.
+    /// Requests per user and window.
     limit: NonZeroU32,
     /// The length of the window in milliseconds.
     window_ms: NonZeroU32,
 }
 
 impl Default for Config {
-    /// Ten a minute: more than a person asks for, less than a program does.
+    /// Ten requests per minute: more than a person sends, fewer than a program does.
     fn default() -> Self {
         const { Self::new(10, 60_000) }
     }
@@ -37,10 +37,11 @@ impl Configuration for Config {
     }
 }
 
-/// Refuses for a whole window: how old the requests in it are, a count does not say.
+/// A count does not tell how old the requests in the window are, so `Retry-After` is a whole window. That is
+/// the longest wait that may be necessary.
 fn decide(config: &Config, _: &Request, measured: &[Measured], _: &Usage) -> Admission {
     if measured.count(0) > u64::from(config.limit.get()) {
-        Admission::Refuse(Rejection::for_ms(USER_LIMIT, config.window_ms.get()))
+        Admission::Refuse(Rejection::temporary(USER_LIMIT, config.window_ms.get()))
     } else {
         Admission::Admit
     }
@@ -50,7 +51,7 @@ sluice_policy::export_user_limit!(Config, decide);
 
 #[cfg(test)]
 mod tests {
-    use sluice_policy::parse;
+    use sluice_policy::parse_config;
     use sluice_policy::testing::{request, usage};
 
     use super::*;
@@ -60,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn the_limit_is_the_last_that_is_admitted() {
+    fn requests_are_admitted_up_to_and_including_the_limit() {
         let config = Config::new(3, 5_000);
         assert_eq!(admission(&config, 3), Admission::Admit);
         assert_eq!(
@@ -70,25 +71,39 @@ mod tests {
     }
 
     #[test]
-    fn a_user_is_counted_for_all_coupons_together_over_the_window() {
+    fn requests_are_counted_per_user_for_all_coupons_together() {
         assert_eq!(Config::new(3, 5_000).measures(), [Measure::Count(Window { scope: Scope::User, length_ms: 5_000 })]);
     }
 
     #[test]
-    fn a_configuration_may_leave_out_what_it_does_not_change() {
-        assert_eq!(parse("{}"), Ok(Config::new(10, 60_000)));
-        assert_eq!(parse(r#"{"limit": 2}"#), Ok(Config::new(2, 60_000)));
-        assert_eq!(parse(r#"{"window_ms": 1}"#), Ok(Config::new(10, 1)));
+    fn a_missing_key_has_its_default() {
+        assert_eq!(parse_config("{}"), Ok(Config::new(10, 60_000)));
+        assert_eq!(parse_config(r#"{"limit": 2}"#), Ok(Config::new(2, 60_000)));
+        assert_eq!(parse_config(r#"{"window_ms": 1}"#), Ok(Config::new(10, 1)));
     }
 
     #[test]
-    fn a_bad_configuration_is_refused_by_the_name_of_its_field() {
+    fn the_longest_window_and_the_largest_count_are_handled() {
+        let config = Config::new(u32::MAX, u32::MAX);
+        assert_eq!(admission(&config, u64::from(u32::MAX)), Admission::Admit);
+        assert_eq!(admission(&config, u64::MAX), Admission::Refuse(Rejection::temporary(USER_LIMIT, u32::MAX)));
+        assert_eq!(config.measures(), [Measure::Count(Window { scope: Scope::User, length_ms: u64::from(u32::MAX) })]);
+    }
+
+    #[test]
+    fn a_window_of_zero_is_rejected_because_it_would_mean_the_whole_campaign() {
+        let error = parse_config::<Config>(r#"{"window_ms": 0}"#).expect_err("zero");
+        assert!(error.starts_with("window_ms: invalid value: integer `0`, expected a nonzero u32"), "{error}");
+    }
+
+    #[test]
+    fn a_bad_configuration_is_rejected_with_the_name_of_its_key() {
         for (json, message) in [
             (r#"{"limit": 0}"#, "limit: invalid value: integer `0`, expected a nonzero u32"),
             (r#"{"window_ms": 0.5}"#, "window_ms: invalid type: floating point `0.5`, expected a nonzero u32"),
             (r#"{"window": 1}"#, "window: unknown field `window`, expected `limit` or `window_ms`"),
         ] {
-            let error = parse::<Config>(json).expect_err(json);
+            let error = parse_config::<Config>(json).expect_err(json);
             assert!(error.starts_with(message), "{error}");
         }
     }

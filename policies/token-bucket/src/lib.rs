@@ -1,21 +1,21 @@
-//! A steady rate of requests and a burst above it; the rest is shed until it conforms.
+//! Passes a steady rate of requests and a burst above it. Other requests are shed until the next token.
 
 use std::num::NonZeroU32;
 
 use serde::Deserialize;
 use sluice_policy::rate_shaper::{Load, Shaping};
 use sluice_policy::{
-    Answers, BucketState, Configuration, Measure, Measured, RATE_LIMITED, Rate, Rejection, Request, Scope,
+    BucketState, Configuration, Measure, Measured, Measurements, RATE_LIMITED, Rate, Rejection, Request, Scope,
 };
 
 #[derive(Debug, Deserialize, PartialEq)]
 #[serde(default, deny_unknown_fields)]
 struct Config {
-    /// Requests a second, in the long run.
+    /// Requests per second, in the long run.
     per_second: NonZeroU32,
-    /// Requests at once, after a quiet time.
+    /// Requests at once, when the bucket is full.
     burst: NonZeroU32,
-    /// Whose requests share a bucket.
+    /// Which requests share a bucket.
     scope: Scope,
 }
 
@@ -49,7 +49,7 @@ impl Configuration for Config {
 fn decide(_: &Config, _: &Request, measured: &[Measured], _: &Load) -> Shaping {
     match measured.bucket(0) {
         BucketState::Conforming => Shaping::Pass,
-        BucketState::ConformingInMs(wait_ms) => Shaping::Shed(Rejection::for_ms(RATE_LIMITED, wait_ms)),
+        BucketState::ConformingInMs(wait_ms) => Shaping::Shed(Rejection::temporary(RATE_LIMITED, wait_ms)),
     }
 }
 
@@ -57,7 +57,7 @@ sluice_policy::export_rate_shaper!(Config, decide);
 
 #[cfg(test)]
 mod tests {
-    use sluice_policy::parse;
+    use sluice_policy::parse_config;
     use sluice_policy::testing::{load, request};
 
     use super::*;
@@ -67,20 +67,22 @@ mod tests {
     }
 
     #[test]
-    fn a_request_passes_while_there_are_tokens() {
+    fn a_request_with_a_token_passes() {
         assert_eq!(shaping(BucketState::Conforming), Shaping::Pass);
     }
 
     #[test]
-    fn a_request_without_a_token_is_shed_until_there_will_be_one() {
-        assert_eq!(
-            shaping(BucketState::ConformingInMs(40)),
-            Shaping::Shed(Rejection { code: "RATE_LIMITED".to_owned(), retry_after_ms: Some(40) })
-        );
+    fn a_request_without_a_token_is_shed_until_the_next_token() {
+        for wait_ms in [1, 40, u32::MAX] {
+            assert_eq!(
+                shaping(BucketState::ConformingInMs(wait_ms)),
+                Shaping::Shed(Rejection { code: "RATE_LIMITED".to_owned(), retry_after_ms: Some(wait_ms) })
+            );
+        }
     }
 
     #[test]
-    fn the_bucket_is_the_configured_one() {
+    fn the_declared_bucket_is_the_configured_one() {
         assert_eq!(
             Config::new(7, 3, Scope::UserOfCoupon).measures(),
             [Measure::Bucket(Rate { scope: Scope::UserOfCoupon, requests: 7, per_ms: 1_000, burst: 3 })]
@@ -88,23 +90,36 @@ mod tests {
     }
 
     #[test]
-    fn a_configuration_may_leave_out_what_it_does_not_change() {
-        assert_eq!(parse("{}"), Ok(Config::new(50_000, 10_000, Scope::Gateway)));
+    fn a_missing_key_has_its_default() {
+        assert_eq!(parse_config("{}"), Ok(Config::new(50_000, 10_000, Scope::Gateway)));
         assert_eq!(
-            parse(r#"{"burst": 1, "scope": "user-of-coupon"}"#),
+            parse_config(r#"{"burst": 1, "scope": "user-of-coupon"}"#),
             Ok(Config::new(50_000, 1, Scope::UserOfCoupon))
         );
     }
 
     #[test]
-    fn a_bad_configuration_is_refused_by_the_name_of_its_field() {
+    fn the_smallest_and_the_largest_rate_are_accepted() {
+        for limit in [1, u32::MAX] {
+            let json = format!(r#"{{"per_second": {limit}, "burst": {limit}}}"#);
+            assert_eq!(parse_config(&json), Ok(Config::new(limit, limit, Scope::Gateway)));
+        }
+    }
+
+    #[test]
+    fn a_bad_configuration_is_rejected_with_the_name_of_its_key() {
         for (json, message) in [
             (r#"{"per_second": 0}"#, "per_second: invalid value: integer `0`, expected a nonzero u32"),
+            (
+                r#"{"per_second": 4294967296}"#,
+                "per_second: invalid value: integer `4294967296`, expected a nonzero u32",
+            ),
+            (r#"{"per_second": 0.5}"#, "per_second: invalid type: floating point `0.5`, expected a nonzero u32"),
             (r#"{"burst": -1}"#, "burst: invalid value: integer `-1`, expected a nonzero u32"),
             (r#"{"scope": "world"}"#, "scope: unknown variant `world`, expected one of"),
             (r#"{"rate": 1}"#, "rate: unknown field `rate`, expected one of"),
         ] {
-            let error = parse::<Config>(json).expect_err(json);
+            let error = parse_config::<Config>(json).expect_err(json);
             assert!(error.starts_with(message), "{error}");
         }
     }

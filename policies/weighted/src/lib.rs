@@ -1,39 +1,39 @@
-//! Every shard in proportion to its stock that nobody waits for, so that all run dry together.
+//! Picks a random shard, in proportion to its available stock, so that all shards run out at the same time.
 //!
-//! Where all are dry, every shard equally often: settlement looks for stock everywhere before it
-//! says that there is none.
+//! Without available stock, all shards have equal probability: settlement takes a coupon from any shard that
+//! still has one before it rejects a request as sold out.
 
 use sluice_policy::shard_picker::Shard;
 use sluice_policy::{Measured, NoConfig, Random, Request, ShardList};
 
 fn decide(_: &NoConfig, request: &Request, _: &[Measured], shards: &[Shard]) -> u32 {
     let available = shards.iter().map(Shard::available).fold(0, u64::saturating_add);
-    let mut place = Random::new(request.entropy).below(available);
+    let mut remainder = Random::new(request.entropy).below(available);
     for shard in shards {
-        match place.checked_sub(shard.available()) {
-            Some(beyond) => place = beyond,
+        match remainder.checked_sub(shard.available()) {
+            Some(rest) => remainder = rest,
             None => return shard.shard_no,
         }
     }
-    shards.counted_around(request.entropy).shard_no
+    shards.at_modulo(request.entropy).shard_no
 }
 
 sluice_policy::export_shard_picker!(NoConfig, decide);
 
 #[cfg(test)]
 mod tests {
-    use sluice_policy::testing::{requests, shards, tally};
+    use sluice_policy::testing::{count_picks, requests, shards};
 
     use super::*;
 
     fn picks(shards: &[Shard]) -> Vec<u32> {
-        tally(shards, requests(10_000), |request| decide(&NoConfig {}, request, &[], shards))
+        count_picks(shards, requests(10_000), |request| decide(&NoConfig {}, request, &[], shards))
     }
 
     #[test]
     fn a_shard_is_picked_in_proportion_to_its_stock() {
-        let tally = picks(&shards(&[1_000, 3_000, 6_000]));
-        for (count, expected) in tally.into_iter().zip([1_000, 3_000, 6_000_u32]) {
+        let counts = picks(&shards(&[1_000, 3_000, 6_000]));
+        for (count, expected) in counts.into_iter().zip([1_000, 3_000, 6_000_u32]) {
             assert!(count.abs_diff(expected) < 250, "{count} is far from {expected}");
         }
     }
@@ -44,7 +44,7 @@ mod tests {
     }
 
     #[test]
-    fn stock_that_is_spoken_for_does_not_count() {
+    fn stock_with_unsettled_requests_is_not_available() {
         let mut shards = shards(&[10, 10]);
         shards[0].unsettled = 11;
         assert_eq!(picks(&shards), [0, 10_000]);
@@ -52,14 +52,29 @@ mod tests {
 
     #[test]
     fn empty_shards_are_picked_equally_often() {
-        let tally = picks(&shards(&[0; 4]));
-        assert!(tally.iter().all(|count| (2_300..2_700).contains(count)), "{tally:?}");
+        let counts = picks(&shards(&[0; 4]));
+        assert!(counts.iter().all(|count| (2_300..2_700).contains(count)), "{counts:?}");
     }
 
     #[test]
-    fn more_stock_than_a_sum_can_hold_is_still_shared_out() {
-        let tally = picks(&shards(&[u64::MAX / 2, u64::MAX / 2, u64::MAX]));
-        assert_eq!(tally.iter().sum::<u32>(), 10_000);
-        assert!(tally[0] > 4_000 && tally[1] > 4_000, "{tally:?}");
+    fn a_single_shard_is_picked_with_or_without_stock() {
+        for stock in [0, 1, u64::MAX] {
+            assert_eq!(picks(&shards(&[stock])), [10_000]);
+        }
+    }
+
+    #[test]
+    fn shards_with_only_unsettled_requests_are_picked_equally_often() {
+        let mut shards = shards(&[10; 4]);
+        shards.iter_mut().for_each(|shard| shard.unsettled = 10);
+        let counts = picks(&shards);
+        assert!(counts.iter().all(|count| (2_300..2_700).contains(count)), "{counts:?}");
+    }
+
+    #[test]
+    fn a_sum_of_stock_beyond_64_bits_is_no_failure() {
+        let counts = picks(&shards(&[u64::MAX / 2, u64::MAX / 2, u64::MAX]));
+        assert_eq!(counts.iter().sum::<u32>(), 10_000);
+        assert!(counts[0] > 4_000 && counts[1] > 4_000, "{counts:?}");
     }
 }
