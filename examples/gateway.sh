@@ -1,25 +1,33 @@
-# Sourced by the examples: a gateway of their own, on the ports of the example's sluice.toml.
+# shellcheck shell=bash
+# The examples source this file.
 #
-# start_gateway EXAMPLE   starts it in target/examples/EXAMPLE, which it empties, with a policies folder of its
-#                         own there, and stops it when the script ends
+# start_gateway EXAMPLE   starts a gateway with examples/EXAMPLE/sluice.toml, waits until it is ready, and stops it
+#                         when the script ends. The current folder is then target/examples/EXAMPLE, emptied, with a
+#                         copy of the built policies in policies/.
+#
+# The script sets $admin, the URL of the admin listener, before it calls start_gateway.
+# SLUICE names the binary; default: target/release/sluice, or target/debug/sluice if that does not exist.
 
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 sluice=${SLUICE:-$root/target/release/sluice}
+[[ -x $sluice || ${SLUICE-} ]] || sluice=$root/target/debug/sluice
+export SLUICE=$sluice
 
 fail() {
     echo "$1" >&2
     exit 1
 }
 
-say() {
+# step TEXT: prints a heading.
+step() {
     printf '\n== %s\n' "$1"
 }
 
 start_gateway() {
     local data=$root/target/examples/$1
-    [[ -x $sluice ]] || fail "no gateway at $sluice; build it with \`make build\`"
+    [[ -x $sluice ]] || fail "no sluice binary at $sluice: build it with \`make build\`"
     rm -rf "$data"
     mkdir -p "$data/policies"
     cd "$data"
@@ -28,7 +36,7 @@ start_gateway() {
     "$sluice" serve --config "$root/examples/$1/sluice.toml" >serve.log 2>&1 &
     gateway=$!
     trap 'kill $gateway && wait $gateway' EXIT
-    until curl --silent --fail "$admin/readyz" >/dev/null; do
+    until curl --silent --fail --output /dev/null "$admin/readyz"; do
         kill -0 $gateway 2>/dev/null || fail "the gateway did not start: $(<serve.log)"
         sleep 0.1
     done
