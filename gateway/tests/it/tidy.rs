@@ -1,46 +1,69 @@
-//! The style guide that is a test.
+//! Rules about the source text that neither the compiler nor Clippy can check.
 
-use std::path::{Path, PathBuf};
+mod cycles;
+mod lengths;
+mod modules;
+mod phrases;
 
-fn sources(folder: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(folder).expect("a folder of sources").map(|entry| entry.expect("an entry").path());
-    entries
-        .flat_map(|path| if path.is_dir() { sources(&path) } else { vec![path] })
-        .filter(|path| path.extension().is_some_and(|ending| ending == "rs"))
-        .collect()
-}
+use std::path::Path;
 
-/// The modules as `lib.rs` lists them.
-fn modules(map: &str) -> Vec<&str> {
-    map.lines()
-        .filter_map(|line| line.strip_prefix("pub mod ").or_else(|| line.strip_prefix("mod "))?.strip_suffix(';'))
-        .collect()
-}
+use modules::Modules;
 
-/// The top-level modules that a source names as `crate::module`.
-fn uses(text: &str) -> Vec<String> {
-    let flat = text.replace("crate::{", "crate::");
-    let name = |rest: &str| rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
-    flat.split("crate::").skip(1).map(name).collect()
+fn sources() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src"))
 }
 
 #[test]
-fn no_module_uses_one_that_stands_before_it() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let map = std::fs::read_to_string(root.join("lib.rs")).expect("the map");
-    let order = modules(&map);
+fn modules_use_only_modules_that_lib_rs_lists_after_them() {
+    let library = Modules::read(&sources().join("lib.rs"));
+    let order = library.listed();
     assert!(order.len() > 10, "{order:?}");
-    let place = |module: &str| order.iter().position(|listed| *listed == module);
-    let mut arrows = 0;
-    for path in sources(&root) {
-        let relative = path.strip_prefix(&root).expect("below the root").to_str().expect("utf-8");
-        let module = relative.split('/').next().expect("a name").trim_end_matches(".rs");
-        let Some(from) = place(module) else { continue };
-        for used in uses(&std::fs::read_to_string(&path).expect("a source")) {
-            let Some(to) = place(&used) else { continue };
-            arrows += 1;
-            assert!(to >= from, "{relative} uses crate::{used}, which stands before {module} in lib.rs");
+    let position = |module: &str| order.iter().position(|listed| *listed == module);
+    let named = library.named_modules();
+    let upwards: Vec<String> = named
+        .iter()
+        .filter(|named| position(&named.to) < position(&named.from))
+        .map(|named| format!("{}:{} uses crate::{}", named.file, named.line, named.to))
+        .collect();
+    assert!(named.len() > 50, "only {} uses of other modules were found", named.len());
+    assert!(upwards.is_empty(), "lib.rs lists these modules before the module that uses them:\n{}", upwards.join("\n"));
+}
+
+#[test]
+fn files_do_not_import_each_other_in_a_cycle() {
+    let mut report = Vec::new();
+    for root in ["lib.rs", "main.rs"] {
+        let modules = Modules::read(&sources().join(root));
+        report.extend(cycles::among(&modules.uses()));
+    }
+    assert!(
+        report.is_empty(),
+        "{} import cycles. Move what both files need into a file of its own. A re-export in a parent is no import, \
+         and a parent may call functions of its own children by path.\n\n{}",
+        report.len(),
+        report.join("\n")
+    );
+}
+
+#[test]
+fn unclear_phrases_do_not_come_back() {
+    let found = phrases::found_in(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/..")));
+    assert!(
+        found.is_empty(),
+        "{} unclear phrases; tests/it/tidy/phrases.rs says what to write instead:\n{}",
+        found.len(),
+        found.join("\n")
+    );
+}
+
+/// Length is a hint to a reviewer, not a limit: `cargo test --test it tidy::prints -- --nocapture`.
+#[test]
+fn prints_the_longest_files_and_functions() {
+    let lengths = lengths::of(sources());
+    assert!(lengths.functions.len() > 100, "only {} functions were found", lengths.functions.len());
+    for (what, list) in [("file", &lengths.files), ("function", &lengths.functions)] {
+        for (lines, name) in list.iter().take(5) {
+            println!("{what} of {lines} lines: {name}");
         }
     }
-    assert!(arrows > 50, "only {arrows} uses were found: the test looks in the wrong place");
 }
