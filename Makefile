@@ -78,10 +78,13 @@ tests-built:
 	@$(step) 'build the tests' cargo test --locked -p sluice --no-run
 	@SLUICE=$(debug) $(step) 'build the policies' policies/build --hostile
 
-SOAK ?= swap:: memory:: chaos::
-soak: ## Run the long forms of the tests in SOAK (swap:: memory:: chaos::): about an hour.
+SOAK ?= pipeline_changes:: memory:: chaos::
+soak: ## Run the long forms of the tests in SOAK (pipeline_changes:: memory:: chaos::): about an hour.
 	@infra/bootstrap test
 	@$(MAKE) --no-print-directory tests-built
+	@# A filter that matches nothing would pass: a renamed test must not go unnoticed.
+	@for filter in $(SOAK); do cargo test --quiet --locked -p sluice --test it -- --list $$filter | grep -q ': test$$' || \
+		{ echo "SOAK: no test matches $$filter" >&2; exit 1; }; done
 	@{ $(step) 'start the servers' infra/native/services up && \
 		SLUICE_SOAK=1 $(step) 'long tests' cargo test --locked -p sluice --test it -- --nocapture $(SOAK); }; \
 		status=$$?; infra/native/services down; exit $$status
