@@ -200,7 +200,8 @@ pub trait Log: Send + Sync + 'static {
     /// The offset after the last durable record, as far as this process knows.
     fn end_offset(&self, partition: PartitionNo) -> Offset;
 
-    /// The partitions that this process is to settle, each as it is assigned.
+    /// The partitions that this process is to settle, each as it is assigned. The channel closes when the log can
+    /// assign no more.
     fn assignments(&self) -> mpsc::Receiver<Assignment>;
 
     /// Keeps a record that can never settle where an operator can look at it.

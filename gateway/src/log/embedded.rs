@@ -7,7 +7,7 @@ mod frame;
 mod writer;
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -34,6 +34,8 @@ pub struct Embedded {
     queue: mpsc::Sender<Command>,
     ends: Arc<Ends>,
     retention: Duration,
+    /// Held open: a channel that closes means that nothing is assigned any more.
+    assigned: Mutex<Vec<mpsc::Sender<Assignment>>>,
     /// Closed once the writer has ended.
     writer_runs: watch::Receiver<()>,
 }
@@ -77,6 +79,7 @@ impl Embedded {
             queue,
             ends,
             retention: Duration::from_secs(u64::from(options.retention_hours) * 3600),
+            assigned: Mutex::default(),
             writer_runs,
         };
         Ok((log, Background::new("log writer", writer.run(commands))))
@@ -116,6 +119,7 @@ impl Log for Embedded {
             let assignment = Assignment { partition, reader: Box::new(reader) };
             assert!(sender.try_send(assignment).is_ok(), "the channel has room for every partition");
         }
+        self.assigned.lock().unwrap_or_else(PoisonError::into_inner).push(sender);
         receiver
     }
 

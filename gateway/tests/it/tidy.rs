@@ -1,5 +1,6 @@
 //! Rules about the source text that neither the compiler nor Clippy can check.
 
+mod configuration;
 mod cycles;
 mod lengths;
 mod modules;
@@ -66,4 +67,18 @@ fn prints_the_longest_files_and_functions() {
             println!("{what} of {lines} lines: {name}");
         }
     }
+}
+
+#[test]
+fn the_configuration_reference_is_current() {
+    let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/configuration.md"));
+    let page = configuration::page(sources());
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(path, &page).expect("the page is written");
+    }
+    let committed = std::fs::read_to_string(path).unwrap_or_default();
+    assert!(
+        committed == page,
+        "docs/configuration.md is out of date: run `UPDATE_DOCS=1 cargo test -p sluice --test it configuration`"
+    );
 }

@@ -3,8 +3,6 @@
 use std::sync::Arc;
 
 use reqwest::{Method, StatusCode};
-use sluice::app::Ports;
-use sluice::log::Log;
 
 use crate::faulty::StuckLog;
 use crate::harness::{Files, Fixture, eventually, payload};
@@ -13,7 +11,7 @@ use crate::harness::{Files, Fixture, eventually, payload};
 async fn past_the_bound_on_requests_in_flight_the_answer_is_overloaded() {
     const IN_FLIGHT_MAX: usize = 3;
     let log = StuckLog::new();
-    let replace = |ports| Ports { log: Arc::clone(&log) as Arc<dyn Log>, ..ports };
+    let replace = |ports| log.replace(ports);
     let system = Fixture::with(Files::new(), |config| config.http.in_flight_max = IN_FLIGHT_MAX, replace).await;
     let system = Arc::new(system);
     let in_flight: Vec<_> = (1..=IN_FLIGHT_MAX as u64)

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use futures_util::future::BoxFuture;
+use sluice::app::Ports;
 use sluice::coupon::{
     Audit, Campaign, CampaignChange, CouponId, NewCampaign, Offset, PartitionNo, RequestId, Settled, UserId,
 };
@@ -192,6 +193,11 @@ impl StuckLog {
         })
     }
 
+    /// In place of the embedded log and its writer.
+    pub(crate) fn replace(self: &Arc<Self>, ports: Ports) -> Ports {
+        Ports { log: Arc::clone(self) as Arc<dyn Log>, background: Vec::new(), ..ports }
+    }
+
     /// How many records wait for their acknowledgement.
     pub(crate) fn waiting(&self) -> usize {
         self.waiting.lock().expect("not poisoned").len()
@@ -205,9 +211,9 @@ impl StuckLog {
         }
     }
 
-    /// Stops assigning partitions.
-    pub(crate) fn stop_assigning(&self) {
-        self.assignments.lock().expect("not poisoned").clear();
+    /// Stops assigning partitions to those who wait for some; answers with their number.
+    pub(crate) fn stop_assigning(&self) -> usize {
+        std::mem::take(&mut *self.assignments.lock().expect("not poisoned")).len()
     }
 }
 

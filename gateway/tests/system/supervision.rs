@@ -5,10 +5,9 @@ use std::sync::atomic::Ordering;
 
 use reqwest::StatusCode;
 use sluice::app::Ports;
-use sluice::log::Log;
 
 use crate::faulty::{FaultyLedger, LedgerFaults, StuckLog};
-use crate::harness::{Files, Fixture, PATIENCE, replace_ledger};
+use crate::harness::{Files, Fixture, PATIENCE, eventually, replace_ledger};
 
 /// Waits for the failure, which readiness reports from then on, and stops the system. Answers with the failure.
 async fn fails(system: &mut Fixture) -> String {
@@ -42,7 +41,7 @@ async fn a_settlement_task_that_panics_fails_readiness_and_its_record_settles_af
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sampler_that_panics_fails_readiness() {
     let log = StuckLog::new();
-    let replace = |ports| Ports { log: Arc::clone(&log) as Arc<dyn Log>, ..ports };
+    let replace = |ports| log.replace(ports);
     let mut system = Fixture::with(Files::new(), |_| {}, replace).await;
     log.end_offset_panics.store(true, Ordering::Relaxed);
     assert_eq!(fails(&mut system).await, "task `sampler` panicked: the log is cursed");
@@ -64,9 +63,9 @@ async fn a_ledger_poller_that_panics_fails_readiness() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_that_stops_assigning_partitions_fails_readiness() {
     let log = StuckLog::new();
-    let replace = |ports| Ports { log: Arc::clone(&log) as Arc<dyn Log>, ..ports };
+    let replace = |ports| log.replace(ports);
     let mut system = Fixture::with(Files::new(), |_| {}, replace).await;
-    log.stop_assigning();
+    eventually("settlement waits for partitions", async || (log.stop_assigning() > 0).then_some(())).await;
     assert_eq!(fails(&mut system).await, "task `partition assignment` ended before shutdown");
     system.stop_without_settling().await.expect_err("a task failed");
 }
