@@ -35,7 +35,7 @@ start_gateway() {
     cp "$root"/policies/*.wasm policies/
     "$sluice" serve --config "$root/examples/$1/sluice.toml" >serve.log 2>&1 &
     gateway=$!
-    trap 'kill $gateway && wait $gateway' EXIT
+    trap 'kill $gateway 2>/dev/null && wait $gateway' EXIT
     until curl --silent --fail --output /dev/null "$admin/readyz"; do
         kill -0 $gateway 2>/dev/null || fail "the gateway did not start: $(<serve.log)"
         sleep 0.1
