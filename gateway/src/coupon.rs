@@ -1,7 +1,6 @@
-//! The nouns: who asks, for what, and how it ended. No I/O, no clock, nothing asynchronous.
+//! The domain types: ids, campaigns, requests and outcomes. No I/O, nothing asynchronous; only [`now_ms`] reads the clock.
 //!
-//! Everything here is checked where it is made: a value of these types is valid, and nothing below
-//! the HTTP layer checks it again.
+//! Values are validated when they are constructed, so nothing below the HTTP layer checks them again.
 
 mod campaign;
 mod id;
@@ -18,13 +17,13 @@ pub use request::{Accepted, Fingerprint, IssueRequest, Terms};
 /// Milliseconds since 1970-01-01T00:00:00Z.
 pub type UnixMs = i64;
 
-/// A record's place in its partition of the log: 0, 1, 2, …
+/// A record's number within its log partition: 0, 1, 2, … without gaps.
 pub type Offset = u64;
 
-/// The number of a pipeline: it grows by one with every change of what decides.
+/// The number of a pipeline generation. Every pipeline change increments it.
 pub type GenerationNo = u64;
 
-/// Reads the wall clock.
+/// The wall clock, which may be set back and differs between gateways.
 #[must_use]
 pub fn now_ms() -> UnixMs {
     jiff::Timestamp::now().as_millisecond()

@@ -1,4 +1,4 @@
-//! Identifiers. Each fits a signed 64-bit column, so that every database and log can hold it.
+//! Identifiers. Numeric ones fit a signed 64-bit column, which every supported database has.
 
 use std::fmt;
 
@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-/// A number that no identifier can be.
+use super::Offset;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("expected an integer from 1 to {}", i64::MAX)]
 pub struct OutOfRange;
@@ -19,13 +20,13 @@ macro_rules! positive_id {
         pub struct $name(i64);
 
         impl $name {
-            /// The number, from 1 to `i64::MAX`.
+            /// From 1 to `i64::MAX`.
             #[must_use]
             pub const fn get(self) -> u64 {
                 self.0.cast_unsigned()
             }
 
-            /// The number as a database column holds it.
+            /// For a database column.
             #[must_use]
             pub const fn as_i64(self) -> i64 {
                 self.0
@@ -73,18 +74,12 @@ macro_rules! positive_id {
     };
 }
 
+positive_id!(CouponId);
 positive_id!(
-    /// A coupon that people ask for.
-    CouponId
-);
-positive_id!(
-    /// The coupon policy (the terms) that a coupon was made from.
+    /// The coupon policy, which is the wire format's name for the coupon's terms. Not a WebAssembly policy.
     PolicyId
 );
-positive_id!(
-    /// Somebody who asks.
-    UserId
-);
+positive_id!(UserId);
 
 /// One of the logical shards that a coupon's stock is split into: 0, 1, 2, …
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -97,17 +92,19 @@ impl fmt::Display for ShardNo {
     }
 }
 
-/// A partition of the log: 0, 1, 2, …
+/// A log partition: 0, 1, 2, …
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct PartitionNo(pub u32);
 
 impl PartitionNo {
-    /// Where the requests for a shard travel: the shards of one coupon lie side by side, from a
-    /// start that the coupon decides, so that they spread evenly whatever the number of partitions.
+    /// The partition of a shard's requests. The shards of a coupon take consecutive partitions, from a start that depends
+    /// on the coupon: so each coupon spreads evenly over any number of partitions, and all coupons together do too.
+    ///
+    /// The result for an input must never change: gateways of different releases must agree on it.
     #[must_use]
     pub fn of(coupon: CouponId, shard: ShardNo, partitions: u32) -> Self {
-        let start = scatter(coupon.get()) % u64::from(partitions);
+        let start = mix64(coupon.get()) % u64::from(partitions);
         let partition = (start + u64::from(shard.0)) % u64::from(partitions);
         Self(u32::try_from(partition).expect("less than the number of partitions"))
     }
@@ -119,19 +116,19 @@ impl fmt::Display for PartitionNo {
     }
 }
 
-/// The name of one request. A retry with the same Idempotency-Key has the same name.
+/// Identifies a request. A retry with the same Idempotency-Key has the same id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct RequestId(Uuid);
 
 impl RequestId {
-    /// A new name, ordered by time (UUID version 7), so that outcomes are inserted side by side.
+    /// A UUID version 7: ordered by time, so that outcomes are inserted into neighbouring index pages.
     #[must_use]
     pub fn new() -> Self {
         Self(Uuid::now_v7())
     }
 
-    /// The name that this key always gives (UUID version 8, from its SHA-256).
+    /// A UUID version 8 from the SHA-256 of the key, so that every gateway derives the same id.
     #[must_use]
     pub fn from_idempotency_key(key: &[u8]) -> Self {
         let digest = Sha256::digest(key);
@@ -140,20 +137,20 @@ impl RequestId {
         Self(uuid::Builder::from_custom_bytes(bytes).into_uuid())
     }
 
-    /// For a record that came without a name: one made from where it stands, the same at each reading.
+    /// For a record without an id. It depends only on the record's position, so that a replay settles it under the same
+    /// id; the hashed text must not change either.
     #[must_use]
-    pub fn of_place(partition: PartitionNo, offset: Offset) -> Self {
+    pub fn from_log_position(partition: PartitionNo, offset: Offset) -> Self {
         Self::from_idempotency_key(format!("place {partition}/{offset}").as_bytes())
     }
 
-    /// 64 uniform bits that a retry of the request has too.
+    /// 64 uniform bits for the policies. A retry gets the same bits, so that random choices come out the same.
     #[must_use]
     pub fn entropy(self) -> u64 {
         let (high, low) = self.0.as_u64_pair();
-        scatter(high ^ scatter(low))
+        mix64(high ^ mix64(low))
     }
 
-    /// The 16 bytes of the name.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; 16] {
         self.0.as_bytes()
@@ -186,11 +183,9 @@ impl fmt::Display for RequestId {
     }
 }
 
-use super::Offset;
-
 /// The finalizer of SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number
 /// generators", 2014): neighbouring inputs give unrelated outputs.
-fn scatter(input: u64) -> u64 {
+fn mix64(input: u64) -> u64 {
     let mut z = input.wrapping_add(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -204,27 +199,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn twelve_shards_of_a_coupon_take_twelve_partitions() {
+    fn twelve_shards_of_a_coupon_use_twelve_partitions() {
         let coupon = CouponId::try_from(104_u64).expect("in range");
         let partitions: BTreeSet<_> = (0..12).map(|shard| PartitionNo::of(coupon, ShardNo(shard), 12)).collect();
         assert_eq!(partitions.len(), 12);
     }
 
     #[test]
-    fn a_partition_never_moves() {
+    fn the_partition_of_a_shard_is_stable_across_releases() {
         let coupon = CouponId::try_from(104_u64).expect("in range");
         assert_eq!(PartitionNo::of(coupon, ShardNo(0), 12), PartitionNo(10));
         assert_eq!(PartitionNo::of(coupon, ShardNo(7), 12), PartitionNo(5));
     }
 
     #[test]
-    fn the_same_key_gives_the_same_name_and_another_key_another() {
+    fn equal_idempotency_keys_give_equal_ids_and_different_keys_different_ids() {
         assert_eq!(RequestId::from_idempotency_key(b"a"), RequestId::from_idempotency_key(b"a"));
         assert_ne!(RequestId::from_idempotency_key(b"a"), RequestId::from_idempotency_key(b"b"));
     }
 
     #[test]
-    fn an_id_is_a_positive_signed_integer() {
+    fn ids_outside_1_to_i64_max_are_rejected() {
         assert!(UserId::try_from(0_u64).is_err());
         assert!(UserId::try_from(u64::MAX).is_err());
         assert_eq!(UserId::try_from(7_u64).map(UserId::get), Ok(7));

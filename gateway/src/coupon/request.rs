@@ -1,87 +1,78 @@
-//! What a client sends, and what the log carries of it.
+//! The request as the client sends it, and as the log stores it.
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::{CouponId, GenerationNo, PolicyId, RequestId, ShardNo, UnixMs, UserId};
 
-/// What a client asks for: the body of `POST /coupon/issue`, checked.
+/// The validated body of `POST /coupon/issue`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct IssueRequest {
-    /// Who asks.
     pub user_id: UserId,
-    /// For which coupon.
     pub coupon_id: CouponId,
-    /// The coupon policy that the coupon belongs to.
     pub policy_id: PolicyId,
-    /// What the coupon is worth, as the client saw it.
     pub terms: Terms,
 }
 
-/// The coupon's terms at issue time. They are stored with the grant as given, and judged nowhere.
+/// The coupon's terms as the client saw them. They are stored with the grant; no decision depends on them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Terms {
-    /// The kind of discount, such as `FIXED`.
+    /// The discount type, such as `FIXED`.
     pub type_snapshot: String,
-    /// Percent.
+    /// In percent.
     pub discount_rate_snapshot: Option<f64>,
     /// In the shop's currency.
     pub discount_amount_snapshot: Option<u64>,
     /// In the shop's currency.
     pub minimum_order_amount_snapshot: Option<u64>,
-    /// Days.
+    /// In days.
     pub usage_period_snapshot: Option<u32>,
-    /// Carries no zone and may lie in the past.
+    /// Has no time zone, and may be in the past.
     pub expired_at: Option<jiff::civil::DateTime>,
 }
 
-/// 64 bits of the SHA-256 of a request: tells two bodies under one Idempotency-Key apart.
+/// 64 bits of the SHA-256 of a request. Detects the reuse of an Idempotency-Key with another body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Fingerprint(pub i64);
 
 impl Fingerprint {
-    /// The fingerprint of a request, which spacing and the order of its fields do not change.
+    /// Independent of the white space and field order in the client's JSON.
     #[must_use]
     pub fn of(request: &IssueRequest) -> Self {
-        let canonical = serde_json::to_vec(request).expect("a request is always JSON");
+        let canonical = serde_json::to_vec(request).expect("a request serializes to JSON");
         let digest = Sha256::digest(canonical);
-        Self(i64::from_be_bytes(digest[..8].try_into().expect("eight of 32 bytes")))
+        Self(i64::from_be_bytes(digest[..8].try_into().expect("8 of 32 bytes")))
     }
 }
 
-/// A request that admission let through: the value of a log record.
+/// A request that passed admission: the value of a log record.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Accepted {
-    /// Its name.
     pub request_id: RequestId,
-    /// When it arrived.
     pub arrived_at_ms: UnixMs,
     /// The shard that the policy picked.
     pub shard_no: ShardNo,
-    /// Which generation decided.
+    /// The pipeline generation that admitted the request.
     pub generation: GenerationNo,
-    /// Given when the client sent an Idempotency-Key.
+    /// Only with an Idempotency-Key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fingerprint: Option<Fingerprint>,
-    /// What was asked for.
     pub request: IssueRequest,
 }
 
 impl Accepted {
-    /// The wire form: JSON.
+    /// As JSON, the wire format.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        serde_json::to_vec(self).expect("an accepted request is always JSON")
+        serde_json::to_vec(self).expect("an accepted request serializes to JSON")
     }
 
-    /// Reads the wire form.
-    ///
     /// # Errors
-    /// Says what is wrong with bytes that are not an accepted request.
+    /// When the bytes are not an accepted request in JSON.
     pub fn decode(bytes: &[u8]) -> Result<Self, serde_json::Error> {
         serde_json::from_slice(bytes)
     }
@@ -135,12 +126,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_was_encoded_is_decoded(accepted in accepted()) {
+        fn a_record_decodes_to_what_was_encoded(accepted in accepted()) {
             prop_assert_eq!(Accepted::decode(&accepted.encode()).expect("decodes"), accepted);
         }
 
         #[test]
-        fn no_prefix_of_a_record_decodes(accepted in accepted(), cut in 0.0..1.0_f64) {
+        fn a_truncated_record_does_not_decode(accepted in accepted(), cut in 0.0..1.0_f64) {
             let bytes = accepted.encode();
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
             let length = (bytes.len() as f64 * cut) as usize;

@@ -249,7 +249,7 @@ fn item(partition: PartitionNo, stored: &Stored) -> Item {
     let header = stored.record.headers.request_id;
     let request_id = match &decoded {
         Ok(accepted) => accepted.request_id,
-        Err(_) => header.unwrap_or_else(|| RequestId::of_place(partition, stored.offset)),
+        Err(_) => header.unwrap_or_else(|| RequestId::from_log_position(partition, stored.offset)),
     };
     Item { offset: stored.offset, request_id, content: decoded }
 }
