@@ -1,30 +1,30 @@
-//! What the gateway measures for its policies.
+//! Measures requests for the policies.
 //!
-//! A policy declares what it wants to know ([`Measure`]); before every decision the host has all of
-//! it measured here, at once. Two requests that race for the last place cannot both see it free,
-//! because the host counts first and the policy judges the count.
+//! A policy declares its [`Measure`]s once; the host takes all of them before every decision. Two requests that race
+//! for the last place cannot both see it free, because the host counts first and the policy judges the count.
 //!
-//! Counters are an early answer, never the authority: the ledger holds the campaign's limit whatever
-//! they say or forget, so losing them loses nothing.
+//! Counters are an early answer, never the authority: the ledger enforces the campaign's limit whatever they say, so
+//! their content may be lost at any time.
 
 #[cfg(test)]
 pub mod contract;
 mod fail_open;
 pub mod local;
+mod open;
+mod open_error;
 mod options;
 pub mod redis;
 
 use std::num::NonZeroU32;
-use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
-use crate::background::Background;
 use crate::coupon::{CouponId, RequestId, UnixMs, UserId};
-use crate::telemetry::{CountersSeen, Telemetry};
 
-pub use options::{OnUnavailable, OpenError, Options};
+pub use open::{check, open};
+pub use open_error::OpenError;
+pub use options::{OnUnavailable, Options};
 
 /// Which hook of the pipeline measures. The hooks do not see each other's counters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -53,25 +53,21 @@ impl Hook {
     }
 }
 
-/// Whose requests are measured together.
+/// Which requests share a counter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Scope {
-    /// Those of one user for one coupon.
     UserOfCoupon,
-    /// Those of one user.
     User,
-    /// Those for one coupon.
     Coupon,
-    /// All of them.
+    /// All requests of all gateways that share the counters.
     Gateway,
 }
 
 impl Scope {
-    /// From the narrowest to the widest.
     pub const ALL: [Self; 4] = [Self::UserOfCoupon, Self::User, Self::Coupon, Self::Gateway];
 
-    /// The word that names it.
+    /// The name in Redis keys and in the admin API.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -82,7 +78,7 @@ impl Scope {
         }
     }
 
-    /// What two requests must have in common to be measured together.
+    /// The part of a counter's identity that comes from the request.
     #[must_use]
     pub const fn of(self, subject: &Subject) -> (Option<CouponId>, Option<UserId>) {
         match self {
@@ -94,44 +90,36 @@ impl Scope {
     }
 }
 
-/// What is to be measured. A measure that a new policy shares with the one before it goes on counting.
+/// What a policy asks to have measured. A new policy version with the same measure continues the same counter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "measure")]
 pub enum Measure {
-    /// Requests in a sliding window, this one included, in the order in which they were reserved: a
-    /// clock that is a little behind takes no place that somebody has.
+    /// Requests in a sliding window, this one included, numbered in the order of [`reserve`](Counters::reserve): a
+    /// gateway whose clock is slightly behind cannot take a place that another request holds.
     ///
-    /// A retry under the same [`RequestId`] is not counted again: it keeps its place. Both hold for
-    /// the newest [`COUNTED_BY_NAME`] requests of a count. Older ones may be kept as a number, which
-    /// a retry adds to and which slides in steps; in doubt the count is too low, because the ledger
-    /// makes up for one that is too low and nothing for one that is too high.
+    /// A retry under the same [`RequestId`] is not counted again and keeps its number. Both hold for the newest
+    /// [`TRACKED_IDS_MAX`] requests of a count. An adapter may aggregate older ones, which a retry adds to and which
+    /// leave the window in steps. When in doubt the count is too low: the ledger corrects a count that is too low,
+    /// and nothing corrects one that is too high.
     Count {
-        /// Whose requests.
         scope: Scope,
-        /// Milliseconds; 0 is the whole campaign, in which a request counts until it is
-        /// [forgotten](Counters::forget).
+        /// 0 is the whole campaign, in which a request counts until it is [forgotten](Counters::forget).
         window_ms: u64,
     },
     /// A token bucket, kept as a generic cell rate (GCRA, ITU-T I.371). A retry takes a token too.
     Bucket {
-        /// Whose requests.
         scope: Scope,
-        /// Tokens that come every `per_ms`.
+        /// Tokens added every `per_ms`.
         requests: NonZeroU32,
-        /// Milliseconds.
         per_ms: NonZeroU32,
-        /// Tokens that a full bucket holds.
+        /// Tokens in a full bucket.
         burst: NonZeroU32,
     },
-    /// 0, 1, 2, …: a number of its own for every request, until the counters are lost.
-    Sequence {
-        /// Whose requests.
-        scope: Scope,
-    },
+    /// 0, 1, 2, …: a different number for every request, until the counters are lost.
+    Sequence { scope: Scope },
 }
 
 impl Measure {
-    /// Whose requests.
     #[must_use]
     pub const fn scope(&self) -> Scope {
         match self {
@@ -140,57 +128,53 @@ impl Measure {
     }
 }
 
-/// So many requests of a count are known by name, which costs memory and a search for each: far more
-/// than one user sends, and enough for what is still in flight of a whole gateway.
-pub const COUNTED_BY_NAME: usize = 256;
+/// Each tracked id costs memory and a search per request. 256 is far more than one user sends, and enough for the
+/// requests in flight of a whole gateway.
+pub const TRACKED_IDS_MAX: usize = 256;
 
 /// The answer to a [`Measure`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Measured {
-    /// This request is the so-manieth in the window.
+    /// This request's number in the window, from 1.
     Count(u64),
-    /// A token was reserved.
+    /// The bucket had a token, which is now reserved.
     Conforming,
-    /// No token was left; one will come in so many milliseconds, at least 1.
+    /// The bucket was empty; the next token comes after this many milliseconds, at least 1.
     ConformingInMs(u32),
-    /// The number.
     Sequence(u64),
 }
 
-/// The request that is measured.
+/// The request to measure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Subject {
-    /// Its name, which makes counting it idempotent.
+    /// Makes counting idempotent.
     pub request_id: RequestId,
-    /// For which coupon.
     pub coupon_id: CouponId,
-    /// Who asks.
     pub user_id: UserId,
-    /// When it arrived; the clock of every window and bucket.
+    /// The clock of every window and bucket.
     pub arrived_at_ms: UnixMs,
 }
 
-/// What was measured, and what of it this call added, so that it can be given back.
+/// What was measured, and which part of it this call added and can be released.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Reserved {
-    /// One answer a measure, in their order.
+    /// One answer per measure, in their order.
     pub measured: Vec<Measured>,
     /// Bit `i` is set when measure `i` counted this request or took a token for it.
     pub added: u32,
 }
 
-/// A policy may not ask for more: [`Reserved::added`] has a bit for each, and every one costs its time.
+/// Bounds the time of a reservation, and fits the bits of [`Reserved::added`].
 pub const MEASURES_MAX: usize = 16;
 
-/// The counters are out of reach.
 #[derive(Debug, thiserror::Error)]
-#[error("counters are out of reach: {0}")]
+#[error("counters unavailable: {0}")]
 pub struct Unavailable(pub String);
 
-/// Measures requests. Every counter is atomic: of two requests that race for it, one is measured
-/// after the other. A hook, a measure and what its [`Scope`] has in common name a counter.
+/// Measures requests. Every counter is atomic: of two requests that race for it, one is measured after the other. The
+/// hook, the measure and what its [`Scope`] selects identify a counter.
 pub trait Counters: Send + Sync + 'static {
-    /// Takes all measures of a hook for one request, in one round trip; at most [`MEASURES_MAX`].
+    /// Takes all measures of a hook for one request in one round trip; at most [`MEASURES_MAX`].
     fn reserve<'a>(
         &'a self,
         hook: Hook,
@@ -198,10 +182,10 @@ pub trait Counters: Send + Sync + 'static {
         subject: &'a Subject,
     ) -> BoxFuture<'a, Result<Reserved, Unavailable>>;
 
-    /// Undoes what [`reserve`](Counters::reserve) added, for a request that was then refused or not
-    /// appended: its counts are reserved out, its tokens put back. A sequence keeps its gap.
+    /// Undoes what [`reserve`](Counters::reserve) added, for a request that was then refused or not appended: it is
+    /// no longer counted, and its tokens return to their buckets. A sequence keeps the gap.
     ///
-    /// `added` is what `reserve` answered, and is given back once.
+    /// `added` is the value that `reserve` returned. Release it only once.
     fn release<'a>(
         &'a self,
         hook: Hook,
@@ -210,53 +194,20 @@ pub trait Counters: Send + Sync + 'static {
         added: u32,
     ) -> BoxFuture<'a, Result<(), Unavailable>>;
 
-    /// Takes requests that settlement rejected out of every count of a whole campaign, so that a
-    /// user who was turned away may come again. Requests that were never counted are passed over.
+    /// Removes requests that settlement rejected from every whole-campaign count, so that the user may try again.
+    /// Requests that were never counted are ignored.
     fn forget<'a>(&'a self, rejected: &'a [Subject]) -> BoxFuture<'a, Result<(), Unavailable>>;
 
-    /// Whether they are in reach, and if not, why. Asks nobody.
+    /// The last known state; makes no call.
     ///
     /// # Errors
-    /// The reason.
+    /// Why the counters are unavailable.
     fn ready(&self) -> Result<(), String> {
         Ok(())
     }
 
-    /// Whether the gateway goes on while they are out of reach.
+    /// Whether the gateway keeps accepting requests while the counters are unavailable.
     fn is_optional(&self) -> bool {
         false
     }
-}
-
-/// Opens the counters that the URL names.
-///
-/// # Errors
-/// [`OpenError`] when the options are wrong, a login is refused, or counters that the gateway may
-/// not do without are out of reach.
-pub async fn open(
-    options: &Options,
-    telemetry: &Telemetry,
-) -> Result<(Arc<dyn Counters>, Option<Background>), OpenError> {
-    let Some(server) = options.server()? else {
-        telemetry.emit(CountersSeen { are_up: true });
-        return Ok((Arc::new(local::Local::default()), None));
-    };
-    match options.on_unavailable {
-        OnUnavailable::Pass => {
-            let (redis, keeper) = redis::Redis::open_if_there(server, telemetry).await?;
-            Ok((Arc::new(fail_open::FailOpen::new(redis)), Some(keeper)))
-        }
-        OnUnavailable::Refuse => {
-            let (redis, keeper) = redis::Redis::open(server, telemetry).await?;
-            Ok((Arc::new(redis), Some(keeper)))
-        }
-    }
-}
-
-/// Looks whether the options could be opened, without connecting anywhere.
-///
-/// # Errors
-/// [`OpenError`] when they are wrong.
-pub fn check(options: &Options) -> Result<(), OpenError> {
-    options.server().map(|_| ())
 }

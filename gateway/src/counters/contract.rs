@@ -1,8 +1,7 @@
-//! What every adapter promises: one suite, run by each with one line,
+//! The contract suite of the [`Counters`] port. Each adapter runs it with one line,
 //! `contract_tests!(local => Local::default());`, whose right side may await.
 //!
-//! Every test makes up its own users and coupons, so that the suite can run against counters that
-//! are shared and not empty.
+//! Every test uses random users and coupons, so that the suite can run against shared counters that are not empty.
 
 mod bucket;
 mod count;
@@ -20,39 +19,39 @@ use futures_util::future::join_all;
 use super::{Counters, Hook, Measure, Measured, Reserved, Scope, Subject};
 use crate::coupon::{CouponId, RequestId, UnixMs, UserId};
 
-/// One test a promise.
+/// Generates one test per promise: all of them, or those listed after the `;`.
 macro_rules! contract_tests {
     ($adapter:ident => $counters:expr) => {
         $crate::counters::contract::contract_tests! { $adapter => $counters;
-            requests_are_numbered_as_they_come,
+            requests_are_numbered_in_order,
             a_retry_is_counted_once,
-            two_that_race_for_the_last_place_cannot_both_have_it,
-            retries_that_race_are_counted_once,
-            what_was_given_back_is_free_again,
-            giving_back_a_retry_takes_nothing_away,
-            a_window_slides,
-            a_window_holds_a_retry_no_longer_than_others,
-            a_clock_that_is_behind_takes_no_place_that_is_taken,
-            a_whole_campaign_does_not_slide,
-            forgetting_lets_a_user_come_again,
-            forgetting_reaches_every_hook_and_scope,
-            forgetting_leaves_windows_alone,
-            forgetting_what_was_never_counted_changes_nothing,
-            a_scope_counts_together_what_it_says,
-            the_hooks_do_not_see_each_others_counters,
-            windows_of_different_lengths_count_apart,
-            a_crowd_is_counted_to_the_last,
-            a_bucket_lets_burst_through_and_then_the_rate,
-            a_bucket_says_when_the_next_token_comes,
-            a_bucket_holds_no_more_than_full,
-            a_token_put_back_can_be_taken_again,
-            a_full_bucket_takes_no_token_back,
-            who_comes_a_little_late_finds_the_bucket_as_it_is,
-            many_that_race_get_no_more_than_burst,
-            a_sequence_goes_up_by_one,
-            no_two_that_race_get_the_same_number,
-            a_number_given_back_leaves_a_gap,
-            answers_stand_in_the_order_of_the_measures,
+            concurrent_requests_get_different_numbers,
+            concurrent_retries_are_counted_once,
+            a_released_request_is_no_longer_counted,
+            releasing_a_retry_leaves_the_first_attempt_counted,
+            requests_leave_a_sliding_window,
+            a_retry_does_not_extend_the_stay_in_a_window,
+            a_slow_clock_cannot_take_a_number_in_use,
+            a_whole_campaign_count_does_not_expire,
+            a_forgotten_request_lets_its_user_try_again,
+            forgetting_covers_every_hook_and_scope,
+            forgetting_does_not_change_windows,
+            forgetting_an_uncounted_request_changes_nothing,
+            a_scope_selects_the_requests_of_a_counter,
+            hooks_have_separate_counters,
+            windows_of_different_lengths_have_separate_counters,
+            requests_beyond_the_tracked_ids_are_counted,
+            a_bucket_allows_its_burst_and_then_its_rate,
+            an_empty_bucket_returns_the_time_to_the_next_token,
+            a_bucket_never_holds_more_than_its_burst,
+            a_released_token_can_be_taken_again,
+            a_token_released_to_a_full_bucket_is_lost,
+            a_late_request_does_not_rewind_the_bucket,
+            concurrent_requests_get_no_more_than_the_burst,
+            a_sequence_increments_by_one,
+            concurrent_requests_get_different_sequence_numbers,
+            a_released_sequence_number_is_not_reused,
+            answers_are_in_the_order_of_the_measures,
         }
     };
     ($adapter:ident => $counters:expr; $($promise:ident),+ $(,)?) => {
@@ -69,26 +68,26 @@ macro_rules! contract_tests {
 pub(crate) use contract_tests;
 
 const HOOK: Hook = Hook::UserLimit;
-const SOMETIME_MS: UnixMs = 1_800_000_000_000;
+const ARRIVED_AT_MS: UnixMs = 1_800_000_000_000;
 
-/// The first request of a user who was never seen, for a coupon that was never seen.
-fn somebody() -> Subject {
+/// The first request of a new user for a new coupon.
+fn new_subject() -> Subject {
     let random = || rand::random_range(1..=i64::MAX);
     Subject {
         request_id: RequestId::new(),
         coupon_id: CouponId::try_from(random()).expect("in range"),
         user_id: UserId::try_from(random()).expect("in range"),
-        arrived_at_ms: SOMETIME_MS,
+        arrived_at_ms: ARRIVED_AT_MS,
     }
 }
 
 impl Subject {
     /// Another request of the same user for the same coupon.
-    fn again(self) -> Self {
+    fn another_request(self) -> Self {
         Self { request_id: RequestId::new(), ..self }
     }
 
-    /// The same request, so many milliseconds later.
+    /// The same request, sent later.
     fn after_ms(self, ms: i64) -> Self {
         Self { arrived_at_ms: self.arrived_at_ms + ms, ..self }
     }
@@ -109,26 +108,25 @@ fn bucket(requests: u32, per_ms: u32, burst: u32) -> Measure {
 }
 
 async fn reserve_all(counters: &dyn Counters, hook: Hook, measures: &[Measure], subject: Subject) -> Reserved {
-    counters.reserve(hook, measures, &subject).await.expect("in reach")
+    counters.reserve(hook, measures, &subject).await.expect("counters available")
 }
 
 async fn reserve(counters: &dyn Counters, measure: Measure, subject: Subject) -> Measured {
     reserve_all(counters, HOOK, &[measure], subject).await.measured[0]
 }
 
-/// The same from a thread each, as near to at once as can be.
-async fn take_at_once(counters: Arc<dyn Counters>, measure: Measure, subjects: Vec<Subject>) -> Vec<Measured> {
-    let takes = subjects.into_iter().map(|subject| {
+async fn reserve_concurrently(counters: Arc<dyn Counters>, measure: Measure, subjects: Vec<Subject>) -> Vec<Measured> {
+    let reservations = subjects.into_iter().map(|subject| {
         let counters = Arc::clone(&counters);
         tokio::spawn(async move { reserve(&*counters, measure, subject).await })
     });
-    join_all(takes).await.into_iter().map(|reserved| reserved.expect("the task did not panic")).collect()
+    join_all(reservations).await.into_iter().map(|measured| measured.expect("the task did not panic")).collect()
 }
 
 async fn release(counters: &dyn Counters, measure: Measure, subject: Subject, added: u32) {
-    counters.release(HOOK, &[measure], &subject, added).await.expect("in reach");
+    counters.release(HOOK, &[measure], &subject, added).await.expect("counters available");
 }
 
 async fn forget(counters: &dyn Counters, rejected: &[Subject]) {
-    counters.forget(rejected).await.expect("in reach");
+    counters.forget(rejected).await.expect("counters available");
 }

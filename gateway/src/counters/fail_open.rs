@@ -1,5 +1,5 @@
-//! Counters that the gateway can do without: while they are out of reach, every request is measured
-//! as if it were the first. The policies go on deciding, and the ledger holds what they let through.
+//! Counters that fail open: while they are unavailable, every request is measured as if it were the first. The
+//! policies keep deciding, and the ledger still enforces the campaign's limit.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -7,23 +7,22 @@ use futures_util::future::BoxFuture;
 
 use super::{Counters, Hook, Measure, Measured, Reserved, Subject, Unavailable};
 
-/// Goes on without `counters` when it must.
 pub(super) struct FailOpen<C> {
     counters: C,
-    /// Numbers for sequences meanwhile, so that a policy that deals shards out in turn goes on doing so.
-    numbers: AtomicU64,
+    /// Sequences continue locally during an outage, so that a round-robin shard picker still spreads its requests.
+    next_number: AtomicU64,
 }
 
 impl<C> FailOpen<C> {
     pub(super) fn new(counters: C) -> Self {
-        Self { counters, numbers: AtomicU64::new(0) }
+        Self { counters, next_number: AtomicU64::new(0) }
     }
 
-    fn first(&self, measure: &Measure) -> Measured {
+    fn as_first(&self, measure: &Measure) -> Measured {
         match measure {
             Measure::Count { .. } => Measured::Count(1),
             Measure::Bucket { .. } => Measured::Conforming,
-            Measure::Sequence { .. } => Measured::Sequence(self.numbers.fetch_add(1, Ordering::Relaxed)),
+            Measure::Sequence { .. } => Measured::Sequence(self.next_number.fetch_add(1, Ordering::Relaxed)),
         }
     }
 }
@@ -37,8 +36,8 @@ impl<C: Counters> Counters for FailOpen<C> {
     ) -> BoxFuture<'a, Result<Reserved, Unavailable>> {
         Box::pin(async move {
             let reserved = self.counters.reserve(hook, measures, subject).await;
-            let firsts = || measures.iter().map(|measure| self.first(measure)).collect();
-            Ok(reserved.unwrap_or_else(|_| Reserved { measured: firsts(), added: 0 }))
+            let all_first = || measures.iter().map(|measure| self.as_first(measure)).collect();
+            Ok(reserved.unwrap_or_else(|_| Reserved { measured: all_first(), added: 0 }))
         })
     }
 

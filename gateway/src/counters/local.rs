@@ -1,8 +1,7 @@
-//! Counters in this process: exact for one gateway, gone when it stops.
+//! Counters in this process: exact for one gateway, lost when it stops.
 //!
-//! A counter is found by a 64-bit fingerprint of its name, keyed anew in every process so that
-//! nobody can aim for a collision. With as many counters as the tables hold, the odds that any two
-//! of them are reserved for one are below one in ten million.
+//! A counter is keyed by a 64-bit hash of its identity. The hash has a random key per process, so that clients cannot
+//! construct collisions. In a full table, the probability that any two counters collide is below one in ten million.
 
 mod bucket;
 mod count;
@@ -21,15 +20,15 @@ use self::table::{Key, Table};
 use super::{Counters, Hook, Measure, Measured, Reserved, Scope, Subject, Unavailable};
 use crate::coupon::now_ms;
 
-/// The counters of one process. Never [`Unavailable`].
+/// Never [`Unavailable`].
 #[derive(Default)]
 pub struct Local {
-    fingerprint: RandomState,
+    hasher: RandomState,
     counts: Table<Count>,
     buckets: Table<Bucket>,
     sequences: Table<Sequence>,
-    /// Where whole campaigns were ever counted, so that forgetting looks nowhere else.
-    campaigns: [[AtomicBool; Scope::ALL.len()]; Hook::ALL.len()],
+    /// Which hooks and scopes ever counted whole campaigns: `forget` searches only those.
+    counts_campaigns: [[AtomicBool; Scope::ALL.len()]; Hook::ALL.len()],
 }
 
 impl Counters for Local {
@@ -78,32 +77,32 @@ impl Counters for Local {
 }
 
 impl Local {
-    /// The answer, and whether something was added that can be given back.
+    /// The answer, and whether something was added that can be released.
     fn reserve_one(&self, hook: Hook, measure: &Measure, subject: &Subject) -> (Measured, bool) {
         let key = self.key(hook, measure, subject);
         match *measure {
             Measure::Count { window_ms, .. } => {
                 if window_ms == 0 {
-                    self.remember_campaigns(hook, measure.scope());
+                    self.set_counts_campaigns(hook, measure.scope());
                 }
                 let window = Window { length_ms: window_ms, now_ms: subject.arrived_at_ms };
-                let (place, is_new) = self.counts.update(key, |count| count.reserve(window, subject.request_id));
-                (Measured::Count(place), is_new)
+                let (number, is_new) = self.counts.update(key, |count| count.reserve(window, subject.request_id));
+                (Measured::Count(number), is_new)
             }
             Measure::Bucket { requests, per_ms, burst, .. } => {
                 let rate = Rate { requests, per_ms, burst };
                 let measured = self.buckets.update(key, |bucket| bucket.reserve(rate, subject.arrived_at_ms, now_ms()));
                 (measured, measured == Measured::Conforming)
             }
-            Measure::Sequence { .. } => (Measured::Sequence(self.sequences.update(key, Sequence::reserve)), false),
+            Measure::Sequence { .. } => (Measured::Sequence(self.sequences.update(key, Sequence::next)), false),
         }
     }
 
     fn release_one(&self, hook: Hook, measure: &Measure, subject: &Subject) {
         let key = self.key(hook, measure, subject);
         match *measure {
-            Measure::Count { .. } => self.counts.reduce(key, |count| count.take_out(subject.request_id)),
-            Measure::Bucket { per_ms, .. } => self.buckets.reduce(key, |bucket| bucket.put_back(per_ms)),
+            Measure::Count { .. } => self.counts.reduce(key, |count| count.release(subject.request_id)),
+            Measure::Bucket { per_ms, .. } => self.buckets.reduce(key, |bucket| bucket.release(per_ms)),
             Measure::Sequence { .. } => {}
         }
     }
@@ -111,28 +110,28 @@ impl Local {
     fn forget_one(&self, subject: &Subject) {
         for hook in Hook::ALL {
             for scope in Scope::ALL {
-                if self.campaigns(hook, scope).load(Ordering::Relaxed) {
+                if self.counts_campaigns(hook, scope).load(Ordering::Relaxed) {
                     self.release_one(hook, &Measure::Count { scope, window_ms: 0 }, subject);
                 }
             }
         }
     }
 
-    /// Written once, because every thread reads it.
-    fn remember_campaigns(&self, hook: Hook, scope: Scope) {
-        let campaigns = self.campaigns(hook, scope);
-        if !campaigns.load(Ordering::Relaxed) {
-            campaigns.store(true, Ordering::Relaxed);
+    /// Stores only once: repeated writes would invalidate the cache line that every thread reads.
+    fn set_counts_campaigns(&self, hook: Hook, scope: Scope) {
+        let counts_campaigns = self.counts_campaigns(hook, scope);
+        if !counts_campaigns.load(Ordering::Relaxed) {
+            counts_campaigns.store(true, Ordering::Relaxed);
         }
     }
 
-    /// Relaxed is enough: a request reaches settlement through the log, which orders the two.
-    const fn campaigns(&self, hook: Hook, scope: Scope) -> &AtomicBool {
-        &self.campaigns[hook as usize][scope as usize]
+    /// Relaxed ordering suffices: a request reaches settlement through the log, which orders the store before the load.
+    const fn counts_campaigns(&self, hook: Hook, scope: Scope) -> &AtomicBool {
+        &self.counts_campaigns[hook as usize][scope as usize]
     }
 
     fn key(&self, hook: Hook, measure: &Measure, subject: &Subject) -> Key {
-        self.fingerprint.hash_one((hook, measure, measure.scope().of(subject)))
+        self.hasher.hash_one((hook, measure, measure.scope().of(subject)))
     }
 }
 

@@ -1,17 +1,16 @@
-//! Counters in Redis 6 or later (or Valkey), which several gateways share: one round trip for all
-//! that a hook measures, in a script, so that every counter stays atomic.
+//! Counters in Redis 6 or later (or Valkey), shared by several gateways. One script measures everything for a hook in
+//! one round trip, so every counter is atomic.
 //!
-//! Time is the gateways' own: a window slides by when requests arrived. Redis's clock lets keys go that
-//! nobody needs any more, and puts right a gateway whose own is off. What Redis loses makes counts lower,
-//! never higher.
+//! Windows and buckets use the arrival times that the gateways measured. Redis's clock only expires unused keys, and
+//! corrects a gateway whose clock is off. Data that Redis loses makes counts lower, never higher.
 
 mod commands;
 mod link;
 mod release_queue;
+mod reserve_call;
 mod server;
 #[cfg(test)]
 mod tests;
-mod unanswered;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,55 +22,54 @@ use futures_util::future::BoxFuture;
 use self::commands::{RELEASE, release_all, run};
 use self::link::{Link, State};
 use self::release_queue::PendingRelease;
-use self::unanswered::Unanswered;
-use super::{Counters, Hook, Measure, Measured, OpenError, Reserved, Subject, Unavailable};
+use self::reserve_call::ReserveCall;
+use super::{Counters, Hook, Measure, OpenError, Reserved, Subject, Unavailable};
 use crate::background::Background;
 use crate::telemetry::{CountersMissed, Telemetry};
 
 pub use self::server::Server;
 
-/// A round trip within a data centre takes less than one, and three hooks may have to wait so long
-/// each before a request goes on without.
+/// A round trip within a data centre takes less than a millisecond. Until an outage is detected, a request may wait this
+/// long for each of its three hooks.
 const CALL_MAX: Duration = Duration::from_millis(50);
-/// Settlement waits for this, no client; it forgets a whole batch at once.
+/// Settlement forgets a whole batch at once, and no client waits for it.
 const FORGET_MAX: Duration = Duration::from_secs(1);
 
-/// The counters of all gateways that share a Redis.
 pub struct Redis {
     link: Link,
 }
 
 impl Redis {
-    /// Connects.
+    /// Connects. The background task keeps the connection up.
     ///
     /// # Errors
-    /// [`OpenError`] when Redis refuses the login, is not to be trusted or is out of reach.
+    /// [`OpenError`] when authentication fails, the certificate is not trusted or Redis is unreachable.
     pub async fn open(server: Server, telemetry: &Telemetry) -> Result<(Self, Background), OpenError> {
         match server.connect().await {
-            Ok(connection) => Ok(Self::linked(server, Ok(connection), telemetry)),
+            Ok(connection) => Ok(Self::new(server, Ok(connection), telemetry)),
             Err(error) => Err(server
-                .refusal(&error)
+                .permanent_error(&error)
                 .await
                 .unwrap_or_else(|| OpenError::Unreachable { server: server.address(), reason: error.to_string() })),
         }
     }
 
-    /// Connects, now or when Redis is there.
+    /// Connects, or leaves it to the background task if Redis is unreachable.
     ///
     /// # Errors
-    /// [`OpenError`] when Redis refuses the login or is not to be trusted.
-    pub async fn open_if_there(server: Server, telemetry: &Telemetry) -> Result<(Self, Background), OpenError> {
+    /// [`OpenError`] when authentication fails or the certificate is not trusted.
+    pub async fn open_or_retry(server: Server, telemetry: &Telemetry) -> Result<(Self, Background), OpenError> {
         let connection = server.connect().await;
         if let Err(error) = &connection {
-            if let Some(refusal) = server.refusal(error).await {
-                return Err(refusal);
+            if let Some(permanent) = server.permanent_error(error).await {
+                return Err(permanent);
             }
-            tracing::warn!(server = server.address(), %error, "the counters are out of reach; starting without them");
+            tracing::warn!(server = server.address(), %error, "redis unreachable, starting without counters");
         }
-        Ok(Self::linked(server, connection, telemetry))
+        Ok(Self::new(server, connection, telemetry))
     }
 
-    fn linked(
+    fn new(
         server: Server,
         connection: RedisResult<MultiplexedConnection>,
         telemetry: &Telemetry,
@@ -82,16 +80,16 @@ impl Redis {
 
     async fn call<T, F: Future<Output = RedisResult<T>>>(
         &self,
-        within: Duration,
+        timeout: Duration,
         call: impl FnOnce(MultiplexedConnection) -> F,
     ) -> Result<T, Unavailable> {
         let state = self.link.state();
         let connection = self.connection(&state)?;
-        self.answer(&state, within, call(connection)).await
+        self.answer(&state, timeout, call(connection)).await
     }
 
-    /// What cannot be given back now is later, if there is room to remember it.
-    fn owe(
+    /// Queues failed releases for retry, up to the queue's bound.
+    fn enqueue(
         &self,
         pending: impl ExactSizeIterator<Item = PendingRelease>,
         error: Unavailable,
@@ -111,22 +109,21 @@ impl Redis {
         Unavailable(reason.to_owned())
     }
 
-    /// The answer, if it comes in time.
     async fn answer<T>(
         &self,
         state: &Arc<State>,
-        within: Duration,
+        timeout: Duration,
         answer: impl Future<Output = RedisResult<T>>,
     ) -> Result<T, Unavailable> {
-        let (reason, is_severed) = match tokio::time::timeout(within, answer).await {
+        let (reason, is_severed) = match tokio::time::timeout(timeout, answer).await {
             Ok(Ok(answer)) => {
-                self.link.answered(state);
+                self.link.record_success(state);
                 return Ok(answer);
             }
             Ok(Err(error)) => (error.to_string(), error.is_io_error() || error.is_unrecoverable_error()),
-            Err(_) => (format!("no answer in {} ms", within.as_millis()), false),
+            Err(_) => (format!("no answer in {} ms", timeout.as_millis()), false),
         };
-        self.link.failed(state, &reason, is_severed);
+        self.link.record_failure(state, &reason, is_severed);
         Err(self.unavailable(&reason))
     }
 }
@@ -142,8 +139,8 @@ impl Counters for Redis {
             let state = self.link.state();
             let connection = self.connection(&state)?;
             let commands = &self.link.server().commands;
-            let mut unanswered = Unanswered::new(connection, commands, hook, measures, subject);
-            self.answer(&state, CALL_MAX, unanswered.reserved()).await
+            let mut call = ReserveCall::new(connection, commands, hook, measures, subject);
+            self.answer(&state, CALL_MAX, call.reserved()).await
         })
     }
 
@@ -158,11 +155,10 @@ impl Counters for Redis {
             if added == 0 {
                 return Ok(());
             }
-            let release_queue =
-                || PendingRelease::Release { hook, measures: measures.to_vec(), subject: *subject, added };
+            let pending = || PendingRelease::Release { hook, measures: measures.to_vec(), subject: *subject, added };
             let command = self.link.server().commands.release(hook, measures, subject, added);
-            let given_back = self.call(CALL_MAX, |connection| run(connection, &RELEASE, command)).await;
-            given_back.or_else(|error| self.owe(std::iter::once_with(release_queue), error))
+            let released = self.call(CALL_MAX, |connection| run(connection, &RELEASE, command)).await;
+            released.or_else(|error| self.enqueue(std::iter::once_with(pending), error))
         })
     }
 
@@ -176,7 +172,7 @@ impl Counters for Redis {
                 pipeline.add_command(self.link.server().commands.forget(subject));
             }
             let forgotten = self.call(FORGET_MAX, |connection| release_all(connection, pipeline)).await;
-            forgotten.or_else(|error| self.owe(rejected.iter().copied().map(PendingRelease::Forget), error))
+            forgotten.or_else(|error| self.enqueue(rejected.iter().copied().map(PendingRelease::Forget), error))
         })
     }
 
@@ -185,26 +181,5 @@ impl Counters for Redis {
             State::Up { .. } => Ok(()),
             State::Down { reason } => Err(reason.clone()),
         }
-    }
-}
-
-/// What the script answers: a bit mask of what was added, and then a number a measure.
-fn reserved(measures: &[Measure], answer: &[u64]) -> Option<Reserved> {
-    let (added, numbers) = answer.split_first()?;
-    if numbers.len() != measures.len() {
-        return None;
-    }
-    let measured = measures.iter().zip(numbers).map(|(measure, number)| measured(measure, *number));
-    Some(Reserved { measured: measured.collect(), added: u32::try_from(*added).ok()? })
-}
-
-fn measured(measure: &Measure, number: u64) -> Measured {
-    match measure {
-        Measure::Count { .. } => Measured::Count(number),
-        Measure::Bucket { .. } => match u32::try_from(number).unwrap_or(u32::MAX) {
-            0 => Measured::Conforming,
-            wait_ms => Measured::ConformingInMs(wait_ms),
-        },
-        Measure::Sequence { .. } => Measured::Sequence(number),
     }
 }

@@ -168,10 +168,7 @@ fn values() -> Vec<Case> {
         ),
         Case::file(
             "[counters]\nurl = \"redis://somebody:s3cret@localhost\"\n",
-            told(
-                "counters.url: a password is not to be written here; put it in a file that counters.password_file \
-                 names",
-            ),
+            told("counters.url: contains a password: move it to a file and name that file in counters.password_file"),
         ),
         Case::file(
             "[counters]\nurl = \"redis://localhost\"\npassword_file = \"no/such/file\"\n",

@@ -38,7 +38,7 @@ async fn a_wrong_password_ends_every_command_that_needs_it() {
     let _turn = turn::together();
     let log = "sluice: log.password_file: Kafka refuses the login: ";
     let ledger = "sluice: the database server at 127.0.0.1:13306 turns away the user `sluice_tls`: ";
-    let counters = "sluice: counters.url: 127.0.0.1:16380 refuses the login: ";
+    let counters = "sluice: counters.url: authentication failed for user `sluice` at 127.0.0.1:16380: ";
     for (arguments, variables, beginning, mend) in [
         (&["serve"][..], LOG, log, "mend the password in it"),
         (&["topic", "ensure"], LOG, log, "mend the password in it"),

@@ -1,17 +1,15 @@
-//! What a bucket promises.
-
 use super::*;
 
-async fn conforming(counters: &dyn Counters, measure: Measure, subject: Subject, takes: usize) -> usize {
+async fn conforming(counters: &dyn Counters, measure: Measure, subject: Subject, requests: usize) -> usize {
     let mut conforming = 0;
-    for _ in 0..takes {
-        conforming += usize::from(reserve(counters, measure, subject.again()).await == Measured::Conforming);
+    for _ in 0..requests {
+        conforming += usize::from(reserve(counters, measure, subject.another_request()).await == Measured::Conforming);
     }
     conforming
 }
 
-pub(crate) async fn a_bucket_lets_burst_through_and_then_the_rate(counters: Arc<dyn Counters>) {
-    let first = somebody();
+pub(crate) async fn a_bucket_allows_its_burst_and_then_its_rate(counters: Arc<dyn Counters>) {
+    let first = new_subject();
     let two_in_three_ms = bucket(2, 3, 5);
     assert_eq!(conforming(&*counters, two_in_three_ms, first, 20).await, 5);
 
@@ -22,8 +20,8 @@ pub(crate) async fn a_bucket_lets_burst_through_and_then_the_rate(counters: Arc<
     assert_eq!(after_burst, 2_000);
 }
 
-pub(crate) async fn a_bucket_says_when_the_next_token_comes(counters: Arc<dyn Counters>) {
-    let first = somebody();
+pub(crate) async fn an_empty_bucket_returns_the_time_to_the_next_token(counters: Arc<dyn Counters>) {
+    let first = new_subject();
     let three_a_second = bucket(3, 1_000, 1);
     assert_eq!(reserve(&*counters, three_a_second, first).await, Measured::Conforming);
     let refused = reserve_all(&*counters, HOOK, &[three_a_second], first.after_ms(100)).await;
@@ -32,26 +30,26 @@ pub(crate) async fn a_bucket_says_when_the_next_token_comes(counters: Arc<dyn Co
     assert_eq!(reserve(&*counters, three_a_second, first.after_ms(334)).await, Measured::Conforming);
 }
 
-pub(crate) async fn a_bucket_holds_no_more_than_full(counters: Arc<dyn Counters>) {
-    let first = somebody();
+pub(crate) async fn a_bucket_never_holds_more_than_its_burst(counters: Arc<dyn Counters>) {
+    let first = new_subject();
     let one_a_second = bucket(1, 1_000, 3);
     reserve(&*counters, one_a_second, first).await;
     assert_eq!(conforming(&*counters, one_a_second, first.after_ms(3_600_000), 10).await, 3);
 }
 
-pub(crate) async fn a_token_put_back_can_be_taken_again(counters: Arc<dyn Counters>) {
-    let first = somebody();
+pub(crate) async fn a_released_token_can_be_taken_again(counters: Arc<dyn Counters>) {
+    let first = new_subject();
     let one_a_second = bucket(1, 1_000, 2);
     assert_eq!(conforming(&*counters, one_a_second, first, 5).await, 2);
 
     release(&*counters, one_a_second, first, 0).await;
-    assert_eq!(conforming(&*counters, one_a_second, first, 5).await, 0, "nothing was added, nothing is put back");
+    assert_eq!(conforming(&*counters, one_a_second, first, 5).await, 0, "nothing was added, so nothing is released");
     release(&*counters, one_a_second, first, 1).await;
     assert_eq!(conforming(&*counters, one_a_second, first, 5).await, 1);
 }
 
-pub(crate) async fn a_full_bucket_takes_no_token_back(counters: Arc<dyn Counters>) {
-    let first = somebody();
+pub(crate) async fn a_token_released_to_a_full_bucket_is_lost(counters: Arc<dyn Counters>) {
+    let first = new_subject();
     let one_a_second = bucket(1, 1_000, 2);
     reserve(&*counters, one_a_second, first).await;
     let full_again = first.after_ms(1_000);
@@ -59,17 +57,17 @@ pub(crate) async fn a_full_bucket_takes_no_token_back(counters: Arc<dyn Counters
     assert_eq!(conforming(&*counters, one_a_second, full_again, 5).await, 2);
 }
 
-pub(crate) async fn who_comes_a_little_late_finds_the_bucket_as_it_is(counters: Arc<dyn Counters>) {
-    let first = somebody();
+pub(crate) async fn a_late_request_does_not_rewind_the_bucket(counters: Arc<dyn Counters>) {
+    let first = new_subject();
     let ten_a_second = bucket(10, 1_000, 5);
     assert_eq!(reserve(&*counters, ten_a_second, first.after_ms(900)).await, Measured::Conforming);
     assert_eq!(conforming(&*counters, ten_a_second, first, 10).await, 4);
     assert_eq!(conforming(&*counters, ten_a_second, first.after_ms(1_000), 10).await, 1);
 }
 
-pub(crate) async fn many_that_race_get_no_more_than_burst(counters: Arc<dyn Counters>) {
-    let first = somebody();
-    let racing = (0..64).map(|_| first.again()).collect();
-    let reserved = take_at_once(counters, bucket(1, 1_000, 10), racing).await;
-    assert_eq!(reserved.iter().filter(|measured| **measured == Measured::Conforming).count(), 10);
+pub(crate) async fn concurrent_requests_get_no_more_than_the_burst(counters: Arc<dyn Counters>) {
+    let first = new_subject();
+    let requests = (0..64).map(|_| first.another_request()).collect();
+    let measured = reserve_concurrently(counters, bucket(1, 1_000, 10), requests).await;
+    assert_eq!(measured.iter().filter(|measured| **measured == Measured::Conforming).count(), 10);
 }

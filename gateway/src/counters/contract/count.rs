@@ -1,194 +1,196 @@
-//! What a count promises.
-
 use super::*;
-use crate::counters::COUNTED_BY_NAME;
+use crate::counters::TRACKED_IDS_MAX;
 
 const CAMPAIGN: Measure = count(Scope::UserOfCoupon, 0);
 const SECOND: Measure = count(Scope::UserOfCoupon, 1_000);
 
-pub(crate) async fn requests_are_numbered_as_they_come(counters: Arc<dyn Counters>) {
-    let first = somebody();
+pub(crate) async fn requests_are_numbered_in_order(counters: Arc<dyn Counters>) {
+    let first = new_subject();
     assert_eq!(reserve(&*counters, CAMPAIGN, first).await, Measured::Count(1));
-    assert_eq!(reserve(&*counters, CAMPAIGN, first.again()).await, Measured::Count(2));
-    assert_eq!(reserve(&*counters, CAMPAIGN, first.again()).await, Measured::Count(3));
+    assert_eq!(reserve(&*counters, CAMPAIGN, first.another_request()).await, Measured::Count(2));
+    assert_eq!(reserve(&*counters, CAMPAIGN, first.another_request()).await, Measured::Count(3));
 }
 
 pub(crate) async fn a_retry_is_counted_once(counters: Arc<dyn Counters>) {
-    let first = somebody();
+    let first = new_subject();
     for measure in [CAMPAIGN, SECOND] {
         let reserved = reserve_all(&*counters, HOOK, &[measure], first).await;
         assert_eq!((reserved.measured[0], reserved.added), (Measured::Count(1), 1));
-        reserve(&*counters, measure, first.again()).await;
+        reserve(&*counters, measure, first.another_request()).await;
 
         let retried = reserve_all(&*counters, HOOK, &[measure], first.after_ms(10)).await;
-        assert_eq!((retried.measured[0], retried.added), (Measured::Count(1), 0), "it keeps its place");
-        assert_eq!(reserve(&*counters, measure, first.again()).await, Measured::Count(3));
+        assert_eq!((retried.measured[0], retried.added), (Measured::Count(1), 0), "it keeps its number");
+        assert_eq!(reserve(&*counters, measure, first.another_request()).await, Measured::Count(3));
     }
 }
 
-pub(crate) async fn two_that_race_for_the_last_place_cannot_both_have_it(counters: Arc<dyn Counters>) {
+pub(crate) async fn concurrent_requests_get_different_numbers(counters: Arc<dyn Counters>) {
     for measure in [CAMPAIGN, SECOND] {
-        let first = somebody();
-        let racing = (0..64).map(|behind_ms| first.again().after_ms(-(behind_ms % 3))).collect();
-        let places = take_at_once(Arc::clone(&counters), measure, racing).await;
-        for place in (1..=64).map(Measured::Count) {
+        let first = new_subject();
+        let requests = (0..64).map(|behind_ms| first.another_request().after_ms(-(behind_ms % 3))).collect();
+        let numbers = reserve_concurrently(Arc::clone(&counters), measure, requests).await;
+        for number in (1..=64).map(Measured::Count) {
             assert_eq!(
-                places.iter().filter(|reserved| **reserved == place).count(),
+                numbers.iter().filter(|measured| **measured == number).count(),
                 1,
-                "{place:?} is somebody's alone"
+                "{number:?} belongs to one request"
             );
         }
     }
 }
 
-pub(crate) async fn retries_that_race_are_counted_once(counters: Arc<dyn Counters>) {
-    let first = somebody();
-    let places = take_at_once(Arc::clone(&counters), CAMPAIGN, vec![first; 64]).await;
-    assert_eq!(places, vec![Measured::Count(1); 64]);
-    assert_eq!(reserve(&*counters, CAMPAIGN, first.again()).await, Measured::Count(2));
+pub(crate) async fn concurrent_retries_are_counted_once(counters: Arc<dyn Counters>) {
+    let first = new_subject();
+    let numbers = reserve_concurrently(Arc::clone(&counters), CAMPAIGN, vec![first; 64]).await;
+    assert_eq!(numbers, vec![Measured::Count(1); 64]);
+    assert_eq!(reserve(&*counters, CAMPAIGN, first.another_request()).await, Measured::Count(2));
 }
 
-pub(crate) async fn what_was_given_back_is_free_again(counters: Arc<dyn Counters>) {
+pub(crate) async fn a_released_request_is_no_longer_counted(counters: Arc<dyn Counters>) {
     for measure in [CAMPAIGN, SECOND] {
-        let first = somebody();
-        let second = first.again();
+        let first = new_subject();
+        let second = first.another_request();
         reserve(&*counters, measure, first).await;
         reserve(&*counters, measure, second).await;
 
         release(&*counters, measure, first, 1).await;
         assert_eq!(reserve(&*counters, measure, second).await, Measured::Count(1), "it moves up");
-        assert_eq!(reserve(&*counters, measure, first.again()).await, Measured::Count(2));
+        assert_eq!(reserve(&*counters, measure, first.another_request()).await, Measured::Count(2));
     }
 }
 
-pub(crate) async fn giving_back_a_retry_takes_nothing_away(counters: Arc<dyn Counters>) {
-    let first = somebody();
+pub(crate) async fn releasing_a_retry_leaves_the_first_attempt_counted(counters: Arc<dyn Counters>) {
+    let first = new_subject();
     reserve(&*counters, CAMPAIGN, first).await;
     let retried = reserve_all(&*counters, HOOK, &[CAMPAIGN], first).await;
     release(&*counters, CAMPAIGN, first, retried.added).await;
-    assert_eq!(reserve(&*counters, CAMPAIGN, first.again()).await, Measured::Count(2));
+    assert_eq!(reserve(&*counters, CAMPAIGN, first.another_request()).await, Measured::Count(2));
 }
 
-pub(crate) async fn a_window_slides(counters: Arc<dyn Counters>) {
-    let first = somebody();
+pub(crate) async fn requests_leave_a_sliding_window(counters: Arc<dyn Counters>) {
+    let first = new_subject();
     reserve(&*counters, SECOND, first).await;
-    reserve(&*counters, SECOND, first.again().after_ms(600)).await;
-    assert_eq!(reserve(&*counters, SECOND, first.again().after_ms(999)).await, Measured::Count(3));
+    reserve(&*counters, SECOND, first.another_request().after_ms(600)).await;
+    assert_eq!(reserve(&*counters, SECOND, first.another_request().after_ms(999)).await, Measured::Count(3));
     assert_eq!(
-        reserve(&*counters, SECOND, first.again().after_ms(1_000)).await,
+        reserve(&*counters, SECOND, first.another_request().after_ms(1_000)).await,
         Measured::Count(3),
-        "the first has left"
+        "the first request has left"
     );
-    assert_eq!(reserve(&*counters, SECOND, first.again().after_ms(5_000)).await, Measured::Count(1), "all have left");
+    assert_eq!(
+        reserve(&*counters, SECOND, first.another_request().after_ms(5_000)).await,
+        Measured::Count(1),
+        "all requests have left"
+    );
 }
 
-pub(crate) async fn a_window_holds_a_retry_no_longer_than_others(counters: Arc<dyn Counters>) {
-    let first = somebody();
+pub(crate) async fn a_retry_does_not_extend_the_stay_in_a_window(counters: Arc<dyn Counters>) {
+    let first = new_subject();
     reserve(&*counters, SECOND, first).await;
     reserve(&*counters, SECOND, first.after_ms(900)).await;
-    assert_eq!(reserve(&*counters, SECOND, first.again().after_ms(1_000)).await, Measured::Count(1));
+    assert_eq!(reserve(&*counters, SECOND, first.another_request().after_ms(1_000)).await, Measured::Count(1));
 }
 
-pub(crate) async fn a_clock_that_is_behind_takes_no_place_that_is_taken(counters: Arc<dyn Counters>) {
-    let first = somebody();
-    let behind = first.again().after_ms(-5);
+pub(crate) async fn a_slow_clock_cannot_take_a_number_in_use(counters: Arc<dyn Counters>) {
+    let first = new_subject();
+    let behind = first.another_request().after_ms(-5);
     assert_eq!(reserve(&*counters, SECOND, first).await, Measured::Count(1));
     assert_eq!(reserve(&*counters, SECOND, behind).await, Measured::Count(2));
     assert_eq!(reserve(&*counters, SECOND, first).await, Measured::Count(1));
     assert_eq!(reserve(&*counters, SECOND, behind).await, Measured::Count(2));
 }
 
-pub(crate) async fn a_whole_campaign_does_not_slide(counters: Arc<dyn Counters>) {
-    let first = somebody();
+pub(crate) async fn a_whole_campaign_count_does_not_expire(counters: Arc<dyn Counters>) {
+    let first = new_subject();
     let a_year_ms = 365 * 24 * 3_600_000;
     reserve(&*counters, CAMPAIGN, first).await;
-    assert_eq!(reserve(&*counters, CAMPAIGN, first.again().after_ms(a_year_ms)).await, Measured::Count(2));
+    assert_eq!(reserve(&*counters, CAMPAIGN, first.another_request().after_ms(a_year_ms)).await, Measured::Count(2));
 }
 
-pub(crate) async fn forgetting_lets_a_user_come_again(counters: Arc<dyn Counters>) {
-    let rejected = [somebody(), somebody(), somebody()];
+pub(crate) async fn a_forgotten_request_lets_its_user_try_again(counters: Arc<dyn Counters>) {
+    let rejected = [new_subject(), new_subject(), new_subject()];
     for subject in rejected {
         reserve(&*counters, CAMPAIGN, subject).await;
     }
     forget(&*counters, &rejected).await;
     for subject in rejected {
-        assert_eq!(reserve(&*counters, CAMPAIGN, subject.again()).await, Measured::Count(1));
+        assert_eq!(reserve(&*counters, CAMPAIGN, subject.another_request()).await, Measured::Count(1));
     }
 }
 
-pub(crate) async fn forgetting_reaches_every_hook_and_scope(counters: Arc<dyn Counters>) {
-    let first = somebody();
+pub(crate) async fn forgetting_covers_every_hook_and_scope(counters: Arc<dyn Counters>) {
+    let first = new_subject();
     let measures = [Scope::UserOfCoupon, Scope::User, Scope::Coupon].map(|scope| count(scope, 0));
     for hook in Hook::ALL {
         reserve_all(&*counters, hook, &measures, first).await;
     }
     forget(&*counters, &[first]).await;
     for hook in Hook::ALL {
-        let reserved = reserve_all(&*counters, hook, &measures, first.again()).await;
+        let reserved = reserve_all(&*counters, hook, &measures, first.another_request()).await;
         assert_eq!(reserved.measured, [Measured::Count(1); 3], "{}", hook.as_str());
     }
 }
 
-pub(crate) async fn forgetting_leaves_windows_alone(counters: Arc<dyn Counters>) {
-    let first = somebody();
+pub(crate) async fn forgetting_does_not_change_windows(counters: Arc<dyn Counters>) {
+    let first = new_subject();
     reserve(&*counters, SECOND, first).await;
     forget(&*counters, &[first]).await;
-    assert_eq!(reserve(&*counters, SECOND, first.again()).await, Measured::Count(2));
+    assert_eq!(reserve(&*counters, SECOND, first.another_request()).await, Measured::Count(2));
 }
 
-pub(crate) async fn forgetting_what_was_never_counted_changes_nothing(counters: Arc<dyn Counters>) {
-    let first = somebody();
+pub(crate) async fn forgetting_an_uncounted_request_changes_nothing(counters: Arc<dyn Counters>) {
+    let first = new_subject();
     reserve(&*counters, CAMPAIGN, first).await;
-    forget(&*counters, &[first.again(), somebody()]).await;
-    assert_eq!(reserve(&*counters, CAMPAIGN, first.again()).await, Measured::Count(2));
+    forget(&*counters, &[first.another_request(), new_subject()]).await;
+    assert_eq!(reserve(&*counters, CAMPAIGN, first.another_request()).await, Measured::Count(2));
 }
 
-pub(crate) async fn a_scope_counts_together_what_it_says(counters: Arc<dyn Counters>) {
-    // The gateway's own count is everybody's: a window that nobody else has makes it this test's.
+pub(crate) async fn a_scope_selects_the_requests_of_a_counter(counters: Arc<dyn Counters>) {
+    // All tests share the gateway scope: a random window gives this test a counter of its own.
     let window_ms = rand::random_range(1_000_000_000..2_000_000_000);
     let measures = Scope::ALL.map(|scope| count(scope, window_ms));
-    let first = somebody();
-    let other_coupon = Subject { coupon_id: somebody().coupon_id, ..first.again() };
-    let other_user = Subject { user_id: somebody().user_id, ..first.again() };
-    for (subject, places) in [(first, [1, 1, 1, 1]), (other_coupon, [1, 2, 1, 2]), (other_user, [1, 1, 2, 3])] {
+    let first = new_subject();
+    let other_coupon = Subject { coupon_id: new_subject().coupon_id, ..first.another_request() };
+    let other_user = Subject { user_id: new_subject().user_id, ..first.another_request() };
+    for (subject, numbers) in [(first, [1, 1, 1, 1]), (other_coupon, [1, 2, 1, 2]), (other_user, [1, 1, 2, 3])] {
         let reserved = reserve_all(&*counters, HOOK, &measures, subject).await;
-        assert_eq!(reserved.measured, places.map(Measured::Count));
+        assert_eq!(reserved.measured, numbers.map(Measured::Count));
     }
 }
 
-pub(crate) async fn the_hooks_do_not_see_each_others_counters(counters: Arc<dyn Counters>) {
-    let first = somebody();
+pub(crate) async fn hooks_have_separate_counters(counters: Arc<dyn Counters>) {
+    let first = new_subject();
     for hook in Hook::ALL {
-        let reserved = reserve_all(&*counters, hook, &[CAMPAIGN], first.again()).await;
+        let reserved = reserve_all(&*counters, hook, &[CAMPAIGN], first.another_request()).await;
         assert_eq!(reserved.measured, [Measured::Count(1)]);
     }
 }
 
-pub(crate) async fn windows_of_different_lengths_count_apart(counters: Arc<dyn Counters>) {
-    let first = somebody();
+pub(crate) async fn windows_of_different_lengths_have_separate_counters(counters: Arc<dyn Counters>) {
+    let first = new_subject();
     let minute = count(Scope::UserOfCoupon, 60_000);
     reserve_all(&*counters, HOOK, &[SECOND, minute], first).await;
-    let reserved = reserve_all(&*counters, HOOK, &[SECOND, minute], first.again().after_ms(1_000)).await;
+    let reserved = reserve_all(&*counters, HOOK, &[SECOND, minute], first.another_request().after_ms(1_000)).await;
     assert_eq!(reserved.measured, [Measured::Count(1), Measured::Count(2)]);
 }
 
-pub(crate) async fn a_crowd_is_counted_to_the_last(counters: Arc<dyn Counters>) {
-    let by_name = COUNTED_BY_NAME as u64;
-    let anybody = somebody();
+pub(crate) async fn requests_beyond_the_tracked_ids_are_counted(counters: Arc<dyn Counters>) {
+    let tracked = TRACKED_IDS_MAX as u64;
+    let first = new_subject();
     for measure in [CAMPAIGN, count(Scope::UserOfCoupon, 60_000)] {
-        let crowd: Vec<_> = (0..3 * by_name).map(|_| anybody.again()).collect();
-        for (subject, place) in crowd.iter().zip(1..) {
-            assert_eq!(reserve(&*counters, measure, *subject).await, Measured::Count(place));
+        let requests: Vec<_> = (0..3 * tracked).map(|_| first.another_request()).collect();
+        for (subject, number) in requests.iter().zip(1..) {
+            assert_eq!(reserve(&*counters, measure, *subject).await, Measured::Count(number));
         }
-        for (subject, place) in crowd.iter().zip(1..).skip(2 * COUNTED_BY_NAME) {
+        for (subject, number) in requests.iter().zip(1..).skip(2 * TRACKED_IDS_MAX) {
             assert_eq!(
                 reserve(&*counters, measure, *subject).await,
-                Measured::Count(place),
-                "the newest keep their place"
+                Measured::Count(number),
+                "the newest requests keep their numbers"
             );
         }
-        let a_minute_later = anybody.again().after_ms(60_000);
-        let still_counted = if measure == CAMPAIGN { 3 * by_name } else { 0 };
+        let a_minute_later = first.another_request().after_ms(60_000);
+        let still_counted = if measure == CAMPAIGN { 3 * tracked } else { 0 };
         assert_eq!(reserve(&*counters, measure, a_minute_later).await, Measured::Count(still_counted + 1));
     }
 }

@@ -1,23 +1,21 @@
-//! What a sequence promises, and the order of answers.
-
 use std::collections::HashSet;
 
 use super::*;
 
 const SEQUENCE: Measure = Measure::Sequence { scope: Scope::Coupon };
 
-pub(crate) async fn a_sequence_goes_up_by_one(counters: Arc<dyn Counters>) {
-    let first = somebody();
+pub(crate) async fn a_sequence_increments_by_one(counters: Arc<dyn Counters>) {
+    let first = new_subject();
     for number in 0..5 {
-        assert_eq!(reserve(&*counters, SEQUENCE, first.again()).await, Measured::Sequence(number));
+        assert_eq!(reserve(&*counters, SEQUENCE, first.another_request()).await, Measured::Sequence(number));
     }
 }
 
-pub(crate) async fn no_two_that_race_get_the_same_number(counters: Arc<dyn Counters>) {
-    let first = somebody();
-    let racing = (0..64).map(|_| first.again()).collect();
-    let reserved = take_at_once(counters, SEQUENCE, racing).await;
-    let numbers: HashSet<_> = reserved
+pub(crate) async fn concurrent_requests_get_different_sequence_numbers(counters: Arc<dyn Counters>) {
+    let first = new_subject();
+    let requests = (0..64).map(|_| first.another_request()).collect();
+    let measured = reserve_concurrently(counters, SEQUENCE, requests).await;
+    let numbers: HashSet<_> = measured
         .into_iter()
         .map(|measured| match measured {
             Measured::Sequence(number) => number,
@@ -27,16 +25,16 @@ pub(crate) async fn no_two_that_race_get_the_same_number(counters: Arc<dyn Count
     assert_eq!(numbers, (0..64).collect());
 }
 
-pub(crate) async fn a_number_given_back_leaves_a_gap(counters: Arc<dyn Counters>) {
-    let first = somebody();
+pub(crate) async fn a_released_sequence_number_is_not_reused(counters: Arc<dyn Counters>) {
+    let first = new_subject();
     let reserved = reserve_all(&*counters, HOOK, &[SEQUENCE], first).await;
-    assert_eq!(reserved.added, 0, "there is nothing to give back");
+    assert_eq!(reserved.added, 0, "there is nothing to release");
     release(&*counters, SEQUENCE, first, reserved.added).await;
-    assert_eq!(reserve(&*counters, SEQUENCE, first.again()).await, Measured::Sequence(1));
+    assert_eq!(reserve(&*counters, SEQUENCE, first.another_request()).await, Measured::Sequence(1));
 }
 
-pub(crate) async fn answers_stand_in_the_order_of_the_measures(counters: Arc<dyn Counters>) {
-    let first = somebody();
+pub(crate) async fn answers_are_in_the_order_of_the_measures(counters: Arc<dyn Counters>) {
+    let first = new_subject();
     let measures = [SEQUENCE, bucket(1, 1_000, 1), count(Scope::User, 0), count(Scope::User, 1_000)];
     let reserved = reserve_all(&*counters, HOOK, &measures, first).await;
     assert_eq!(
@@ -45,7 +43,7 @@ pub(crate) async fn answers_stand_in_the_order_of_the_measures(counters: Arc<dyn
     );
     assert_eq!(reserved.added, 0b1110);
 
-    let reserved = reserve_all(&*counters, HOOK, &measures, first.again()).await;
+    let reserved = reserve_all(&*counters, HOOK, &measures, first.another_request()).await;
     assert_eq!(
         reserved.measured,
         [Measured::Sequence(1), Measured::ConformingInMs(1_000), Measured::Count(2), Measured::Count(2)]

@@ -1,11 +1,11 @@
-//! A token bucket in one number: the moment at which it will be full again (the "theoretical arrival
-//! time" of GCRA, ITU-T I.371).
+//! A token bucket in one number: the time at which it will be full again (the "theoretical arrival time" of GCRA,
+//! ITU-T I.371).
 //!
-//! Time is counted in parts: a millisecond has as many as the rate has requests. A token then takes
-//! exactly `per_ms` parts to come, and nothing is ever rounded but the answer, up to a millisecond.
+//! Time is counted in parts of a millisecond, `requests` parts each. A token then takes exactly `per_ms` parts, and only
+//! the answer is rounded, up to the next millisecond.
 //!
-//! Requests do not come in the order of their times. Who comes late finds the bucket as the latest left it: to
-//! judge them by their own time would be to wait until the bucket is as full as it was then.
+//! Requests are not measured in the order of their arrival times. A late request does not rewind the bucket, which
+//! would return tokens that later requests took: it is measured at the time of the latest one.
 
 use std::num::NonZeroU32;
 
@@ -13,7 +13,7 @@ use super::table::Counter;
 use crate::counters::Measured;
 use crate::coupon::UnixMs;
 
-/// When the clock itself is further behind the latest request than this, it was put back.
+/// A clock further behind the latest request than this was set back. Less is normal jitter between clock readings.
 const CLOCK_JITTER_MS_MAX: i128 = 1_000;
 
 /// `requests` tokens come every `per_ms`, and a full bucket holds `burst`.
@@ -25,52 +25,51 @@ pub(super) struct Rate {
 }
 
 impl Rate {
-    /// How long a token takes to come.
     fn token_parts(self) -> i128 {
         parts(self.per_ms)
     }
 
-    /// How long an empty bucket takes to be full.
+    /// The time in which an empty bucket fills.
     fn full_parts(self) -> i128 {
         self.token_parts() * parts(self.burst)
     }
 }
 
-/// Any 64-bit time in parts of any 32-bit rate fits an `i128` with room to spare.
+/// `i128` cannot overflow: the largest product is a 64-bit time times a 32-bit rate.
 fn parts(number: NonZeroU32) -> i128 {
     i128::from(number.get())
 }
 
-/// In parts since 1970.
+/// Times are in parts since 1970.
 #[derive(Debug)]
 pub(super) struct Bucket {
-    /// When the bucket is full; it is so ever after.
+    /// From this time on the bucket is full, unless a token is taken.
     full_at: i128,
-    /// When the latest request came that took a token.
+    /// The latest arrival that took a token.
     latest: i128,
 }
 
 impl Default for Bucket {
-    /// Full since ever.
     fn default() -> Self {
         Self { full_at: i128::MIN, latest: i128::MIN }
     }
 }
 
 impl Bucket {
-    /// Takes a token for who came at `came_ms`, or says when there will be one. `clock_ms` is what the clock says
-    /// now. A bucket must always be asked at the same rate.
-    pub(super) fn reserve(&mut self, rate: Rate, came_ms: UnixMs, clock_ms: UnixMs) -> Measured {
+    /// Takes a token for a request that arrived at `arrived_ms`, or returns when the next one comes. `clock_ms` is the
+    /// time now. Every call on a bucket must pass the same rate.
+    pub(super) fn reserve(&mut self, rate: Rate, arrived_ms: UnixMs, clock_ms: UnixMs) -> Measured {
         let in_parts = |ms: UnixMs| i128::from(ms) * parts(rate.requests);
-        let came = in_parts(came_ms);
-        let behind = self.latest.saturating_sub(in_parts(came_ms.max(clock_ms)));
-        let is_put_back = behind > CLOCK_JITTER_MS_MAX * parts(rate.requests);
-        let now = if is_put_back { came } else { came.max(self.latest) };
-        // Nobody waits for the old clock to come round again: an empty bucket is the most that can be release_queue.
+        let arrived = in_parts(arrived_ms);
+        let behind = self.latest.saturating_sub(in_parts(arrived_ms.max(clock_ms)));
+        let clock_was_set_back = behind > CLOCK_JITTER_MS_MAX * parts(rate.requests);
+        let now = if clock_was_set_back { arrived } else { arrived.max(self.latest) };
+        // A bucket is at most empty. Without this bound, a clock that was set back would block all requests until it
+        // caught up.
         let full_at = self.full_at.max(now).min(now + rate.full_parts());
         let full_after = full_at + rate.token_parts();
         let wait = full_after - now - rate.full_parts();
-        if wait <= 0 || is_put_back {
+        if wait <= 0 || clock_was_set_back {
             (self.full_at, self.latest) = (full_at, now);
         }
         if wait <= 0 {
@@ -81,9 +80,8 @@ impl Bucket {
         Measured::ConformingInMs(u32::try_from(wait_ms).unwrap_or(u32::MAX))
     }
 
-    /// Puts back a token that was reserved. A bucket that is full since stays so: its moment only moves
-    /// further into the past.
-    pub(super) fn put_back(&mut self, per_ms: NonZeroU32) {
+    /// Returns a token. A bucket that has filled up meanwhile stays full: `full_at` only moves further into the past.
+    pub(super) fn release(&mut self, per_ms: NonZeroU32) {
         self.full_at = self.full_at.saturating_sub(parts(per_ms));
     }
 }
@@ -96,8 +94,8 @@ mod tests {
 
     use super::*;
 
-    /// The bucket as one would explain it: tokens drip in, and what runs over is lost. A token is
-    /// split into `per_ms` drops, of which `requests` come every millisecond.
+    /// The textbook bucket: tokens drip in, and the overflow is lost. A token is split into `per_ms` drops, of which
+    /// `requests` are added every millisecond.
     struct Model {
         drops: u128,
         at_ms: UnixMs,
@@ -112,7 +110,7 @@ mod tests {
             self.drops = (self.drops + drops).min(Self::drops_of(rate.burst, rate));
         }
 
-        fn wait_until(&mut self, now_ms: UnixMs, rate: Rate) {
+        fn advance_to(&mut self, now_ms: UnixMs, rate: Rate) {
             let passed_ms = u128::from(now_ms.abs_diff(self.at_ms));
             self.fill(passed_ms * u128::from(rate.requests.get()), rate);
             self.at_ms = now_ms;
@@ -128,14 +126,13 @@ mod tests {
             Measured::ConformingInMs(u32::try_from(wait_ms).expect("a token comes within per_ms"))
         }
 
-        fn put_back(&mut self, rate: Rate) {
+        fn release(&mut self, rate: Rate) {
             self.fill(Self::drops_of(NonZeroU32::MIN, rate), rate);
         }
     }
 
-    /// Who comes by the clock.
-    fn reserve(bucket: &mut Bucket, rate: Rate, came_ms: UnixMs) -> Measured {
-        bucket.reserve(rate, came_ms, came_ms)
+    fn reserve_on_time(bucket: &mut Bucket, rate: Rate, now_ms: UnixMs) -> Measured {
+        bucket.reserve(rate, now_ms, now_ms)
     }
 
     fn rate(requests: u32, per_ms: u32, burst: u32) -> Rate {
@@ -152,7 +149,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_bucket_does_as_its_model(
+        fn a_bucket_behaves_like_the_token_model(
             rate in rates(),
             started_at_ms in -5_000_i64..2_000_000_000_000,
             steps in prop::collection::vec((0_i64..20, 1_usize..6, any::<bool>()), 1..60),
@@ -160,59 +157,59 @@ mod tests {
             let mut now_ms = started_at_ms;
             let mut bucket = Bucket::default();
             let mut model = Model { drops: Model::drops_of(rate.burst, rate), at_ms: now_ms };
-            for (passed_ms, takes, last_is_put_back) in steps {
+            for (passed_ms, requests, release_last) in steps {
                 now_ms += passed_ms;
-                model.wait_until(now_ms, rate);
+                model.advance_to(now_ms, rate);
                 let mut measured = Measured::Conforming;
-                for _ in 0..takes {
-                    measured = reserve(&mut bucket, rate, now_ms);
+                for _ in 0..requests {
+                    measured = reserve_on_time(&mut bucket, rate, now_ms);
                     prop_assert_eq!(measured, model.reserve(rate));
                 }
-                if last_is_put_back && measured == Measured::Conforming {
-                    bucket.put_back(rate.per_ms);
-                    model.put_back(rate);
+                if release_last && measured == Measured::Conforming {
+                    bucket.release(rate.per_ms);
+                    model.release(rate);
                 }
             }
         }
 
         #[test]
-        fn whoever_waits_as_long_as_told_is_served(rate in rates(), reserved in 1_usize..20) {
+        fn a_request_that_waits_as_long_as_told_gets_a_token(rate in rates(), requests in 1_usize..20) {
             let mut bucket = Bucket::default();
-            for _ in 0..reserved {
-                if let Measured::ConformingInMs(wait_ms) = reserve(&mut bucket, rate, 0) {
+            for _ in 0..requests {
+                if let Measured::ConformingInMs(wait_ms) = reserve_on_time(&mut bucket, rate, 0) {
                     prop_assert!(wait_ms >= 1);
-                    prop_assert!(wait_ms == 1 || reserve(&mut bucket, rate, i64::from(wait_ms) - 1) != Measured::Conforming);
-                    prop_assert_eq!(reserve(&mut bucket, rate, i64::from(wait_ms)), Measured::Conforming);
+                    prop_assert!(wait_ms == 1 || reserve_on_time(&mut bucket, rate, i64::from(wait_ms) - 1) != Measured::Conforming);
+                    prop_assert_eq!(reserve_on_time(&mut bucket, rate, i64::from(wait_ms)), Measured::Conforming);
                     break;
                 }
             }
         }
 
         #[test]
-        fn clocks_that_disagree_a_little_mint_no_tokens(behind_ms in prop::collection::vec(0_i64..1_000, 1..200)) {
+        fn clock_jitter_creates_no_tokens(behind_ms in prop::collection::vec(0_i64..1_000, 1..200)) {
             let rate = rate(5, 1_000, 3);
             let mut bucket = Bucket::default();
-            let conforming = behind_ms.iter().filter(|behind| reserve(&mut bucket, rate, 1_000 - **behind) == Measured::Conforming);
-            prop_assert!(conforming.count() <= 3 + 5, "a burst and a second's worth");
+            let conforming = behind_ms.iter().filter(|behind| reserve_on_time(&mut bucket, rate, 1_000 - **behind) == Measured::Conforming);
+            prop_assert!(conforming.count() <= 3 + 5, "a burst, and the tokens of one second");
         }
     }
 
     proptest! {
         #[test]
-        fn who_comes_late_finds_the_bucket_as_it_is(
+        fn a_late_request_is_measured_at_the_time_of_the_latest(
             rate in rates(),
             steps in prop::collection::vec((0_i64..20, prop::option::of(0_i64..=60_000)), 1..60),
         ) {
             let (mut bucket, mut in_order) = (Bucket::default(), Bucket::default());
             let mut latest_ms = 0;
-            prop_assert_eq!(reserve(&mut bucket, rate, latest_ms), reserve(&mut in_order, rate, latest_ms));
+            prop_assert_eq!(reserve_on_time(&mut bucket, rate, latest_ms), reserve_on_time(&mut in_order, rate, latest_ms));
             for (passed_ms, behind_ms) in steps {
-                let (came_ms, now_ms) = match behind_ms {
+                let (arrived_ms, now_ms) = match behind_ms {
                     Some(behind_ms) => (latest_ms - behind_ms, latest_ms),
                     None => (latest_ms + passed_ms, latest_ms + passed_ms),
                 };
-                let measured = bucket.reserve(rate, came_ms, now_ms);
-                prop_assert_eq!(measured, reserve(&mut in_order, rate, now_ms));
+                let measured = bucket.reserve(rate, arrived_ms, now_ms);
+                prop_assert_eq!(measured, reserve_on_time(&mut in_order, rate, now_ms));
                 if measured == Measured::Conforming {
                     latest_ms = now_ms;
                 }
@@ -221,14 +218,14 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_is_put_back_makes_nobody_wait_for_more_than_a_token() {
+    fn after_the_clock_is_set_back_a_request_waits_for_at_most_one_token() {
         let rate = rate(1, 100, 2);
         let mut bucket = Bucket::default();
         let an_hour_ms = 3_600_000;
         for _ in 0..2 {
-            assert_eq!(reserve(&mut bucket, rate, an_hour_ms), Measured::Conforming);
+            assert_eq!(reserve_on_time(&mut bucket, rate, an_hour_ms), Measured::Conforming);
         }
-        assert_eq!(reserve(&mut bucket, rate, 0), Measured::ConformingInMs(100));
-        assert_eq!(reserve(&mut bucket, rate, 100), Measured::Conforming);
+        assert_eq!(reserve_on_time(&mut bucket, rate, 0), Measured::ConformingInMs(100));
+        assert_eq!(reserve_on_time(&mut bucket, rate, 100), Measured::Conforming);
     }
 }

@@ -1,32 +1,31 @@
-//! The requests of a sliding window, in the order in which they were reserved.
+//! The requests of a sliding window, in the order in which they were counted.
 
 use std::collections::VecDeque;
 
 use super::table::Counter;
-use crate::counters::COUNTED_BY_NAME;
+use crate::counters::TRACKED_IDS_MAX;
 use crate::coupon::{RequestId, UnixMs};
 
-/// What is no longer known by name slides in so many steps, each of which costs an addition a take.
+/// Aggregated requests leave the window in steps of a 64th. Every reservation adds up all steps.
 const STEPS_PER_WINDOW: u64 = 64;
 
-/// A window as one request sees it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Window {
-    /// Milliseconds; 0 has no end.
+    /// 0 is unlimited.
     pub(super) length_ms: u64,
-    /// When the request arrived.
+    /// The arrival time of the request that is measured.
     pub(super) now_ms: UnixMs,
 }
 
 impl Window {
-    /// A request from further in the future than the window is long was reserved before the clock was
-    /// put back; it is let go, or it would count until the clock comes round again.
+    /// A request more than one window in the future was counted before the clock was set back. It is dropped, or it
+    /// would count until the clock catches up.
     const fn holds(self, at_ms: UnixMs) -> bool {
         self.length_ms == 0 || self.now_ms.abs_diff(at_ms) < self.length_ms
     }
 
-    /// Whether a request at `at_ms` belongs to the step that began at `step_at_ms`. What is earlier
-    /// than the step belongs to it too, so that disagreeing clocks make no more steps.
+    /// Whether a request at `at_ms` belongs to the step that began at `step_at_ms`. An earlier request does too, so that
+    /// gateways whose clocks disagree add no steps.
     const fn is_in_step(self, step_at_ms: UnixMs, at_ms: UnixMs) -> bool {
         let step_ms = (self.length_ms / STEPS_PER_WINDOW).cast_signed();
         self.length_ms == 0 || at_ms.saturating_sub(step_at_ms) <= step_ms
@@ -34,50 +33,50 @@ impl Window {
 }
 
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Named {
+pub(super) struct Tracked {
     request_id: RequestId,
     at_ms: UnixMs,
 }
 
-/// Most users ask once, and one request needs no allocation of its own.
+/// Most users send one request, and a count of one needs no allocation.
 #[derive(Debug, Default)]
 pub(super) enum Count {
     #[default]
-    Nobody,
-    One(Named),
-    Many(Box<Crowd>),
+    Empty,
+    One(Tracked),
+    Many(Box<Requests>),
 }
 
 impl Count {
-    /// The request's place in the window, from 1, and whether it is new there.
+    /// The request's number in the window, from 1, and whether it is new there.
     pub(super) fn reserve(&mut self, window: Window, request_id: RequestId) -> (u64, bool) {
-        let newcomer = Named { request_id, at_ms: window.now_ms };
+        let newcomer = Tracked { request_id, at_ms: window.now_ms };
         match self {
             Self::One(one) if window.holds(one.at_ms) && one.request_id == request_id => (1, false),
             Self::One(one) if window.holds(one.at_ms) => {
-                let crowd = Crowd { unnamed: VecDeque::new(), named: VecDeque::from([*one, newcomer]) };
-                *self = Self::Many(Box::new(crowd));
+                let requests = Requests { aggregated: VecDeque::new(), tracked: VecDeque::from([*one, newcomer]) };
+                *self = Self::Many(Box::new(requests));
                 (2, true)
             }
-            Self::Many(crowd) => crowd.reserve(window, newcomer),
-            Self::Nobody | Self::One(_) => {
+            Self::Many(requests) => requests.reserve(window, newcomer),
+            Self::Empty | Self::One(_) => {
                 *self = Self::One(newcomer);
                 (1, true)
             }
         }
     }
 
-    /// Takes a request out, wherever it stands; those after it move up.
-    pub(super) fn take_out(&mut self, request_id: RequestId) {
+    /// Removes a request; those after it move up.
+    pub(super) fn release(&mut self, request_id: RequestId) {
         match self {
-            Self::One(one) if one.request_id == request_id => *self = Self::Nobody,
-            Self::Many(crowd) => {
-                crowd.take_out(request_id);
-                if let Some(one) = crowd.only() {
+            Self::One(one) if one.request_id == request_id => *self = Self::Empty,
+            Self::Many(requests) => {
+                requests.release(request_id);
+                if let Some(one) = requests.only() {
                     *self = Self::One(one);
                 }
             }
-            Self::Nobody | Self::One(_) => {}
+            Self::Empty | Self::One(_) => {}
         }
     }
 }
@@ -85,83 +84,83 @@ impl Count {
 impl Counter for Count {
     fn weight(&self) -> usize {
         match self {
-            Self::Nobody | Self::One(_) => 1,
-            Self::Many(crowd) => 1 + crowd.named.capacity() + crowd.unnamed.capacity(),
+            Self::Empty | Self::One(_) => 1,
+            Self::Many(requests) => 1 + requests.tracked.capacity() + requests.aggregated.capacity(),
         }
     }
 
     fn is_idle(&self) -> bool {
         match self {
-            Self::Nobody => true,
+            Self::Empty => true,
             Self::One(_) => false,
-            Self::Many(crowd) => crowd.named.is_empty() && crowd.unnamed.is_empty(),
+            Self::Many(requests) => requests.tracked.is_empty() && requests.aggregated.is_empty(),
         }
     }
 }
 
-/// The newest requests by name, and before them the others as numbers.
+/// The newest requests are tracked by id, and all older ones are aggregated: an id for each would not fit in memory.
 #[derive(Debug)]
-pub(super) struct Crowd {
-    unnamed: VecDeque<Step>,
-    named: VecDeque<Named>,
+pub(super) struct Requests {
+    aggregated: VecDeque<Step>,
+    tracked: VecDeque<Tracked>,
 }
 
-/// Requests that are only a number, and slide out of the window together with the first of them.
+/// Requests that leave the window together, when the first of them is due.
 #[derive(Debug)]
 struct Step {
     at_ms: UnixMs,
     requests: u64,
 }
 
-impl Crowd {
-    fn reserve(&mut self, window: Window, newcomer: Named) -> (u64, bool) {
+impl Requests {
+    fn reserve(&mut self, window: Window, newcomer: Tracked) -> (u64, bool) {
         self.slide(window);
-        let before: u64 = self.unnamed.iter().map(|step| step.requests).sum();
+        let before: u64 = self.aggregated.iter().map(|step| step.requests).sum();
         if let Some(index) = self.position(newcomer.request_id) {
             return (before + index as u64 + 1, false);
         }
-        let place = before + self.named.len() as u64 + 1;
-        if self.named.len() == COUNTED_BY_NAME {
-            self.make_the_oldest_a_number(window);
+        let number = before + self.tracked.len() as u64 + 1;
+        if self.tracked.len() == TRACKED_IDS_MAX {
+            self.aggregate_oldest(window);
         }
-        self.named.push_back(newcomer);
-        (place, true)
+        self.tracked.push_back(newcomer);
+        (number, true)
     }
 
-    /// From the front only: where clocks disagree, a request may stay until the one before it goes.
+    /// From the front only: when clocks disagree, a request may stay until the one before it leaves.
     fn slide(&mut self, window: Window) {
-        while self.unnamed.pop_front_if(|step| !window.holds(step.at_ms)).is_some() {}
-        while self.named.pop_front_if(|named| !window.holds(named.at_ms)).is_some() {}
+        while self.aggregated.pop_front_if(|step| !window.holds(step.at_ms)).is_some() {}
+        while self.tracked.pop_front_if(|tracked| !window.holds(tracked.at_ms)).is_some() {}
     }
 
-    fn make_the_oldest_a_number(&mut self, window: Window) {
-        let Some(oldest) = self.named.pop_front() else { return };
-        match self.unnamed.back_mut() {
+    fn aggregate_oldest(&mut self, window: Window) {
+        let Some(oldest) = self.tracked.pop_front() else { return };
+        match self.aggregated.back_mut() {
             Some(step) if window.is_in_step(step.at_ms, oldest.at_ms) => step.requests += 1,
-            _ => self.unnamed.push_back(Step { at_ms: oldest.at_ms, requests: 1 }),
+            _ => self.aggregated.push_back(Step { at_ms: oldest.at_ms, requests: 1 }),
         }
     }
 
-    /// A request that is not known by name is reserved to be one of those that are only a number: a
-    /// count that is too high could turn somebody away for good.
-    fn take_out(&mut self, request_id: RequestId) {
+    /// A request that is not tracked is assumed to be an aggregated one: a count that stays too high could reject its
+    /// user for good.
+    fn release(&mut self, request_id: RequestId) {
         if let Some(index) = self.position(request_id) {
-            self.named.remove(index);
-        } else if let Some(step) = self.unnamed.back_mut() {
+            self.tracked.remove(index);
+        } else if let Some(step) = self.aggregated.back_mut() {
             step.requests -= 1;
             if step.requests == 0 {
-                self.unnamed.pop_back();
+                self.aggregated.pop_back();
             }
         }
     }
 
-    /// Searched from the newest on, which is the one most often given back.
+    /// Searches from the newest, which is released most often.
     fn position(&self, request_id: RequestId) -> Option<usize> {
-        self.named.iter().rposition(|named| named.request_id == request_id)
+        self.tracked.iter().rposition(|tracked| tracked.request_id == request_id)
     }
 
-    fn only(&self) -> Option<Named> {
-        if self.unnamed.is_empty() && self.named.len() == 1 { self.named.front().copied() } else { None }
+    fn only(&self) -> Option<Tracked> {
+        if self.aggregated.is_empty() && self.tracked.len() == 1 { self.tracked.front().copied() } else { None }
     }
 }
 
@@ -172,52 +171,52 @@ mod tests {
     const MINUTE_MS: u64 = 60_000;
 
     fn reserve(count: &mut Count, length_ms: u64, now_ms: UnixMs) -> u64 {
-        let (place, is_new) = count.reserve(Window { length_ms, now_ms }, RequestId::new());
+        let (number, is_new) = count.reserve(Window { length_ms, now_ms }, RequestId::new());
         assert!(is_new);
-        place
+        number
     }
 
     #[test]
-    fn a_crowd_slides_in_steps_of_a_sixty_fourth_and_never_counts_too_many() {
+    fn aggregated_requests_leave_in_64_steps_and_are_never_overcounted() {
         let mut count = Count::default();
         for ms in 0..5 * MINUTE_MS.cast_signed() {
-            let place = reserve(&mut count, MINUTE_MS, ms);
+            let number = reserve(&mut count, MINUTE_MS, ms);
             let exact = MINUTE_MS.min(ms.cast_unsigned() + 1);
             let step = MINUTE_MS / STEPS_PER_WINDOW + 1;
-            assert!(place <= exact && place + step >= exact, "{place} of {exact} at {ms} ms");
+            assert!(number <= exact && number + step >= exact, "{number} of {exact} at {ms} ms");
         }
-        assert!(count.weight() < 2 * (COUNTED_BY_NAME + 64), "{} in memory", count.weight());
+        assert!(count.weight() < 2 * (TRACKED_IDS_MAX + 64), "{} in memory", count.weight());
     }
 
     #[test]
-    fn clocks_that_disagree_make_no_more_steps() {
+    fn disagreeing_clocks_add_no_steps() {
         let mut count = Count::default();
-        for turn in 0..100_000 {
-            reserve(&mut count, MINUTE_MS, turn % 2 * 10_000);
+        for request in 0..100_000 {
+            reserve(&mut count, MINUTE_MS, request % 2 * 10_000);
         }
-        assert!(count.weight() < 2 * COUNTED_BY_NAME, "{} in memory", count.weight());
+        assert!(count.weight() < 2 * TRACKED_IDS_MAX, "{} in memory", count.weight());
     }
 
     #[test]
-    fn a_crowd_that_is_taken_out_leaves_nobody() {
+    fn releasing_every_request_leaves_the_count_idle() {
         let mut count = Count::default();
-        let crowd: Vec<_> = (0..3 * COUNTED_BY_NAME).map(|_| RequestId::new()).collect();
-        for request_id in &crowd {
+        let request_ids: Vec<_> = (0..3 * TRACKED_IDS_MAX).map(|_| RequestId::new()).collect();
+        for request_id in &request_ids {
             count.reserve(Window { length_ms: 0, now_ms: 0 }, *request_id);
         }
-        for request_id in crowd {
+        for request_id in request_ids {
             assert!(!count.is_idle());
-            count.take_out(request_id);
+            count.release(request_id);
         }
         assert!(count.is_idle());
     }
 
     #[test]
-    fn a_clock_that_is_put_back_holds_nobody_for_longer() {
+    fn requests_counted_before_the_clock_was_set_back_are_dropped() {
         let mut count = Count::default();
         let an_hour_ms = 3_600_000;
-        for place in 1..=3 {
-            assert_eq!(reserve(&mut count, MINUTE_MS, an_hour_ms), place);
+        for number in 1..=3 {
+            assert_eq!(reserve(&mut count, MINUTE_MS, an_hour_ms), number);
         }
         assert_eq!(reserve(&mut count, MINUTE_MS, 0), 1);
     }

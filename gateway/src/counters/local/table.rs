@@ -1,4 +1,4 @@
-//! Counters by key, for many threads, in bounded memory.
+//! A sharded hash table of counters in bounded memory.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -6,31 +6,29 @@ use std::hash::{BuildHasherDefault, Hasher};
 use std::mem;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// A counter's fingerprint: 64 uniform bits.
+/// A keyed hash of the counter's identity: 64 uniform bits.
 pub(super) type Key = u64;
 
-/// Far more than threads, so that two seldom want the same one.
+/// Far more shards than threads, so that two threads rarely lock the same one.
 const SHARDS: usize = 64;
 
-/// Three quarters of a hash table with 16,384 slots, which grows at seven eighths: the room between
-/// is for the marks that removing leaves. A shard has two such generations, so a table remembers up
-/// to 1,572,864 requests, in some 90 MB when each is another user's.
+/// Three quarters of a hash table with 16,384 slots, which grows at seven eighths: the difference is for the tombstones
+/// that removals leave. A shard has two such generations, so a table holds up to 1,572,864 requests, in about 90 MB when
+/// every request is from a different user.
 const GENERATION_WEIGHT_MAX: usize = 12_288;
 
-/// What a [`Table`] holds.
 pub(super) trait Counter: Default {
-    /// How many requests it has room for; at least 1.
+    /// Its memory, counted in requests; at least 1.
     fn weight(&self) -> usize {
         1
     }
 
-    /// Whether it says nothing that a new one would not say.
+    /// Whether it equals a new counter, so that it can be removed.
     fn is_idle(&self) -> bool {
         false
     }
 }
 
-/// Counters, each of which is changed by one thread at a time.
 pub(super) struct Table<C> {
     shards: [Mutex<Shard<C>>; SHARDS],
 }
@@ -42,27 +40,27 @@ impl<C: Counter> Default for Table<C> {
 }
 
 impl<C: Counter> Table<C> {
-    /// Changes a counter, a new one if need be.
+    /// Changes a counter, which is created if it does not exist.
     pub(super) fn update<R>(&self, key: Key, change: impl FnOnce(&mut C) -> R) -> R {
         self.shard(key).update(key, change)
     }
 
-    /// Changes a counter to remember less. One that is not there is passed over.
+    /// Like [`update`](Table::update), but ignores a counter that does not exist and removes one that becomes idle.
     pub(super) fn reduce(&self, key: Key, change: impl FnOnce(&mut C)) {
         self.shard(key).reduce(key, change);
     }
 
-    /// A panic in the middle of a change cannot leave a counter worse than a little wrong.
+    /// Ignores poisoning: a panic during a change leaves at most one counter slightly wrong.
     fn shard(&self, key: Key) -> MutexGuard<'_, Shard<C>> {
-        // The bits in the middle: the hash map finds its slot by the low ones and tells keys apart by the high ones.
+        // The middle bits: within a shard, the hash map uses the low bits for the slot and the high bits as its tag.
         let index = ((key >> 32) % SHARDS as u64) as usize;
         self.shards[index].lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Two generations: what is used is young, and when the young are too many they become the old. So
-/// what goes is what was not used for longest, among it every window that passed and every bucket
-/// that filled up, and a counter in constant use, like the gateway's own, never goes.
+/// Evicts in two generations. A counter that is used moves to the young one; when that is full it becomes the old one,
+/// and the old one is dropped. So the least recently used counters go first, among them expired windows and full buckets.
+/// A counter in constant use, such as the gateway's own, is never evicted.
 struct Shard<C> {
     young: Generation<C>,
     young_weight: usize,
@@ -71,7 +69,7 @@ struct Shard<C> {
 
 type Generation<C> = HashMap<Key, C, BuildHasherDefault<AlreadyUniform>>;
 
-/// A [`Key`] is a keyed hash, which need not be hashed again.
+/// A [`Key`] is a hash already.
 #[derive(Default)]
 struct AlreadyUniform(u64);
 
@@ -110,7 +108,7 @@ impl<C: Counter> Shard<C> {
         let answer = change(counter);
         self.young_weight = self.young_weight + counter.weight() - weight_before;
         if self.young_weight >= GENERATION_WEIGHT_MAX {
-            self.grow_old();
+            self.rotate();
         }
         answer
     }
@@ -132,8 +130,8 @@ impl<C: Counter> Shard<C> {
         }
     }
 
-    /// The memory of those that go is used for those that come.
-    fn grow_old(&mut self) {
+    /// Swaps and clears, so that the new young generation reuses the memory of the dropped one.
+    fn rotate(&mut self) {
         mem::swap(&mut self.young, &mut self.old);
         self.young.clear();
         self.young_weight = 0;
@@ -169,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shard_never_holds_more_than_two_generations_and_never_grows_past_them() {
+    fn a_shard_holds_at_most_two_generations_and_never_reallocates_beyond_them() {
         let mut shard = Shard::default();
         for key in 0..10 * GENERATION_WEIGHT_MAX as u64 {
             shard.update(key, Tally::add_one);
@@ -180,17 +178,17 @@ mod tests {
     }
 
     #[test]
-    fn a_heavy_counter_takes_the_room_of_many() {
+    fn a_heavy_counter_uses_the_space_of_many() {
         let mut shard = Shard::default();
         for _ in 0..GENERATION_WEIGHT_MAX {
             shard.update(1, Tally::add_one);
         }
         assert_eq!(shard.young.len(), 0, "the generation was full");
-        assert_eq!(shard.update(1, Tally::add_one), GENERATION_WEIGHT_MAX + 1, "what is used goes on");
+        assert_eq!(shard.update(1, Tally::add_one), GENERATION_WEIGHT_MAX + 1, "a counter in use is kept");
     }
 
     #[test]
-    fn what_is_in_use_is_never_let_go() {
+    fn a_counter_in_use_is_never_evicted() {
         let mut shard = Shard::default();
         for key in 1..10 * GENERATION_WEIGHT_MAX as u64 {
             shard.update(key, Tally::add_one);
@@ -201,10 +199,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_idle_goes_at_once_young_or_old() {
+    fn an_idle_counter_is_removed_at_once_from_either_generation() {
         let mut shard = Shard::default();
         shard.update(1, Tally::add_one);
-        shard.grow_old();
+        shard.rotate();
         shard.update(2, Tally::add_one);
         for key in [1, 2] {
             shard.reduce(key, |tally| tally.0 -= 1);

@@ -1,4 +1,4 @@
-//! The two scripts, and how they are called: each measure has a key or two, a kind and numbers.
+//! The commands sent to Redis: two scripts and their arguments.
 
 use std::num::NonZeroU32;
 use std::sync::{Arc, LazyLock};
@@ -7,25 +7,24 @@ use std::time::Duration;
 use ::redis::aio::MultiplexedConnection;
 use ::redis::{Cmd, ErrorKind, FromRedisValue, Pipeline, RedisError, RedisResult, Script, ServerErrorKind};
 
-use crate::counters::{COUNTED_BY_NAME, Hook, Measure, Scope, Subject};
+use crate::counters::{Hook, Measure, Measured, Reserved, Scope, Subject, TRACKED_IDS_MAX};
 use crate::coupon::UnixMs;
 
 pub(super) static RESERVE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("reserve.lua")));
 pub(super) static RELEASE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("release.lua")));
 
-/// A count of a whole campaign, and a sequence, are let go when nobody was counted for so long.
-/// Nothing tells the counters that a campaign is over; one in which nobody takes part for a month
-/// is, or else starts from nought, and the ledger still holds its limit.
+/// Whole-campaign counts and sequences expire after a month without requests, because nothing tells the counters that a
+/// campaign has ended. Should one resume later, its counts start at zero and the ledger still enforces its limit.
 const CAMPAIGN_TTL: Duration = Duration::from_hours(30 * 24);
-/// A window or a bucket outlives its own time by so much, because a request is measured by when it
-/// arrived, and may since have waited for its turn, or come from a clock that is behind.
+/// Windows and buckets are kept this much longer than their own length: a request is measured by its arrival time, but
+/// may have been queued since, or come from a gateway whose clock is behind.
 const LATE_MAX: Duration = Duration::from_secs(60);
-/// A hundred years: Redis refuses a time to live that its own clock cannot be added to.
+/// A hundred years. Redis rejects a TTL that overflows when added to its clock.
 const TTL_MS_MAX: u64 = 100 * 365 * 24 * 3_600_000;
-/// What is no longer known by name slides in so many steps, as in the counters of a process.
+/// Aggregated requests leave the window in steps, as in the local counters.
 const STEPS_PER_WINDOW: u64 = 64;
 
-/// Makes commands whose keys begin alike.
+/// Builds commands whose keys share a prefix.
 #[derive(Debug, Clone)]
 pub(super) struct Commands {
     prefix: Arc<str>,
@@ -36,37 +35,35 @@ impl Commands {
         Self { prefix: prefix.into() }
     }
 
-    /// Takes all measures, now by the clock that the subject's arrival was read from. The answer is a bit mask of
-    /// what was added, and then what was measured.
-    pub(super) fn reserve(&self, hook: Hook, measures: &[Measure], subject: &Subject, asked_at_ms: UnixMs) -> Cmd {
+    /// `clock_ms` is now, by the clock that `subject.arrived_at_ms` was read from: the script compares it with Redis's.
+    pub(super) fn reserve(&self, hook: Hook, measures: &[Measure], subject: &Subject, clock_ms: UnixMs) -> Cmd {
         let mut command = call(&RESERVE, self.keys(measures.iter().map(|measure| (hook, measure)), subject));
         command
             .arg(subject.request_id.as_bytes().as_slice())
             .arg(subject.arrived_at_ms)
-            .arg(asked_at_ms)
-            .arg(COUNTED_BY_NAME);
+            .arg(clock_ms)
+            .arg(TRACKED_IDS_MAX);
         for measure in measures {
-            add_numbers(&mut command, measure);
+            add_reserve_numbers(&mut command, measure);
         }
         command
     }
 
-    /// Undoes measures that were added.
     pub(super) fn release(&self, hook: Hook, measures: &[Measure], subject: &Subject, added: u32) -> Cmd {
         let is_added = |index: usize| added & (1 << index) != 0;
         let added = measures.iter().enumerate().filter(|(index, _)| is_added(*index)).map(|(_, measure)| measure);
         self.undo(added.map(|measure| (hook, measure)), subject)
     }
 
-    /// Takes a request out of every count of a whole campaign there can be.
+    /// Removes a request from every whole-campaign count that can exist, since it is not known which of them do.
     pub(super) fn forget(&self, rejected: &Subject) -> Cmd {
         let counts = Scope::ALL.map(|scope| Measure::Count { scope, window_ms: 0 });
         let counts = Hook::ALL.into_iter().flat_map(|hook| counts.iter().map(move |count| (hook, count)));
         self.undo(counts, rejected)
     }
 
-    /// Does nothing that matters, but writes.
-    pub(super) fn proof(&self) -> Cmd {
+    /// A write without effect on any counter.
+    pub(super) fn probe(&self) -> Cmd {
         let mut command = call(&RESERVE, vec![format!("{}:proof", self.prefix)]);
         command.arg("").arg(0).arg(0).arg(0).arg("sequence").arg(ttl_ms(CAMPAIGN_TTL));
         command
@@ -76,7 +73,7 @@ impl Commands {
         let mut command = call(&RELEASE, self.keys(measures.clone(), subject));
         command.arg(subject.request_id.as_bytes().as_slice());
         for (_, measure) in measures {
-            add_what_to_undo(&mut command, measure);
+            add_release_numbers(&mut command, measure);
         }
         command
     }
@@ -95,8 +92,8 @@ impl Commands {
         keys
     }
 
-    /// `{sluice}:user-limit:count:0:user-of-coupon:104:7`: the hook, the measure with its numbers,
-    /// and what its scope has in common.
+    /// Such as `{sluice}:user-limit:count:0:user-of-coupon:104:7`: the hook, the measure with its numbers, the scope and
+    /// the ids it selects.
     fn key(&self, hook: Hook, measure: &Measure, subject: &Subject) -> String {
         use std::fmt::Write;
 
@@ -114,7 +111,7 @@ impl Commands {
         let written = written.and_then(|()| write!(key, ":{}", scope.as_str()));
         let written = written.and_then(|()| coupon_id.map_or(Ok(()), |id| write!(key, ":{id}")));
         let written = written.and_then(|()| user_id.map_or(Ok(()), |id| write!(key, ":{id}")));
-        debug_assert!(written.is_ok(), "a string takes whatever is written to it");
+        debug_assert!(written.is_ok(), "writing to a string cannot fail");
         key
     }
 }
@@ -125,7 +122,7 @@ fn call(script: &Script, keys: Vec<String>) -> Cmd {
     command
 }
 
-fn add_numbers(command: &mut Cmd, measure: &Measure) {
+fn add_reserve_numbers(command: &mut Cmd, measure: &Measure) {
     match *measure {
         Measure::Count { window_ms: 0, .. } => command.arg("count").arg(0).arg(0).arg(ttl_ms(CAMPAIGN_TTL)),
         Measure::Count { window_ms, .. } => {
@@ -143,7 +140,7 @@ fn add_numbers(command: &mut Cmd, measure: &Measure) {
     };
 }
 
-fn add_what_to_undo(command: &mut Cmd, measure: &Measure) {
+fn add_release_numbers(command: &mut Cmd, measure: &Measure) {
     match *measure {
         Measure::Count { .. } => {
             command.arg("count");
@@ -152,12 +149,13 @@ fn add_what_to_undo(command: &mut Cmd, measure: &Measure) {
             command.arg("bucket").arg(requests.get());
             add_time(command, per_ms.get().into(), requests);
         }
-        // Keeps its gap, and never says that it added anything.
+        // A sequence keeps its gap, and never sets a bit in `added`.
         Measure::Sequence { .. } => {}
     }
 }
 
-/// Parts of a millisecond, of which it has as many as the rate has requests.
+/// As milliseconds and the remaining parts: a time since 1970 in parts alone would exceed 2^53, up to which Lua's numbers
+/// are exact. A millisecond has `requests` parts.
 fn add_time(command: &mut Cmd, parts: u64, requests: NonZeroU32) {
     let parts_per_ms = u64::from(requests.get());
     command.arg(parts / parts_per_ms).arg(parts % parts_per_ms);
@@ -167,7 +165,28 @@ const fn ttl_ms(duration: Duration) -> u64 {
     duration.as_secs() * 1_000
 }
 
-/// Calls a script, which is handed over first if Redis does not know it.
+/// Parses the answer of [`RESERVE`]: a bit mask of what was added, then one number per measure.
+pub(super) fn reserved(measures: &[Measure], answer: &[u64]) -> Option<Reserved> {
+    let (added, numbers) = answer.split_first()?;
+    if numbers.len() != measures.len() {
+        return None;
+    }
+    let measured = measures.iter().zip(numbers).map(|(measure, number)| measured(measure, *number));
+    Some(Reserved { measured: measured.collect(), added: u32::try_from(*added).ok()? })
+}
+
+fn measured(measure: &Measure, number: u64) -> Measured {
+    match measure {
+        Measure::Count { .. } => Measured::Count(number),
+        Measure::Bucket { .. } => match u32::try_from(number).unwrap_or(u32::MAX) {
+            0 => Measured::Conforming,
+            wait_ms => Measured::ConformingInMs(wait_ms),
+        },
+        Measure::Sequence { .. } => Measured::Sequence(number),
+    }
+}
+
+/// Calls a script, and loads it first if Redis does not have it.
 pub(super) async fn run<T: FromRedisValue>(
     mut connection: MultiplexedConnection,
     script: &Script,

@@ -1,4 +1,4 @@
-//! The connection to Redis, kept up in the background: who asks while it is down is told so at once.
+//! The connection to Redis, kept up by a background task: while it is down, calls fail at once.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -14,14 +14,14 @@ use super::server::Server;
 use crate::background::Background;
 use crate::telemetry::{CountersSeen, Telemetry};
 
-/// The pause before the first attempt to connect again; each further one is twice as long.
-const PAUSE_MIN: Duration = Duration::from_millis(100);
-/// So long after Redis is back, the gateway knows it at the latest.
-const PAUSE_MAX: Duration = Duration::from_secs(1);
-/// How often Redis must prove that it is there while nobody asks.
-const PROOF_EVERY: Duration = Duration::from_secs(1);
-/// One slow answer may be a hiccup; after so many failures in a row nobody else need wait for one.
-const FAILURES_IN_A_ROW_MAX: u32 = 3;
+/// Delay before the first attempt to reconnect. Doubles with every failed attempt.
+const RECONNECT_DELAY_MIN: Duration = Duration::from_millis(100);
+/// Bounds the time until the gateway notices that Redis is back.
+const RECONNECT_DELAY_MAX: Duration = Duration::from_secs(1);
+/// Detects a lost connection while no request arrives.
+const PROBE_INTERVAL: Duration = Duration::from_secs(1);
+/// A single slow answer may be an exception. After this many consecutive failures, calls stop waiting for a timeout each.
+const CONSECUTIVE_FAILURES_MAX: u32 = 3;
 
 pub(super) struct Link {
     shared: Arc<Shared>,
@@ -32,7 +32,7 @@ struct Shared {
     telemetry: Telemetry,
     release_queue: ReleaseQueue,
     state: ArcSwap<State>,
-    is_lost: Notify,
+    connection_lost: Notify,
 }
 
 pub(super) enum State {
@@ -41,26 +41,27 @@ pub(super) enum State {
 }
 
 impl Link {
-    /// From a first attempt to connect.
+    /// `connected` is the result of the first attempt to connect.
     pub(super) fn new(
         server: Server,
-        first: Result<MultiplexedConnection, RedisError>,
+        connected: Result<MultiplexedConnection, RedisError>,
         telemetry: Telemetry,
     ) -> (Self, Background) {
-        let state = ArcSwap::from_pointee(State::after(first));
+        let state = ArcSwap::from_pointee(State::from_connect(connected));
         let shared = Arc::new(Shared {
             server,
             telemetry,
             release_queue: ReleaseQueue::default(),
             state,
-            is_lost: Notify::new(),
+            connection_lost: Notify::new(),
         });
-        shared.tell();
-        let keeper = Background::new("counters connection", keep(Arc::clone(&shared)));
+        shared.emit_state();
+        let keeper = Background::new("counters connection", keep_connected(Arc::clone(&shared)));
         (Self { shared }, keeper)
     }
 
-    /// As it is now; to be handed back with how the call went.
+    /// The current state. Pass it to [`record_success`](Self::record_success) or
+    /// [`record_failure`](Self::record_failure) after the call.
     pub(super) fn state(&self) -> Arc<State> {
         self.shared.state.load_full()
     }
@@ -73,13 +74,11 @@ impl Link {
         &self.shared.server
     }
 
-    /// What is given back as soon as Redis can be reached.
     pub(super) fn release_queue(&self) -> &ReleaseQueue {
         &self.shared.release_queue
     }
 
-    /// Redis answered.
-    pub(super) fn answered(&self, state: &State) {
+    pub(super) fn record_success(&self, state: &State) {
         if let State::Up { failures, .. } = state
             && failures.load(Ordering::Relaxed) != 0
         {
@@ -87,19 +86,19 @@ impl Link {
         }
     }
 
-    /// Redis did not answer, or not as it should.
-    pub(super) fn failed(&self, state: &Arc<State>, reason: &str, is_severed: bool) {
+    /// Marks the connection as down if it is severed, or after [`CONSECUTIVE_FAILURES_MAX`] failures.
+    pub(super) fn record_failure(&self, state: &Arc<State>, reason: &str, is_severed: bool) {
         if let State::Up { failures, .. } = &**state
-            && (failures.fetch_add(1, Ordering::Relaxed) + 1 >= FAILURES_IN_A_ROW_MAX || is_severed)
+            && (failures.fetch_add(1, Ordering::Relaxed) + 1 >= CONSECUTIVE_FAILURES_MAX || is_severed)
         {
-            self.shared.lose(state, reason);
+            self.shared.mark_down(state, reason);
         }
     }
 }
 
 impl State {
-    fn after(attempt: Result<MultiplexedConnection, RedisError>) -> Self {
-        match attempt {
+    fn from_connect(connected: Result<MultiplexedConnection, RedisError>) -> Self {
+        match connected {
             Ok(connection) => Self::Up { connection, failures: AtomicU32::new(0) },
             Err(error) => Self::Down { reason: error.to_string() },
         }
@@ -107,49 +106,49 @@ impl State {
 }
 
 impl Shared {
-    fn tell(&self) {
+    fn emit_state(&self) {
         self.telemetry.emit(CountersSeen { are_up: matches!(&**self.state.load(), State::Up { .. }) });
     }
 
-    async fn prove_and_flush(&self, connection: &MultiplexedConnection) -> Result<(), RedisError> {
-        self.server.prove(connection).await?;
+    async fn probe_and_flush(&self, connection: &MultiplexedConnection) -> Result<(), RedisError> {
+        self.server.probe(connection).await?;
         self.release_queue.flush(connection, &self.server.commands).await
     }
 
-    /// Unless it is another connection by now. The first to find it out says so.
-    fn lose(&self, seen: &Arc<State>, reason: &str) {
+    /// Does nothing if the connection was replaced meanwhile, so that of concurrent callers only the first logs.
+    fn mark_down(&self, seen: &Arc<State>, reason: &str) {
         let down = Arc::new(State::Down { reason: reason.to_owned() });
         if Arc::ptr_eq(&self.state.compare_and_swap(seen, down), seen) {
-            tracing::warn!(server = self.server.address(), reason, "the counters are out of reach");
-            self.tell();
-            self.is_lost.notify_one();
+            tracing::warn!(server = self.server.address(), reason, "redis connection lost");
+            self.emit_state();
+            self.connection_lost.notify_one();
         }
     }
 }
 
-async fn keep(shared: Arc<Shared>) {
-    let mut pause = PAUSE_MIN;
+async fn keep_connected(shared: Arc<Shared>) {
+    let mut delay = RECONNECT_DELAY_MIN;
     loop {
         let state = shared.state.load_full();
         match &*state {
             State::Up { connection, .. } => {
-                pause = PAUSE_MIN;
+                delay = RECONNECT_DELAY_MIN;
                 tokio::select! {
-                    () = shared.is_lost.notified() => {}
-                    () = tokio::time::sleep(PROOF_EVERY) => {
-                        if let Err(error) = shared.prove_and_flush(connection).await {
-                            shared.lose(&state, &error.to_string());
+                    () = shared.connection_lost.notified() => {}
+                    () = tokio::time::sleep(PROBE_INTERVAL) => {
+                        if let Err(error) = shared.probe_and_flush(connection).await {
+                            shared.mark_down(&state, &error.to_string());
                         }
                     }
                 }
             }
             State::Down { .. } => {
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(PAUSE_MAX);
-                shared.state.store(Arc::new(State::after(shared.server.connect().await)));
+                tokio::time::sleep(delay).await;
+                delay = (delay * 2).min(RECONNECT_DELAY_MAX);
+                shared.state.store(Arc::new(State::from_connect(shared.server.connect().await)));
                 if matches!(&**shared.state.load(), State::Up { .. }) {
-                    tracing::info!(server = shared.server.address(), "the counters are in reach again");
-                    shared.tell();
+                    tracing::info!(server = shared.server.address(), "redis connection restored");
+                    shared.emit_state();
                 }
             }
         }

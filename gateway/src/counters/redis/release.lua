@@ -1,62 +1,63 @@
--- Undoes for one request what reserve.lua added, and answers nothing of interest.
+-- Undoes what reserve.lua added for one request. The answer is not used.
 --
--- KEYS: those of each measure to undo, in turn. ARGV: the request's name, and for each measure its
--- kind and its numbers. What has expired since is passed over.
+-- KEYS: those of each measure to undo, in order. ARGV: the request id, then for each measure its kind and its numbers.
+-- Expired keys are ignored.
 
-local request = ARGV[1]
-local keys_read, words_read = 0, 1
+local request_id = ARGV[1]
+local keys_read, args_read = 0, 1
 
-local function key()
+local function next_key()
   keys_read = keys_read + 1
   return KEYS[keys_read]
 end
 
-local function word()
-  words_read = words_read + 1
-  return ARGV[words_read]
+local function next_arg()
+  args_read = args_read + 1
+  return ARGV[args_read]
 end
 
-local function text(integer)
+local function format_integer(integer)
   return string.format('%.0f', integer)
 end
 
-local function two(stored)
+local function parse_pair(stored)
   local first, second = string.match(stored, '^(%S+) (%S+)$')
   return tonumber(first), tonumber(second)
 end
 
--- One that is not known by name is taken to be one of those that are only a number: a count that is
--- too high could turn somebody away for good.
-local function count()
-  local named, older = key(), key()
-  if redis.call('ZREM', named, request) == 1 then return end
-  local requests = tonumber(redis.call('LINDEX', older, 0) or 0)
+-- A request that is not tracked is assumed to be an aggregated one: a count that stays too high could reject its user
+-- for good.
+local function release_count()
+  local tracked, aggregated = next_key(), next_key()
+  if redis.call('ZREM', tracked, request_id) == 1 then return end
+  local requests = tonumber(redis.call('LINDEX', aggregated, 0) or 0)
   if requests == 0 then return end
   if requests == 1 then
-    redis.call('DEL', older)
+    redis.call('DEL', aggregated)
     return
   end
-  local step_at, step_requests = two(redis.call('LINDEX', older, -1))
+  local step_at, step_requests = parse_pair(redis.call('LINDEX', aggregated, -1))
   if step_requests > 1 then
-    redis.call('LSET', older, -1, text(step_at) .. ' ' .. text(step_requests - 1))
+    redis.call('LSET', aggregated, -1, format_integer(step_at) .. ' ' .. format_integer(step_requests - 1))
   else
-    redis.call('RPOP', older)
+    redis.call('RPOP', aggregated)
   end
-  redis.call('LSET', older, 0, text(requests - 1))
+  redis.call('LSET', aggregated, 0, format_integer(requests - 1))
 end
 
-local function bucket()
-  local name, rate, token_ms, token_parts = key(), tonumber(word()), tonumber(word()), tonumber(word())
-  local stored = redis.call('GET', name)
+local function release_bucket()
+  local key = next_key()
+  local rate, token_ms, token_parts = tonumber(next_arg()), tonumber(next_arg()), tonumber(next_arg())
+  local stored = redis.call('GET', key)
   if not stored then return end
   local ms, parts, latest_ms = string.match(stored, '^(%S+) (%S+) (%S+)$')
   ms, parts = tonumber(ms) - token_ms, tonumber(parts) - token_parts
   if parts < 0 then ms, parts = ms - 1, parts + rate end
-  redis.call('SET', name, text(ms) .. ' ' .. text(parts) .. ' ' .. latest_ms, 'KEEPTTL')
+  redis.call('SET', key, format_integer(ms) .. ' ' .. format_integer(parts) .. ' ' .. latest_ms, 'KEEPTTL')
 end
 
-local release = { count = count, bucket = bucket }
-while words_read < #ARGV do
-  release[word()]()
+local release = { count = release_count, bucket = release_bucket }
+while args_read < #ARGV do
+  release[next_arg()]()
 end
 return 0

@@ -1,18 +1,19 @@
-//! What could not be given back while Redis was out of reach. It is, when Redis is back: a request
-//! that stays counted would turn its user away, and nothing makes up for that.
+//! Releases that failed while Redis was unreachable, retried when it is back: a request that stays counted could reject
+//! its user, and nothing else would correct that.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use ::redis::aio::MultiplexedConnection;
 use ::redis::{Pipeline, RedisResult};
 
 use super::commands::{Commands, release_all};
 use crate::counters::{Hook, Measure, Subject};
 
-/// Some 10 MB. When Redis is away for longer than that lasts, some stay counted.
+/// About 10 MB. In an outage that fills the queue, further requests stay counted.
 const PENDING_MAX: usize = 65_536;
-/// In one round trip; other gateways get their turn in between.
-const FLUSH_RECORDS_MAX: usize = 256;
+/// Releases per round trip. More would delay the calls of other gateways.
+const FLUSH_MAX: usize = 256;
 
 pub(super) enum PendingRelease {
     /// From [`Counters::release`](crate::counters::Counters::release).
@@ -21,35 +22,30 @@ pub(super) enum PendingRelease {
     Forget(Subject),
 }
 
-/// First in, first out. That a pending may be paid twice, when only the answer was lost, makes counts
-/// lower and never higher.
+/// First in, first out. A release whose answer was lost is sent twice, which makes counts lower, never higher.
 #[derive(Default)]
 pub(super) struct ReleaseQueue(Mutex<VecDeque<PendingRelease>>);
 
 impl ReleaseQueue {
-    /// Whether there was room.
+    /// `false` when the queue has no room for all of them.
     pub(super) fn add(&self, pending: impl ExactSizeIterator<Item = PendingRelease>) -> bool {
-        let mut release_queue = self.lock();
-        let has_room = release_queue.len() + pending.len() <= PENDING_MAX;
+        let mut queue = self.lock();
+        let has_room = queue.len() + pending.len() <= PENDING_MAX;
         if has_room {
-            release_queue.extend(pending);
+            queue.extend(pending);
         }
         has_room
     }
 
-    /// Pays what is release_queue, or as much as can be.
-    pub(super) async fn flush(
-        &self,
-        connection: &::redis::aio::MultiplexedConnection,
-        commands: &Commands,
-    ) -> RedisResult<()> {
+    /// Sends the queued releases until the queue is empty or a call fails; what failed stays queued.
+    pub(super) async fn flush(&self, connection: &MultiplexedConnection, commands: &Commands) -> RedisResult<()> {
         loop {
-            let pending = self.first();
-            if pending.is_empty() {
+            let batch = self.pop_batch();
+            if batch.is_empty() {
                 return Ok(());
             }
-            let mut pipeline = Pipeline::with_capacity(pending.len());
-            for pending in &pending {
+            let mut pipeline = Pipeline::with_capacity(batch.len());
+            for pending in &batch {
                 pipeline.add_command(match pending {
                     PendingRelease::Release { hook, measures, subject, added } => {
                         commands.release(*hook, measures, subject, *added)
@@ -58,22 +54,22 @@ impl ReleaseQueue {
                 });
             }
             if let Err(error) = release_all(connection.clone(), pipeline).await {
-                self.put_first(pending);
+                self.requeue(batch);
                 return Err(error);
             }
-            tracing::info!(pending = pending.len(), "gave back what the counters were not in reach for");
+            tracing::info!(releases = batch.len(), "flushed queued releases");
         }
     }
 
-    fn first(&self) -> Vec<PendingRelease> {
-        let mut release_queue = self.lock();
-        let count = release_queue.len().min(FLUSH_RECORDS_MAX);
-        release_queue.drain(..count).collect()
+    fn pop_batch(&self) -> Vec<PendingRelease> {
+        let mut queue = self.lock();
+        let count = queue.len().min(FLUSH_MAX);
+        queue.drain(..count).collect()
     }
 
-    fn put_first(&self, pending: Vec<PendingRelease>) {
-        let mut release_queue = self.lock();
-        pending.into_iter().rev().for_each(|pending| release_queue.push_front(pending));
+    fn requeue(&self, batch: Vec<PendingRelease>) {
+        let mut queue = self.lock();
+        batch.into_iter().rev().for_each(|pending| queue.push_front(pending));
     }
 
     fn lock(&self) -> MutexGuard<'_, VecDeque<PendingRelease>> {

@@ -1,4 +1,4 @@
-//! Where Redis is, and how the gateway logs in there.
+//! A Redis server: its address, its credentials, and how to connect to it.
 
 use std::time::Duration;
 
@@ -12,23 +12,20 @@ use ::redis::{
 use super::commands::{Commands, RESERVE, run};
 use crate::counters::OpenError;
 
-/// To connect and log in takes three round trips to a server that is not far. Also the longest that a
-/// proof of life may take, which nobody waits for.
+/// Connecting and authenticating takes three round trips within a data centre. Also bounds a probe.
 const CONNECT_MAX: Duration = Duration::from_secs(1);
-/// With TLS, all certificates that the system trusts are read each time, which a busy machine takes long for.
+/// TLS reads the whole system trust store for each connection, which is slow on a busy machine.
 const CONNECT_WITH_TLS_MAX: Duration = Duration::from_secs(3);
-/// Nobody waits for an answer for so long; what comes until then is at least given back.
+/// Much longer than any caller waits: a late answer tells what to release.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
-/// Requests that are handed to the connection and not yet written; more wait for their turn, and
-/// their time runs on.
-const WAITING_MAX: usize = 4_096;
+/// Calls queued in the connection and not yet written. Further calls wait for room, within their own timeout.
+const QUEUED_CALLS_MAX: usize = 4_096;
 
-/// All keys of a gateway carry one hash tag, because a script touches those of a user, a coupon and
-/// the gateway at once: in a Redis Cluster they all lie on one node. The gateway follows no
-/// redirection, so it wants that node, a proxy before it, or simply one Redis with replicas.
+/// All keys share one hash tag, because a script uses keys of a user, a coupon and the gateway at once: in a Redis
+/// Cluster they are all on one node. The gateway does not follow redirections, so counters.url must name that node, a
+/// proxy in front of the cluster, or a single Redis with replicas.
 const PREFIX: &str = "{sluice}";
 
-/// A Redis, and who asks there.
 #[derive(Debug, Clone)]
 pub struct Server {
     client: Client,
@@ -40,65 +37,69 @@ impl Server {
         if url.contains(['?', '#']) {
             return Err(OpenError::Url("expected `redis://[user@]host:port[/db]`, found a `?` or `#`".to_owned()));
         }
-        let wrong = |error: RedisError| OpenError::Url(error.to_string());
-        let info = url.into_connection_info().map_err(wrong)?;
-        let mut login = info.redis_settings().clone();
-        if login.password().is_some() {
+        let invalid = |error: RedisError| OpenError::Url(error.to_string());
+        let info = url.into_connection_info().map_err(invalid)?;
+        let mut settings = info.redis_settings().clone();
+        if settings.password().is_some() {
             return Err(OpenError::PasswordInUrl);
         }
         match password {
-            Some(password) => login = login.set_password(password),
-            // Redis would not be told of them.
-            None if login.username().is_some() => return Err(OpenError::NoPassword),
+            Some(password) => settings = settings.set_password(password),
+            // The client would connect without authenticating, as the user `default`.
+            None if settings.username().is_some() => return Err(OpenError::NoPassword),
             None => {}
         }
-        // Small requests, each of which somebody waits for.
+        // Calls are small, and a client waits for each.
         let tcp = TcpSettings::default().set_nodelay(true);
-        let info = info.set_redis_settings(login).set_tcp_settings(tcp);
+        let info = info.set_redis_settings(settings).set_tcp_settings(tcp);
         let client = match certificates {
-            None => Client::open(info).map_err(wrong)?,
+            None => Client::open(info).map_err(invalid)?,
             Some(root) => Client::build_with_tls(info, TlsCertificates { client_tls: None, root_cert: Some(root) })
                 .map_err(|error| OpenError::Certificates(error.to_string()))?,
         };
         Ok(Self { client, commands: Commands::new(PREFIX) })
     }
 
-    /// Its host and port.
     pub(super) fn address(&self) -> String {
         self.client.get_connection_info().addr().to_string()
     }
 
-    /// Connects, logs in, and sees to it that Redis does what it is for.
+    /// Redis calls the user `default` if none is named.
+    fn user(&self) -> String {
+        self.client.get_connection_info().redis_settings().username().unwrap_or("default").to_owned()
+    }
+
+    /// Connects, authenticates and probes.
     pub(super) async fn connect(&self) -> RedisResult<MultiplexedConnection> {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(connect_max(self.client.get_connection_info().addr())))
             .set_response_timeout(Some(ANSWER_MAX))
-            .set_pipeline_buffer_size(WAITING_MAX);
+            .set_pipeline_buffer_size(QUEUED_CALLS_MAX);
         let connection = self.client.get_multiplexed_async_connection_with_config(&config).await?;
-        self.prove(&connection).await?;
+        self.probe(&connection).await?;
         Ok(connection)
     }
 
-    /// Why connecting failed, where trying again does not help.
-    pub(super) async fn refusal(&self, error: &RedisError) -> Option<OpenError> {
+    /// The cause of a failed connection if retrying cannot help, otherwise `None`.
+    pub(super) async fn permanent_error(&self, error: &RedisError) -> Option<OpenError> {
         let (server, reason) = (self.address(), error.to_string());
-        if is_refused_login(error) {
-            Some(OpenError::LoginRefused { server, reason })
+        if is_authentication_error(error) {
+            Some(OpenError::AuthenticationFailed { server, user: self.user(), reason })
         } else if reason.contains("certificate verify failed") {
-            Some(OpenError::Untrusted { server, reason })
+            Some(OpenError::UntrustedCertificate { server, reason })
         } else if error.code().is_some() {
-            // It has answered, so this is the way.
+            // Redis answered, so URL and port agree about TLS.
             None
         } else {
-            let with_tls = self.answers_the_other_way().await?;
-            Some(OpenError::OtherWay { server, with_tls })
+            let requires_tls = self.probe_other_scheme().await?;
+            Some(OpenError::TlsMismatch { server, requires_tls })
         }
     }
 
-    /// Whether with TLS, where Redis answers only to who does otherwise about it than the URL. What is behind a
-    /// port tells it in no other way: it hangs up or waits. Nobody logs in here.
-    async fn answers_the_other_way(&self) -> Option<bool> {
-        let (address, with_tls) = match self.client.get_connection_info().addr().clone() {
+    /// Tries TLS where the URL has none, and the reverse. `Some` if Redis answers to that: whether it used TLS. A failed
+    /// handshake cannot tell, because a port of the other kind closes the connection or waits. Sends no credentials.
+    async fn probe_other_scheme(&self) -> Option<bool> {
+        let (address, uses_tls) = match self.client.get_connection_info().addr().clone() {
             ConnectionAddr::Tcp(host, port) => {
                 (ConnectionAddr::TcpTls { host, port, insecure: true, tls_params: None }, true)
             }
@@ -114,16 +115,16 @@ impl Server {
             ::redis::cmd("PING").exec_async(&mut connection).await
         };
         let answer = ping.await;
-        // That one must log in first is an answer, too.
-        let is_answer = answer.as_ref().map_or_else(is_refused_login, |()| true);
-        is_answer.then_some(with_tls)
+        // "Authentication required" is an answer too.
+        let is_answer = answer.as_ref().map_or_else(is_authentication_error, |()| true);
+        is_answer.then_some(uses_tls)
     }
 
-    /// A ping would also be answered by a Redis that is full, read-only or forbids scripts.
-    pub(super) async fn prove(&self, connection: &MultiplexedConnection) -> RedisResult<()> {
-        let proof = run::<Vec<u64>>(connection.clone(), &RESERVE, self.commands.proof());
-        match tokio::time::timeout(CONNECT_MAX, proof).await {
-            Ok(proven) => proven.map(|_| ()),
+    /// Runs a script that writes. A Redis that is full, read-only or forbids scripts would still answer a ping.
+    pub(super) async fn probe(&self, connection: &MultiplexedConnection) -> RedisResult<()> {
+        let probe = run::<Vec<u64>>(connection.clone(), &RESERVE, self.commands.probe());
+        match tokio::time::timeout(CONNECT_MAX, probe).await {
+            Ok(answer) => answer.map(|_| ()),
             Err(_) => Err((ErrorKind::Io, "no answer", format!("in {} ms", CONNECT_MAX.as_millis())).into()),
         }
     }
@@ -136,8 +137,7 @@ fn connect_max(address: &ConnectionAddr) -> Duration {
     }
 }
 
-/// Whether Redis turned the gateway away for who it is: trying again does not help.
-fn is_refused_login(error: &RedisError) -> bool {
+fn is_authentication_error(error: &RedisError) -> bool {
     error.kind() == ErrorKind::AuthenticationFailed
         || error.code().is_some_and(|code| ["NOAUTH", "WRONGPASS", "NOPERM"].contains(&code))
 }

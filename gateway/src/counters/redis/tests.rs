@@ -1,7 +1,7 @@
 mod outage;
 mod secure;
 mod shared;
-mod throwaway;
+mod test_server;
 
 use std::num::NonZeroU32;
 
@@ -11,38 +11,37 @@ use crate::coupon::RequestId;
 
 use super::*;
 
-contract_tests!(redis => everybodys().await);
+contract_tests!(redis => shared_redis().await);
 
 const HOOK: Hook = Hook::UserLimit;
 const CAMPAIGN: Measure = count(Scope::UserOfCoupon, 0);
 
-/// The Redis that tests share. Every test of the contract makes up its own users and coupons.
-async fn everybodys() -> Redis {
+/// The Redis that all tests share.
+async fn shared_redis() -> Redis {
     let url = std::env::var("SLUICE_TEST_REDIS").unwrap_or_else(|_| "redis://127.0.0.1:16379".to_owned());
     let opened = open(server(&url)).await;
     opened.unwrap_or_else(|error| panic!("{error}\nstart it with `infra/native/services up redis`"))
 }
 
-/// Opens counters whose connection is kept up until the test ends.
 async fn open(server: Server) -> Result<Redis, OpenError> {
     let (redis, keeper) = Redis::open(server, &Telemetry::new()).await?;
     tokio::spawn(keeper.run);
     Ok(redis)
 }
 
-async fn open_if_there(server: Server) -> Result<Redis, OpenError> {
-    let (redis, keeper) = Redis::open_if_there(server, &Telemetry::new()).await?;
+async fn open_or_retry(server: Server) -> Result<Redis, OpenError> {
+    let (redis, keeper) = Redis::open_or_retry(server, &Telemetry::new()).await?;
     tokio::spawn(keeper.run);
     Ok(redis)
 }
 
 fn server(url: &str) -> Server {
     let options = Options { url: url.to_owned(), ..Options::default() };
-    options.server().expect("a URL").expect("of Redis")
+    options.server().expect("valid options").expect("a Redis URL")
 }
 
-/// A request of a user who was never seen, for a coupon that was never seen.
-fn somebody() -> Subject {
+/// A request of a new user for a new coupon.
+fn new_subject() -> Subject {
     let random = || rand::random_range(1..=i64::MAX);
     Subject {
         request_id: RequestId::new(),
@@ -52,7 +51,7 @@ fn somebody() -> Subject {
     }
 }
 
-fn again(subject: Subject) -> Subject {
+fn another_request(subject: Subject) -> Subject {
     Subject { request_id: RequestId::new(), ..subject }
 }
 
@@ -71,5 +70,5 @@ async fn try_reserve(counters: &Redis, measures: &[Measure], subject: Subject) -
 }
 
 async fn reserve(counters: &Redis, measure: Measure, subject: Subject) -> Measured {
-    try_reserve(counters, &[measure], subject).await.expect("in reach").measured[0]
+    try_reserve(counters, &[measure], subject).await.expect("counters available").measured[0]
 }

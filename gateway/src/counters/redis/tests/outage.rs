@@ -1,15 +1,15 @@
-//! Redis is away, slow, or full.
+//! Redis is down, slow, or full.
 
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use super::throwaway::{Throwaway, at, free_port, opened, soon};
+use super::test_server::{TestServer, at, eventually, free_port, open_when_started};
 use super::*;
 use crate::counters::fail_open::FailOpen;
 
-/// What a call may take beyond its own bound on a machine that is busy with other tests.
-const BUSY: Duration = Duration::from_millis(200);
+/// Tolerance beyond a call's own timeout, on a machine that runs other tests.
+const TOLERANCE: Duration = Duration::from_millis(200);
 
 async fn is_up(counters: &Redis) -> bool {
     counters.ready().is_ok()
@@ -20,58 +20,57 @@ async fn is_down(counters: &Redis) -> bool {
 }
 
 #[tokio::test]
-async fn a_server_that_is_not_there_is_told_at_once_and_found_when_it_comes() {
+async fn while_redis_is_down_calls_fail_at_once_until_it_starts() {
     let port = free_port();
-    let refused = open(at(port)).await.err().expect("out of reach").to_string();
-    assert!(refused.contains("on_unavailable = \"pass\""), "{refused}");
+    let error = open(at(port)).await.err().expect("unreachable").to_string();
+    assert!(error.contains("on_unavailable = \"pass\""), "{error}");
 
-    let counters = open_if_there(at(port)).await.expect("goes on without");
+    let counters = open_or_retry(at(port)).await.expect("opens without a connection");
     let begun = Instant::now();
     for _ in 0..1_000 {
-        try_reserve(&counters, &[CAMPAIGN], somebody()).await.expect_err("out of reach");
+        try_reserve(&counters, &[CAMPAIGN], new_subject()).await.expect_err("unavailable");
     }
-    assert!(begun.elapsed() < BUSY, "{:?}", begun.elapsed());
-    assert!(counters.ready().expect_err("out of reach").contains("refused"), "{:?}", counters.ready());
+    assert!(begun.elapsed() < TOLERANCE, "{:?}", begun.elapsed());
+    assert!(counters.ready().expect_err("unavailable").contains("refused"), "{:?}", counters.ready());
 
-    let server = Throwaway::start(port, &[]);
-    soon("it is found", || is_up(&counters)).await;
-    assert_eq!(reserve(&counters, CAMPAIGN, somebody()).await, Measured::Count(1));
+    let server = TestServer::start(port, &[]);
+    eventually("the first connection", || is_up(&counters)).await;
+    assert_eq!(reserve(&counters, CAMPAIGN, new_subject()).await, Measured::Count(1));
 
     drop(server);
-    soon("its end is noticed while nobody asks", || is_down(&counters)).await;
-    let _server = Throwaway::start(port, &[]);
-    soon("it is found again", || is_up(&counters)).await;
-    assert_eq!(reserve(&counters, CAMPAIGN, somebody()).await, Measured::Count(1));
+    eventually("a probe notices that Redis stopped", || is_down(&counters)).await;
+    let _server = TestServer::start(port, &[]);
+    eventually("the connection is restored", || is_up(&counters)).await;
+    assert_eq!(reserve(&counters, CAMPAIGN, new_subject()).await, Measured::Count(1));
 }
 
 #[tokio::test]
-async fn a_server_that_hangs_costs_a_few_their_time_and_the_others_nothing() {
-    let (server, counters) = Throwaway::with_counters().await;
+async fn a_hung_redis_delays_only_the_first_few_calls() {
+    let (server, counters) = TestServer::with_counters().await;
     server.signal(Signal::STOP);
     let begun = Instant::now();
     for _ in 0..100 {
-        try_reserve(&counters, &[CAMPAIGN], somebody()).await.expect_err("it hangs");
+        try_reserve(&counters, &[CAMPAIGN], new_subject()).await.expect_err("no answer");
     }
     let waited = begun.elapsed();
-    assert!(waited >= CALL_MAX && waited < 3 * CALL_MAX + BUSY, "{waited:?}");
+    assert!(waited >= CALL_MAX && waited < 3 * CALL_MAX + TOLERANCE, "{waited:?}");
     assert!(is_down(&counters).await);
 
     server.signal(Signal::CONT);
-    soon("it is found again", || is_up(&counters)).await;
+    eventually("the connection is restored", || is_up(&counters)).await;
 }
 
 #[tokio::test]
-async fn what_was_counted_too_late_or_for_nobody_is_given_back() {
-    let (server, counters) = Throwaway::with_counters().await;
-    let first = somebody();
+async fn a_reservation_answered_too_late_or_abandoned_is_released() {
+    let (server, counters) = TestServer::with_counters().await;
+    let first = new_subject();
     server.signal(Signal::STOP);
-    try_reserve(&counters, &[CAMPAIGN], again(first)).await.expect_err("it hangs");
-    let hung_up = again(first);
-    let taking = try_reserve(&counters, &[CAMPAIGN], hung_up);
-    tokio::time::timeout(Duration::from_millis(5), taking).await.expect_err("it hangs");
+    try_reserve(&counters, &[CAMPAIGN], another_request(first)).await.expect_err("no answer");
+    let abandoned = try_reserve(&counters, &[CAMPAIGN], another_request(first));
+    tokio::time::timeout(Duration::from_millis(5), abandoned).await.expect_err("no answer");
     server.signal(Signal::CONT);
 
-    soon("nobody is counted", || async {
+    eventually("both reservations are released", || async {
         let Ok(reserved) = try_reserve(&counters, &[CAMPAIGN], first).await else { return false };
         reserved.measured[0] == Measured::Count(1)
     })
@@ -79,25 +78,25 @@ async fn what_was_counted_too_late_or_for_nobody_is_given_back() {
 }
 
 #[tokio::test]
-async fn what_could_not_be_given_back_is_when_redis_returns() {
+async fn failed_releases_are_retried_when_redis_returns() {
     let port = free_port();
-    let server = Throwaway::start(port, &[]);
-    let counters = opened(|| at(port)).await;
-    let (given_back, rejected) = (somebody(), somebody());
-    for subject in [given_back, rejected] {
+    let server = TestServer::start(port, &[]);
+    let counters = open_when_started(|| at(port)).await;
+    let (refused, rejected) = (new_subject(), new_subject());
+    for subject in [refused, rejected] {
         reserve(&counters, CAMPAIGN, subject).await;
     }
     server.signal(Signal::STOP);
-    soon("its silence is noticed", || async {
-        try_reserve(&counters, &[CAMPAIGN], somebody()).await.is_err() && is_down(&counters).await
+    eventually("the outage is detected", || async {
+        try_reserve(&counters, &[CAMPAIGN], new_subject()).await.is_err() && is_down(&counters).await
     })
     .await;
-    counters.release(HOOK, &[CAMPAIGN], &given_back, 1).await.expect("is remembered");
-    counters.forget(&[rejected]).await.expect("is remembered");
+    counters.release(HOOK, &[CAMPAIGN], &refused, 1).await.expect("queued");
+    counters.forget(&[rejected]).await.expect("queued");
     server.signal(Signal::CONT);
-    for newcomer in [again(given_back), again(rejected)] {
-        soon("it is given back", || async {
-            let reserved = try_reserve(&counters, &[CAMPAIGN], newcomer).await;
+    for request in [another_request(refused), another_request(rejected)] {
+        eventually("the queued release is flushed", || async {
+            let reserved = try_reserve(&counters, &[CAMPAIGN], request).await;
             reserved.is_ok_and(|reserved| reserved.measured[0] == Measured::Count(1))
         })
         .await;
@@ -105,10 +104,10 @@ async fn what_could_not_be_given_back_is_when_redis_returns() {
 }
 
 #[tokio::test]
-async fn a_server_that_takes_no_writes_is_as_good_as_none() {
+async fn a_redis_that_rejects_writes_counts_as_unavailable() {
     let port = free_port();
-    let _server = Throwaway::start(port, &["--maxmemory", "100kb", "--maxmemory-policy", "noeviction"]);
-    soon("it says that it is full", || async {
+    let _server = TestServer::start(port, &["--maxmemory", "100kb", "--maxmemory-policy", "noeviction"]);
+    eventually("opening fails because Redis is full", || async {
         let error = open(at(port)).await.err().map(|error| error.to_string()).unwrap_or_default();
         error.contains("OOM")
     })
@@ -116,11 +115,11 @@ async fn a_server_that_takes_no_writes_is_as_good_as_none() {
 }
 
 #[tokio::test]
-async fn who_can_do_without_measures_everybody_as_the_first() {
-    let counters = FailOpen::new(open_if_there(at(free_port())).await.expect("goes on without"));
+async fn redis_outage_in_pass_mode_treats_every_request_as_first() {
+    let counters = FailOpen::new(open_or_retry(at(free_port())).await.expect("opens without a connection"));
     let measures = [CAMPAIGN, bucket(1, 1_000, 1), Measure::Sequence { scope: Scope::Coupon }];
     for number in 0..3 {
-        let reserved = counters.reserve(HOOK, &measures, &somebody()).await.expect("it goes on");
+        let reserved = counters.reserve(HOOK, &measures, &new_subject()).await.expect("fails open");
         let first = vec![Measured::Count(1), Measured::Conforming, Measured::Sequence(number)];
         assert_eq!((reserved.measured, reserved.added), (first, 0));
     }

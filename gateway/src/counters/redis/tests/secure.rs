@@ -1,4 +1,4 @@
-//! A Redis that asks for TLS and a login, and every way not to get along with it.
+//! A Redis that requires TLS and a password, and every way to fail to connect to it.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -8,10 +8,10 @@ use tempfile::NamedTempFile;
 use super::*;
 use crate::services::{PASSWORD, WRONG_PASSWORD, assert_shows_no_password, certificate, file_with};
 
-/// A call that is not answered, another that tries the other way, and what a busy machine adds.
-const TOLD_WITHIN: Duration = Duration::from_secs(10);
+/// A connection attempt that times out, a second one with the other scheme, and tolerance for a busy machine.
+const FAILS_WITHIN: Duration = Duration::from_secs(10);
 
-/// Options that are right as long as the file lives.
+/// Valid options, as long as the password file is not dropped.
 fn secure() -> (Options, NamedTempFile) {
     let url = std::env::var("SLUICE_TEST_REDIS_TLS");
     let password = file_with(&format!("{PASSWORD}\n"));
@@ -25,23 +25,23 @@ fn secure() -> (Options, NamedTempFile) {
 }
 
 fn server_of(options: &Options) -> Server {
-    options.server().expect("is right").expect("of Redis")
+    options.server().expect("valid options").expect("a Redis URL")
 }
 
 async fn over_tls() -> Redis {
     open(server_of(&secure().0)).await.expect("opens")
 }
 
-contract_tests! { over_tls => over_tls().await; requests_are_numbered_as_they_come, }
+contract_tests! { over_tls => over_tls().await; requests_are_numbered_in_order, }
 
-/// How a start ends, whether or not it could do without the counters.
-async fn assert_refused(options: &Options, beginning: &str) {
+/// In both modes of `on_unavailable`.
+async fn assert_start_fails(options: &Options, beginning: &str) {
     let begun = Instant::now();
     let opened = open(server_of(options)).await;
-    assert!(begun.elapsed() < TOLD_WITHIN, "{:?}", begun.elapsed());
-    let opened_if_there = open_if_there(server_of(options)).await;
-    for error in [opened.err(), opened_if_there.err()] {
-        let error = error.expect("is refused");
+    assert!(begun.elapsed() < FAILS_WITHIN, "{:?}", begun.elapsed());
+    let opened_or_retrying = open_or_retry(server_of(options)).await;
+    for error in [opened.err(), opened_or_retrying.err()] {
+        let error = error.expect("the start fails");
         assert!(error.to_string().starts_with(beginning), "{error}");
         assert_shows_no_password(&error);
     }
@@ -50,49 +50,50 @@ async fn assert_refused(options: &Options, beginning: &str) {
 }
 
 #[tokio::test]
-async fn a_login_that_is_refused_ends_the_start() {
-    let (right, _password) = secure();
+async fn bad_credentials_fail_the_start() {
+    let (valid, _password) = secure();
     let wrong = file_with(WRONG_PASSWORD);
-    let with_wrong_password = Options { password_file: Some(wrong.path().to_owned()), ..right.clone() };
-    let of_nobody = Options { url: right.url.replace("sluice@", "nobody@"), ..right };
-    for options in [with_wrong_password, of_nobody] {
-        assert_refused(&options, "counters.url: 127.0.0.1:16380 refuses the login: ").await;
+    let with_wrong_password = Options { password_file: Some(wrong.path().to_owned()), ..valid.clone() };
+    let with_unknown_user = Options { url: valid.url.replace("sluice@", "nobody@"), ..valid };
+    for (options, user) in [(with_wrong_password, "sluice"), (with_unknown_user, "nobody")] {
+        let beginning = format!("counters.url: authentication failed for user `{user}` at 127.0.0.1:16380: ");
+        assert_start_fails(&options, &beginning).await;
     }
 }
 
 #[tokio::test]
-async fn a_certificate_of_an_unknown_authority_ends_the_start() {
-    let (right, _password) = secure();
-    let of_a_stranger = Options { tls_ca_file: Some(certificate("stranger")), ..right.clone() };
-    let of_the_system = Options { tls_ca_file: None, ..right };
-    for options in [of_a_stranger, of_the_system] {
-        let beginning = "counters.tls_ca_file: 127.0.0.1:16380 shows a certificate that is not trusted: ";
-        assert_refused(&options, beginning).await;
+async fn a_certificate_of_an_unknown_ca_fails_the_start() {
+    let (valid, _password) = secure();
+    let with_another_ca = Options { tls_ca_file: Some(certificate("stranger")), ..valid.clone() };
+    let with_the_system_trust_store = Options { tls_ca_file: None, ..valid };
+    for options in [with_another_ca, with_the_system_trust_store] {
+        let beginning = "counters.tls_ca_file: certificate of 127.0.0.1:16380 is not trusted: ";
+        assert_start_fails(&options, beginning).await;
     }
 }
 
 #[tokio::test]
-async fn plain_text_where_tls_is_spoken_and_the_reverse_end_the_start() {
-    let (right, _password) = secure();
-    let plain = Options { url: right.url.replace("rediss:", "redis:"), tls_ca_file: None, ..right.clone() };
-    let says = "counters.url: 127.0.0.1:16380 speaks TLS only; say `rediss://…`, or give it the other port";
-    assert_refused(&plain, says).await;
-    let reversed = Options { url: right.url.replace("16380", "16379"), ..right };
-    let says = "counters.url: 127.0.0.1:16379 speaks no TLS; say `redis://…`, or give it the other port";
-    assert_refused(&reversed, says).await;
+async fn a_url_that_disagrees_with_the_port_about_tls_fails_the_start() {
+    let (valid, _password) = secure();
+    let plain = Options { url: valid.url.replace("rediss:", "redis:"), tls_ca_file: None, ..valid.clone() };
+    let error = "counters.url: 127.0.0.1:16380 requires TLS: use `rediss://` or the plaintext port";
+    assert_start_fails(&plain, error).await;
+    let reversed = Options { url: valid.url.replace("16380", "16379"), ..valid };
+    let error = "counters.url: 127.0.0.1:16379 does not support TLS: use `redis://` or the TLS port";
+    assert_start_fails(&reversed, error).await;
 }
 
 #[tokio::test]
-async fn files_that_are_of_no_use_are_refused_before_anybody_is_asked() {
-    let (right, _password) = secure();
+async fn unreadable_or_empty_files_are_rejected_before_connecting() {
+    let (valid, _password) = secure();
     let empty = file_with("\n");
-    let nowhere = PathBuf::from("no/such/file");
+    let missing = PathBuf::from("no/such/file");
     for (options, beginning) in [
-        (Options { password_file: Some(nowhere.clone()), ..right.clone() }, "counters.password_file: no/such/file: "),
-        (Options { password_file: Some(empty.path().to_owned()), ..right.clone() }, "counters.password_file: "),
-        (Options { tls_ca_file: Some(nowhere), ..right }, "counters.tls_ca_file: no/such/file: "),
+        (Options { password_file: Some(missing.clone()), ..valid.clone() }, "counters.password_file: no/such/file: "),
+        (Options { password_file: Some(empty.path().to_owned()), ..valid.clone() }, "counters.password_file: "),
+        (Options { tls_ca_file: Some(missing), ..valid }, "counters.tls_ca_file: no/such/file: "),
     ] {
-        let error = options.server().expect_err("is refused");
+        let error = options.server().expect_err("invalid options");
         assert!(error.to_string().starts_with(beginning), "{error}");
     }
 }

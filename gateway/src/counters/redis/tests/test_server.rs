@@ -1,4 +1,4 @@
-//! A Redis of a test's own, on a free port, in memory, that ends with the test.
+//! A Redis for one test: in memory, on a free port, killed when the test ends.
 
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
@@ -9,11 +9,11 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::{open, server};
 use crate::counters::redis::{Redis, Server};
 
-pub(super) struct Throwaway {
+pub(super) struct TestServer {
     process: Child,
 }
 
-impl Throwaway {
+impl TestServer {
     pub(super) fn start(port: u16, arguments: &[&str]) -> Self {
         let process = Command::new("redis-server")
             .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
@@ -24,23 +24,22 @@ impl Throwaway {
         Self { process }
     }
 
-    /// With a connection to it.
     pub(super) async fn with_counters() -> (Self, Redis) {
         let port = free_port();
-        let throwaway = Self::start(port, &[]);
-        let counters = opened(|| at(port)).await;
-        (throwaway, counters)
+        let server = Self::start(port, &[]);
+        let counters = open_when_started(|| at(port)).await;
+        (server, counters)
     }
 
     pub(super) fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.process.id()).ok().and_then(Pid::from_raw).expect("a process");
-        kill_process(pid, signal).expect("it runs");
+        kill_process(pid, signal).expect("a running process");
     }
 }
 
-impl Drop for Throwaway {
+impl Drop for TestServer {
     fn drop(&mut self) {
-        // One that has ended is as gone as it should be.
+        // Fails only if the process has ended already.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
@@ -55,8 +54,7 @@ pub(super) fn at(port: u16) -> Server {
     server(&format!("redis://127.0.0.1:{port}"))
 }
 
-/// A server takes a moment to start.
-pub(super) async fn opened(server: impl Fn() -> Server) -> Redis {
+pub(super) async fn open_when_started(server: impl Fn() -> Server) -> Redis {
     let begun = Instant::now();
     loop {
         match open(server()).await {
@@ -67,11 +65,11 @@ pub(super) async fn opened(server: impl Fn() -> Server) -> Redis {
     }
 }
 
-/// Waits for what should be so before long.
-pub(super) async fn soon<F: Future<Output = bool>>(what: &str, is_so: impl Fn() -> F) {
+/// Panics with `expectation` if `condition` stays false for 5 seconds.
+pub(super) async fn eventually<F: Future<Output = bool>>(expectation: &str, condition: impl Fn() -> F) {
     let begun = Instant::now();
-    while !is_so().await {
-        assert!(begun.elapsed() < Duration::from_secs(5), "{what}");
+    while !condition().await {
+        assert!(begun.elapsed() < Duration::from_secs(5), "{expectation}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }

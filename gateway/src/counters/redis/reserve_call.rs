@@ -1,5 +1,5 @@
-//! A take that is on its way. Redis may count a request for which nobody waits any more, because the
-//! answer came too late or the client hung up; what it then says it added is given back.
+//! A call to reserve that is in flight. Redis may count a request after the caller stopped waiting, because of a timeout
+//! or a disconnected client; what such an answer added is released.
 
 use std::future::poll_fn;
 
@@ -8,14 +8,13 @@ use ::redis::{ErrorKind, RedisResult};
 use futures_util::future::BoxFuture;
 use tokio::runtime::Handle;
 
-use super::commands::{Commands, RELEASE, RESERVE, run};
-use super::reserved;
+use super::commands::{Commands, RELEASE, RESERVE, reserved, run};
 use crate::counters::{Hook, Measure, Reserved, Subject};
 use crate::coupon::now_ms;
 
-/// Gives back what comes of it, unless somebody takes it.
-pub(super) struct Unanswered<'a> {
-    /// Until it is answered.
+/// Dropped before it is answered, it releases whatever the answer added.
+pub(super) struct ReserveCall<'a> {
+    /// `None` once it is answered.
     answer: Option<BoxFuture<'static, RedisResult<Vec<u64>>>>,
     connection: MultiplexedConnection,
     commands: &'a Commands,
@@ -24,7 +23,7 @@ pub(super) struct Unanswered<'a> {
     subject: &'a Subject,
 }
 
-impl<'a> Unanswered<'a> {
+impl<'a> ReserveCall<'a> {
     pub(super) fn new(
         connection: MultiplexedConnection,
         commands: &'a Commands,
@@ -36,18 +35,19 @@ impl<'a> Unanswered<'a> {
         Self { answer: Some(Box::pin(answer)), connection, commands, hook, measures, subject }
     }
 
-    /// What was measured; to be awaited once.
+    /// Await this only once.
     pub(super) async fn reserved(&mut self) -> RedisResult<Reserved> {
         let Some(answer) = &mut self.answer else {
-            return Err((ErrorKind::Client, "asked twice").into());
+            return Err((ErrorKind::Client, "reservation awaited twice").into());
         };
         let answered = poll_fn(|context| answer.as_mut().poll(context)).await;
         self.answer = None;
-        reserved(self.measures, &answered?).ok_or_else(|| (ErrorKind::UnexpectedReturnType, "not an answer").into())
+        reserved(self.measures, &answered?)
+            .ok_or_else(|| (ErrorKind::UnexpectedReturnType, "unexpected answer of the reserve script").into())
     }
 }
 
-impl Drop for Unanswered<'_> {
+impl Drop for ReserveCall<'_> {
     fn drop(&mut self) {
         let Some(answer) = self.answer.take() else { return };
         let Ok(runtime) = Handle::try_current() else { return };
@@ -58,7 +58,7 @@ impl Drop for Unanswered<'_> {
             if reserved.added != 0 {
                 let command = commands.release(hook, &measures, &subject, reserved.added);
                 if let Err(error) = run::<()>(connection, &RELEASE, command).await {
-                    tracing::warn!(%error, "a user may be counted for longer than they should");
+                    tracing::warn!(%error, request_id = %subject.request_id, "failed to release an abandoned reservation");
                 }
             }
         });
