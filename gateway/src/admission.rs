@@ -16,7 +16,7 @@ use crate::counters::{Counters, Hook, Subject};
 use crate::coupon::{
     Accepted, Entry, Fingerprint, GenerationNo, IssueRequest, Offset, Outcome, PartitionNo, RequestId, ShardNo, UnixMs,
 };
-use crate::ledger::{Ledger, LedgerError, Recorded};
+use crate::ledger::{Ledger, LedgerError, RecordedOutcome};
 use crate::log::{AppendError, Headers, Log, Record};
 use crate::policy::{self, Generation, Pipelines, PolicyUnavailable, Rejection, Shaping};
 
@@ -245,7 +245,7 @@ impl Admission {
     async fn earlier(&self, request_id: RequestId, fingerprint: Fingerprint) -> Result<Option<Receipt>, Refusal> {
         let (place, outcome) = match self.recent.get(request_id) {
             Some(place) => (place, None),
-            None => match self.ledger.recorded(request_id).await.map_err(Refusal::LedgerUnavailable)? {
+            None => match self.ledger.outcome(request_id).await.map_err(Refusal::LedgerUnavailable)? {
                 Some(recorded) => (position_of(&recorded), Some(recorded.outcome)),
                 None => return Ok(None),
             },
@@ -384,7 +384,7 @@ fn refused(generation: &Generation, hook: Hook, rejection: Rejection) -> Refusal
     Refusal::Policy { hook, rejection, quota: generation.quota(hook) }
 }
 
-fn position_of(recorded: &Recorded) -> LogPosition {
+fn position_of(recorded: &RecordedOutcome) -> LogPosition {
     LogPosition { partition: recorded.partition, offset: recorded.offset, fingerprint: recorded.fingerprint }
 }
 

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::secret::redact;
 use crate::{counters, http, ledger, log, policy, settlement, telemetry};
 
 /// Read from the working folder when no file is named.
@@ -120,7 +121,7 @@ impl Config {
         let text =
             std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
         // The message quotes the line, which may hold a password.
-        let told = |error: toml::de::Error| ledger::redacted(error.to_string().trim());
+        let told = |error: toml::de::Error| redact(error.to_string().trim());
         let config: Self =
             toml::from_str(&text).map_err(|error| ConfigError::File { path: path.to_owned(), message: told(error) })?;
         Ok(Self { file: Some(path.to_owned()), ..config })

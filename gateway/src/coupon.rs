@@ -8,7 +8,7 @@ mod outcome;
 mod request;
 
 pub use campaign::{
-    Audit, Campaign, CampaignChange, CampaignState, Entry, NewCampaign, ShardAudit, ShardStock, spread,
+    Audit, Campaign, CampaignChange, CampaignState, ChangeError, Entry, NewCampaign, ShardAudit, ShardStock,
 };
 pub use id::{CouponId, OutOfRange, PartitionNo, PolicyId, RequestId, ShardNo, UserId};
 pub use outcome::{Outcome, Reason, Settled, SettledRequest};

@@ -2,11 +2,14 @@
 //!
 //! Settlement is written once, against [`Transaction`]; an adapter brings the SQL.
 
+mod audit;
 #[cfg(test)]
 pub(crate) mod contract;
+mod error;
 mod migrations;
 pub mod mysql;
 mod open;
+mod outcome_row;
 mod rows;
 pub mod sqlite;
 
@@ -22,20 +25,26 @@ use crate::coupon::{
     Audit, Campaign, CampaignChange, CouponId, Fingerprint, GenerationNo, NewCampaign, Offset, Outcome, PartitionNo,
     RequestId, Settled, ShardNo, UnixMs, UserId,
 };
+use crate::secret::redact;
 
-pub use open::{Migrated, OpenError, check, migrate, open, redacted};
+pub use error::{CampaignError, LedgerError, OpenError};
+pub use open::{Migrated, check, migrate, open};
+
+/// Older generations are deleted. Enough for a rollback to any pipeline of the last days, few enough that frequent
+/// changes do not fill the database.
+const GENERATIONS_MAX: u64 = 100;
 
 /// `[ledger]` of the configuration.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Options {
-    /// `sqlite:PATH` keeps the ledger in a file of this machine, and
-    /// `mysql://user[:password]@host[:port]/database[?ssl-mode=…]` on a server of MySQL or MariaDB.
+    /// `sqlite:PATH` keeps the ledger in a local file,
+    /// `mysql://user[:password]@host[:port]/database[?ssl-mode=…]` on a MySQL or MariaDB server.
     pub url: String,
-    /// The first line of this file is the password, whatever the URL says.
+    /// The file's first line is the password. It takes precedence over a password in the URL.
     pub password_file: Option<PathBuf>,
-    /// The certificate (PEM) of the authority that signed the server's. With it, `ssl-mode` is
-    /// `VERIFY_IDENTITY`, or `VERIFY_CA` where the URL says so.
+    /// A PEM file with the certificate of the authority that signed the server's. It sets `ssl-mode` to
+    /// `VERIFY_IDENTITY`, unless the URL says `VERIFY_CA`.
     pub tls_ca_file: Option<PathBuf>,
 }
 
@@ -46,71 +55,26 @@ impl Default for Options {
 }
 
 impl Options {
-    /// As it may be shown: without the password.
+    /// A copy without the password, for `sluice config show`.
     #[must_use]
     pub fn redacted(&self) -> Self {
-        Self { url: redacted(&self.url), ..self.clone() }
+        Self { url: redact(&self.url), ..self.clone() }
     }
 }
 
 impl fmt::Debug for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Options")
-            .field("url", &redacted(&self.url))
+            .field("url", &redact(&self.url))
             .field("password_file", &self.password_file)
             .field("tls_ca_file", &self.tls_ca_file)
             .finish()
     }
 }
 
-/// Why a call on the ledger failed.
-#[derive(Debug, thiserror::Error)]
-pub enum LedgerError {
-    /// The same call may succeed later: the database is out of reach, busy, full, or another
-    /// transaction was faster.
-    #[error("{step}: {source}")]
-    Transient {
-        /// What was being done.
-        step: &'static str,
-        /// What went wrong.
-        #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-    /// The data itself is refused; the same call will always fail.
-    #[error("{step}: the data is refused: {source}")]
-    Permanent {
-        /// What was being done.
-        step: &'static str,
-        /// What went wrong.
-        #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-}
-
-/// Why a campaign was not made or changed.
-#[derive(Debug, thiserror::Error)]
-pub enum CampaignError {
-    /// There is no campaign for this coupon.
-    #[error("no campaign for coupon {0}")]
-    NotFound(CouponId),
-    /// There is one already, with other terms.
-    #[error("coupon {0} already has a campaign, with other terms")]
-    Exists(CouponId),
-    /// A closed campaign stays closed.
-    #[error("the campaign for coupon {0} is closed, for good")]
-    Closed(CouponId),
-    /// The total would pass [`NewCampaign::TOTAL_MAX`].
-    #[error("the total would be more than {}", NewCampaign::TOTAL_MAX)]
-    TotalTooLarge,
-    /// The ledger failed.
-    #[error(transparent)]
-    Ledger(#[from] LedgerError),
-}
-
-/// The right to settle a partition: the newest claim wins, and fences the ones before it.
+/// The right to settle a partition. The newest claim fences all earlier ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Claim {
-    /// Which partition.
     pub partition: PartitionNo,
     /// Grows by one with every claim.
     pub epoch: i64,
@@ -118,167 +82,156 @@ pub struct Claim {
     pub next_offset: Offset,
 }
 
-/// A partition's row: who may settle it, and how far it is settled.
+/// How far a partition is settled, and by which claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct OffsetRow {
-    /// That of the newest claim.
+pub struct PartitionOffset {
+    /// The epoch of the newest claim.
     pub epoch: i64,
     /// The first offset that is not settled.
     pub next_offset: Offset,
 }
 
-/// What the ledger knows of a request.
+/// The outcome of a request, as stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Recorded {
-    /// How it ended.
+pub struct RecordedOutcome {
     pub outcome: Outcome,
-    /// Of which coupon; `None` where the record could not be read.
+    /// `None` where the record could not be read.
     pub coupon_id: Option<CouponId>,
-    /// Tells two bodies under one Idempotency-Key apart.
+    /// Distinguishes two bodies under one Idempotency-Key.
     pub fingerprint: Option<Fingerprint>,
-    /// Where it stood in the log.
     pub partition: PartitionNo,
-    /// Where it stood in the log.
     pub offset: Offset,
-    /// When it was settled.
     pub settled_at_ms: UnixMs,
 }
 
-/// What settlement must know of a campaign: its limit, and the stock of the shards that were locked.
+/// What settlement needs of a campaign: its limit, and the stock of the locked shards.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LockedStock {
-    /// How many one user may hold.
     pub per_user_limit: u32,
-    /// What is left, of the shards that were asked for.
+    /// The remaining stock of each locked shard.
     pub shards: HashMap<ShardNo, u64>,
 }
 
 /// Which shards of a coupon to lock.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Shards {
-    /// These.
     Some(BTreeSet<ShardNo>),
-    /// Every one of the coupon.
     All,
 }
 
-/// Coupons taken from a shard.
+/// Stock that a batch takes from one shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Take {
-    /// Of which coupon.
+pub struct StockDecrement {
     pub coupon_id: CouponId,
-    /// From which shard.
     pub shard_no: ShardNo,
-    /// How many; at least 1.
+    /// At least 1.
     pub records: u64,
 }
 
-/// A pipeline that was published.
+/// A published pipeline.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GenerationRow {
-    /// Its number; one more than that of the generation before it.
+    /// One more than the generation before it.
     pub number: GenerationNo,
-    /// The pipeline, as JSON; the policy host knows its shape.
+    /// JSON; only the policy host interprets it.
     pub pipeline: String,
-    /// When it was published.
     pub published_at_ms: UnixMs,
 }
 
-/// Where stock and outcomes are kept.
+/// Stores stock, outcomes and the pipeline's history.
 ///
-/// Every call is one transaction: it happens whole or not at all.
+/// Every call is one transaction: it takes effect completely or not at all.
 pub trait Ledger: Send + Sync + 'static {
-    /// Makes a campaign. Making it again with the same terms answers with what is there.
+    /// Creates a campaign. A repeated call with the same terms returns the existing campaign.
     fn create_campaign<'a>(&'a self, new: &'a NewCampaign) -> BoxFuture<'a, Result<Campaign, CampaignError>>;
 
-    /// One campaign.
     fn campaign(&self, coupon: CouponId) -> BoxFuture<'_, Result<Option<Campaign>, LedgerError>>;
 
     /// All campaigns, ordered by coupon.
     fn campaigns(&self) -> BoxFuture<'_, Result<Vec<Campaign>, LedgerError>>;
 
-    /// Changes a campaign and answers with what it became. Stock is conserved: only a top-up adds to it.
+    /// Applies [`Campaign::apply`] and returns the result. Only a top-up changes the sum of stock and grants.
     fn change_campaign(
         &self,
         coupon: CouponId,
         change: CampaignChange,
     ) -> BoxFuture<'_, Result<Campaign, CampaignError>>;
 
-    /// What the ledger holds of a campaign, in one consistent read.
+    /// The totals of a campaign, from one consistent read.
     fn audit(&self, coupon: CouponId) -> BoxFuture<'_, Result<Option<Audit>, LedgerError>>;
 
-    /// How a request ended; `None` while it has not.
-    fn recorded(&self, request: RequestId) -> BoxFuture<'_, Result<Option<Recorded>, LedgerError>>;
+    /// `None` until the request is settled.
+    fn outcome(&self, request: RequestId) -> BoxFuture<'_, Result<Option<RecordedOutcome>, LedgerError>>;
 
     /// The first offset of a partition that is not settled.
     fn next_offset(&self, partition: PartitionNo) -> BoxFuture<'_, Result<Offset, LedgerError>>;
 
-    /// Claims a partition: raises its epoch, so that whoever held it before can settle no more.
+    /// Claims a partition: raises its epoch, so that an earlier claim can no longer settle.
     fn claim(&self, partition: PartitionNo) -> BoxFuture<'_, Result<Claim, LedgerError>>;
 
-    /// Begins a settlement. A transaction that is dropped is rolled back.
+    /// Begins a settlement. Dropping the transaction rolls it back.
     fn begin(&self) -> BoxFuture<'_, Result<Box<dyn Transaction>, LedgerError>>;
 
     /// The newest generations, newest first.
     fn generations(&self, rows_max: u32) -> BoxFuture<'_, Result<Vec<GenerationRow>, LedgerError>>;
 
-    /// Records a generation with the components it is made of, by digest. `false` when its number is
-    /// taken: somebody else was faster.
+    /// Stores a generation and its components by digest, and deletes old generations. `false` when the number
+    /// is taken: another gateway published first.
     fn publish_generation<'a>(
         &'a self,
         row: &'a GenerationRow,
         components: &'a [(String, Arc<[u8]>)],
     ) -> BoxFuture<'a, Result<bool, LedgerError>>;
 
-    /// The bytes of a component that a recorded generation is made of.
+    /// The bytes of a component of a stored generation.
     fn component<'a>(&'a self, digest: &'a str) -> BoxFuture<'a, Result<Option<Vec<u8>>, LedgerError>>;
 
-    /// Whether other processes may use it at the same time.
+    /// Whether other processes may use this ledger at the same time.
     fn is_shared(&self) -> bool;
 
-    /// Whether the ledger can be written.
+    /// Fails when the ledger cannot be reached or written.
     fn ready(&self) -> BoxFuture<'_, Result<(), LedgerError>>;
 
-    /// Ends it in good order.
+    /// Waits for calls in progress and closes all connections.
     fn close(&self) -> BoxFuture<'_, ()>;
 }
 
-/// One settlement: reads under locks, writes, commits. READ COMMITTED suffices.
+/// One settlement: reads under locks, writes, commits. READ COMMITTED is sufficient.
 ///
-/// Locks are taken in one order everywhere (offset row, then shards by coupon and number), so that
+/// Locks are taken in one order everywhere (partition offset, then shards by coupon and number), so that
 /// settlements wait for each other instead of deadlocking.
 pub trait Transaction: Send {
-    /// Locks the partition's row and reads it.
-    fn lock_offset(&mut self, partition: PartitionNo) -> BoxFuture<'_, Result<OffsetRow, LedgerError>>;
+    /// Locks and reads the offset of a claimed partition.
+    fn lock_offset(&mut self, partition: PartitionNo) -> BoxFuture<'_, Result<PartitionOffset, LedgerError>>;
 
-    /// Those of these requests that have an outcome already.
+    /// Those of the requests that are settled already.
     fn replays<'a>(&'a mut self, requests: &'a [RequestId]) -> BoxFuture<'a, Result<BTreeSet<RequestId>, LedgerError>>;
 
-    /// How many of the coupon each of these users holds; users who hold none may be left out.
+    /// The number of grants of each user for this coupon. Users without a grant may be absent.
     fn grants<'a>(
         &'a mut self,
         coupon: CouponId,
         users: &'a [UserId],
     ) -> BoxFuture<'a, Result<HashMap<UserId, u32>, LedgerError>>;
 
-    /// Locks shards of a coupon, in their order, and reads them; `None` when there is no campaign.
-    /// Shards that do not exist are left out.
+    /// Locks shards in ascending order and reads them; `None` when there is no campaign. Shards that do not
+    /// exist are absent from the result.
     fn lock_stock<'a>(
         &'a mut self,
         coupon: CouponId,
         shards: &'a Shards,
     ) -> BoxFuture<'a, Result<Option<LockedStock>, LedgerError>>;
 
-    /// Takes stock from locked shards. Fails when one has less, whatever was read before.
-    fn take_stock<'a>(&'a mut self, takes: &'a [Take]) -> BoxFuture<'a, Result<(), LedgerError>>;
+    /// Takes stock from locked shards. Fails when a shard has less than is taken, whatever was read before.
+    fn take_stock<'a>(&'a mut self, decrements: &'a [StockDecrement]) -> BoxFuture<'a, Result<(), LedgerError>>;
 
-    /// Writes outcomes. A request that has one already, or a grant number that its user has already,
-    /// fails the transaction with [`LedgerError::Transient`]: settled again, the batch will see it.
+    /// Inserts outcomes. A request that is settled already, or a grant number that the user has already, fails
+    /// the transaction with [`LedgerError::Transient`]: settled again, the batch will read it.
     fn insert_outcomes<'a>(&'a mut self, settled: &'a [Settled]) -> BoxFuture<'a, Result<(), LedgerError>>;
 
-    /// Moves the partition's offset on. Fails when the row is not as the claim says.
+    /// Advances the partition's offset. Fails when epoch or offset differ from the claim's.
     fn advance(&mut self, claim: Claim, next_offset: Offset) -> BoxFuture<'_, Result<(), LedgerError>>;
 
-    /// Commits.
+    /// After a transient error the commit may have happened: the partition's offset tells.
     fn commit(self: Box<Self>) -> BoxFuture<'static, Result<(), LedgerError>>;
 }

@@ -21,6 +21,7 @@ pub mod telemetry;
 pub mod coupon;
 pub mod background;
 mod bounded;
+mod secret;
 mod sqlite_file;
 #[cfg(test)]
 mod services;

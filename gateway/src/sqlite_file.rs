@@ -1,4 +1,4 @@
-//! One SQLite file, held by one process: one writer, a few readers.
+//! One SQLite file, locked by one process: one writer, a few readers.
 
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
@@ -7,38 +7,30 @@ use std::time::Duration;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{Connection, SqliteConnection, SqlitePool};
 
-/// Readers beside the writer: status calls and settlement's reads, on as many threads as help.
+/// For status calls and settlement's reads. In WAL mode they do not wait for the writer.
 const READERS_MAX: u32 = 4;
 
-/// Pages in the write-ahead log before SQLite copies them back: 16 MiB, so that a burst is not slowed
-/// by a checkpoint every few commits.
+/// The length of the write-ahead log, in pages of 4 KiB, at which SQLite copies it back: with 16 MiB a burst is not
+/// slowed by a checkpoint every few commits.
 const CHECKPOINT_PAGES: &str = "4096";
 
-/// An open file and the lock that keeps other processes out.
 #[derive(Debug)]
 pub(crate) struct SqliteFile {
-    /// A single connection: whoever holds it is the writer.
+    /// A single connection, so its holder is the only writer.
     pub(crate) writer: SqlitePool,
-    /// Connections that only read.
+    /// `query_only`: a write through them fails.
     pub(crate) readers: SqlitePool,
     _lock: File,
 }
 
-/// Why a file could not be opened.
+/// Why a file was not opened.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SqliteFileError {
-    /// Another process holds it.
-    #[error("another process holds it")]
+    #[error("another process has the file open: stop it first")]
     InUse,
-    /// The folder or the lock beside the file.
+    /// The folder or the lock file.
     #[error("{}: {source}", path.display())]
-    Io {
-        /// Which file.
-        path: PathBuf,
-        /// What went wrong.
-        source: std::io::Error,
-    },
-    /// SQLite itself.
+    Io { path: PathBuf, source: std::io::Error },
     #[error(transparent)]
     Sqlite(#[from] sqlx::Error),
 }
@@ -49,7 +41,7 @@ impl SqliteFile {
     /// # Errors
     /// [`SqliteFileError::InUse`] when another process has it open.
     pub(crate) async fn open(path: &Path) -> Result<Self, SqliteFileError> {
-        let lock = hold(path)?;
+        let lock = lock(path)?;
         let options = SqliteConnectOptions::new()
             .filename(path)
             .create_if_missing(true)
@@ -62,7 +54,7 @@ impl SqliteFile {
             .test_before_acquire(false)
             .idle_timeout(None)
             .max_lifetime(None)
-            .after_release(|connection, _| Box::pin(is_out_of_transaction(connection)))
+            .after_release(|connection, _| Box::pin(is_reusable(connection)))
             .connect_with(options.clone())
             .await?;
         let readers = SqlitePoolOptions::new()
@@ -73,31 +65,29 @@ impl SqliteFile {
         Ok(Self { writer, readers, _lock: lock })
     }
 
-    /// Ends all connections.
+    /// Waits for calls in progress and closes all connections.
     pub(crate) async fn close(&self) {
         self.readers.close().await;
         self.writer.close().await;
     }
 }
 
-/// Whether a connection may be used again. When the disk is full SQLite rolls back by itself; the rollback
-/// that sqlx sends then fails, and it goes on believing that a transaction is open.
-async fn is_out_of_transaction(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
-    // What was sent to the connection before has been done once it answers.
+/// Whether the pool may reuse a connection. When the disk is full, SQLite rolls back by itself; sqlx's own rollback
+/// then fails, and sqlx still counts a transaction as open.
+async fn is_reusable(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+    // Commands to the connection run in order: after the answer, the rollback sent before has run.
     connection.ping().await?;
     Ok(!connection.is_in_transaction())
 }
 
-fn hold(path: &Path) -> Result<File, SqliteFileError> {
-    let beside = |suffix: &str| {
-        let mut name = path.as_os_str().to_owned();
-        name.push(suffix);
-        PathBuf::from(name)
-    };
+fn lock(path: &Path) -> Result<File, SqliteFileError> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder).map_err(|source| SqliteFileError::Io { path: folder.to_owned(), source })?;
     }
-    let lock_path = beside(".lock");
+    // A file of its own: closing a second descriptor of the database would drop SQLite's POSIX locks.
+    let mut lock_path = path.as_os_str().to_owned();
+    lock_path.push(".lock");
+    let lock_path = PathBuf::from(lock_path);
     let file = File::options()
         .create(true)
         .truncate(false)
@@ -116,7 +106,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_transaction_that_sqlite_ended_by_itself_does_not_stand_in_the_way_of_the_next() {
+    async fn a_transaction_that_sqlite_rolled_back_itself_does_not_block_the_next() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let file = SqliteFile::open(&folder.path().join("file")).await.expect("opens");
         for _ in 0..3 {

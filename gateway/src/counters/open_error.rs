@@ -17,6 +17,8 @@ pub enum OpenError {
     NoPassword,
     #[error("counters.tls_ca_file: {0}")]
     Certificates(String),
+    #[error("counters.password_file: {0}")]
+    PasswordFile(String),
     #[error("{key}: {}: {message}", path.display())]
     File {
         /// The configuration key that names the file.

@@ -1,6 +1,5 @@
 //! `[counters]` in `sluice.toml`.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -8,6 +7,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use super::open_error::OpenError;
 use super::redis::Server;
+use crate::secret::{read_secret, redact};
 
 /// `[counters]` in `sluice.toml`.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,7 +65,8 @@ impl Options {
                 "counters.url does not use TLS: use `rediss://`, or remove this option".to_owned(),
             ));
         }
-        let password = self.password_file.as_deref().map(password).transpose()?;
+        let password = self.password_file.as_deref().map(read_secret).transpose();
+        let password = password.map_err(|error| OpenError::PasswordFile(error.to_string()))?;
         let certificates = self.tls_ca_file.as_deref().map(|path| read("counters.tls_ca_file", path)).transpose()?;
         Server::new(&self.url, password, certificates)
     }
@@ -75,20 +76,10 @@ fn read(key: &'static str, path: &Path) -> Result<Vec<u8>, OpenError> {
     std::fs::read(path).map_err(|error| OpenError::File { key, path: path.to_owned(), message: error.to_string() })
 }
 
-fn password(path: &Path) -> Result<String, OpenError> {
-    let key = "counters.password_file";
-    let wrong = |message: &str| OpenError::File { key, path: path.to_owned(), message: message.to_owned() };
-    let text = String::from_utf8(read(key, path)?).map_err(|_| wrong("expected text"))?;
-    match text.trim() {
-        "" => Err(wrong("expected a password, found nothing")),
-        password => Ok(password.to_owned()),
-    }
-}
-
 impl fmt::Debug for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Options")
-            .field("url", &without_password(&self.url))
+            .field("url", &redact(&self.url))
             .field("password_file", &self.password_file)
             .field("tls_ca_file", &self.tls_ca_file)
             .field("on_unavailable", &self.on_unavailable)
@@ -96,19 +87,9 @@ impl fmt::Debug for Options {
     }
 }
 
+/// A URL with a password is refused, but may be shown before it is.
 fn serialize_url<S: Serializer>(url: &str, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&without_password(url))
-}
-
-/// A URL with a password is rejected, but an error or a log may show it before that.
-fn without_password(url: &str) -> Cow<'_, str> {
-    let hidden = || {
-        let (scheme, rest) = url.split_once("://")?;
-        let (login, address) = rest.rsplit_once('@')?;
-        let (user, _) = login.split_once(':')?;
-        Some(format!("{scheme}://{user}:***@{address}"))
-    };
-    hidden().map_or(Cow::Borrowed(url), Cow::Owned)
+    serializer.serialize_str(&redact(url))
 }
 
 #[cfg(test)]
@@ -131,8 +112,6 @@ mod tests {
             let shown = format!("{options:?} {} {}", toml::to_string(&options).expect("TOML"), error_for(&options));
             assert!(!shown.contains("s3cret"), "{shown}");
         }
-        let url = "redis://user@host:6379/3";
-        assert_eq!(without_password(url), url);
     }
 
     #[test]
@@ -174,11 +153,9 @@ mod tests {
     }
 
     #[test]
-    fn a_password_is_read_without_the_end_of_its_line() {
+    fn an_empty_password_file_is_refused_and_its_option_named() {
         let file = tempfile::NamedTempFile::new().expect("a temporary file");
-        std::fs::write(file.path(), " s3cret\n").expect("writes");
-        assert_eq!(password(file.path()).expect("a password"), "s3cret");
-        std::fs::write(file.path(), "\n").expect("writes");
-        assert!(password(file.path()).expect_err("an error").to_string().ends_with("found nothing"));
+        let options = Options { password_file: Some(file.path().to_owned()), ..with_url("redis://host:1") };
+        assert!(error_for(&options).starts_with("counters.password_file: "), "{}", error_for(&options));
     }
 }

@@ -1,80 +1,75 @@
-//! A campaign: a coupon, its stock in shards, and when it may be had.
+//! A campaign: one coupon, its stock in shards, and the rules by which an operator changes it.
 
 use serde::{Deserialize, Serialize};
 
 use super::{CouponId, PolicyId, ShardNo, UnixMs};
 
-/// What a campaign is made from.
+/// What an operator asks for when creating a campaign. A coupon has at most one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewCampaign {
-    /// Its coupon; one campaign a coupon.
     pub coupon_id: CouponId,
-    /// The terms it was made from.
     pub policy_id: PolicyId,
-    /// How many there are.
     pub total: u64,
-    /// Into how many shards the stock is spread.
     pub shards: u32,
-    /// How many of them one user may hold.
     pub per_user_limit: u32,
     /// Open from the start when absent.
     pub opens_at_ms: Option<UnixMs>,
-    /// Open for ever when absent.
+    /// Never closes by itself when absent.
     pub closes_at_ms: Option<UnixMs>,
 }
 
 impl NewCampaign {
-    /// More shards would make the lock of all of them, taken when one runs out, too long.
+    /// When one shard is empty, settlement locks all of them: with more shards it would hold the locks too long.
     pub const SHARDS_MAX: u32 = 256;
-    /// The sum of all outcomes must stay countable in any column.
+    /// The sum of all outcomes must fit a signed 64-bit column.
     pub const TOTAL_MAX: u64 = 1_000_000_000_000;
+
+    #[must_use]
+    pub fn initial_stock(&self) -> Vec<ShardStock> {
+        spread(self.total, self.shards)
+    }
 }
 
-/// A campaign as the ledger holds it.
+/// A campaign as the ledger stores it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Campaign {
-    /// Its coupon.
     pub coupon_id: CouponId,
-    /// The terms it was made from.
     pub policy_id: PolicyId,
-    /// How many there are, top-ups included.
+    /// Top-ups included.
     pub total: u64,
-    /// How many of them one user may hold.
     pub per_user_limit: u32,
-    /// What the operator last said.
     pub state: CampaignState,
     /// Open from the start when absent.
     pub opens_at_ms: Option<UnixMs>,
-    /// Open for ever when absent.
+    /// Never closes by itself when absent.
     pub closes_at_ms: Option<UnixMs>,
     /// Ordered by number, never empty.
     pub shards: Vec<ShardStock>,
 }
 
-/// What is left in one shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ShardStock {
-    /// Which one.
     pub shard_no: ShardNo,
-    /// How many coupons are left in it.
     pub remaining: u64,
 }
 
-/// What the operator last said of a campaign.
+/// The state that an operator set. Requests that were accepted before a change are settled in every state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum CampaignState {
-    /// People may ask, within the opening times.
+    /// Accepts requests between its opening and closing time.
     Open,
-    /// Nobody may ask until it is resumed. What was accepted is settled.
+    /// Accepts no request until it is resumed.
     Paused,
-    /// Nobody may ask again. What was accepted is settled.
+    /// Accepts no request; it cannot be reopened.
     Closed,
 }
 
 impl CampaignState {
-    /// The word that clients and the ledger use.
+    pub const ALL: [Self; 3] = [Self::Open, Self::Paused, Self::Closed];
+
+    /// The name used by clients and in the ledger.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -85,21 +80,26 @@ impl CampaignState {
     }
 }
 
-/// Whether people may ask at a given moment.
+/// Whether a campaign accepts requests at a given time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Entry {
-    /// They may.
     Open,
-    /// Not before this time.
+    /// Opens at this time.
     NotOpen(UnixMs),
-    /// Not until it is resumed.
     Paused,
-    /// Not again.
+    /// By an operator, or because its closing time has passed.
     Closed,
 }
 
+/// Why a campaign does not allow a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChangeError {
+    Closed(CouponId),
+    /// The new total would exceed [`NewCampaign::TOTAL_MAX`].
+    TotalTooLarge,
+}
+
 impl Campaign {
-    /// Whether people may ask at `now`.
     #[must_use]
     pub fn entry_at(&self, now: UnixMs) -> Entry {
         match self.state {
@@ -113,41 +113,86 @@ impl Campaign {
         }
     }
 
-    /// What is left in all shards.
+    /// The stock of all shards.
     #[must_use]
     pub fn remaining(&self) -> u64 {
         self.shards.iter().map(|shard| shard.remaining).sum()
     }
+
+    /// Whether creating `new` again would change nothing. After a top-up or a reshard it would not.
+    #[must_use]
+    pub fn has_terms_of(&self, new: &NewCampaign) -> bool {
+        self.policy_id == new.policy_id
+            && self.total == new.total
+            && self.per_user_limit == new.per_user_limit
+            && self.shards.len() == new.shards as usize
+            && self.opens_at_ms == new.opens_at_ms
+            && self.closes_at_ms == new.closes_at_ms
+    }
+
+    /// Applies a change, or leaves the campaign as it is.
+    ///
+    /// # Errors
+    /// [`ChangeError`] when the campaign is closed (closing it again succeeds) or the total too large.
+    pub fn apply(&mut self, change: CampaignChange) -> Result<(), ChangeError> {
+        if self.state == CampaignState::Closed && change != CampaignChange::Close {
+            return Err(ChangeError::Closed(self.coupon_id));
+        }
+        match change {
+            CampaignChange::Pause => self.state = CampaignState::Paused,
+            CampaignChange::Resume => self.state = CampaignState::Open,
+            CampaignChange::Close => self.state = CampaignState::Closed,
+            CampaignChange::TopUp(amount) => self.top_up(amount)?,
+            CampaignChange::Reshard(shards) => self.shards = spread(self.remaining(), shards),
+        }
+        Ok(())
+    }
+
+    fn top_up(&mut self, amount: u64) -> Result<(), ChangeError> {
+        let total = self.total.saturating_add(amount);
+        if total > NewCampaign::TOTAL_MAX {
+            return Err(ChangeError::TotalTooLarge);
+        }
+        self.total = total;
+        let shards = u32::try_from(self.shards.len()).unwrap_or(u32::MAX);
+        for (shard, more) in self.shards.iter_mut().zip(spread(amount, shards)) {
+            shard.remaining += more.remaining;
+        }
+        Ok(())
+    }
 }
 
-/// A change that an operator asks for.
+/// What an operator can do to a campaign.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CampaignChange {
-    /// Nobody may ask until it is resumed.
     Pause,
-    /// People may ask again.
     Resume,
-    /// Nobody may ask again; it cannot be undone.
+    /// Final.
     Close,
-    /// More coupons, spread over the shards.
+    /// Adds coupons, spread over the shards.
     TopUp(u64),
-    /// What is left is spread over so many shards.
+    /// Spreads the remaining stock over this number of shards.
     Reshard(u32),
 }
 
-/// What the ledger says of a campaign in one consistent read.
+impl CampaignChange {
+    /// Whether the shards' rows must be written again.
+    #[must_use]
+    pub const fn moves_stock(self) -> bool {
+        matches!(self, Self::TopUp(_) | Self::Reshard(_))
+    }
+}
+
+/// A campaign's totals from one consistent read of the ledger.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Audit {
-    /// Which campaign.
     pub coupon_id: CouponId,
-    /// How many there are.
     pub total: u64,
     /// Outcomes that are ISSUED.
     pub granted: u64,
-    /// What is left in all shards.
     pub remaining: u64,
-    /// granted + remaining = total.
+    /// Whether granted + remaining = total.
     pub balanced: bool,
     /// Outcomes that are SOLD_OUT.
     pub sold_out: u64,
@@ -155,33 +200,28 @@ pub struct Audit {
     pub user_limit: u64,
     /// Outcomes that are INVALID.
     pub invalid: u64,
-    /// How many of them one user may hold.
     pub per_user_limit: u32,
-    /// Users who hold more than that: none, ever.
+    /// Users with more grants than the limit. Always 0, or a promise is broken.
     pub users_over_limit: u64,
-    /// Users who hold at least one.
+    /// Users with at least one grant.
     pub users: u64,
-    /// Shard by shard.
     pub shards: Vec<ShardAudit>,
 }
 
-/// One shard of an audit.
+/// One shard of an audit. A shard that a reshard removed keeps its entry for the outcomes that name it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ShardAudit {
-    /// Which one.
     pub shard_no: ShardNo,
-    /// How many coupons are left in it.
     pub remaining: u64,
-    /// How many were taken from it; a shard that a reshard removed still has its line.
+    /// Grants that took their stock from this shard.
     pub granted: u64,
-    /// How many requests were sent to it, however they ended.
+    /// Requests for which the policy picked this shard, whatever their outcome.
     pub picked: u64,
 }
 
-/// Spreads `stock` over `shards` as evenly as it goes, the first ones taking the rest.
-#[must_use]
-pub fn spread(stock: u64, shards: u32) -> Vec<ShardStock> {
+/// Spreads `stock` evenly; the first shards take the rest.
+fn spread(stock: u64, shards: u32) -> Vec<ShardStock> {
     let (each, rest) = (stock / u64::from(shards), stock % u64::from(shards));
     (0..shards)
         .map(|shard| ShardStock { shard_no: ShardNo(shard), remaining: each + u64::from(u64::from(shard) < rest) })
@@ -194,9 +234,98 @@ mod tests {
 
     use super::*;
 
+    fn new_campaign(total: u64, shards: u32) -> NewCampaign {
+        NewCampaign {
+            coupon_id: 104_u64.try_into().expect("in range"),
+            policy_id: 21_u64.try_into().expect("in range"),
+            total,
+            shards,
+            per_user_limit: 1,
+            opens_at_ms: Some(1_000),
+            closes_at_ms: Some(2_000),
+        }
+    }
+
+    fn campaign(total: u64, shards: u32) -> Campaign {
+        let new = new_campaign(total, shards);
+        Campaign {
+            coupon_id: new.coupon_id,
+            policy_id: new.policy_id,
+            total,
+            per_user_limit: new.per_user_limit,
+            state: CampaignState::Open,
+            opens_at_ms: new.opens_at_ms,
+            closes_at_ms: new.closes_at_ms,
+            shards: new.initial_stock(),
+        }
+    }
+
+    fn stock_of(campaign: &Campaign) -> Vec<u64> {
+        campaign.shards.iter().map(|shard| shard.remaining).collect()
+    }
+
+    #[test]
+    fn a_campaign_accepts_requests_between_opening_and_closing_time() {
+        let campaign = campaign(10, 4);
+        assert_eq!(campaign.entry_at(999), Entry::NotOpen(1_000));
+        assert_eq!(campaign.entry_at(1_000), Entry::Open);
+        assert_eq!(campaign.entry_at(1_999), Entry::Open);
+        assert_eq!(campaign.entry_at(2_000), Entry::Closed);
+    }
+
+    #[test]
+    fn a_paused_campaign_still_closes_at_its_closing_time() {
+        let mut campaign = campaign(10, 4);
+        campaign.apply(CampaignChange::Pause).expect("pauses");
+        assert_eq!((campaign.entry_at(1_500), campaign.entry_at(2_000)), (Entry::Paused, Entry::Closed));
+    }
+
+    #[test]
+    fn a_top_up_adds_to_each_shard_and_a_reshard_spreads_what_remains() {
+        let mut campaign = campaign(10, 4);
+        campaign.apply(CampaignChange::TopUp(5)).expect("tops up");
+        assert_eq!((campaign.total, stock_of(&campaign)), (15, vec![5, 4, 3, 3]));
+        campaign.apply(CampaignChange::Reshard(2)).expect("reshards");
+        assert_eq!((campaign.total, stock_of(&campaign)), (15, vec![8, 7]));
+    }
+
+    #[test]
+    fn a_top_up_past_the_bound_is_refused_and_changes_nothing() {
+        let mut campaign = campaign(10, 4);
+        for amount in [NewCampaign::TOTAL_MAX - 9, u64::MAX] {
+            assert_eq!(campaign.apply(CampaignChange::TopUp(amount)), Err(ChangeError::TotalTooLarge));
+        }
+        assert_eq!(campaign.total, 10);
+        campaign.apply(CampaignChange::TopUp(NewCampaign::TOTAL_MAX - 10)).expect("reaches the bound");
+    }
+
+    #[test]
+    fn a_closed_campaign_allows_no_change_but_closing_again() {
+        let mut campaign = campaign(10, 4);
+        for _ in 0..2 {
+            campaign.apply(CampaignChange::Close).expect("closes");
+        }
+        for change in
+            [CampaignChange::Pause, CampaignChange::Resume, CampaignChange::TopUp(1), CampaignChange::Reshard(2)]
+        {
+            assert_eq!(campaign.apply(change), Err(ChangeError::Closed(campaign.coupon_id)));
+        }
+        assert_eq!((campaign.state, campaign.total), (CampaignState::Closed, 10));
+    }
+
+    #[test]
+    fn a_campaign_has_the_terms_it_was_created_with_until_they_change() {
+        let mut campaign = campaign(10, 4);
+        campaign.apply(CampaignChange::Pause).expect("pauses");
+        assert!(campaign.has_terms_of(&new_campaign(10, 4)));
+        assert!(!campaign.has_terms_of(&new_campaign(10, 5)));
+        campaign.apply(CampaignChange::TopUp(1)).expect("tops up");
+        assert!(!campaign.has_terms_of(&new_campaign(10, 4)));
+    }
+
     proptest! {
         #[test]
-        fn spreading_neither_makes_nor_loses_a_coupon(stock in 0..1_000_000_u64, shards in 1..257_u32) {
+        fn spreading_neither_creates_nor_loses_a_coupon(stock in 0..1_000_000_u64, shards in 1..257_u32) {
             let spread = spread(stock, shards);
             prop_assert_eq!(spread.iter().map(|shard| shard.remaining).sum::<u64>(), stock);
             let (least, most) = spread.iter().fold((u64::MAX, 0), |(least, most), shard| {

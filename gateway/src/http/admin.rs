@@ -13,6 +13,7 @@ use axum::response::{IntoResponse, Response};
 use sha2::{Digest, Sha256};
 
 use super::error::Problem;
+use crate::secret::read_secret;
 use crate::telemetry::Telemetry;
 
 /// The hash of the bearer token: comparing hashes tells nothing of the token by how long it takes.
@@ -28,16 +29,14 @@ impl AdminToken {
     /// # Errors
     /// When the file cannot be read, or the token is too short.
     pub fn read(path: &Path) -> Result<Self, String> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| format!("admin.token_file: read {}: {error}", path.display()))?;
-        let token = text.lines().next().unwrap_or_default().trim();
+        let token = read_secret(path).map_err(|error| format!("admin.token_file: {error}"))?;
         if token.len() < TOKEN_CHARACTERS_MIN {
             return Err(format!(
                 "admin.token_file: {}: expected a token of at least {TOKEN_CHARACTERS_MIN} characters on the first line",
                 path.display()
             ));
         }
-        Ok(Self::of(token))
+        Ok(Self::of(&token))
     }
 
     fn of(token: &str) -> Self {

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::ApiState;
 use super::error::Problem;
 use crate::coupon::{CouponId, Offset, Outcome, PartitionNo, Reason, RequestId, ShardNo};
-use crate::ledger::Recorded;
+use crate::ledger::RecordedOutcome;
 
 /// Nobody waits longer in one call; load balancers cut idle connections soon after.
 const WAIT_MAX: Duration = Duration::from_secs(30);
@@ -67,7 +67,7 @@ pub(super) async fn status(
         // The progress is read first: what it says is settled, the ledger knows.
         let place = told.or_else(|| remembered(&api, request_id));
         let position = place.and_then(|(partition, offset)| position(&api, partition, offset));
-        if let Some(recorded) = api.ledger.recorded(request_id).await? {
+        if let Some(recorded) = api.ledger.outcome(request_id).await? {
             return Ok(Json(StatusBody::ended(request_id, recorded)));
         }
         let (Some((partition, offset)), Some(position)) = (place, position) else { return Err(unknown()) };
@@ -127,7 +127,7 @@ impl StatusBody {
         }
     }
 
-    fn ended(request_id: RequestId, recorded: Recorded) -> Self {
+    fn ended(request_id: RequestId, recorded: RecordedOutcome) -> Self {
         let (reason, shard_no) = match recorded.outcome {
             Outcome::Issued { shard, .. } => (None, Some(shard)),
             Outcome::Rejected(reason) => (Some(reason), None),

@@ -1,10 +1,10 @@
-//! One suite that every ledger passes: `contract_tests!(sqlite => open().await)`, where the
-//! expression gives a fresh ledger and whatever keeps it alive.
+//! One suite that every adapter passes: `contract_tests!(sqlite => open().await)`. The expression returns an empty
+//! ledger and a guard that keeps its storage.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use super::{CampaignError, GenerationRow, Ledger, LedgerError, Shards, Take, Transaction};
+use super::{CampaignError, GenerationRow, Ledger, LedgerError, Shards, StockDecrement, Transaction};
 use crate::coupon::{
     CampaignChange, CampaignState, CouponId, Fingerprint, NewCampaign, Outcome, PartitionNo, Reason, RequestId,
     Settled, SettledRequest, ShardNo, Terms, UserId,
@@ -66,11 +66,11 @@ async fn begin(ledger: &dyn Ledger) -> Box<dyn Transaction> {
     ledger.begin().await.expect("begins")
 }
 
-pub(crate) async fn making_a_campaign_again_changes_nothing(ledger: &dyn Ledger) {
-    let made = ledger.create_campaign(&campaign(10, 4)).await.expect("makes");
+pub(crate) async fn creating_a_campaign_again_changes_nothing(ledger: &dyn Ledger) {
+    let made = ledger.create_campaign(&campaign(10, 4)).await.expect("creates");
     let stock: Vec<u64> = made.shards.iter().map(|shard| shard.remaining).collect();
     assert_eq!(stock, [3, 3, 2, 2]);
-    assert_eq!(ledger.create_campaign(&campaign(10, 4)).await.expect("is there"), made);
+    assert_eq!(ledger.create_campaign(&campaign(10, 4)).await.expect("exists"), made);
     let other = ledger.create_campaign(&campaign(11, 4)).await;
     assert!(matches!(other, Err(CampaignError::Exists(_))), "{other:?}");
     assert_eq!(ledger.campaign(coupon()).await.expect("reads"), Some(made.clone()));
@@ -78,7 +78,7 @@ pub(crate) async fn making_a_campaign_again_changes_nothing(ledger: &dyn Ledger)
 }
 
 pub(crate) async fn changes_conserve_stock_and_only_a_top_up_adds(ledger: &dyn Ledger) {
-    ledger.create_campaign(&campaign(10, 4)).await.expect("makes");
+    ledger.create_campaign(&campaign(10, 4)).await.expect("creates");
     let change = async |change| ledger.change_campaign(coupon(), change).await;
     assert_eq!(change(CampaignChange::Pause).await.expect("pauses").state, CampaignState::Paused);
     assert_eq!(change(CampaignChange::Resume).await.expect("resumes").state, CampaignState::Open);
@@ -93,7 +93,7 @@ pub(crate) async fn changes_conserve_stock_and_only_a_top_up_adds(ledger: &dyn L
 }
 
 pub(crate) async fn a_closed_campaign_stays_closed(ledger: &dyn Ledger) {
-    ledger.create_campaign(&campaign(10, 4)).await.expect("makes");
+    ledger.create_campaign(&campaign(10, 4)).await.expect("creates");
     for _ in 0..2 {
         let closed = ledger.change_campaign(coupon(), CampaignChange::Close).await.expect("closes");
         assert_eq!(closed.state, CampaignState::Closed);
@@ -102,23 +102,26 @@ pub(crate) async fn a_closed_campaign_stays_closed(ledger: &dyn Ledger) {
     assert!(matches!(resumed, Err(CampaignError::Closed(_))), "{resumed:?}");
 }
 
-pub(crate) async fn a_campaign_that_is_not_there_is_not_found(ledger: &dyn Ledger) {
+pub(crate) async fn an_unknown_coupon_has_no_campaign(ledger: &dyn Ledger) {
     assert_eq!(ledger.campaign(coupon()).await.expect("reads"), None);
     assert_eq!(ledger.audit(coupon()).await.expect("reads"), None);
     let changed = ledger.change_campaign(coupon(), CampaignChange::Pause).await;
     assert!(matches!(changed, Err(CampaignError::NotFound(_))), "{changed:?}");
 }
 
-pub(crate) async fn a_committed_settlement_is_seen_whole(ledger: &dyn Ledger) {
-    ledger.create_campaign(&campaign(10, 2)).await.expect("makes");
+pub(crate) async fn a_committed_settlement_is_visible_completely(ledger: &dyn Ledger) {
+    ledger.create_campaign(&campaign(10, 2)).await.expect("creates");
     let claim = ledger.claim(PARTITION).await.expect("claims");
     let mut transaction = begin(ledger).await;
     let row = transaction.lock_offset(PARTITION).await.expect("locks");
     assert_eq!((row.epoch, row.next_offset), (claim.epoch, 0));
-    let stock = transaction.lock_stock(coupon(), &Shards::All).await.expect("locks").expect("is there");
+    let stock = transaction.lock_stock(coupon(), &Shards::All).await.expect("locks").expect("exists");
     assert_eq!(stock.per_user_limit, 1);
     assert_eq!(stock.shards, HashMap::from([(ShardNo(0), 5), (ShardNo(1), 5)]));
-    transaction.take_stock(&[Take { coupon_id: coupon(), shard_no: ShardNo(0), records: 2 }]).await.expect("takes");
+    transaction
+        .take_stock(&[StockDecrement { coupon_id: coupon(), shard_no: ShardNo(0), records: 2 }])
+        .await
+        .expect("takes");
     let unreadable = Settled { subject: None, ..settled(4, 1, Outcome::Rejected(Reason::Invalid)) };
     let rows = [
         settled(1, 1, issued(1)),
@@ -131,18 +134,18 @@ pub(crate) async fn a_committed_settlement_is_seen_whole(ledger: &dyn Ledger) {
     transaction.commit().await.expect("commits");
 
     assert_eq!(ledger.next_offset(PARTITION).await.expect("reads"), 5);
-    let audit = ledger.audit(coupon()).await.expect("reads").expect("is there");
+    let audit = ledger.audit(coupon()).await.expect("reads").expect("exists");
     assert!(audit.balanced, "{audit:?}");
     assert_eq!((audit.granted, audit.remaining, audit.user_limit, audit.users), (2, 8, 1, 2));
     assert_eq!((audit.users_over_limit, audit.sold_out, audit.invalid), (0, 0, 0));
     assert_eq!((audit.shards[0].granted, audit.shards[1].picked), (2, 3));
-    let recorded = ledger.recorded(rows[0].request_id).await.expect("reads").expect("is there");
+    let recorded = ledger.outcome(rows[0].request_id).await.expect("reads").expect("exists");
     assert_eq!(recorded.outcome, issued(1));
     assert_eq!(recorded.fingerprint, Some(Fingerprint(i64::MIN)));
     assert_eq!((recorded.partition, recorded.offset, recorded.settled_at_ms), (PARTITION, 1, 2));
-    let invalid = ledger.recorded(rows[3].request_id).await.expect("reads").expect("is there");
+    let invalid = ledger.outcome(rows[3].request_id).await.expect("reads").expect("exists");
     assert_eq!((invalid.outcome, invalid.coupon_id), (Outcome::Rejected(Reason::Invalid), None));
-    assert_eq!(ledger.recorded(RequestId::from([9; 16])).await.expect("reads"), None);
+    assert_eq!(ledger.outcome(RequestId::from([9; 16])).await.expect("reads"), None);
 
     let mut transaction = begin(ledger).await;
     let names: Vec<_> = (1..=9).map(|name| RequestId::from([name; 16])).collect();
@@ -152,29 +155,32 @@ pub(crate) async fn a_committed_settlement_is_seen_whole(ledger: &dyn Ledger) {
 }
 
 pub(crate) async fn a_dropped_settlement_leaves_nothing(ledger: &dyn Ledger) {
-    ledger.create_campaign(&campaign(10, 1)).await.expect("makes");
+    ledger.create_campaign(&campaign(10, 1)).await.expect("creates");
     let claim = ledger.claim(PARTITION).await.expect("claims");
     let mut transaction = begin(ledger).await;
-    transaction.take_stock(&[Take { coupon_id: coupon(), shard_no: ShardNo(0), records: 2 }]).await.expect("takes");
+    transaction
+        .take_stock(&[StockDecrement { coupon_id: coupon(), shard_no: ShardNo(0), records: 2 }])
+        .await
+        .expect("takes");
     transaction.insert_outcomes(&[settled(1, 1, issued(1))]).await.expect("inserts");
     transaction.advance(claim, 1).await.expect("advances");
     drop(transaction);
     assert_eq!(ledger.next_offset(PARTITION).await.expect("reads"), 0);
-    assert_eq!(ledger.audit(coupon()).await.expect("reads").expect("is there").remaining, 10);
+    assert_eq!(ledger.audit(coupon()).await.expect("reads").expect("exists").remaining, 10);
 }
 
-pub(crate) async fn more_than_there_is_cannot_be_taken(ledger: &dyn Ledger) {
-    ledger.create_campaign(&campaign(2, 1)).await.expect("makes");
+pub(crate) async fn taking_more_than_a_shard_has_fails(ledger: &dyn Ledger) {
+    ledger.create_campaign(&campaign(2, 1)).await.expect("creates");
     let mut transaction = begin(ledger).await;
-    let take = |shard, records| [Take { coupon_id: coupon(), shard_no: ShardNo(shard), records }];
+    let take = |shard, records| [StockDecrement { coupon_id: coupon(), shard_no: ShardNo(shard), records }];
     let taken = transaction.take_stock(&take(0, 3)).await;
     assert!(matches!(taken, Err(LedgerError::Transient { .. })), "{taken:?}");
     let taken = transaction.take_stock(&take(9, 1)).await;
     assert!(matches!(taken, Err(LedgerError::Transient { .. })), "{taken:?}");
 }
 
-pub(crate) async fn an_outcome_and_a_grant_are_written_once(ledger: &dyn Ledger) {
-    ledger.create_campaign(&campaign(10, 1)).await.expect("makes");
+pub(crate) async fn a_second_outcome_or_grant_number_is_rejected_as_transient(ledger: &dyn Ledger) {
+    ledger.create_campaign(&campaign(10, 1)).await.expect("creates");
     for second in [settled(1, 2, Outcome::Rejected(Reason::SoldOut)), settled(2, 1, issued(1))] {
         let mut transaction = begin(ledger).await;
         transaction.insert_outcomes(&[settled(1, 1, issued(1))]).await.expect("inserts");
@@ -183,7 +189,7 @@ pub(crate) async fn an_outcome_and_a_grant_are_written_once(ledger: &dyn Ledger)
     }
 }
 
-pub(crate) async fn the_newest_claim_fences_the_ones_before(ledger: &dyn Ledger) {
+pub(crate) async fn the_newest_claim_fences_earlier_claims(ledger: &dyn Ledger) {
     let first = ledger.claim(PARTITION).await.expect("claims");
     let second = ledger.claim(PARTITION).await.expect("claims");
     assert!(second.epoch > first.epoch);
@@ -195,11 +201,11 @@ pub(crate) async fn the_newest_claim_fences_the_ones_before(ledger: &dyn Ledger)
     assert_eq!(ledger.claim(PARTITION).await.expect("claims").next_offset, 4);
 }
 
-pub(crate) async fn locked_shards_that_do_not_exist_are_left_out(ledger: &dyn Ledger) {
-    ledger.create_campaign(&campaign(4, 2)).await.expect("makes");
+pub(crate) async fn shards_that_do_not_exist_are_absent_from_the_locked_stock(ledger: &dyn Ledger) {
+    ledger.create_campaign(&campaign(4, 2)).await.expect("creates");
     let mut transaction = begin(ledger).await;
     let some = Shards::Some(BTreeSet::from([ShardNo(1), ShardNo(7)]));
-    let stock = transaction.lock_stock(coupon(), &some).await.expect("locks").expect("is there");
+    let stock = transaction.lock_stock(coupon(), &some).await.expect("locks").expect("exists");
     assert_eq!(stock.shards, HashMap::from([(ShardNo(1), 2)]));
     let unknown = 105_u64.try_into().expect("in range");
     assert_eq!(transaction.lock_stock(unknown, &Shards::All).await.expect("locks"), None);
@@ -220,16 +226,16 @@ pub(crate) async fn a_generation_is_published_once_with_its_components(ledger: &
 macro_rules! contract_tests {
     ($name:ident => $open:expr) => {
         $crate::ledger::contract::contract_tests!($name => $open;
-            making_a_campaign_again_changes_nothing,
+            creating_a_campaign_again_changes_nothing,
             changes_conserve_stock_and_only_a_top_up_adds,
             a_closed_campaign_stays_closed,
-            a_campaign_that_is_not_there_is_not_found,
-            a_committed_settlement_is_seen_whole,
+            an_unknown_coupon_has_no_campaign,
+            a_committed_settlement_is_visible_completely,
             a_dropped_settlement_leaves_nothing,
-            more_than_there_is_cannot_be_taken,
-            an_outcome_and_a_grant_are_written_once,
-            the_newest_claim_fences_the_ones_before,
-            locked_shards_that_do_not_exist_are_left_out,
+            taking_more_than_a_shard_has_fails,
+            a_second_outcome_or_grant_number_is_rejected_as_transient,
+            the_newest_claim_fences_earlier_claims,
+            shards_that_do_not_exist_are_absent_from_the_locked_stock,
             a_generation_is_published_once_with_its_components,
         );
     };

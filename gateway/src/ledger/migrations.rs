@@ -1,7 +1,7 @@
-//! The migrations of both databases, as they lie in `migrations/`, within the binary.
+//! The migrations of both databases, compiled into the binary.
 //!
-//! They are listed here rather than by `sqlx::migrate!`, whose macros would compile both databases' drivers a
-//! second time.
+//! They are listed here because `sqlx::migrate!` would compile both databases' drivers a second time, for its
+//! procedural macro.
 
 use std::sync::LazyLock;
 
@@ -29,7 +29,7 @@ fn migrator<const N: usize>(files: [(i64, &'static str, &'static str); N]) -> Mi
     Migrator::with_migrations(files.map(migration).into())
 }
 
-/// What a migration's file is called, without its extension.
+/// The name of the migration's file without its extension.
 fn name(migration: &Migration) -> String {
     format!("{:04}_{}", migration.version, migration.description)
 }
@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_file_of_each_database_is_listed_with_what_stands_in_it() {
+    fn every_migration_file_is_compiled_in_unchanged() {
         for (folder, migrator) in [("mysql", &MYSQL), ("sqlite", &SQLITE)] {
             let folder = format!("{}/../migrations/{folder}", env!("CARGO_MANIFEST_DIR"));
             let entries = std::fs::read_dir(folder).expect("a folder of migrations");

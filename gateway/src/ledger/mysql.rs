@@ -1,5 +1,6 @@
-//! The ledger on a server: MySQL 8, MariaDB 10.6, and what speaks like them.
+//! The ledger on a server: MySQL 8, MariaDB 10.6, and compatible databases.
 
+mod call;
 mod campaigns;
 mod outcomes;
 mod pipeline;
@@ -8,38 +9,33 @@ mod server;
 mod transaction;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use sqlx::error::DatabaseError;
-use sqlx::mysql::{MySqlDatabaseError, MySqlRow};
-use sqlx::{Connection, MySqlPool, Row};
+use sqlx::{Connection, MySqlPool};
 
+use self::call::within;
 use self::server::{Isolation, Transactions};
-use super::rows::corrupt;
-use super::{CampaignError, Claim, GenerationRow, Ledger, LedgerError, OpenError, Recorded, Transaction};
+use super::{CampaignError, Claim, GenerationRow, Ledger, LedgerError, OpenError, RecordedOutcome, Transaction};
 use crate::coupon::{Audit, Campaign, CampaignChange, CouponId, NewCampaign, Offset, PartitionNo, RequestId};
 
 pub(super) use self::schema::migrate;
 pub(super) use self::server::Server;
 
-/// One for each of the 12 partitions that settle at once, the rest for claims and campaigns. With more
-/// partitions in one process, their settlements take turns.
+/// One for each of the 12 partitions that settle concurrently, the rest for claims and campaigns. With more
+/// partitions in one process, settlements wait for a connection.
 const WRITERS_MAX: u32 = 16;
-/// Status calls ask for one row by its key; more connections would not make the server faster.
+/// Status calls read one row by its primary key; more connections would not make the server faster.
 const READERS_MAX: u32 = 8;
-/// An operator's lists and audits, which may take long and must keep nobody else waiting.
+/// For an operator's lists and audits. They may take long, so they have connections of their own.
 const SNAPSHOTS_MAX: u32 = 2;
-/// Well past all locks that one call may wait for: no answer will come, the server or the way to it is gone.
-const ANSWER_MAX: Duration = Duration::from_secs(60);
 
 /// A ledger on a server. Several gateways may share one.
 pub struct Mysql {
-    /// READ COMMITTED: every statement under a lock sees what its last holder left.
+    /// READ COMMITTED: a statement under a lock sees what the lock's last holder committed.
     writers: MySqlPool,
     /// For single statements.
     readers: MySqlPool,
-    /// REPEATABLE READ: several statements see one moment.
+    /// REPEATABLE READ: all statements of a transaction see one snapshot.
     snapshots: MySqlPool,
 }
 
@@ -47,7 +43,7 @@ impl Mysql {
     pub(super) async fn open(server: &Server) -> Result<Self, OpenError> {
         let mut connection = server.connect().await?;
         schema::check(server, &mut connection).await?;
-        // It has said what it was asked for.
+        // The check succeeded; a failed goodbye changes nothing.
         let _ = connection.close().await;
         Ok(Self {
             writers: server.pool(WRITERS_MAX, Isolation::ReadCommitted, Transactions::Some),
@@ -59,7 +55,7 @@ impl Mysql {
 
 impl Ledger for Mysql {
     fn create_campaign<'a>(&'a self, new: &'a NewCampaign) -> BoxFuture<'a, Result<Campaign, CampaignError>> {
-        Box::pin(within("create the campaign", campaigns::create(self, new)))
+        Box::pin(within("create the campaign", campaigns::create(&self.writers, &self.snapshots, new)))
     }
 
     fn campaign(&self, coupon: CouponId) -> BoxFuture<'_, Result<Option<Campaign>, LedgerError>> {
@@ -78,13 +74,13 @@ impl Ledger for Mysql {
         Box::pin(within("change the campaign", campaigns::change(&self.writers, coupon, change)))
     }
 
-    /// Counts every outcome of the coupon, so it may take as long as it does.
+    /// Without a time limit: it counts every outcome of the coupon.
     fn audit(&self, coupon: CouponId) -> BoxFuture<'_, Result<Option<Audit>, LedgerError>> {
         Box::pin(campaigns::audit(&self.snapshots, coupon))
     }
 
-    fn recorded(&self, request: RequestId) -> BoxFuture<'_, Result<Option<Recorded>, LedgerError>> {
-        Box::pin(within("read the outcome", outcomes::recorded(&self.readers, request)))
+    fn outcome(&self, request: RequestId) -> BoxFuture<'_, Result<Option<RecordedOutcome>, LedgerError>> {
+        Box::pin(within("read the outcome", outcomes::outcome(&self.readers, request)))
     }
 
     fn next_offset(&self, partition: PartitionNo) -> BoxFuture<'_, Result<Offset, LedgerError>> {
@@ -111,7 +107,7 @@ impl Ledger for Mysql {
         row: &'a GenerationRow,
         components: &'a [(String, Arc<[u8]>)],
     ) -> BoxFuture<'a, Result<bool, LedgerError>> {
-        Box::pin(within("record the generation", pipeline::publish(&self.writers, row, components)))
+        Box::pin(within("store the generation", pipeline::publish(&self.writers, row, components)))
     }
 
     fn component<'a>(&'a self, digest: &'a str) -> BoxFuture<'a, Result<Option<Vec<u8>>, LedgerError>> {
@@ -133,49 +129,6 @@ impl Ledger for Mysql {
             self.writers.close().await;
         })
     }
-}
-
-/// Waits for an answer no longer than [`ANSWER_MAX`].
-async fn within<T, E: From<LedgerError>>(step: &'static str, call: impl Future<Output = Result<T, E>>) -> Result<T, E> {
-    match tokio::time::timeout(ANSWER_MAX, call).await {
-        Ok(answered) => answered,
-        Err(elapsed) => Err(LedgerError::Transient { step, source: elapsed.into() }.into()),
-    }
-}
-
-/// Turns an error of the server into one of the port: what the data itself causes is refused, all else
-/// may pass, such as a duplicate key, a deadlock, a lock not had in time, and a connection that is gone.
-fn during(step: &'static str) -> impl FnOnce(sqlx::Error) -> LedgerError {
-    move |source| {
-        let refused = match &source {
-            sqlx::Error::Database(error) => is_refusal(&**error),
-            sqlx::Error::Encode(_) => true,
-            _ => false,
-        };
-        let source = source.into();
-        if refused { LedgerError::Permanent { step, source } } else { LedgerError::Transient { step, source } }
-    }
-}
-
-fn is_refusal(error: &dyn DatabaseError) -> bool {
-    use sqlx::error::ErrorKind;
-    let of_kind = matches!(
-        error.kind(),
-        ErrorKind::CheckViolation | ErrorKind::NotNullViolation | ErrorKind::ForeignKeyViolation
-    );
-    // More than a packet may hold; out of range; cut; wrong for the column (twice); too long; out of range in JSON.
-    of_kind || matches!(number(error), Some(1153 | 1264 | 1265 | 1292 | 1366 | 1406 | 3669))
-}
-
-/// The number by which the server's manual lists an error.
-fn number(error: &dyn DatabaseError) -> Option<u16> {
-    error.try_downcast_ref::<MySqlDatabaseError>().map(MySqlDatabaseError::number)
-}
-
-/// Reads a column that is never negative.
-fn count(row: &MySqlRow, column: &'static str) -> Result<u64, LedgerError> {
-    let number: i64 = row.try_get(column).map_err(during(column))?;
-    u64::try_from(number).map_err(|_| corrupt(column, format!("{number} is negative")))
 }
 
 #[cfg(test)]

@@ -1,214 +1,163 @@
-//! What the SQL adapters have in common: the words of the columns, and what becomes of a row in Rust.
+//! Decoding of rows, written once for both databases. Each function names the columns that its statement selects.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use serde::{Serialize, Serializer};
+use sqlx::mysql::MySqlRow;
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Decode, MySql, Row, Sqlite, Type};
 
-use super::{CampaignError, LedgerError};
+use super::{GenerationRow, LedgerError, LockedStock, PartitionOffset, RecordedOutcome};
 use crate::coupon::{
-    Audit, Campaign, CampaignChange, CampaignState, CouponId, NewCampaign, Offset, Outcome, PartitionNo, Reason,
-    RequestId, Settled, ShardAudit, ShardNo, UserId, spread,
+    Campaign, CampaignState, CouponId, Fingerprint, Outcome, PartitionNo, Reason, RequestId, ShardNo, ShardStock,
+    UserId,
 };
 
-/// Generations kept: enough to see what happened this week, few enough to stay small under swaps.
-pub(super) const GENERATIONS_MAX: u64 = 100;
-
-/// A row of `issue_outcome`.
-pub(super) struct OutcomeRow {
-    /// In hexadecimal.
-    pub(super) request_id: String,
-    pub(super) status: &'static str,
-    pub(super) coupon_id: Option<CouponId>,
-    pub(super) user_id: Option<UserId>,
-    pub(super) grant_no: Option<u32>,
-    pub(super) shard_no: Option<ShardNo>,
-    pub(super) picked_shard_no: Option<ShardNo>,
-    pub(super) generation: Option<u64>,
-    pub(super) fingerprint: Option<i64>,
-    pub(super) partition: PartitionNo,
-    pub(super) offset: Offset,
-    pub(super) arrived_at_ms: Option<i64>,
-    pub(super) settled_at_ms: i64,
-    /// Those that are kept with a grant, as JSON.
-    pub(super) terms: Option<String>,
+/// A type that both databases can decode. With it, a function over rows needs one bound instead of one per column.
+pub(super) trait Value:
+    for<'r> Decode<'r, Sqlite> + Type<Sqlite> + for<'r> Decode<'r, MySql> + Type<MySql>
+{
 }
 
-impl OutcomeRow {
-    pub(super) fn of(settled: &Settled) -> Self {
-        let subject = settled.subject.as_ref();
-        let (status, grant_no, shard_no) = match settled.outcome {
-            Outcome::Issued { shard, grant_no } => ("ISSUED", Some(grant_no), Some(shard)),
-            Outcome::Rejected(reason) => (reason.as_str(), None, None),
-        };
-        Self {
-            request_id: hexadecimal(&settled.request_id),
-            status,
-            coupon_id: subject.map(|subject| subject.coupon_id),
-            user_id: subject.map(|subject| subject.user_id),
-            grant_no,
-            shard_no,
-            picked_shard_no: subject.map(|subject| subject.picked_shard),
-            generation: subject.map(|subject| subject.generation),
-            fingerprint: subject.and_then(|subject| subject.fingerprint).map(|fingerprint| fingerprint.0),
-            partition: settled.partition,
-            offset: settled.offset,
-            arrived_at_ms: subject.map(|subject| subject.arrived_at_ms),
-            settled_at_ms: settled.settled_at_ms,
-            terms: subject.filter(|_| grant_no.is_some()).map(|subject| json(&subject.terms)),
-        }
+impl<T> Value for T where T: for<'r> Decode<'r, Sqlite> + Type<Sqlite> + for<'r> Decode<'r, MySql> + Type<MySql> {}
+
+/// A row of either database.
+pub(super) trait Columns {
+    fn value<T: Value>(&self, name: &str) -> Result<T, sqlx::Error>;
+}
+
+impl Columns for SqliteRow {
+    fn value<T: Value>(&self, name: &str) -> Result<T, sqlx::Error> {
+        self.try_get(name)
     }
 }
 
-/// As an array, in the order of the columns.
-impl Serialize for OutcomeRow {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let row = (
-            &self.request_id,
-            self.status,
-            self.coupon_id,
-            self.user_id,
-            self.grant_no,
-            self.shard_no,
-            self.picked_shard_no,
-            self.generation,
-            self.fingerprint,
-            self.partition,
-            self.offset,
-            self.arrived_at_ms,
-            self.settled_at_ms,
-            &self.terms,
-        );
-        row.serialize(serializer)
+impl Columns for MySqlRow {
+    fn value<T: Value>(&self, name: &str) -> Result<T, sqlx::Error> {
+        self.try_get(name)
     }
 }
 
-pub(super) fn json(value: &impl Serialize) -> String {
-    serde_json::to_string(value).expect("rows are JSON")
+/// Transient, because settlement rejects records on a permanent error, and a table of the wrong shape is not
+/// the fault of a record.
+pub(super) fn column<T: Value>(row: &impl Columns, step: &'static str, name: &str) -> Result<T, LedgerError> {
+    row.value(name).map_err(|source| LedgerError::Transient { step, source: source.into() })
 }
 
-pub(super) fn hexadecimal(request: &RequestId) -> String {
-    uuid::Uuid::from_bytes(*request.as_bytes()).simple().to_string()
+/// For a column that is never negative: neither database has an unsigned type in which all drivers agree.
+pub(super) fn count(row: &impl Columns, step: &'static str, name: &str) -> Result<u64, LedgerError> {
+    let number: i64 = column(row, step, name)?;
+    u64::try_from(number).map_err(|_| corrupt(step, format!("{name} {number} is negative")))
 }
 
-/// The outcome that a row's columns tell.
-pub(super) fn outcome(status: &str, shard: Option<u32>, grant_no: Option<u32>) -> Result<Outcome, LedgerError> {
+/// For a value that sluice never writes.
+fn corrupt(step: &'static str, problem: impl Into<String>) -> LedgerError {
+    LedgerError::Permanent { step, source: problem.into().into() }
+}
+
+pub(super) fn campaigns<R: Columns>(campaigns: &[R], shards: &[R]) -> Result<Vec<Campaign>, LedgerError> {
+    let step = "read the campaigns";
+    let mut stock: BTreeMap<i64, Vec<ShardStock>> = BTreeMap::new();
+    for row in shards {
+        stock.entry(column(row, step, "coupon_id")?).or_default().push(shard(row, step)?);
+    }
+    campaigns.iter().map(|row| campaign(row, step, &mut stock)).collect()
+}
+
+fn campaign(
+    row: &impl Columns,
+    step: &'static str,
+    stock: &mut BTreeMap<i64, Vec<ShardStock>>,
+) -> Result<Campaign, LedgerError> {
+    let coupon: i64 = column(row, step, "coupon_id")?;
+    let policy: i64 = column(row, step, "policy_id")?;
+    let state: String = column(row, step, "state")?;
+    let state = CampaignState::ALL.into_iter().find(|known| known.as_str() == state).ok_or(state);
+    Ok(Campaign {
+        coupon_id: coupon.try_into().map_err(|_| corrupt(step, format!("coupon_id {coupon} is out of range")))?,
+        policy_id: policy.try_into().map_err(|_| corrupt(step, format!("policy_id {policy} is out of range")))?,
+        total: count(row, step, "total")?,
+        per_user_limit: column(row, step, "per_user_limit")?,
+        state: state.map_err(|state| corrupt(step, format!("unknown state `{state}`")))?,
+        opens_at_ms: column(row, step, "opens_at_ms")?,
+        closes_at_ms: column(row, step, "closes_at_ms")?,
+        shards: stock.remove(&coupon).unwrap_or_default(),
+    })
+}
+
+fn shard(row: &impl Columns, step: &'static str) -> Result<ShardStock, LedgerError> {
+    Ok(ShardStock { shard_no: ShardNo(column(row, step, "shard_no")?), remaining: count(row, step, "remaining")? })
+}
+
+pub(super) fn locked_stock<R: Columns>(limit: &R, shards: &[R]) -> Result<LockedStock, LedgerError> {
+    let step = "lock the stock";
+    let stock = |row| shard(row, step).map(|stock| (stock.shard_no, stock.remaining));
+    Ok(LockedStock {
+        per_user_limit: column(limit, step, "per_user_limit")?,
+        shards: shards.iter().map(stock).collect::<Result<_, _>>()?,
+    })
+}
+
+pub(super) fn recorded_outcome(row: &impl Columns) -> Result<RecordedOutcome, LedgerError> {
     let step = "read the outcome";
+    let coupon: Option<i64> = column(row, step, "coupon_id")?;
+    Ok(RecordedOutcome {
+        outcome: outcome(row, step)?,
+        coupon_id: coupon.and_then(|coupon| CouponId::try_from(coupon).ok()),
+        fingerprint: column::<Option<i64>>(row, step, "fingerprint")?.map(Fingerprint),
+        partition: PartitionNo(column(row, step, "partition_no")?),
+        offset: count(row, step, "log_offset")?,
+        settled_at_ms: column(row, step, "settled_at_ms")?,
+    })
+}
+
+fn outcome(row: &impl Columns, step: &'static str) -> Result<Outcome, LedgerError> {
+    let status: String = column(row, step, "status")?;
     if status == "ISSUED" {
+        let shard: Option<u32> = column(row, step, "shard_no")?;
+        let grant_no: Option<u32> = column(row, step, "grant_no")?;
         return match (shard, grant_no) {
             (Some(shard), Some(grant_no)) => Ok(Outcome::Issued { shard: ShardNo(shard), grant_no }),
-            _ => Err(corrupt(step, "a grant without a shard or a number")),
+            _ => Err(corrupt(step, "a grant lacks its shard_no or grant_no")),
         };
     }
     let reason = Reason::ALL.into_iter().find(|reason| reason.as_str() == status);
     reason.map(Outcome::Rejected).ok_or_else(|| corrupt(step, format!("unknown status `{status}`")))
 }
 
-/// The state that a row's column tells.
-pub(super) fn state(word: &str) -> Result<CampaignState, LedgerError> {
-    match word {
-        "OPEN" => Ok(CampaignState::Open),
-        "PAUSED" => Ok(CampaignState::Paused),
-        "CLOSED" => Ok(CampaignState::Closed),
-        other => Err(corrupt("read a campaign", format!("unknown state `{other}`"))),
-    }
+pub(super) fn partition_offset(row: &impl Columns, step: &'static str) -> Result<PartitionOffset, LedgerError> {
+    Ok(PartitionOffset { epoch: column(row, step, "epoch")?, next_offset: count(row, step, "next_offset")? })
 }
 
-/// Whether a campaign is as `new` would make it.
-pub(super) fn has_terms_of(campaign: &Campaign, new: &NewCampaign) -> bool {
-    campaign.policy_id == new.policy_id
-        && campaign.total == new.total
-        && campaign.per_user_limit == new.per_user_limit
-        && campaign.shards.len() == new.shards as usize
-        && campaign.opens_at_ms == new.opens_at_ms
-        && campaign.closes_at_ms == new.closes_at_ms
+pub(super) fn request_ids<R: Columns>(rows: &[R], step: &'static str) -> Result<BTreeSet<RequestId>, LedgerError> {
+    rows.iter()
+        .map(|row| {
+            let bytes: Vec<u8> = column(row, step, "request_id")?;
+            let bytes: [u8; 16] = bytes.try_into().map_err(|_| corrupt(step, "a request_id is not 16 bytes long"))?;
+            Ok(bytes.into())
+        })
+        .collect()
 }
 
-/// Makes a change to what was read of a campaign.
-pub(super) fn apply(campaign: &mut Campaign, change: CampaignChange) -> Result<(), CampaignError> {
-    if campaign.state == CampaignState::Closed && change != CampaignChange::Close {
-        return Err(CampaignError::Closed(campaign.coupon_id));
-    }
-    match change {
-        CampaignChange::Pause => campaign.state = CampaignState::Paused,
-        CampaignChange::Resume => campaign.state = CampaignState::Open,
-        CampaignChange::Close => campaign.state = CampaignState::Closed,
-        CampaignChange::TopUp(amount) => top_up(campaign, amount)?,
-        CampaignChange::Reshard(shards) => campaign.shards = spread(campaign.remaining(), shards),
-    }
-    Ok(())
+pub(super) fn grants<R: Columns>(rows: &[R], step: &'static str) -> Result<HashMap<UserId, u32>, LedgerError> {
+    rows.iter()
+        .map(|row| {
+            let user: i64 = column(row, step, "user_id")?;
+            let user = user.try_into().map_err(|_| corrupt(step, format!("user_id {user} is out of range")))?;
+            let grants = count(row, step, "grants")?;
+            Ok((user, u32::try_from(grants).map_err(|_| corrupt(step, format!("{grants} grants of one user")))?))
+        })
+        .collect()
 }
 
-/// Whether a change replaces the shards.
-pub(super) fn moves_stock(change: CampaignChange) -> bool {
-    matches!(change, CampaignChange::TopUp(_) | CampaignChange::Reshard(_))
-}
-
-fn top_up(campaign: &mut Campaign, amount: u64) -> Result<(), CampaignError> {
-    let total = campaign.total.saturating_add(amount);
-    if total > NewCampaign::TOTAL_MAX {
-        return Err(CampaignError::TotalTooLarge);
-    }
-    campaign.total = total;
-    let shards = u32::try_from(campaign.shards.len()).unwrap_or(u32::MAX);
-    for (shard, more) in campaign.shards.iter_mut().zip(spread(amount, shards)) {
-        shard.remaining += more.remaining;
-    }
-    Ok(())
-}
-
-/// A row of `audit_outcomes.sql`.
-pub(super) struct Tally {
-    pub(super) status: String,
-    pub(super) shard: Option<u32>,
-    pub(super) picked: Option<u32>,
-    pub(super) outcomes: u64,
-}
-
-/// The row of `audit_users.sql`.
-pub(super) struct Holders {
-    pub(super) users: u64,
-    pub(super) over_limit: u64,
-}
-
-/// Adds up what was read of a campaign in one snapshot.
-pub(super) fn audit(campaign: &Campaign, holders: &Holders, tallies: &[Tally]) -> Audit {
-    let of_status = |word: &str| tallies.iter().filter(|tally| tally.status == word).map(|tally| tally.outcomes).sum();
-    let granted = of_status("ISSUED");
-    let remaining = campaign.remaining();
-    let mut shards: BTreeMap<ShardNo, ShardAudit> = campaign
-        .shards
-        .iter()
-        .map(|stock| (stock.shard_no, ShardAudit { remaining: stock.remaining, ..line(stock.shard_no) }))
-        .collect();
-    for tally in tallies {
-        if let Some(shard_no) = tally.shard.map(ShardNo) {
-            shards.entry(shard_no).or_insert(line(shard_no)).granted += tally.outcomes;
-        }
-        if let Some(shard_no) = tally.picked.map(ShardNo) {
-            shards.entry(shard_no).or_insert(line(shard_no)).picked += tally.outcomes;
-        }
-    }
-    Audit {
-        coupon_id: campaign.coupon_id,
-        total: campaign.total,
-        granted,
-        remaining,
-        balanced: granted + remaining == campaign.total,
-        sold_out: of_status(Reason::SoldOut.as_str()),
-        user_limit: of_status(Reason::UserLimit.as_str()),
-        invalid: of_status(Reason::Invalid.as_str()),
-        per_user_limit: campaign.per_user_limit,
-        users_over_limit: holders.over_limit,
-        users: holders.users,
-        shards: shards.into_values().collect(),
-    }
-}
-
-fn line(shard_no: ShardNo) -> ShardAudit {
-    ShardAudit { shard_no, remaining: 0, granted: 0, picked: 0 }
-}
-
-/// A row that holds what this program never writes.
-pub(super) fn corrupt(step: &'static str, what: impl Into<String>) -> LedgerError {
-    LedgerError::Permanent { step, source: what.into().into() }
+pub(super) fn generations<R: Columns>(rows: &[R]) -> Result<Vec<GenerationRow>, LedgerError> {
+    let step = "read the generations";
+    rows.iter()
+        .map(|row| {
+            Ok(GenerationRow {
+                number: count(row, step, "number")?,
+                pipeline: column(row, step, "pipeline")?,
+                published_at_ms: column(row, step, "published_at_ms")?,
+            })
+        })
+        .collect()
 }

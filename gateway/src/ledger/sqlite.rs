@@ -1,5 +1,6 @@
-//! The embedded ledger: SQLite, in a file of its own, with one writer.
+//! The embedded ledger: one SQLite file with one writer, used by one process.
 
+mod call;
 mod campaigns;
 mod outcomes;
 mod pipeline;
@@ -11,34 +12,32 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use sqlx::migrate::{Migrate, MigrateError};
 
-use super::{CampaignError, Claim, GenerationRow, Ledger, LedgerError, OpenError, Recorded, Transaction, migrations};
+use super::{
+    CampaignError, Claim, GenerationRow, Ledger, LedgerError, OpenError, RecordedOutcome, Transaction, migrations,
+};
 use crate::coupon::{Audit, Campaign, CampaignChange, CouponId, NewCampaign, Offset, PartitionNo, RequestId};
 use crate::sqlite_file::{SqliteFile, SqliteFileError};
 
-/// Begins every writing transaction: SQLite's one write lock stands in for the locks of rows.
-const BEGIN: &str = "BEGIN IMMEDIATE";
-
-/// A ledger in a file.
 pub struct Sqlite {
     file: SqliteFile,
 }
 
 impl Sqlite {
-    /// Opens the file, makes it when it is absent, and brings it to this binary's version.
+    /// Opens the file, creating it if necessary, and migrates it to this binary's version.
     ///
     /// # Errors
     /// [`OpenError::InUse`] when another process has it open.
     pub async fn open(path: &str) -> Result<Self, OpenError> {
-        let file = hold(path).await?;
-        apply(&file).await.map_err(|error| OpenError::Failed { path: path.to_owned(), source: error.into() })?;
+        let file = open_file(path).await?;
+        apply(&file).await.map_err(|error| OpenError::Failed { place: path.to_owned(), source: error.into() })?;
         Ok(Self { file })
     }
 }
 
-/// Brings the file to this binary's version, and answers with the names of what was missing.
+/// Migrates the file to this binary's version and returns the names of the applied migrations.
 pub(super) async fn migrate(path: &str) -> Result<Vec<String>, OpenError> {
-    let failed = |source: MigrateError| OpenError::Failed { path: path.to_owned(), source: source.into() };
-    let file = hold(path).await?;
+    let failed = |source: MigrateError| OpenError::Failed { place: path.to_owned(), source: source.into() };
+    let file = open_file(path).await?;
     let applied = apply(&file).await.map_err(failed)?;
     file.close().await;
     Ok(applied)
@@ -52,10 +51,10 @@ async fn apply(file: &SqliteFile) -> Result<Vec<String>, MigrateError> {
     Ok(migrations::missing(&migrations::SQLITE, &before))
 }
 
-async fn hold(path: &str) -> Result<SqliteFile, OpenError> {
+async fn open_file(path: &str) -> Result<SqliteFile, OpenError> {
     SqliteFile::open(Path::new(path)).await.map_err(|error| match error {
         SqliteFileError::InUse => OpenError::InUse(path.to_owned()),
-        other => OpenError::Failed { path: path.to_owned(), source: other.into() },
+        other => OpenError::Failed { place: path.to_owned(), source: other.into() },
     })
 }
 
@@ -65,11 +64,11 @@ impl Ledger for Sqlite {
     }
 
     fn campaign(&self, coupon: CouponId) -> BoxFuture<'_, Result<Option<Campaign>, LedgerError>> {
-        Box::pin(async move { Ok(campaigns::read(&self.file.readers, Some(coupon)).await?.pop()) })
+        Box::pin(campaigns::one(&self.file.readers, coupon))
     }
 
     fn campaigns(&self) -> BoxFuture<'_, Result<Vec<Campaign>, LedgerError>> {
-        Box::pin(campaigns::read(&self.file.readers, None))
+        Box::pin(campaigns::all(&self.file.readers))
     }
 
     fn change_campaign(
@@ -81,11 +80,11 @@ impl Ledger for Sqlite {
     }
 
     fn audit(&self, coupon: CouponId) -> BoxFuture<'_, Result<Option<Audit>, LedgerError>> {
-        Box::pin(campaigns::audit(&self.file, coupon))
+        Box::pin(campaigns::audit(&self.file.readers, coupon))
     }
 
-    fn recorded(&self, request: RequestId) -> BoxFuture<'_, Result<Option<Recorded>, LedgerError>> {
-        Box::pin(outcomes::recorded(&self.file, request))
+    fn outcome(&self, request: RequestId) -> BoxFuture<'_, Result<Option<RecordedOutcome>, LedgerError>> {
+        Box::pin(outcomes::outcome(&self.file, request))
     }
 
     fn next_offset(&self, partition: PartitionNo) -> BoxFuture<'_, Result<Offset, LedgerError>> {
@@ -132,26 +131,6 @@ impl Ledger for Sqlite {
     }
 }
 
-/// Turns an error of SQLite into one of the port: what the data itself causes is refused, all else
-/// may pass.
-fn during(step: &'static str) -> impl FnOnce(sqlx::Error) -> LedgerError {
-    move |source| {
-        use sqlx::error::ErrorKind;
-        let refused = match &source {
-            sqlx::Error::Database(error) => {
-                matches!(
-                    error.kind(),
-                    ErrorKind::CheckViolation | ErrorKind::NotNullViolation | ErrorKind::ForeignKeyViolation
-                )
-            }
-            sqlx::Error::Encode(_) => true,
-            _ => false,
-        };
-        let source = source.into();
-        if refused { LedgerError::Permanent { step, source } } else { LedgerError::Transient { step, source } }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -165,7 +144,7 @@ mod tests {
     super::super::contract::contract_tests!(sqlite => temporary().await);
 
     #[tokio::test]
-    async fn a_second_process_is_kept_out() {
+    async fn a_file_that_is_open_cannot_be_opened_again() {
         let (_ledger, folder) = temporary().await;
         let path = folder.path().join("ledger.db");
         let second = Sqlite::open(path.to_str().expect("utf-8")).await;

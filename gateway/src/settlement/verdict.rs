@@ -8,7 +8,7 @@ use crate::coupon::{
     Accepted, CouponId, Offset, Outcome, PartitionNo, Reason, RequestId, Settled, SettledRequest, ShardNo, UnixMs,
     UserId,
 };
-use crate::ledger::Take;
+use crate::ledger::StockDecrement;
 
 /// A record of the log as settlement sees it.
 #[derive(Debug, Clone, PartialEq)]
@@ -50,7 +50,7 @@ pub struct Verdict {
     /// One row for each request that has no outcome yet, in offset order.
     pub settled: Vec<Settled>,
     /// What is taken from each shard.
-    pub takes: Vec<Take>,
+    pub takes: Vec<StockDecrement>,
     /// Coupons taken from a shard other than the one picked.
     pub steals: BTreeMap<CouponId, u64>,
     /// Requests that had an outcome already.
@@ -110,8 +110,8 @@ pub fn settle(partition: PartitionNo, items: &[Item], facts: Facts, settled_at_m
             settled_at_ms,
         });
     }
-    verdict.takes =
-        takes.into_iter().map(|((coupon_id, shard_no), records)| Take { coupon_id, shard_no, records }).collect();
+    let decrement = |((coupon_id, shard_no), records)| StockDecrement { coupon_id, shard_no, records };
+    verdict.takes = takes.into_iter().map(decrement).collect();
     verdict
 }
 

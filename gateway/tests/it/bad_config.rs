@@ -154,7 +154,7 @@ fn values() -> Vec<Case> {
         Case::file(
             "[ledger]\nurl = \"mysql://sluice:secret@db:3306\"\n",
             told(
-                "ledger.url: it names no database; expected `mysql://user@host:3306/database`, found \
+                "ledger.url: the database is missing; expected `mysql://user@host:3306/database`, found \
                  `mysql://sluice:***@db:3306`",
             ),
         ),
@@ -172,7 +172,7 @@ fn values() -> Vec<Case> {
         ),
         Case::file(
             "[counters]\nurl = \"redis://localhost\"\npassword_file = \"no/such/file\"\n",
-            told("counters.password_file: no/such/file: No such file or directory (os error 2)"),
+            told("counters.password_file: read no/such/file: No such file or directory (os error 2)"),
         ),
         Case::file(
             "[counters]\nurl = \"redis://localhost\"\non_unavailable = \"panic\"\n",

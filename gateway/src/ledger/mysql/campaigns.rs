@@ -1,18 +1,19 @@
-//! CampaignCache and their stock. Who changes one locks its row, then all its shards in their order.
-
-use std::collections::BTreeMap;
+//! Campaigns and their stock. A change locks the campaign, then all its shards in ascending order.
 
 use sqlx::error::ErrorKind;
-use sqlx::mysql::MySqlRow;
-use sqlx::{MySql, MySqlConnection, MySqlPool, Row};
+use sqlx::{MySql, MySqlConnection, MySqlPool};
 
-use super::{Mysql, count, during};
-use crate::coupon::{Audit, Campaign, CampaignChange, CouponId, NewCampaign, ShardNo, ShardStock, spread};
-use crate::ledger::rows::{self, Holders, Tally, corrupt, json};
-use crate::ledger::{CampaignError, LedgerError};
+use super::call::during;
+use crate::coupon::{Audit, Campaign, CampaignChange, CouponId, NewCampaign, ShardStock};
+use crate::ledger::outcome_row::json;
+use crate::ledger::{CampaignError, LedgerError, audit, rows};
 
-pub(super) async fn create(ledger: &Mysql, new: &NewCampaign) -> Result<Campaign, CampaignError> {
-    let mut transaction = ledger.writers.begin().await.map_err(during("begin"))?;
+pub(super) async fn create(
+    writers: &MySqlPool,
+    snapshots: &MySqlPool,
+    new: &NewCampaign,
+) -> Result<Campaign, CampaignError> {
+    let mut transaction = writers.begin().await.map_err(during("begin"))?;
     let inserted = sqlx::query(include_str!("../sql/mysql/insert_campaign.sql"))
         .bind(new.coupon_id.as_i64())
         .bind(new.policy_id.as_i64())
@@ -25,16 +26,16 @@ pub(super) async fn create(ledger: &Mysql, new: &NewCampaign) -> Result<Campaign
         .await;
     match inserted {
         Ok(_) => {
-            insert_shards(&mut transaction, new.coupon_id, &spread(new.total, new.shards)).await?;
+            insert_shards(&mut transaction, new.coupon_id, &new.initial_stock()).await?;
             transaction.commit().await.map_err(during("commit"))?;
         }
         Err(sqlx::Error::Database(error)) if error.kind() == ErrorKind::UniqueViolation => {
-            transaction.rollback().await.map_err(during("leave the campaign as it is"))?;
+            transaction.rollback().await.map_err(during("roll back"))?;
         }
         Err(error) => return Err(during("insert the campaign")(error).into()),
     }
-    let campaign = one(&ledger.snapshots, new.coupon_id).await?.ok_or(CampaignError::NotFound(new.coupon_id))?;
-    if rows::has_terms_of(&campaign, new) { Ok(campaign) } else { Err(CampaignError::Exists(new.coupon_id)) }
+    let campaign = one(snapshots, new.coupon_id).await?.ok_or(CampaignError::NotFound(new.coupon_id))?;
+    if campaign.has_terms_of(new) { Ok(campaign) } else { Err(CampaignError::Exists(new.coupon_id)) }
 }
 
 pub(super) async fn one(snapshots: &MySqlPool, coupon: CouponId) -> Result<Option<Campaign>, LedgerError> {
@@ -47,13 +48,12 @@ pub(super) async fn one(snapshots: &MySqlPool, coupon: CouponId) -> Result<Optio
 pub(super) async fn all(snapshots: &MySqlPool) -> Result<Vec<Campaign>, LedgerError> {
     let step = "read the campaigns";
     let mut snapshot = snapshot(snapshots).await?;
-    let campaigns = sqlx::query(include_str!("../sql/mysql/select_campaigns.sql"));
+    let campaigns = sqlx::query(include_str!("../sql/common/select_campaigns.sql"));
     let campaigns = campaigns.fetch_all(&mut *snapshot).await.map_err(during(step))?;
-    let shards = sqlx::query(include_str!("../sql/mysql/select_shards.sql"));
+    let shards = sqlx::query(include_str!("../sql/common/select_shards.sql"));
     let shards = shards.fetch_all(&mut *snapshot).await.map_err(during(step))?;
     snapshot.commit().await.map_err(during("end the snapshot"))?;
-    let mut stock = stock(&shards)?;
-    campaigns.iter().map(|row| campaign(row, &mut stock)).collect()
+    rows::campaigns(&campaigns, &shards)
 }
 
 pub(super) async fn change(
@@ -63,8 +63,8 @@ pub(super) async fn change(
 ) -> Result<Campaign, CampaignError> {
     let mut transaction = writers.begin().await.map_err(during("begin"))?;
     let mut campaign = lock(&mut transaction, coupon).await?.ok_or(CampaignError::NotFound(coupon))?;
-    rows::apply(&mut campaign, change)?;
-    sqlx::query(include_str!("../sql/mysql/update_campaign.sql"))
+    campaign.apply(change)?;
+    sqlx::query(include_str!("../sql/common/update_campaign.sql"))
         .bind(campaign.state.as_str())
         .bind(campaign.total.cast_signed())
         .bind(i64::try_from(campaign.shards.len()).unwrap_or(i64::MAX))
@@ -72,8 +72,8 @@ pub(super) async fn change(
         .execute(&mut *transaction)
         .await
         .map_err(during("update the campaign"))?;
-    if rows::moves_stock(change) {
-        sqlx::query(include_str!("../sql/mysql/delete_shards.sql"))
+    if change.moves_stock() {
+        sqlx::query(include_str!("../sql/common/delete_shards.sql"))
             .bind(coupon.as_i64())
             .execute(&mut *transaction)
             .await
@@ -87,7 +87,7 @@ pub(super) async fn change(
 pub(super) async fn audit(snapshots: &MySqlPool, coupon: CouponId) -> Result<Option<Audit>, LedgerError> {
     let mut snapshot = snapshot(snapshots).await?;
     let Some(campaign) = select_one(&mut snapshot, coupon).await? else { return Ok(None) };
-    let tallies = sqlx::query(include_str!("../sql/mysql/audit_outcomes.sql"))
+    let outcomes = sqlx::query(include_str!("../sql/common/audit_outcomes.sql"))
         .bind(coupon.as_i64())
         .fetch_all(&mut *snapshot)
         .await
@@ -99,19 +99,7 @@ pub(super) async fn audit(snapshots: &MySqlPool, coupon: CouponId) -> Result<Opt
         .await
         .map_err(during("count the users"))?;
     snapshot.commit().await.map_err(during("end the snapshot"))?;
-    let holders = Holders { users: count(&users, "users")?, over_limit: count(&users, "users_over_limit")? };
-    let tallies = tallies.iter().map(tally).collect::<Result<Vec<_>, _>>()?;
-    Ok(Some(rows::audit(&campaign, &holders, &tallies)))
-}
-
-fn tally(row: &MySqlRow) -> Result<Tally, LedgerError> {
-    let step = "count the outcomes";
-    Ok(Tally {
-        status: row.try_get("status").map_err(during(step))?,
-        shard: row.try_get("shard_no").map_err(during(step))?,
-        picked: row.try_get("picked_shard_no").map_err(during(step))?,
-        outcomes: count(row, "outcomes")?,
-    })
+    audit::audit(&campaign, &outcomes, &users).map(Some)
 }
 
 async fn snapshot(snapshots: &MySqlPool) -> Result<sqlx::Transaction<'static, MySql>, LedgerError> {
@@ -119,8 +107,8 @@ async fn snapshot(snapshots: &MySqlPool) -> Result<sqlx::Transaction<'static, My
 }
 
 async fn select_one(snapshot: &mut MySqlConnection, coupon: CouponId) -> Result<Option<Campaign>, LedgerError> {
-    let campaign = include_str!("../sql/mysql/select_campaign.sql");
-    let shards = include_str!("../sql/mysql/select_shards_of.sql");
+    let campaign = include_str!("../sql/common/select_campaign.sql");
+    let shards = include_str!("../sql/common/select_shards_of_campaign.sql");
     read(snapshot, coupon, campaign, shards).await
 }
 
@@ -137,12 +125,14 @@ async fn read(
     shards_statement: &'static str,
 ) -> Result<Option<Campaign>, LedgerError> {
     let step = "read the campaign";
-    let found = sqlx::query(campaign_statement).bind(coupon.as_i64());
-    let found = found.fetch_optional(&mut *connection).await.map_err(during(step))?;
-    let Some(row) = found else { return Ok(None) };
+    let campaign = sqlx::query(campaign_statement).bind(coupon.as_i64());
+    let campaign = campaign.fetch_all(&mut *connection).await.map_err(during(step))?;
+    if campaign.is_empty() {
+        return Ok(None);
+    }
     let shards = sqlx::query(shards_statement).bind(coupon.as_i64());
     let shards = shards.fetch_all(&mut *connection).await.map_err(during(step))?;
-    campaign(&row, &mut stock(&shards)?).map(Some)
+    Ok(rows::campaigns(&campaign, &shards)?.pop())
 }
 
 async fn insert_shards(
@@ -158,31 +148,4 @@ async fn insert_shards(
         .await
         .map_err(during("insert the shards"))?;
     Ok(())
-}
-
-fn stock(shards: &[MySqlRow]) -> Result<BTreeMap<i64, Vec<ShardStock>>, LedgerError> {
-    let step = "read the shards";
-    let mut stock: BTreeMap<i64, Vec<ShardStock>> = BTreeMap::new();
-    for row in shards {
-        let coupon: i64 = row.try_get("coupon_id").map_err(during(step))?;
-        let shard_no = ShardNo(row.try_get("shard_no").map_err(during(step))?);
-        stock.entry(coupon).or_default().push(ShardStock { shard_no, remaining: count(row, "remaining")? });
-    }
-    Ok(stock)
-}
-
-fn campaign(row: &MySqlRow, stock: &mut BTreeMap<i64, Vec<ShardStock>>) -> Result<Campaign, LedgerError> {
-    let step = "read a campaign";
-    let coupon: i64 = row.try_get("coupon_id").map_err(during(step))?;
-    let policy: i64 = row.try_get("policy_id").map_err(during(step))?;
-    Ok(Campaign {
-        coupon_id: coupon.try_into().map_err(|_| corrupt(step, "coupon_id is out of range"))?,
-        policy_id: policy.try_into().map_err(|_| corrupt(step, "policy_id is out of range"))?,
-        total: count(row, "total")?,
-        per_user_limit: row.try_get("per_user_limit").map_err(during(step))?,
-        state: rows::state(row.try_get("state").map_err(during(step))?)?,
-        opens_at_ms: row.try_get("opens_at_ms").map_err(during(step))?,
-        closes_at_ms: row.try_get("closes_at_ms").map_err(during(step))?,
-        shards: stock.remove(&coupon).unwrap_or_default(),
-    })
 }

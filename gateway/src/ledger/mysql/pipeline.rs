@@ -1,30 +1,20 @@
-//! The generations that were published, and their components.
+//! Published generations and their components.
 
 use std::sync::Arc;
 
+use sqlx::MySqlPool;
 use sqlx::error::ErrorKind;
-use sqlx::{MySqlPool, Row};
 
-use super::{count, during};
-use crate::ledger::rows::GENERATIONS_MAX;
-use crate::ledger::{GenerationRow, LedgerError};
+use super::call::during;
+use crate::ledger::{GENERATIONS_MAX, GenerationRow, LedgerError, rows};
 
 pub(super) async fn generations(readers: &MySqlPool, rows_max: u32) -> Result<Vec<GenerationRow>, LedgerError> {
-    let step = "read the generations";
-    let rows = sqlx::query(include_str!("../sql/mysql/select_generations.sql"))
+    let rows = sqlx::query(include_str!("../sql/common/select_generations.sql"))
         .bind(rows_max)
         .fetch_all(readers)
         .await
-        .map_err(during(step))?;
-    rows.iter()
-        .map(|row| {
-            Ok(GenerationRow {
-                number: count(row, "number")?,
-                pipeline: row.try_get("pipeline").map_err(during(step))?,
-                published_at_ms: row.try_get("published_at_ms").map_err(during(step))?,
-            })
-        })
-        .collect()
+        .map_err(during("read the generations"))?;
+    rows::generations(&rows)
 }
 
 pub(super) async fn publish(
@@ -32,7 +22,7 @@ pub(super) async fn publish(
     row: &GenerationRow,
     components: &[(String, Arc<[u8]>)],
 ) -> Result<bool, LedgerError> {
-    let step = "record the generation";
+    let step = "store the generation";
     let mut transaction = writers.begin().await.map_err(during(step))?;
     let inserted = sqlx::query(include_str!("../sql/mysql/insert_generation.sql"))
         .bind(row.number.cast_signed())
@@ -50,9 +40,9 @@ pub(super) async fn publish(
             .bind(&**bytes)
             .execute(&mut *transaction)
             .await
-            .map_err(during("keep a component"))?;
+            .map_err(during("store a component"))?;
     }
-    sqlx::query(include_str!("../sql/mysql/delete_old_generations.sql"))
+    sqlx::query(include_str!("../sql/common/delete_old_generations.sql"))
         .bind(row.number.saturating_sub(GENERATIONS_MAX).cast_signed())
         .execute(&mut *transaction)
         .await
@@ -63,10 +53,10 @@ pub(super) async fn publish(
 
 pub(super) async fn component(readers: &MySqlPool, digest: &str) -> Result<Option<Vec<u8>>, LedgerError> {
     let step = "read the component";
-    let row = sqlx::query(include_str!("../sql/mysql/select_component.sql"))
+    let row = sqlx::query(include_str!("../sql/common/select_component.sql"))
         .bind(digest)
         .fetch_optional(readers)
         .await
         .map_err(during(step))?;
-    row.map(|row| row.try_get("bytes").map_err(during(step))).transpose()
+    row.map(|row| rows::column(&row, step, "bytes")).transpose()
 }

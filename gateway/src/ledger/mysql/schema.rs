@@ -1,14 +1,14 @@
-//! The version of the tables. A gateway looks at it, `sluice migrate` changes it.
+//! The version of the tables. A gateway checks it, `sluice migrate` changes it.
 
 use sqlx::migrate::{Migrate, MigrateError};
 use sqlx::{Connection, Executor, MySqlConnection, Row};
 
-use super::number;
+use super::call::number;
 use super::server::Server;
 use crate::ledger::OpenError;
 use crate::ledger::migrations::{self, MYSQL};
 
-/// Finds the tables at exactly this binary's version, or says what to do.
+/// Fails unless the tables are at exactly this binary's version.
 pub(super) async fn check(server: &Server, connection: &mut MySqlConnection) -> Result<(), OpenError> {
     let applied = match connection.list_applied_migrations(&MYSQL.table_name).await {
         Ok(applied) => applied,
@@ -22,12 +22,12 @@ pub(super) async fn check(server: &Server, connection: &mut MySqlConnection) -> 
     if applied.iter().any(|applied| !MYSQL.version_exists(applied.version)) {
         return Err(OpenError::Ahead { place: server.place(), found, known: needed });
     }
-    let cut_short = match found {
+    let interrupted = match found {
         0 => None,
         _ => connection.dirty_version(&MYSQL.table_name).await.map_err(|error| server.failed(error))?,
     };
-    let found = cut_short.map_or(found, |version| version - 1);
-    if applied.len() < MYSQL.iter().count() || cut_short.is_some() {
+    let found = interrupted.map_or(found, |version| version - 1);
+    if applied.len() < MYSQL.iter().count() || interrupted.is_some() {
         return Err(OpenError::Behind { place: server.place(), found, needed });
     }
     Ok(())
@@ -36,7 +36,7 @@ pub(super) async fn check(server: &Server, connection: &mut MySqlConnection) -> 
 /// `ER_NO_SUCH_TABLE`.
 const NO_SUCH_TABLE: u16 = 1146;
 
-/// Brings the tables to this binary's version, and answers with the names of what was missing.
+/// Migrates the tables to this binary's version and returns the names of the applied migrations.
 pub(in crate::ledger) async fn migrate(server: &Server) -> Result<Vec<String>, OpenError> {
     let mut connection = server.connect().await?;
     let applied = apply(&mut connection).await.map_err(|error| match error {
@@ -46,7 +46,7 @@ pub(in crate::ledger) async fn migrate(server: &Server) -> Result<Vec<String>, O
         }
         other => server.failed(other),
     })?;
-    // The lock ends with the session, however that ends.
+    // The server releases the lock with the session, also after a failed goodbye.
     let _ = connection.close().await;
     Ok(applied)
 }
@@ -54,11 +54,11 @@ pub(in crate::ledger) async fn migrate(server: &Server) -> Result<Vec<String>, O
 async fn apply(connection: &mut MySqlConnection) -> Result<Vec<String>, MigrateError> {
     let locked = sqlx::query(include_str!("../sql/mysql/lock_migrations.sql")).fetch_one(&mut *connection).await?;
     if locked.try_get::<Option<i32>, _>("locked").ok().flatten() == Some(0) {
-        let says = "another `sluice migrate` has been at it for ten minutes; wait for it, or end it";
-        return Err(MigrateError::Execute(sqlx::Error::Protocol(says.into())));
+        let problem = "another `sluice migrate` has been running for ten minutes: wait until it ends, or stop it";
+        return Err(MigrateError::Execute(sqlx::Error::Protocol(problem.into())));
     }
     connection.ensure_migrations_table(&MYSQL.table_name).await?;
-    connection.execute(include_str!("../sql/mysql/delete_cut_short.sql")).await?;
+    connection.execute(include_str!("../sql/mysql/delete_interrupted.sql")).await?;
     let before = connection.list_applied_migrations(&MYSQL.table_name).await?;
     MYSQL.run(&mut *connection).await?;
     Ok(migrations::missing(&MYSQL, &before))

@@ -1,12 +1,14 @@
 mod secure;
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
-use sqlx::{Executor, MySqlConnection};
+use sqlx::{Executor, MySqlConnection, Row};
 
 use super::*;
 use crate::coupon::{CampaignChange, Outcome, Reason, Settled, ShardNo};
-use crate::ledger::{self, Options, Shards, Take};
+use crate::ledger::{self, Options, Shards, StockDecrement};
+use crate::secret::redact;
 
 const SERVER: &str = "mysql://sluice:sluice@127.0.0.1:13306/sluice?ssl-mode=DISABLED";
 
@@ -27,24 +29,24 @@ fn options_of(database: &str) -> Options {
 
 async fn server_itself(url: &str) -> MySqlConnection {
     MySqlConnection::connect(url).await.unwrap_or_else(|error| {
-        let shown = ledger::redacted(url);
+        let shown = redact(url);
         panic!("no server at {shown} ({error}): start it with `infra/native/services up mariadb`")
     })
 }
 
-/// Ends all connections to a database but this one.
-async fn end_others(connection: &mut MySqlConnection, database: &str) {
+/// Kills all connections to a database except this one.
+async fn kill_others(connection: &mut MySqlConnection, database: &str) {
     let others = "SELECT cast(id AS SIGNED) AS id FROM information_schema.processlist \
                   WHERE db = ? AND id <> connection_id()";
     let others = sqlx::query(others).bind(database).fetch_all(&mut *connection).await.expect("reads");
     for row in others {
         let kill = sqlx::AssertSqlSafe(format!("KILL {}", row.get::<i64, _>("id")));
-        // It may have ended by itself.
+        // It may have ended already.
         let _ = connection.execute(kill).await;
     }
 }
 
-/// A database that is gone when this is: its name, and the URL of the user who alone may end connections to it.
+/// A database that is dropped with this value: its name, and the URL of the user who may kill its connections.
 pub(super) struct Database(String, String);
 
 impl Database {
@@ -60,7 +62,7 @@ impl Database {
     }
 
     async fn open(&self) -> Mysql {
-        Mysql::open(&Server::of(&options_of(&self.0)).expect("is right")).await.expect("opens")
+        Mysql::open(&Server::parse(&options_of(&self.0)).expect("is valid")).await.expect("opens")
     }
 
     async fn raw(&self) -> MySqlConnection {
@@ -74,8 +76,8 @@ impl Drop for Database {
         let (database, server) = (database.clone(), server.clone());
         let dropping = async move {
             let mut server = server_itself(&server).await;
-            // This thread's runtime stands still, and a transaction that was left open would hold its tables.
-            end_others(&mut server, &database).await;
+            // A transaction left open would block DROP, and this thread's runtime, blocked here, cannot end it.
+            kill_others(&mut server, &database).await;
             server.execute(sqlx::AssertSqlSafe(format!("DROP DATABASE {database}"))).await
         };
         let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
@@ -111,7 +113,6 @@ pub(super) fn campaign(total: u64, shards: u32) -> NewCampaign {
     }
 }
 
-/// A grant for a user, as the contract's tests make it.
 pub(super) fn grant(name: u8, user: u64) -> Settled {
     ledger::contract::settled(name, user, Outcome::Issued { shard: ShardNo(0), grant_no: 1 })
 }
@@ -120,19 +121,19 @@ fn is_transient<T: std::fmt::Debug>(result: &Result<T, LedgerError>) -> bool {
     matches!(result, Err(LedgerError::Transient { .. }))
 }
 
-fn is_refused<T: std::fmt::Debug>(result: &Result<T, LedgerError>) -> bool {
+fn is_permanent<T: std::fmt::Debug>(result: &Result<T, LedgerError>) -> bool {
     matches!(result, Err(LedgerError::Permanent { .. }))
 }
 
 #[tokio::test]
-async fn a_database_without_tables_is_not_opened_and_says_what_to_do() {
+async fn opening_a_database_without_tables_fails_and_names_the_migrate_command() {
     let database = Database::empty().await;
-    let says = ledger::open(&options_of(&database.0)).await.err().expect("is refused").to_string();
-    assert!(says.contains("is at version 0 and this sluice needs 2: run `sluice migrate`"), "{says}");
+    let message = ledger::open(&options_of(&database.0)).await.err().expect("fails").to_string();
+    assert!(message.contains("is at version 0, this sluice needs version 2: run `sluice migrate`"), "{message}");
 }
 
 #[tokio::test]
-async fn a_database_of_a_newer_sluice_is_neither_opened_nor_migrated() {
+async fn a_database_of_a_newer_version_is_neither_opened_nor_migrated() {
     let (_, database) = fresh().await;
     let newer = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
                  VALUES (99, 'later', TRUE, '', 0)";
@@ -140,13 +141,13 @@ async fn a_database_of_a_newer_sluice_is_neither_opened_nor_migrated() {
     for refused in
         [ledger::open(&options_of(&database.0)).await.err(), ledger::migrate(&options_of(&database.0)).await.err()]
     {
-        let says = refused.expect("is refused").to_string();
-        assert!(says.contains("of a newer sluice (version 99, this one knows 2): run that version"), "{says}");
+        let message = refused.expect("fails").to_string();
+        assert!(message.contains("is at version 99, this sluice knows version 2: run a newer sluice"), "{message}");
     }
 }
 
 #[tokio::test]
-async fn two_who_migrate_at_once_apply_each_migration_once() {
+async fn concurrent_migrations_apply_each_migration_once() {
     let database = Database::empty().await;
     let options = options_of(&database.0);
     let (one, other) = tokio::join!(ledger::migrate(&options), ledger::migrate(&options));
@@ -158,40 +159,40 @@ async fn two_who_migrate_at_once_apply_each_migration_once() {
 }
 
 #[tokio::test]
-async fn a_migration_that_was_cut_short_is_run_again() {
+async fn an_interrupted_migration_is_run_again() {
     let (_, database) = fresh().await;
     let mut raw = database.raw().await;
     raw.execute("UPDATE _sqlx_migrations SET success = FALSE WHERE version = 2").await.expect("updates");
     raw.execute("DROP TABLE policy_component").await.expect("drops");
-    let says = ledger::open(&options_of(&database.0)).await.err().expect("is refused").to_string();
-    assert!(says.contains("is at version 1"), "{says}");
+    let message = ledger::open(&options_of(&database.0)).await.err().expect("fails").to_string();
+    assert!(message.contains("is at version 1"), "{message}");
     assert_eq!(ledger::migrate(&options_of(&database.0)).await.expect("migrates").applied, ["0002_pipeline"]);
     assert_eq!(database.open().await.component("none").await.expect("reads"), None);
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_the_way_in_is_said_without_the_password() {
+async fn connection_errors_name_the_cause_without_the_password() {
     drop(server_itself(&server()).await);
     let folder = tempfile::tempdir().expect("a temporary folder");
     let password_file = folder.path().join("password");
     std::fs::write(&password_file, "sesame\nnothing else\n").expect("writes");
     let wrong = Options { password_file: Some(password_file), ..options_of("sluice") };
     let absent = options_of("sluice_test_absent");
-    let nobody = Options { url: "mysql://sluice:sesame@127.0.0.1:1/sluice".into(), ..Options::default() };
-    for (options, says) in [
-        (wrong, "turns away the user `sluice`: Access denied"),
+    let unreachable = Options { url: "mysql://sluice:sesame@127.0.0.1:1/sluice".into(), ..Options::default() };
+    for (options, expected) in [
+        (wrong, "authentication failed for user `sluice` at the database server 127.0.0.1:13306: Access denied"),
         (absent, "has no database `sluice_test_absent`; create it, then run `sluice migrate`"),
-        (nobody, "no database server answers at 127.0.0.1:1: "),
+        (unreachable, "the database server at 127.0.0.1:1 is unreachable: "),
     ] {
-        let error = ledger::open(&options).await.err().expect("is refused").to_string();
-        assert!(error.contains(says) && !error.contains("sesame"), "{error}");
+        let error = ledger::open(&options).await.err().expect("fails").to_string();
+        assert!(error.contains(expected) && !error.contains("sesame"), "{error}");
     }
 }
 
 #[tokio::test]
-async fn two_partitions_that_settle_one_user_grant_once_and_the_second_tries_again() {
+async fn one_user_settled_by_two_partitions_is_granted_once_and_the_loser_is_transient() {
     let (ledger, _database) = fresh().await;
-    ledger.create_campaign(&campaign(10, 2)).await.expect("makes");
+    ledger.create_campaign(&campaign(10, 2)).await.expect("creates");
     let mut first = ledger.begin().await.expect("begins");
     first.insert_outcomes(&[grant(1, 1)]).await.expect("inserts");
     let second = async {
@@ -208,9 +209,9 @@ async fn two_partitions_that_settle_one_user_grant_once_and_the_second_tries_aga
 }
 
 #[tokio::test]
-async fn a_deadlock_passes_and_one_of_the_two_goes_on() {
+async fn a_deadlock_is_transient_and_one_transaction_commits() {
     let (ledger, _database) = fresh().await;
-    ledger.create_campaign(&campaign(10, 2)).await.expect("makes");
+    ledger.create_campaign(&campaign(10, 2)).await.expect("creates");
     let against_the_order = async |first: u32, second: u32| {
         let mut transaction = ledger.begin().await?;
         for shard in [first, second] {
@@ -226,9 +227,9 @@ async fn a_deadlock_passes_and_one_of_the_two_goes_on() {
 }
 
 #[tokio::test]
-async fn two_shards_of_a_coupon_are_locked_by_two_at_once() {
+async fn different_shards_of_a_coupon_are_locked_concurrently() {
     let (ledger, _database) = fresh().await;
-    ledger.create_campaign(&campaign(10, 4)).await.expect("makes");
+    ledger.create_campaign(&campaign(10, 4)).await.expect("creates");
     let mut held = Vec::new();
     for shard in 0..4 {
         let mut transaction = ledger.begin().await.expect("begins");
@@ -240,9 +241,9 @@ async fn two_shards_of_a_coupon_are_locked_by_two_at_once() {
 }
 
 #[tokio::test]
-async fn what_does_not_fit_a_column_is_refused_and_never_cut() {
+async fn a_value_too_large_for_its_column_is_rejected_and_never_truncated() {
     let (ledger, _database) = fresh().await;
-    ledger.create_campaign(&campaign(10, 1)).await.expect("makes");
+    ledger.create_campaign(&campaign(10, 1)).await.expect("creates");
     let mut generation = grant(1, 1);
     generation.subject.as_mut().expect("a subject").generation = u64::MAX;
     let mut terms = grant(2, 2);
@@ -250,14 +251,14 @@ async fn what_does_not_fit_a_column_is_refused_and_never_cut() {
     for settled in [generation, terms] {
         let mut transaction = ledger.begin().await.expect("begins");
         let refused = transaction.insert_outcomes(&[settled]).await;
-        assert!(is_refused(&refused), "{refused:?}");
+        assert!(is_permanent(&refused), "{refused:?}");
     }
 }
 
 #[tokio::test]
-async fn outcomes_of_many_bytes_take_several_statements_and_read_back_as_they_were() {
+async fn large_outcomes_are_split_over_statements_and_read_back_unchanged() {
     let (ledger, database) = fresh().await;
-    ledger.create_campaign(&campaign(1000, 1)).await.expect("makes");
+    ledger.create_campaign(&campaign(1000, 1)).await.expect("creates");
     let settled: Vec<_> = (1..=200)
         .map(|name| {
             let mut settled = grant(name, name.into());
@@ -276,10 +277,10 @@ async fn outcomes_of_many_bytes_take_several_statements_and_read_back_as_they_we
 }
 
 #[tokio::test]
-async fn stock_is_conserved_while_settlements_and_changes_run_at_once() {
+async fn stock_is_conserved_under_concurrent_settlements_and_changes() {
     const EACH: u64 = 60;
     let (ledger, _database) = fresh().await;
-    ledger.create_campaign(&campaign(10_000, 8)).await.expect("makes");
+    ledger.create_campaign(&campaign(10_000, 8)).await.expect("creates");
     let settle = async |shard: u32| {
         let mut taken = 0;
         while taken < EACH {
@@ -287,7 +288,7 @@ async fn stock_is_conserved_while_settlements_and_changes_run_at_once() {
                 let mut transaction = ledger.begin().await?;
                 let shards = if taken.is_multiple_of(3) { Shards::All } else { Shards::Some([ShardNo(shard)].into()) };
                 transaction.lock_stock(coupon(), &shards).await?;
-                let take = Take { coupon_id: coupon(), shard_no: ShardNo(shard), records: 1 };
+                let take = StockDecrement { coupon_id: coupon(), shard_no: ShardNo(shard), records: 1 };
                 transaction.take_stock(&[take]).await?;
                 transaction.commit().await
             };
@@ -305,14 +306,14 @@ async fn stock_is_conserved_while_settlements_and_changes_run_at_once() {
         }
     };
     tokio::join!(settle(0), settle(1), settle(2), settle(3), change);
-    let campaign = ledger.campaign(coupon()).await.expect("reads").expect("is there");
+    let campaign = ledger.campaign(coupon()).await.expect("reads").expect("exists");
     assert_eq!((campaign.total, campaign.remaining()), (11_000, 11_000 - 4 * EACH));
 }
 
 #[tokio::test]
-async fn a_call_that_is_dropped_midway_leaves_no_lock_and_no_snapshot_behind() {
+async fn a_cancelled_call_leaves_no_lock_and_no_snapshot() {
     let (ledger, _database) = fresh().await;
-    ledger.create_campaign(&campaign(10, 1)).await.expect("makes");
+    ledger.create_campaign(&campaign(10, 1)).await.expect("creates");
     for nanoseconds in (0..2_000_000).step_by(20_000) {
         let soon = Duration::from_nanos(nanoseconds);
         let _ = tokio::time::timeout(soon, ledger.change_campaign(coupon(), CampaignChange::Pause)).await;
@@ -325,13 +326,13 @@ async fn a_call_that_is_dropped_midway_leaves_no_lock_and_no_snapshot_behind() {
 }
 
 #[tokio::test]
-async fn a_connection_that_the_server_ended_passes_and_the_next_one_works() {
+async fn a_killed_connection_is_transient_and_the_next_one_works() {
     let (ledger, database) = fresh().await;
     let claim = ledger.claim(PartitionNo(1)).await.expect("claims");
     let mut transaction = ledger.begin().await.expect("begins");
     transaction.lock_offset(PartitionNo(1)).await.expect("locks");
     let mut raw = database.raw().await;
-    end_others(&mut raw, &database.0).await;
+    kill_others(&mut raw, &database.0).await;
     let advanced = transaction.advance(claim, 7).await;
     assert!(is_transient(&advanced), "{advanced:?}");
     let committed = transaction.commit().await;
@@ -341,7 +342,7 @@ async fn a_connection_that_the_server_ended_passes_and_the_next_one_works() {
 }
 
 #[tokio::test]
-async fn an_invalid_record_needs_no_subject() {
+async fn the_outcome_of_an_unreadable_record_is_stored() {
     let (ledger, _database) = fresh().await;
     let unreadable = Settled { subject: None, ..grant(1, 1) };
     let unreadable = Settled { outcome: Outcome::Rejected(Reason::Invalid), ..unreadable };
@@ -351,11 +352,11 @@ async fn an_invalid_record_needs_no_subject() {
 }
 
 #[tokio::test]
-async fn who_hangs_within_a_transaction_keeps_nobody_waiting_for_long() {
-    let (hung, database) = fresh().await;
+async fn a_session_idle_in_a_transaction_is_rolled_back_after_its_timeout() {
+    let (idle, database) = fresh().await;
     let partition = PartitionNo(3);
-    let first = hung.claim(partition).await.expect("claims");
-    let mut transaction = hung.begin().await.expect("begins");
+    let first = idle.claim(partition).await.expect("claims");
+    let mut transaction = idle.begin().await.expect("begins");
     transaction.lock_offset(partition).await.expect("locks");
 
     let other = database.open().await;
@@ -366,7 +367,7 @@ async fn who_hangs_within_a_transaction_keeps_nobody_waiting_for_long() {
             }
         }
     };
-    let second = tokio::time::timeout(Duration::from_secs(30), claim).await.expect("is let go");
+    let second = tokio::time::timeout(Duration::from_secs(30), claim).await.expect("the lock is released");
     assert!(second.epoch > first.epoch);
-    transaction.advance(first, 1).await.expect_err("its transaction is no more");
+    transaction.advance(first, 1).await.expect_err("its transaction was rolled back");
 }

@@ -1,24 +1,24 @@
-//! One settlement, under locks of rows.
+//! One settlement, under row locks.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 
 use futures_util::future::BoxFuture;
-use sqlx::{MySql, MySqlPool, QueryBuilder, Row};
+use sqlx::{MySql, MySqlPool, QueryBuilder};
 
-use super::{count, during, within};
-use crate::coupon::{CouponId, Offset, PartitionNo, RequestId, Settled, ShardNo, UserId};
-use crate::ledger::rows::{OutcomeRow, corrupt, hexadecimal, json};
-use crate::ledger::{Claim, LedgerError, LockedStock, OffsetRow, Shards, Take, Transaction};
+use super::call::{during, within};
+use crate::coupon::{CouponId, Offset, PartitionNo, RequestId, Settled, UserId};
+use crate::ledger::outcome_row::{OutcomeRow, hexadecimal, json};
+use crate::ledger::{Claim, LedgerError, LockedStock, PartitionOffset, Shards, StockDecrement, Transaction, rows};
 
-/// A quarter of the packet that MariaDB takes by default. Some thousand outcomes are below it.
+/// A quarter of MariaDB's default `max_allowed_packet`. Some thousand outcomes fit.
 const STATEMENT_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// What a row takes of it besides its terms.
+/// An upper bound for a row without its terms.
 const ROW_BYTES_MAX: usize = 512;
 
-/// Dropped, or after a COMMIT whose answer did not come, its connection is used again only once a ROLLBACK
-/// was answered.
+/// When it is dropped, or the answer to its COMMIT is lost, the pool reuses the connection only after a
+/// successful ROLLBACK.
 pub(super) struct MysqlTransaction(sqlx::Transaction<'static, MySql>);
 
 impl MysqlTransaction {
@@ -26,14 +26,14 @@ impl MysqlTransaction {
         writers.begin().await.map(Self).map_err(during("begin"))
     }
 
-    async fn read_offset(&mut self, partition: PartitionNo) -> Result<OffsetRow, LedgerError> {
+    async fn read_offset(&mut self, partition: PartitionNo) -> Result<PartitionOffset, LedgerError> {
         let step = "lock the offset";
         let row = sqlx::query(include_str!("../sql/mysql/lock_offset.sql"))
             .bind(partition.0)
             .fetch_one(&mut *self.0)
             .await
             .map_err(during(step))?;
-        Ok(OffsetRow { epoch: row.try_get("epoch").map_err(during(step))?, next_offset: count(&row, "next_offset")? })
+        rows::partition_offset(&row, step)
     }
 
     async fn read_replays(&mut self, requests: &[RequestId]) -> Result<BTreeSet<RequestId>, LedgerError> {
@@ -44,13 +44,7 @@ impl MysqlTransaction {
             .fetch_all(&mut *self.0)
             .await
             .map_err(during(step))?;
-        rows.iter()
-            .map(|row| {
-                let bytes: &[u8] = row.try_get("request_id").map_err(during(step))?;
-                let bytes: [u8; 16] = bytes.try_into().map_err(|_| corrupt(step, "a request_id is not 16 bytes"))?;
-                Ok(bytes.into())
-            })
-            .collect()
+        rows::request_ids(&rows, step)
     }
 
     async fn read_grants(&mut self, coupon: CouponId, users: &[UserId]) -> Result<HashMap<UserId, u32>, LedgerError> {
@@ -61,19 +55,12 @@ impl MysqlTransaction {
             .fetch_all(&mut *self.0)
             .await
             .map_err(during(step))?;
-        rows.iter()
-            .map(|row| {
-                let user: i64 = row.try_get("user_id").map_err(during(step))?;
-                let user = user.try_into().map_err(|_| corrupt(step, "user_id is out of range"))?;
-                let grants = u32::try_from(count(row, "grants")?);
-                Ok((user, grants.map_err(|_| corrupt(step, "grants are out of range"))?))
-            })
-            .collect()
+        rows::grants(&rows, step)
     }
 
     async fn read_stock(&mut self, coupon: CouponId, shards: &Shards) -> Result<Option<LockedStock>, LedgerError> {
         let step = "lock the stock";
-        let limit = sqlx::query(include_str!("../sql/mysql/select_limit.sql"))
+        let limit = sqlx::query(include_str!("../sql/common/select_limit.sql"))
             .bind(coupon.as_i64())
             .fetch_optional(&mut *self.0)
             .await
@@ -83,34 +70,26 @@ impl MysqlTransaction {
             Shards::Some(numbers) => sqlx::query(include_str!("../sql/mysql/lock_shards.sql")).bind(json(numbers)),
             Shards::All => sqlx::query(include_str!("../sql/mysql/lock_all_shards.sql")),
         };
-        let rows = query.bind(coupon.as_i64()).fetch_all(&mut *self.0).await.map_err(during(step))?;
-        let shards = rows
-            .iter()
-            .map(|row| {
-                let shard_no = ShardNo(row.try_get("shard_no").map_err(during(step))?);
-                Ok((shard_no, count(row, "remaining")?))
-            })
-            .collect::<Result<_, LedgerError>>()?;
-        let per_user_limit = limit.try_get("per_user_limit").map_err(during(step))?;
-        Ok(Some(LockedStock { per_user_limit, shards }))
+        let shards = query.bind(coupon.as_i64()).fetch_all(&mut *self.0).await.map_err(during(step))?;
+        rows::locked_stock(&limit, &shards).map(Some)
     }
 
-    async fn take(&mut self, takes: &[Take]) -> Result<(), LedgerError> {
+    async fn take(&mut self, decrements: &[StockDecrement]) -> Result<(), LedgerError> {
         let step = "take stock";
-        if takes.is_empty() {
+        if decrements.is_empty() {
             return Ok(());
         }
-        let rows: Vec<_> = takes.iter().map(|take| (take.coupon_id, take.shard_no, take.records)).collect();
+        let rows: Vec<_> = decrements.iter().map(|each| (each.coupon_id, each.shard_no, each.records)).collect();
         let touched = sqlx::query(include_str!("../sql/mysql/take_stock.sql"))
             .bind(json(&rows))
             .execute(&mut *self.0)
             .await
             .map_err(during(step))?
             .rows_affected();
-        if touched == takes.len() as u64 {
+        if touched == decrements.len() as u64 {
             Ok(())
         } else {
-            let what = format!("{touched} of {} shards had what they should", takes.len());
+            let what = format!("only {touched} of {} shards have enough left", decrements.len());
             Err(LedgerError::Transient { step, source: what.into() })
         }
     }
@@ -125,14 +104,14 @@ impl MysqlTransaction {
                 push_row(insert.push(separator), row);
                 separator = ", ";
             }
-            // No other batch is likely to have as many rows.
+            // Hardly two batches have the same number of rows: a prepared statement would not be used again.
             insert.build().persistent(false).execute(&mut *self.0).await.map_err(during(INSERT))?;
         }
         Ok(())
     }
 
     async fn move_offset(&mut self, claim: Claim, next_offset: Offset) -> Result<(), LedgerError> {
-        let touched = sqlx::query(include_str!("../sql/mysql/advance_offset.sql"))
+        let touched = sqlx::query(include_str!("../sql/common/advance_offset.sql"))
             .bind(next_offset.cast_signed())
             .bind(claim.partition.0)
             .bind(claim.epoch)
@@ -144,7 +123,7 @@ impl MysqlTransaction {
         if touched == 1 {
             Ok(())
         } else {
-            let what = format!("partition {} is not as claimed", claim.partition);
+            let what = format!("the epoch or offset of partition {} differs from the claim's", claim.partition);
             Err(LedgerError::Transient { step: "advance the offset", source: what.into() })
         }
     }
@@ -156,8 +135,8 @@ fn bytes_of(row: &OutcomeRow) -> usize {
     ROW_BYTES_MAX + row.terms.as_ref().map_or(0, String::len)
 }
 
-/// Numbers, names of ours and hexadecimal stand in the statement, which costs the server far less than binding
-/// them; what a client wrote is bound.
+/// Numbers, our own words and hexadecimal are written into the statement, which costs the server far less than
+/// parameters. Only the terms come from a client, and they are bound.
 fn push_row(insert: &mut QueryBuilder<MySql>, row: OutcomeRow) {
     let OutcomeRow { request_id, status, partition, offset, settled_at_ms, terms, .. } = row;
     insert.push(format_args!(
@@ -186,7 +165,7 @@ impl<T: fmt::Display> fmt::Display for Nullable<T> {
 }
 
 impl Transaction for MysqlTransaction {
-    fn lock_offset(&mut self, partition: PartitionNo) -> BoxFuture<'_, Result<OffsetRow, LedgerError>> {
+    fn lock_offset(&mut self, partition: PartitionNo) -> BoxFuture<'_, Result<PartitionOffset, LedgerError>> {
         Box::pin(within("lock the offset", self.read_offset(partition)))
     }
 
@@ -210,8 +189,8 @@ impl Transaction for MysqlTransaction {
         Box::pin(within("lock the stock", self.read_stock(coupon, shards)))
     }
 
-    fn take_stock<'a>(&'a mut self, takes: &'a [Take]) -> BoxFuture<'a, Result<(), LedgerError>> {
-        Box::pin(within("take stock", self.take(takes)))
+    fn take_stock<'a>(&'a mut self, decrements: &'a [StockDecrement]) -> BoxFuture<'a, Result<(), LedgerError>> {
+        Box::pin(within("take stock", self.take(decrements)))
     }
 
     fn insert_outcomes<'a>(&'a mut self, settled: &'a [Settled]) -> BoxFuture<'a, Result<(), LedgerError>> {
@@ -223,8 +202,8 @@ impl Transaction for MysqlTransaction {
     }
 
     fn commit(self: Box<Self>) -> BoxFuture<'static, Result<(), LedgerError>> {
-        // Whatever the answer, the offset row tells whether it happened.
-        let passing = |source: sqlx::Error| LedgerError::Transient { step: "commit", source: source.into() };
-        Box::pin(within("commit", async move { self.0.commit().await.map_err(passing) }))
+        // The commit may have happened whatever the error: only the partition's offset tells.
+        let transient = |source: sqlx::Error| LedgerError::Transient { step: "commit", source: source.into() };
+        Box::pin(within("commit", async move { self.0.commit().await.map_err(transient) }))
     }
 }

@@ -1,31 +1,18 @@
-//! The generations that were published, and their components.
+//! Published generations and their components.
 
 use std::sync::Arc;
 
-use sqlx::Row;
-
-use super::campaigns::count;
-use super::{BEGIN, during};
-use crate::ledger::rows::GENERATIONS_MAX;
-use crate::ledger::{GenerationRow, LedgerError};
+use super::call::{BEGIN, during};
+use crate::ledger::{GENERATIONS_MAX, GenerationRow, LedgerError, rows};
 use crate::sqlite_file::SqliteFile;
 
 pub(super) async fn generations(file: &SqliteFile, rows_max: u32) -> Result<Vec<GenerationRow>, LedgerError> {
-    let step = "read the generations";
-    let rows = sqlx::query(include_str!("../sql/sqlite/select_generations.sql"))
+    let rows = sqlx::query(include_str!("../sql/common/select_generations.sql"))
         .bind(rows_max)
         .fetch_all(&file.readers)
         .await
-        .map_err(during(step))?;
-    rows.iter()
-        .map(|row| {
-            Ok(GenerationRow {
-                number: count(row, "number")?,
-                pipeline: row.try_get("pipeline").map_err(during(step))?,
-                published_at_ms: row.try_get("published_at_ms").map_err(during(step))?,
-            })
-        })
-        .collect()
+        .map_err(during("read the generations"))?;
+    rows::generations(&rows)
 }
 
 pub(super) async fn publish(
@@ -33,7 +20,7 @@ pub(super) async fn publish(
     row: &GenerationRow,
     components: &[(String, Arc<[u8]>)],
 ) -> Result<bool, LedgerError> {
-    let step = "record the generation";
+    let step = "store the generation";
     let mut transaction = file.writer.begin_with(BEGIN).await.map_err(during(step))?;
     let inserted = sqlx::query(include_str!("../sql/sqlite/insert_generation.sql"))
         .bind(row.number.cast_signed())
@@ -54,7 +41,7 @@ pub(super) async fn publish(
             .await
             .map_err(during(step))?;
     }
-    sqlx::query(include_str!("../sql/sqlite/delete_old_generations.sql"))
+    sqlx::query(include_str!("../sql/common/delete_old_generations.sql"))
         .bind(row.number.saturating_sub(GENERATIONS_MAX).cast_signed())
         .execute(&mut *transaction)
         .await
@@ -65,10 +52,10 @@ pub(super) async fn publish(
 
 pub(super) async fn component(file: &SqliteFile, digest: &str) -> Result<Option<Vec<u8>>, LedgerError> {
     let step = "read the component";
-    let row = sqlx::query(include_str!("../sql/sqlite/select_component.sql"))
+    let row = sqlx::query(include_str!("../sql/common/select_component.sql"))
         .bind(digest)
         .fetch_optional(&file.readers)
         .await
         .map_err(during(step))?;
-    row.map(|row| row.try_get("bytes").map_err(during(step))).transpose()
+    row.map(|row| rows::column(&row, step, "bytes")).transpose()
 }

@@ -1,15 +1,14 @@
-//! One settlement. The write lock that `BEGIN IMMEDIATE` takes stands in for the locks of rows.
+//! One settlement. The write lock of `BEGIN IMMEDIATE` takes the place of row locks.
 
 use std::collections::{BTreeSet, HashMap};
 
 use futures_util::future::BoxFuture;
-use sqlx::{Row, Sqlite};
+use sqlx::Sqlite;
 
-use super::campaigns::count;
-use super::{BEGIN, during};
-use crate::coupon::{CouponId, Offset, PartitionNo, RequestId, Settled, ShardNo, UserId};
-use crate::ledger::rows::{OutcomeRow, corrupt, hexadecimal, json};
-use crate::ledger::{Claim, LedgerError, LockedStock, OffsetRow, Shards, Take, Transaction};
+use super::call::{BEGIN, during};
+use crate::coupon::{CouponId, Offset, PartitionNo, RequestId, Settled, UserId};
+use crate::ledger::outcome_row::{OutcomeRow, hexadecimal, json};
+use crate::ledger::{Claim, LedgerError, LockedStock, PartitionOffset, Shards, StockDecrement, Transaction, rows};
 use crate::sqlite_file::SqliteFile;
 
 pub(super) struct SqliteTransaction(sqlx::Transaction<'static, Sqlite>);
@@ -19,14 +18,14 @@ impl SqliteTransaction {
         file.writer.begin_with(BEGIN).await.map(Self).map_err(during("begin"))
     }
 
-    async fn read_offset(&mut self, partition: PartitionNo) -> Result<OffsetRow, LedgerError> {
+    async fn read_offset(&mut self, partition: PartitionNo) -> Result<PartitionOffset, LedgerError> {
         let step = "lock the offset";
-        let row = sqlx::query(include_str!("../sql/sqlite/select_offset.sql"))
+        let row = sqlx::query(include_str!("../sql/common/select_offset.sql"))
             .bind(partition.0)
             .fetch_one(&mut *self.0)
             .await
             .map_err(during(step))?;
-        Ok(OffsetRow { epoch: row.try_get("epoch").map_err(during(step))?, next_offset: count(&row, "next_offset")? })
+        rows::partition_offset(&row, step)
     }
 
     async fn read_replays(&mut self, requests: &[RequestId]) -> Result<BTreeSet<RequestId>, LedgerError> {
@@ -37,13 +36,7 @@ impl SqliteTransaction {
             .fetch_all(&mut *self.0)
             .await
             .map_err(during(step))?;
-        rows.iter()
-            .map(|row| {
-                let bytes: &[u8] = row.try_get("request_id").map_err(during(step))?;
-                let bytes: [u8; 16] = bytes.try_into().map_err(|_| corrupt(step, "a request_id is not 16 bytes"))?;
-                Ok(bytes.into())
-            })
-            .collect()
+        rows::request_ids(&rows, step)
     }
 
     async fn read_grants(&mut self, coupon: CouponId, users: &[UserId]) -> Result<HashMap<UserId, u32>, LedgerError> {
@@ -54,18 +47,12 @@ impl SqliteTransaction {
             .fetch_all(&mut *self.0)
             .await
             .map_err(during(step))?;
-        rows.iter()
-            .map(|row| {
-                let user: i64 = row.try_get("user_id").map_err(during(step))?;
-                let user = user.try_into().map_err(|_| corrupt(step, "user_id is out of range"))?;
-                Ok((user, row.try_get("grants").map_err(during(step))?))
-            })
-            .collect()
+        rows::grants(&rows, step)
     }
 
     async fn read_stock(&mut self, coupon: CouponId, shards: &Shards) -> Result<Option<LockedStock>, LedgerError> {
         let step = "lock the stock";
-        let limit = sqlx::query(include_str!("../sql/sqlite/select_limit.sql"))
+        let limit = sqlx::query(include_str!("../sql/common/select_limit.sql"))
             .bind(coupon.as_i64())
             .fetch_optional(&mut *self.0)
             .await
@@ -75,35 +62,28 @@ impl SqliteTransaction {
             Shards::Some(numbers) => Some(json(numbers)),
             Shards::All => None,
         };
-        let rows = sqlx::query(include_str!("../sql/sqlite/lock_shards.sql"))
+        let shards = sqlx::query(include_str!("../sql/sqlite/lock_shards.sql"))
             .bind(coupon.as_i64())
             .bind(numbers)
             .fetch_all(&mut *self.0)
             .await
             .map_err(during(step))?;
-        let shards = rows
-            .iter()
-            .map(|row| {
-                let shard_no = ShardNo(row.try_get("shard_no").map_err(during(step))?);
-                Ok((shard_no, count(row, "remaining")?))
-            })
-            .collect::<Result<_, LedgerError>>()?;
-        let per_user_limit = limit.try_get("per_user_limit").map_err(during(step))?;
-        Ok(Some(LockedStock { per_user_limit, shards }))
+        rows::locked_stock(&limit, &shards).map(Some)
     }
 
-    async fn take(&mut self, takes: &[Take]) -> Result<(), LedgerError> {
-        for take in takes {
+    async fn take(&mut self, decrements: &[StockDecrement]) -> Result<(), LedgerError> {
+        for decrement in decrements {
             let touched = sqlx::query(include_str!("../sql/sqlite/take_stock.sql"))
-                .bind(take.coupon_id.as_i64())
-                .bind(take.shard_no.0)
-                .bind(take.records.cast_signed())
+                .bind(decrement.coupon_id.as_i64())
+                .bind(decrement.shard_no.0)
+                .bind(decrement.records.cast_signed())
                 .execute(&mut *self.0)
                 .await
                 .map_err(during("take stock"))?
                 .rows_affected();
             if touched != 1 {
-                let what = format!("shard {} of coupon {} has less than it had", take.shard_no, take.coupon_id);
+                let StockDecrement { coupon_id, shard_no, records } = decrement;
+                let what = format!("shard {shard_no} of coupon {coupon_id} has less than {records} left");
                 return Err(LedgerError::Transient { step: "take stock", source: what.into() });
             }
         }
@@ -121,11 +101,11 @@ impl SqliteTransaction {
     }
 
     async fn move_offset(&mut self, claim: Claim, next_offset: Offset) -> Result<(), LedgerError> {
-        let touched = sqlx::query(include_str!("../sql/sqlite/advance_offset.sql"))
+        let touched = sqlx::query(include_str!("../sql/common/advance_offset.sql"))
+            .bind(next_offset.cast_signed())
             .bind(claim.partition.0)
             .bind(claim.epoch)
             .bind(claim.next_offset.cast_signed())
-            .bind(next_offset.cast_signed())
             .execute(&mut *self.0)
             .await
             .map_err(during("advance the offset"))?
@@ -133,14 +113,14 @@ impl SqliteTransaction {
         if touched == 1 {
             Ok(())
         } else {
-            let what = format!("partition {} is not as claimed", claim.partition);
+            let what = format!("the epoch or offset of partition {} differs from the claim's", claim.partition);
             Err(LedgerError::Transient { step: "advance the offset", source: what.into() })
         }
     }
 }
 
 impl Transaction for SqliteTransaction {
-    fn lock_offset(&mut self, partition: PartitionNo) -> BoxFuture<'_, Result<OffsetRow, LedgerError>> {
+    fn lock_offset(&mut self, partition: PartitionNo) -> BoxFuture<'_, Result<PartitionOffset, LedgerError>> {
         Box::pin(self.read_offset(partition))
     }
 
@@ -164,8 +144,8 @@ impl Transaction for SqliteTransaction {
         Box::pin(self.read_stock(coupon, shards))
     }
 
-    fn take_stock<'a>(&'a mut self, takes: &'a [Take]) -> BoxFuture<'a, Result<(), LedgerError>> {
-        Box::pin(self.take(takes))
+    fn take_stock<'a>(&'a mut self, decrements: &'a [StockDecrement]) -> BoxFuture<'a, Result<(), LedgerError>> {
+        Box::pin(self.take(decrements))
     }
 
     fn insert_outcomes<'a>(&'a mut self, settled: &'a [Settled]) -> BoxFuture<'a, Result<(), LedgerError>> {

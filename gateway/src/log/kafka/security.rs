@@ -11,6 +11,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use super::Address;
 use crate::log::{OpenError, Options, SaslMechanism};
+use crate::secret::read_secret;
 
 /// What producer, consumer and administration have in common.
 pub(super) fn client_config(address: &Address, options: &Options) -> Result<ClientConfig, OpenError> {
@@ -55,11 +56,7 @@ pub(super) fn client_config(address: &Address, options: &Options) -> Result<Clie
 fn password(file: Option<&Path>) -> Result<String, OpenError> {
     const OPTION: &str = "log.password_file";
     let file = file.ok_or_else(|| refused(OPTION, "expected a file with the password of log.username"))?;
-    let text = String::from_utf8(read(OPTION, file)?).unwrap_or_default();
-    match text.lines().next().unwrap_or_default() {
-        "" => Err(refused(OPTION, format!("{}: expected a password in its first line", file.display()))),
-        password => Ok(password.to_owned()),
-    }
+    read_secret(file).map_err(|error| refused(OPTION, error.to_string()))
 }
 
 fn read(option: &'static str, file: &Path) -> Result<Vec<u8>, OpenError> {

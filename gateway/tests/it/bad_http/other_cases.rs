@@ -111,7 +111,7 @@ pub(super) fn campaigns() -> Vec<Case> {
         change("a top-up of 0", &format!("{coupon}/top-up"), "{\"amount\":0}")
             .invalid_in("amount", "`amount`: expected an integer from 1 to 1000000000000, found 0"),
         change("a top-up beyond the largest campaign", &format!("{coupon}/top-up"), "{\"amount\":1000000000000}")
-            .invalid_in("amount", "the total would be more than 1000000000000"),
+            .invalid_in("amount", "the total would exceed 1000000000000"),
         change("a top-up of nothing said", &format!("{coupon}/top-up"), "{}")
             .invalid_in("amount", "`amount` is missing"),
         change("a reshard into 0", &format!("{coupon}/reshard"), "{\"shards\":0}")

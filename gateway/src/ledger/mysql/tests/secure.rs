@@ -1,4 +1,4 @@
-//! A server that asks for TLS and a login, and every way not to get along with it.
+//! A server that requires TLS and a password, and every misconfiguration against it.
 
 use std::io::Write;
 use std::net::TcpListener;
@@ -14,7 +14,7 @@ fn server_for_tls() -> String {
     std::env::var("SLUICE_TEST_MYSQL_TLS").unwrap_or_else(|_| "mysql://sluice_tls@127.0.0.1:13306".to_owned())
 }
 
-/// Options that are right as long as the file lives, for a user who must use TLS.
+/// Valid options for a user who must use TLS, as long as the password file exists.
 fn secure(database: &str) -> (Options, NamedTempFile) {
     let server = server_for_tls();
     let password = file_with(&format!("{PASSWORD}\n"));
@@ -31,52 +31,61 @@ async fn fresh_over_tls() -> (Mysql, Database) {
     let database = Database::empty_on(format!("{server}/sluice?ssl-mode=REQUIRED")).await;
     let (options, _password) = secure(&database.0);
     ledger::migrate(&options).await.expect("migrates");
-    (Mysql::open(&Server::of(&options).expect("is right")).await.expect("opens"), database)
+    (Mysql::open(&Server::parse(&options).expect("is valid")).await.expect("opens"), database)
 }
 
-contract_tests!(over_tls => fresh_over_tls().await; a_committed_settlement_is_seen_whole,);
+contract_tests!(over_tls => fresh_over_tls().await; a_committed_settlement_is_visible_completely,);
 
-/// How a start ends, and how `sluice migrate` does: with an error that nobody waits out.
-async fn assert_refused(options: &Options, says: &str) {
+/// Both the start and `sluice migrate` fail at once instead of retrying.
+async fn assert_fails_at_once(options: &Options, expected: &str) {
     for error in [ledger::open(options).await.err(), ledger::migrate(options).await.err()] {
-        let error = error.expect("is refused");
-        assert!(!error.is_transient() && error.to_string().contains(says), "{error}");
+        let error = error.expect("fails");
+        assert!(!error.is_transient() && error.to_string().contains(expected), "{error}");
         assert!(error.to_string().contains("ledger."), "{error}");
         assert_shows_no_password(&error);
     }
 }
 
 #[tokio::test]
-async fn a_wrong_password_ends_the_start() {
+async fn a_wrong_password_fails_the_start() {
     let (right, _password) = secure("sluice");
     let wrong = file_with(WRONG_PASSWORD);
     let options = Options { password_file: Some(wrong.path().to_owned()), ..right.clone() };
-    assert_refused(&options, "turns away the user `sluice_tls`: Access denied").await;
+    assert_fails_at_once(
+        &options,
+        "authentication failed for user `sluice_tls` at the database server 127.0.0.1:13306: Access denied",
+    )
+    .await;
     let in_the_url = right.url.replace('@', &format!(":{WRONG_PASSWORD}@"));
     let options = Options { url: in_the_url, password_file: None, ..right };
-    assert_refused(&options, "turns away the user `sluice_tls`: Access denied").await;
+    assert_fails_at_once(
+        &options,
+        "authentication failed for user `sluice_tls` at the database server 127.0.0.1:13306: Access denied",
+    )
+    .await;
 }
 
 #[tokio::test]
-async fn a_certificate_of_an_unknown_authority_ends_the_start() {
+async fn a_certificate_of_an_unknown_authority_fails_the_start() {
     let (right, _password) = secure("sluice");
     let of_a_stranger = Options { tls_ca_file: Some(certificate("stranger")), ..right.clone() };
     let url = format!("{}?ssl-mode=VERIFY_IDENTITY", right.url);
     let of_the_system = Options { tls_ca_file: None, url, ..right };
     for options in [of_a_stranger, of_the_system] {
-        assert_refused(&options, "ledger.tls_ca_file: the database server at 127.0.0.1:13306 is not trusted: ").await;
+        assert_fails_at_once(&options, "ledger.tls_ca_file: TLS with the database server at 127.0.0.1:13306 failed: ")
+            .await;
     }
 }
 
 #[tokio::test]
-async fn plain_text_where_tls_is_asked_for_ends_the_start() {
+async fn disabled_tls_where_the_user_requires_it_fails_the_start() {
     let (right, _password) = secure("sluice");
     let url = format!("{}?ssl-mode=DISABLED", right.url);
     let plain = Options { tls_ca_file: None, url, ..right };
-    assert_refused(&plain, "it may ask for TLS, which ssl-mode=DISABLED in ledger.url rules out").await;
+    assert_fails_at_once(&plain, "if the user must use TLS, remove ssl-mode=DISABLED from ledger.url").await;
 }
 
-/// Greets as a server does that was set up without TLS.
+/// Sends the greeting of a server without TLS.
 fn greet_without_tls(listener: &TcpListener) {
     const CAPABILITIES_BUT_TLS: u16 = 0xf7ff;
     let mut greeting = b"\x0a8.0.0\0\x01\0\0\0saltsalt\0".to_vec();
@@ -85,25 +94,25 @@ fn greet_without_tls(listener: &TcpListener) {
     let length = u8::try_from(greeting.len()).expect("is short");
     let (mut client, _) = listener.accept().expect("a client");
     client.write_all(&[length, 0, 0, 0]).and_then(|()| client.write_all(&greeting)).expect("greets");
-    // Until the client has heard it.
+    // Waits until the client has read the greeting and disconnects.
     let _ = std::io::copy(&mut client, &mut std::io::sink());
 }
 
 #[tokio::test]
-async fn tls_where_only_plain_text_is_spoken_ends_the_start() {
+async fn required_tls_that_the_server_does_not_support_fails_the_start() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let url = format!("mysql://sluice:{PASSWORD}@{}/sluice", listener.local_addr().expect("an address"));
     let greeter = std::thread::spawn(move || (0..4).for_each(|_| greet_without_tls(&listener)));
     let required = Options { url: format!("{url}?ssl-mode=REQUIRED"), ..Options::default() };
     let verified = Options { url, tls_ca_file: Some(certificate("ca")), ..Options::default() };
     for options in [required, verified] {
-        assert_refused(&options, "speaks no TLS; set it up there").await;
+        assert_fails_at_once(&options, "does not support TLS: enable TLS on the server").await;
     }
     greeter.join().expect("greets");
 }
 
 #[tokio::test]
-async fn files_that_are_of_no_use_are_refused_before_anybody_is_asked() {
+async fn unusable_files_are_reported_before_connecting() {
     let (right, _password) = secure("sluice");
     let (empty, noise) = (file_with("\n"), file_with("noise"));
     let nowhere = PathBuf::from("no/such/file");
@@ -111,11 +120,11 @@ async fn files_that_are_of_no_use_are_refused_before_anybody_is_asked() {
     let ca_file = |file: &Path| Options { tls_ca_file: Some(file.to_owned()), ..right.clone() };
     for (options, key) in [
         (password_file(&nowhere), "ledger.password_file: read no/such/file: No such file"),
-        (password_file(empty.path()), "expected a password in its first line"),
+        (password_file(empty.path()), "the first line is empty"),
         (ca_file(&nowhere), "ledger.tls_ca_file: read no/such/file: No such file"),
-        (ca_file(noise.path()), "expected a certificate in PEM"),
+        (ca_file(noise.path()), "contains no certificate in PEM format"),
     ] {
-        assert_refused(&options, key).await;
-        assert!(ledger::check(&options).is_err(), "`sluice config check` says so, too");
+        assert_fails_at_once(&options, key).await;
+        assert!(ledger::check(&options).is_err(), "`sluice config check` reports it, too");
     }
 }

@@ -1,2 +1,2 @@
--- Per database, and held until the session ends. A wait without end would be -1, which MariaDB does not take.
+-- One lock per database, held until the session ends. The timeout is in seconds: MariaDB does not accept -1 for none.
 SELECT get_lock(concat('sluice migrate ', left(sha2(database(), 256), 32)), 600) AS locked

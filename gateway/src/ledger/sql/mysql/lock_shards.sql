@@ -1,7 +1,8 @@
--- The first ?: [shard_no, …] in ascending order. The join reads, and so locks, in that order and no other row.
--- MySQL takes no FOR UPDATE on a JSON_TABLE, but on a subquery of it.
+-- The first ?: [shard_no, …] in ascending order. The join reads, and so locks, these rows only, in this order.
+-- The subquery is there because MySQL rejects FOR UPDATE on a JSON_TABLE.
 SELECT shard.shard_no, shard.remaining
-  FROM (SELECT shard_no FROM JSON_TABLE(?, '$[*]' COLUMNS (shard_no BIGINT PATH '$' ERROR ON ERROR)) AS list) AS asked
+  FROM (SELECT shard_no
+          FROM JSON_TABLE(?, '$[*]' COLUMNS (shard_no BIGINT PATH '$' ERROR ON ERROR)) AS list) AS requested
   STRAIGHT_JOIN coupon_issue_shard AS shard FORCE INDEX (PRIMARY)
-    ON shard.coupon_id = ? AND shard.shard_no = asked.shard_no
+    ON shard.coupon_id = ? AND shard.shard_no = requested.shard_no
    FOR UPDATE

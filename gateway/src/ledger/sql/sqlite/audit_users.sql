@@ -1,5 +1,5 @@
-SELECT count(*) AS users, coalesce(sum(granted > ?2), 0) AS users_over_limit
+SELECT count(*) AS users, coalesce(sum(granted > ?), 0) AS users_over_limit
   FROM (SELECT count(*) AS granted
           FROM issue_outcome
-         WHERE coupon_id = ?1 AND grant_no IS NOT NULL
+         WHERE coupon_id = ? AND grant_no IS NOT NULL
          GROUP BY user_id)

@@ -1,0 +1,82 @@
+//! Encoding of outcomes, written once for both databases.
+
+use serde::{Serialize, Serializer};
+
+use crate::coupon::{CouponId, Offset, Outcome, PartitionNo, RequestId, Settled, ShardNo, UserId};
+
+/// A row of `issue_outcome`.
+pub(super) struct OutcomeRow {
+    /// In hexadecimal.
+    pub(super) request_id: String,
+    pub(super) status: &'static str,
+    pub(super) coupon_id: Option<CouponId>,
+    pub(super) user_id: Option<UserId>,
+    pub(super) grant_no: Option<u32>,
+    pub(super) shard_no: Option<ShardNo>,
+    pub(super) picked_shard_no: Option<ShardNo>,
+    pub(super) generation: Option<u64>,
+    pub(super) fingerprint: Option<i64>,
+    pub(super) partition: PartitionNo,
+    pub(super) offset: Offset,
+    pub(super) arrived_at_ms: Option<i64>,
+    pub(super) settled_at_ms: i64,
+    /// JSON; stored with grants only.
+    pub(super) terms: Option<String>,
+}
+
+impl OutcomeRow {
+    pub(super) fn of(settled: &Settled) -> Self {
+        let subject = settled.subject.as_ref();
+        let (status, grant_no, shard_no) = match settled.outcome {
+            Outcome::Issued { shard, grant_no } => ("ISSUED", Some(grant_no), Some(shard)),
+            Outcome::Rejected(reason) => (reason.as_str(), None, None),
+        };
+        Self {
+            request_id: hexadecimal(&settled.request_id),
+            status,
+            coupon_id: subject.map(|subject| subject.coupon_id),
+            user_id: subject.map(|subject| subject.user_id),
+            grant_no,
+            shard_no,
+            picked_shard_no: subject.map(|subject| subject.picked_shard),
+            generation: subject.map(|subject| subject.generation),
+            fingerprint: subject.and_then(|subject| subject.fingerprint).map(|fingerprint| fingerprint.0),
+            partition: settled.partition,
+            offset: settled.offset,
+            arrived_at_ms: subject.map(|subject| subject.arrived_at_ms),
+            settled_at_ms: settled.settled_at_ms,
+            terms: subject.filter(|_| grant_no.is_some()).map(|subject| json(&subject.terms)),
+        }
+    }
+}
+
+/// As an array in the order of the columns: one JSON parameter carries a batch of rows.
+impl Serialize for OutcomeRow {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let row = (
+            &self.request_id,
+            self.status,
+            self.coupon_id,
+            self.user_id,
+            self.grant_no,
+            self.shard_no,
+            self.picked_shard_no,
+            self.generation,
+            self.fingerprint,
+            self.partition,
+            self.offset,
+            self.arrived_at_ms,
+            self.settled_at_ms,
+            &self.terms,
+        );
+        row.serialize(serializer)
+    }
+}
+
+pub(super) fn json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).expect("numbers and strings are always JSON")
+}
+
+pub(super) fn hexadecimal(request: &RequestId) -> String {
+    uuid::Uuid::from_bytes(*request.as_bytes()).simple().to_string()
+}

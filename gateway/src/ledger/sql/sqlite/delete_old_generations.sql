@@ -1,1 +1,0 @@
-DELETE FROM pipeline_generation WHERE number <= ?1

@@ -1,1 +1,0 @@
-DELETE FROM coupon_issue_shard WHERE coupon_id = ?1

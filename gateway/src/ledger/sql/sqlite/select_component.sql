@@ -1,1 +1,0 @@
-SELECT bytes FROM policy_component WHERE digest = ?1

@@ -1,1 +1,0 @@
-SELECT number, pipeline, published_at_ms FROM pipeline_generation ORDER BY number DESC LIMIT ?1

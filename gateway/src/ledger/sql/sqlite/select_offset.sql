@@ -1,1 +1,0 @@
-SELECT epoch, next_offset FROM partition_offset WHERE partition_no = ?1
