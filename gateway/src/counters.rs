@@ -9,6 +9,7 @@
 #[cfg(test)]
 pub mod contract;
 mod fail_open;
+mod hook;
 pub mod local;
 mod open;
 mod open_error;
@@ -22,36 +23,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::coupon::{CouponId, RequestId, UnixMs, UserId};
 
+pub use hook::{Hook, PerHook};
 pub use open::{check, open};
 pub use open_error::OpenError;
 pub use options::{OnUnavailable, Options};
-
-/// Which hook of the pipeline measures. The hooks do not see each other's counters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Hook {
-    /// Asked first.
-    RateShaper,
-    /// Asked second.
-    UserLimit,
-    /// Asked last.
-    ShardPicker,
-}
-
-impl Hook {
-    /// In the order in which a request meets them.
-    pub const ALL: [Self; 3] = [Self::RateShaper, Self::UserLimit, Self::ShardPicker];
-
-    /// The word that configuration and metrics use.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::RateShaper => "rate-shaper",
-            Self::UserLimit => "user-limit",
-            Self::ShardPicker => "shard-picker",
-        }
-    }
-}
 
 /// Which requests share a counter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
