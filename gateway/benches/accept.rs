@@ -1,10 +1,11 @@
-//! The accept path beside a bare axum handler: how much of what the machine can answer is left when the
-//! answer is durable, decided by three policies, and settled at the same time.
+//! The accept path compared with a bare axum handler: how much of the machine's throughput remains when a response is
+//! durable, decided by three policies, and settled at the same time.
 //!
-//! Three servers take turns under the same load from this process, and ratios of medians are printed.
+//! Three servers take turns under the same load from this process. The ratios are of medians.
 
 mod common;
 
+use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -13,21 +14,27 @@ use std::time::{Duration, Instant};
 use common::{Server, load, median};
 use serde::Deserialize;
 use serde_json::json;
+use sluice::app::{Ports, System};
+use sluice::config::Config;
+use sluice::telemetry::{self, LogFormat};
 
 const ROUNDS: usize = 6;
-/// Set in the child that is the bare handler.
-const BARE: &str = "SLUICE_BENCH_BARE";
+/// Tells a child process which server to run.
+const SERVER: &str = "SLUICE_BENCH_SERVER";
+const BARE: &str = "bare";
+const WASM: &str = "wasm";
+const NATIVE: &str = "native";
 
 fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
-    if std::env::var_os(BARE).is_some() {
-        runtime.block_on(bare());
-    } else {
-        runtime.block_on(compare());
+    match std::env::var(SERVER).as_deref() {
+        Ok(BARE) => runtime.block_on(bare()),
+        Ok(policies) => runtime.block_on(gateway(policies == NATIVE)),
+        Err(_) => runtime.block_on(compare()),
     }
 }
 
-/// What the bare handler does: reads the same body, and answers 202.
+/// The bare handler reads the same body and answers 202.
 async fn bare() {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
@@ -48,11 +55,26 @@ async fn bare() {
     axum::serve(listener, router).await.expect("serves");
 }
 
+/// The whole system in the working folder. Only the flag distinguishes the two gateways that are compared.
+async fn gateway(native: bool) {
+    let mut config = Config::default();
+    config.http.listen.set_port(0);
+    config.admin.listen.set_port(0);
+    config.telemetry.log_format = LogFormat::Json;
+    config.policies.dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../policies");
+    config.policies.native = native;
+    telemetry::start_logging(&config.telemetry).expect("logs");
+    let ports = Ports::open(&config).await.expect("opens the ports");
+    let mut running = System::start(config, ports).await.expect("run policies/build first");
+    let failure = running.wait().await;
+    panic!("{failure}");
+}
+
 async fn compare() {
     let users = Arc::new(AtomicU64::new(1));
-    let bare = Server::start(Command::new(std::env::current_exe().expect("this program")).env(BARE, "1"));
-    let wasm = gateway("warm").await;
-    let native = gateway("native").await;
+    let [bare, wasm, native] = [BARE, WASM, NATIVE].map(start);
+    wasm.open_campaign().await;
+    native.open_campaign().await;
     let mut rates = [const { Vec::new() }; 3];
     let servers = [&bare, &wasm, &native];
     for round in 0..ROUNDS {
@@ -61,7 +83,7 @@ async fn compare() {
             let which = (round + turn) % servers.len();
             rates[which].push(load(servers[which].http.expect("it listens"), &users).await);
             if which > 0 {
-                rest(servers[which]).await;
+                settle(servers[which]).await;
             }
         }
     }
@@ -71,15 +93,12 @@ async fn compare() {
     println!("gateway, the same three native  {native:8.0}/s   wasm is {:.2} of it (target 0.95)", wasm / native);
 }
 
-async fn gateway(isolation: &str) -> Server {
-    let variables = ["RATE_SHAPER", "USER_LIMIT", "SHARD_PICKER"].map(|hook| format!("PIPELINE__{hook}__ISOLATION"));
-    let server = Server::sluice("all", &variables.each_ref().map(|name| (name.as_str(), isolation)));
-    server.open_campaign().await;
-    server
+fn start(server: &str) -> Server {
+    Server::start(Command::new(std::env::current_exe().expect("this program")).env(SERVER, server))
 }
 
-/// Waits until what a gateway accepted is settled, so that nobody's turn pays for another's.
-async fn rest(gateway: &Server) {
+/// Waits until the gateway has settled what it accepted: otherwise it would take processor time from the next server.
+async fn settle(gateway: &Server) {
     let begun = Instant::now();
     let left = gateway.lag().await;
     while gateway.lag().await > 0.0 {

@@ -1,60 +1,52 @@
-//! What a decision costs: warm instances, a fresh one a call, and the native default beside them.
+//! The cost of a decision: with warm instances, with a fresh instance for each call, and by the native defaults.
 //!
-//! Prints medians over batches, so that a busy machine does not decide. The policies must be built.
+//! Prints medians over batches, which other work on the machine affects little. Build the policies first.
 
 use std::hint::black_box;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sluice::counters::Measured;
+use sluice::counters::{Measured, PerHook};
 use sluice::ledger;
-use sluice::policy::{Generation, Load, Options, Pipeline, PipelinePatch, Pipelines, Request, Shard, Source, Usage};
+use sluice::policy::{Generation, HookSpec, Isolation, Load, Options, Pipeline, Pipelines, Request, Shard, Usage};
 use sluice::telemetry::Telemetry;
 
 const SHARDS: u32 = 12;
 const BATCHES: usize = 101;
 const CALLS: u32 = 2_000;
-/// A fresh instance is made a call, off the caller's path; more at once would only fill the queue.
+/// Each call has a new instance made off the caller's path; more calls at once would only fill the queue.
 const CALLS_FRESH: u32 = 4;
 
 fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     let _inside = runtime.enter();
+    let load = |isolation, native| runtime.block_on(load(isolation, native));
+    let warm = report("warm", CALLS, &load(Isolation::Warm, false));
+    let [shape, admit, pick] = warm.into();
+    println!("three hooks, warm: {:.2} us (target 3)", (shape + admit + pick) / 1000.0);
+    report("native", CALLS, &load(Isolation::Warm, true));
+    report("fresh", CALLS_FRESH, &load(Isolation::Fresh, false));
+}
+
+/// The default pipeline, run in one of the three ways.
+async fn load(isolation: Isolation, native: bool) -> Arc<Generation> {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let pipelines = runtime.block_on(start(folder.path()));
-
-    let warm = pipelines.current();
-    let hooks = report("warm", CALLS, &warm);
-    println!("three hooks, warm: {:.2} us (target 3)", hooks.iter().sum::<f64>() / 1000.0);
-    for isolation in ["native", "fresh"] {
-        let generation = runtime.block_on(isolated(&pipelines, isolation));
-        report(isolation, if isolation == "fresh" { CALLS_FRESH } else { CALLS }, &generation);
-    }
-}
-
-async fn start(folder: &Path) -> Arc<Pipelines> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../policies");
-    let url = format!("sqlite:{}", folder.join("ledger.db").display());
+    let url = format!("sqlite:{}", folder.path().join("ledger.db").display());
     let ledger = ledger::open(&ledger::Options { url, ..ledger::Options::default() }).await.expect("a ledger");
-    Pipelines::start(&Options { dir }, Pipeline::default(), ledger, &Telemetry::new())
+    let hooks = Pipeline::default().hooks().map(|spec| HookSpec { isolation, ..spec.clone() });
+    let PerHook { rate_shaper, user_limit, shard_picker } = hooks;
+    let pipeline = Pipeline { rate_shaper, user_limit, shard_picker };
+    let pipelines = Pipelines::start(&Options { dir, native }, pipeline, Arc::clone(&ledger), &Telemetry::new())
         .await
-        .expect("run policies/build first")
-}
-
-async fn isolated(pipelines: &Arc<Pipelines>, isolation: &str) -> Arc<Generation> {
-    let default = serde_json::to_value(Pipeline::default()).expect("JSON");
-    let mut patch = default;
-    for hook in ["rate-shaper", "user-limit", "shard-picker"] {
-        patch[hook]["isolation"] = isolation.into();
-    }
-    let patch: PipelinePatch = serde_json::from_value(patch).expect("a patch");
-    pipelines.change(patch, Source::Admin).await.expect("changes");
+        .expect("run policies/build first");
+    ledger.close().await;
     pipelines.current()
 }
 
 /// Nanoseconds a decision of each hook.
-fn report(name: &str, calls: u32, generation: &Generation) -> [f64; 3] {
+fn report(name: &str, calls: u32, generation: &Generation) -> PerHook<f64> {
     let request = |entropy| Request { coupon_id: 104, policy_id: 21, user_id: 7, arrived_at_ms: 1, entropy };
     let load = Load::default();
     let usage = Usage { per_user_limit: 1, total: 10_000, remaining: 10_000 };
@@ -66,7 +58,7 @@ fn report(name: &str, calls: u32, generation: &Generation) -> [f64; 3] {
         black_box(generation.pick(&request(n), Ok(&[]), &shards)).expect("picks");
     });
     println!("{name:7} token-bucket {shape:8.0} ns   quota {admit:8.0} ns   random, {SHARDS} shards {pick:8.0} ns");
-    [shape, admit, pick]
+    PerHook { rate_shaper: shape, user_limit: admit, shard_picker: pick }
 }
 
 fn median(calls: u32, mut decide: impl FnMut(u64)) -> f64 {

@@ -19,7 +19,7 @@ pub mod redis;
 use std::num::NonZeroU32;
 
 use futures_util::future::BoxFuture;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::coupon::{CouponId, RequestId, UnixMs, UserId};
 

@@ -1,24 +1,45 @@
 //! The policy host: the only place that knows wasmtime.
 //!
-//! A policy is a component that imports nothing. Each is loaded, checked and tried off the request's
-//! path; together the three of a pipeline are one immutable [`Generation`].
+//! A policy is a component that imports nothing. Each is loaded, checked and tried off the request's path; the three
+//! of a pipeline form one immutable [`Generation`].
 
 mod breaker;
+mod compile;
+mod component;
+mod decider;
+mod digest;
+mod engine;
+mod error;
+mod folder;
 mod generation;
-mod guest;
+mod history;
+mod inspect;
+mod instance;
 mod native;
+mod pack;
 mod pipelines;
+mod pool;
+mod records;
 mod spec;
+mod tasks;
 #[cfg(test)]
 mod tests;
 mod watch;
 mod wire;
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
-pub use generation::{Generation, PolicyUnavailable, Quota};
-pub use guest::{LoadError, inspect, pack};
-pub use pipelines::{ChangeError, Pipelines, Source, StartError};
+pub use decider::PolicyUnavailable;
+pub use digest::{Digest, InvalidDigest};
+pub use error::{ChangeError, LoadError, StartError};
+pub use folder::{ListedPolicy, UploadedPolicy};
+pub use generation::{Generation, Quota};
+pub use history::{HistoryEntry, Source};
+pub use inspect::{Inspection, inspect};
+pub use pack::pack;
+pub use pipelines::Pipelines;
 pub use spec::{HookSpec, Isolation, OnFailure, Pipeline, PipelinePatch};
 pub use wire::{LimitVerdict, Load, Rejection, Request, Shaping, Shard, Usage};
 
@@ -27,18 +48,14 @@ pub use wire::{LimitVerdict, Load, Rejection, Request, Shaping, Shard, Usage};
 #[serde(deny_unknown_fields, default)]
 pub struct Options {
     /// The folder of the built components: the policy `random` is `random.wasm` in it.
-    pub dir: std::path::PathBuf,
-}
-
-impl Options {
-    /// Where the component of a policy lies.
-    fn path_of(&self, policy: &str) -> std::path::PathBuf {
-        self.dir.join(format!("{policy}.wasm"))
-    }
+    pub dir: PathBuf,
+    /// The native defaults decide on the policies' measures: what WebAssembly costs in a benchmark.
+    #[serde(skip)]
+    pub native: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { dir: "policies".into() }
+        Self { dir: "policies".into(), native: false }
     }
 }

@@ -1,6 +1,6 @@
-//! What the benchmarks of the accept path have in common: servers in processes of their own, and the load.
+//! Shared by the benchmarks: servers in child processes, and the load.
 
-#![allow(dead_code, reason = "each benchmark takes what it needs")]
+#![allow(dead_code, reason = "no benchmark uses all of it")]
 
 pub(crate) mod distributed;
 
@@ -19,7 +19,7 @@ pub(crate) const CONNECTIONS: usize = 256;
 pub(crate) const ROUND: Duration = Duration::from_secs(3);
 const COUPON: u64 = 7;
 
-/// A server in a process of its own, which ends with it.
+/// A server in a child process, which is killed when this is dropped.
 pub(crate) struct Server {
     process: Child,
     pub(crate) http: Option<SocketAddr>,
@@ -28,7 +28,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts it, and waits until it says that it serves.
+    /// Starts a process and waits until it logs that it serves.
     pub(crate) fn start(command: &mut Command) -> Self {
         let data = tempfile::tempdir().expect("a temporary folder");
         let mut process = command.current_dir(data.path()).stdout(Stdio::piped()).spawn().expect("starts");
@@ -38,14 +38,14 @@ impl Server {
             .by_ref()
             .filter_map(|line| serde_json::from_str::<Value>(&line).ok())
             .find(|line| line["message"] == "serving")
-            .expect("says that it serves");
-        // What it says later is read too, or it would wait for somebody who does.
+            .expect("logs that it serves");
+        // Later lines are read too: a full pipe would block the server.
         std::thread::spawn(move || lines.for_each(drop));
         let address = |key: &str| serving[key].as_str().map(|address| address.parse().expect("an address"));
         Self { process, http: address("http"), admin: address("admin"), _data: data }
     }
 
-    /// A process of `sluice serve`, with free ports.
+    /// `sluice serve` on free ports.
     pub(crate) fn sluice(role: &str, variables: &[(&str, &str)]) -> Self {
         let policies = Path::new(env!("CARGO_MANIFEST_DIR")).join("../policies");
         let mut command = Command::new(env!("CARGO_BIN_EXE_sluice"));
@@ -59,22 +59,22 @@ impl Server {
         Self::start(&mut command)
     }
 
-    /// Makes the campaign that the load asks for, with stock for everybody.
+    /// Creates the campaign that the load requests, with stock for every request.
     pub(crate) async fn open_campaign(&self) {
         let campaign = json!({ "couponId": COUPON, "policyId": 21, "total": 100_000_000, "shards": 12 });
-        let made = reqwest::Client::new().post(self.admin_url("/admin/coupons")).json(&campaign).send().await;
-        let status = made.expect("answers").status();
+        let created = reqwest::Client::new().post(self.admin_url("/admin/coupons")).json(&campaign).send().await;
+        let status = created.expect("answers").status();
         assert!(status.is_success(), "{status}");
     }
 
-    /// Records in the log that are not settled.
+    /// Accepted records that are not settled.
     pub(crate) async fn lag(&self) -> f64 {
         let metrics = reqwest::get(self.admin_url("/metrics")).await.expect("answers").text().await.expect("is read");
         let lag = metrics.lines().filter(|line| line.starts_with("sluice_log_lag_records"));
         lag.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
     }
 
-    /// The most memory that it had resident, in MiB.
+    /// Peak resident memory in MiB.
     pub(crate) fn peak_mib(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).expect("it runs");
         let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("the kernel says so");
@@ -88,19 +88,19 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // It may have ended already.
+        // The process may have ended already.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
 }
 
-/// Asks for coupons on all connections for one round; answers a second.
+/// Requests coupons on all connections for one round; returns responses a second.
 pub(crate) async fn load(http: SocketAddr, users: &Arc<AtomicU64>) -> f64 {
     let begun = Instant::now();
     let clients: Vec<_> = (0..CONNECTIONS).map(|_| tokio::spawn(client(http, Arc::clone(users), begun))).collect();
     let mut answers = 0;
     for client in clients {
-        answers += client.await.expect("a client ends well");
+        answers += client.await.expect("a client does not panic");
     }
     f64::from(answers) / begun.elapsed().as_secs_f64()
 }
@@ -114,7 +114,7 @@ pub(crate) fn body(user: u64) -> String {
     )
 }
 
-/// Asks for coupons on one connection until the round is over.
+/// Requests coupons on one connection until the round is over; returns the number of responses.
 async fn client(http: SocketAddr, users: Arc<AtomicU64>, begun: Instant) -> u32 {
     let mut stream = BufReader::new(TcpStream::connect(http).await.expect("connects"));
     stream.get_ref().set_nodelay(true).expect("no delay");
@@ -136,11 +136,11 @@ async fn client(http: SocketAddr, users: Arc<AtomicU64>, begun: Instant) -> u32 
     answers
 }
 
-/// Reads one answer whole, as its Content-Length says.
+/// Reads one complete response by its Content-Length.
 async fn read_answer(stream: &mut BufReader<TcpStream>, answer: &mut Vec<u8>) {
     answer.clear();
     loop {
-        assert!(stream.read_buf(answer).await.expect("is read") > 0, "the server hung up");
+        assert!(stream.read_buf(answer).await.expect("is read") > 0, "the server closed the connection");
         let text = String::from_utf8_lossy(answer).to_ascii_lowercase();
         let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
         let length = head.split("content-length: ").nth(1).and_then(|rest| rest.split("\r\n").next());

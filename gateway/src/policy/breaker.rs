@@ -1,33 +1,32 @@
-//! A circuit breaker: a policy that keeps burning its whole deadline is asked seldom, so that it costs
-//! its own decisions and not the processor of everybody else.
+//! A circuit breaker: a policy that keeps using its whole deadline is called rarely, so that it fails its own
+//! decisions and does not take processor time from other requests.
 
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// A deadline can be missed by accident; so many in a row are none.
+/// One missed deadline can be an accident; this many in a row are not.
 const FAILURES_MAX: u32 = 3;
-/// How long a policy is left alone before it is asked once more: one deadline a second is less than one
-/// in a hundred of the processor.
+/// Time between two probes: with the default deadline of 5 ms, probing uses half a percent of one processor.
 const OPEN: Duration = Duration::from_secs(1);
 
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 #[derive(Debug, Default)]
 pub(super) struct Breaker {
-    /// Costly failures since the last decision.
+    /// Costly failures since the last success.
     failures: AtomicU32,
-    /// Milliseconds since [`START`] until which nobody asks.
+    /// Milliseconds since [`START`].
     open_until_ms: AtomicU64,
 }
 
 impl Breaker {
-    /// Whether the policy may be asked.
+    /// Whether the policy may be called.
     pub(super) fn is_closed(&self) -> bool {
         self.failures.load(Ordering::Relaxed) < FAILURES_MAX || self.may_probe(now_ms())
     }
 
-    /// While it is open, the first one after its time is let through, and keeps the others out.
+    /// While the breaker is open, the first call after each interval is a probe; the exchange keeps out all others.
     fn may_probe(&self, now_ms: u64) -> bool {
         let until = self.open_until_ms.load(Ordering::Relaxed);
         let next = now_ms + OPEN.as_millis() as u64;
@@ -35,14 +34,14 @@ impl Breaker {
             && self.open_until_ms.compare_exchange(until, next, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
-    /// The policy decided, or failed at no great cost.
+    /// The policy decided, or failed without using much time.
     pub(super) fn record_success(&self) {
         if self.failures.load(Ordering::Relaxed) != 0 {
             self.failures.store(0, Ordering::Relaxed);
         }
     }
 
-    /// The policy burned its deadline, or filled its memory.
+    /// The policy missed its deadline or exceeded its memory.
     pub(super) fn record_failure(&self) {
         if self.failures.fetch_add(1, Ordering::Relaxed) + 1 >= FAILURES_MAX {
             self.open_until_ms.store(now_ms() + OPEN.as_millis() as u64, Ordering::Relaxed);
@@ -59,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_opens_after_costly_failures_in_a_row_and_lets_one_probe_through() {
+    fn consecutive_costly_failures_open_the_breaker_for_all_but_one_probe() {
         let breaker = Breaker::default();
         breaker.record_failure();
         breaker.record_failure();
@@ -75,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn a_probe_that_is_answered_closes_it() {
+    fn a_successful_probe_closes_the_breaker() {
         let breaker = Breaker::default();
         (0..FAILURES_MAX).for_each(|_| breaker.record_failure());
         breaker.record_success();

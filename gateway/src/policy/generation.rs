@@ -1,45 +1,30 @@
-//! A generation: all that decides, immutable.
+//! A generation: three loaded policies that decide together. It never changes; a change of the pipeline makes
+//! another one.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Instant;
-
-use super::breaker::Breaker;
-use super::guest::{Guest, LoadError, digest, load};
+use super::component::ResolvedPipeline;
+use super::decider::{Decider, PolicyUnavailable};
+use super::error::ChangeError;
 use super::native;
-use super::spec::{HookSpec, Isolation, OnFailure, Pipeline};
-use super::wire::{LimitVerdict, Load, Request, Shaping, Shard, Usage, WireMeasured};
+use super::spec::Pipeline;
+use super::wire::{
+    AdmitFacts, LimitVerdict, Load, PickFacts, Request, ShapeFacts, Shaping, Shard, Usage, WireMeasured,
+};
 use crate::counters::{Hook, Measure, Measured, Unavailable};
-use crate::coupon::{GenerationNo, ShardNo, now_ms};
-use crate::telemetry::{FailureReason, PolicyMeter, Telemetry};
+use crate::coupon::{GenerationNo, ShardNo};
+use crate::telemetry::{FailureReason, Telemetry};
 
-pub(super) type ShapeFacts = (Request, Vec<WireMeasured>, Load);
-pub(super) type AdmitFacts = (Request, Vec<WireMeasured>, Usage);
-pub(super) type PickFacts = (Request, Vec<WireMeasured>, Vec<Shard>);
-
-/// A policy that decides none of so many requests before it is in force will decide none afterwards.
-const TRIALS: u32 = 3;
-/// The campaign of a trial: coupon 0, which user 0 asks for.
+/// The campaign of trial requests.
 const TRIAL_SHARDS: u32 = 4;
 const TRIAL_STOCK: u64 = 100;
 
-/// A policy gave no decision, and its hook refuses in that case.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PolicyUnavailable {
-    /// Which hook.
-    pub hook: Hook,
-}
-
-/// So many requests in so many seconds.
+/// A rate that a hook enforces: a full bucket, and how long it takes to fill.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Quota {
-    /// How many.
     pub requests: u32,
-    /// In how many, at least 1.
+    /// At least 1.
     pub window_seconds: u64,
 }
 
-/// Three policies that decide together.
 pub struct Generation {
     number: GenerationNo,
     pipeline: Pipeline,
@@ -48,177 +33,88 @@ pub struct Generation {
     picker: Decider<PickFacts, u32>,
 }
 
-/// What one hook does, and on whose behalf.
-struct Decider<P: 'static, R: 'static> {
-    hook: Hook,
-    guest: Arc<Guest<P, R>>,
-    is_native: bool,
-    on_failure: OnFailure,
-    version: String,
-    meter: Arc<PolicyMeter>,
-    breaker: Breaker,
-    /// A bit for each reason that was logged.
-    failures_seen: AtomicU32,
-}
-
-impl<P, R> Decider<P, R>
-where
-    P: wasmtime::component::ComponentNamedList + wasmtime::component::Lower + Send + Sync + 'static,
-    R: wasmtime::component::Lift + wasmtime::component::ComponentType + Send + Sync + 'static,
-{
-    fn load(hook: Hook, spec: &HookSpec, bytes: &[u8], telemetry: &Telemetry) -> Result<Self, LoadError> {
-        let digest = digest(bytes);
-        let config = serde_json::to_string(&spec.config).expect("a map is JSON");
-        let is_fresh = spec.isolation == Isolation::Fresh;
-        let guest = Guest::new(load(bytes, &digest)?, hook, config, spec.deadline_ms, is_fresh)?;
-        let version = digest[..12].to_owned();
-        let meter = telemetry.policy_meter(hook.as_str(), &spec.policy, &version);
-        let is_native = spec.isolation == Isolation::Native;
-        Ok(Self {
-            hook,
-            guest,
-            is_native,
-            on_failure: spec.on_failure,
-            version,
-            meter,
-            breaker: Breaker::default(),
-            failures_seen: AtomicU32::new(0),
-        })
-    }
-
-    /// The guest's verdict if it is sound, and otherwise what the hook does without one: `native`
-    /// where it falls back, `skip` where it goes on.
-    fn decide(
-        &self,
-        facts: Result<P, FailureReason>,
-        is_valid: impl Fn(&R) -> bool,
-        native: impl Fn() -> R,
-        skip: impl Fn() -> R,
-    ) -> Result<R, PolicyUnavailable> {
-        let called = facts.and_then(|facts| if self.is_native { Ok(native()) } else { self.ask(facts) });
-        let sound =
-            called.and_then(|verdict| if is_valid(&verdict) { Ok(verdict) } else { Err(FailureReason::Answer) });
-        sound.or_else(|reason| {
-            self.failed(reason);
-            match self.on_failure {
-                OnFailure::Fallback => Ok(native()),
-                OnFailure::Skip => Ok(skip()),
-                OnFailure::Refuse => Err(PolicyUnavailable { hook: self.hook }),
-            }
-        })
-    }
-
-    /// Has the guest decide about nobody's requests; one decision that is sound is enough.
-    fn try_out(
-        &self,
-        facts: impl Fn(Request, Vec<WireMeasured>) -> P,
-        is_valid: impl Fn(&R) -> bool,
-    ) -> Result<(), (Hook, LoadError)> {
-        let measured: Vec<_> = self.guest.measures.iter().map(WireMeasured::first).collect();
-        let arrived_at_ms = now_ms().unsigned_abs();
-        let mut failed = None;
-        for entropy in 0..u64::from(TRIALS) {
-            let request = Request { coupon_id: 0, policy_id: 0, user_id: 0, arrived_at_ms, entropy };
-            match self.guest.call(facts(request, measured.clone())) {
-                Ok(verdict) if is_valid(&verdict) => return Ok(()),
-                Ok(_) => failed = Some(FailureReason::Answer),
-                Err(reason) => failed = Some(reason),
-            }
-        }
-        let reason = failed.map_or("", FailureReason::as_str);
-        Err((self.hook, LoadError::Failed(format!("{reason} in each of {TRIALS} calls"))))
-    }
-
-    fn ask(&self, facts: P) -> Result<R, FailureReason> {
-        if !self.breaker.is_closed() {
-            return Err(FailureReason::CircuitOpen);
-        }
-        let begun = Instant::now();
-        let verdict = self.guest.call(facts);
-        self.meter.called(begun.elapsed());
-        match &verdict {
-            Err(reason) if reason.is_costly() => self.breaker.record_failure(),
-            _ => self.breaker.record_success(),
-        }
-        verdict
-    }
-
-    /// Counts a failure; the first of its kind is logged, the rest is in the metrics.
-    fn failed(&self, reason: FailureReason) {
-        self.meter.failed(reason);
-        let kind = 1 << reason as u32;
-        if self.failures_seen.fetch_or(kind, Ordering::Relaxed) & kind == 0 {
-            tracing::warn!(
-                hook = self.hook.as_str(),
-                version = self.version,
-                reason = reason.as_str(),
-                "a policy gave no decision; more of the kind are counted in sluice_policy_failures_total"
-            );
-        }
-    }
-}
-
-fn wire(measured: Result<&[Measured], &Unavailable>) -> Result<Vec<WireMeasured>, FailureReason> {
-    measured.map(|measured| measured.iter().map(WireMeasured::from).collect()).map_err(|_| FailureReason::Counters)
-}
-
 impl Generation {
-    /// Loads the three components of a pipeline.
+    /// Compiles and configures the three policies, which takes milliseconds.
     pub(super) fn load(
         number: GenerationNo,
-        pipeline: Pipeline,
-        bytes: [&[u8]; 3],
+        resolved: &ResolvedPipeline,
+        is_native: bool,
         telemetry: &Telemetry,
-    ) -> Result<Self, (Hook, LoadError)> {
-        let [shaper, limiter, picker] = bytes;
-        let of = |hook| move |error| (hook, error);
+    ) -> Result<Self, ChangeError> {
+        let ResolvedPipeline { pipeline, components } = resolved;
         Ok(Self {
             number,
-            shaper: Decider::load(Hook::RateShaper, &pipeline.rate_shaper, shaper, telemetry)
-                .map_err(of(Hook::RateShaper))?,
-            limiter: Decider::load(Hook::UserLimit, &pipeline.user_limit, limiter, telemetry)
-                .map_err(of(Hook::UserLimit))?,
-            picker: Decider::load(Hook::ShardPicker, &pipeline.shard_picker, picker, telemetry)
-                .map_err(of(Hook::ShardPicker))?,
-            pipeline,
+            pipeline: pipeline.clone(),
+            shaper: Decider::load(
+                Hook::RateShaper,
+                &pipeline.rate_shaper,
+                &components.rate_shaper,
+                is_native,
+                telemetry,
+            )
+            .map_err(ChangeError::load(Hook::RateShaper))?,
+            limiter: Decider::load(Hook::UserLimit, &pipeline.user_limit, &components.user_limit, is_native, telemetry)
+                .map_err(ChangeError::load(Hook::UserLimit))?,
+            picker: Decider::load(
+                Hook::ShardPicker,
+                &pipeline.shard_picker,
+                &components.shard_picker,
+                is_native,
+                telemetry,
+            )
+            .map_err(ChangeError::load(Hook::ShardPicker))?,
         })
     }
 
-    /// Tries each policy before it decides for anybody.
-    pub(super) fn try_out(&self) -> Result<(), (Hook, LoadError)> {
+    /// Gives each policy trial requests before it decides about real ones.
+    pub(super) fn run_trial(&self) -> Result<(), ChangeError> {
         let shards: Vec<Shard> = (0..TRIAL_SHARDS)
             .map(|shard_no| Shard { shard_no, remaining: TRIAL_STOCK, unsettled: 0, lag_records: 0 })
             .collect();
         let total = u64::from(TRIAL_SHARDS) * TRIAL_STOCK;
         let usage = Usage { per_user_limit: 1, total, remaining: total };
-        self.shaper.try_out(|request, measured| (request, measured, Load::default()), Shaping::is_valid)?;
-        self.limiter.try_out(|request, measured| (request, measured, usage), LimitVerdict::is_valid)?;
-        self.picker.try_out(|request, measured| (request, measured, shards.clone()), |picked| exists(&shards, *picked))
+        self.shaper
+            .run_trial(|request, measured| (request, measured, Load::default()), Shaping::is_valid)
+            .map_err(ChangeError::load(Hook::RateShaper))?;
+        self.limiter
+            .run_trial(|request, measured| (request, measured, usage), LimitVerdict::is_valid)
+            .map_err(ChangeError::load(Hook::UserLimit))?;
+        self.picker
+            .run_trial(|request, measured| (request, measured, shards.clone()), |picked| exists(&shards, *picked))
+            .map_err(ChangeError::load(Hook::ShardPicker))
     }
 
-    /// Its number.
     #[must_use]
     pub fn number(&self) -> GenerationNo {
         self.number
     }
 
-    /// What it is made of.
     #[must_use]
     pub fn pipeline(&self) -> &Pipeline {
         &self.pipeline
     }
 
-    /// What a hook's policy wants measured.
+    /// What a hook's policy declared when it was configured.
     #[must_use]
     pub fn measures(&self, hook: Hook) -> &[Measure] {
         match hook {
-            Hook::RateShaper => &self.shaper.guest.measures,
-            Hook::UserLimit => &self.limiter.guest.measures,
-            Hook::ShardPicker => &self.picker.guest.measures,
+            Hook::RateShaper => self.shaper.measures(),
+            Hook::UserLimit => self.limiter.measures(),
+            Hook::ShardPicker => self.picker.measures(),
         }
     }
 
-    /// The rate that a hook keeps: a full bucket, and how long one takes to fill.
+    /// The version of a hook's policy: the beginning of its component's digest.
+    #[must_use]
+    pub fn version(&self, hook: Hook) -> &str {
+        match hook {
+            Hook::RateShaper => self.shaper.version(),
+            Hook::UserLimit => self.limiter.version(),
+            Hook::ShardPicker => self.picker.version(),
+        }
+    }
+
+    /// The rate that a hook enforces; `None` if it measures no bucket.
     #[must_use]
     pub fn quota(&self, hook: Hook) -> Option<Quota> {
         self.measures(hook).iter().find_map(|measure| match *measure {
@@ -230,20 +126,10 @@ impl Generation {
         })
     }
 
-    /// The version of a hook's policy: the beginning of its component's digest.
-    #[must_use]
-    pub fn version(&self, hook: Hook) -> &str {
-        match hook {
-            Hook::RateShaper => &self.shaper.version,
-            Hook::UserLimit => &self.limiter.version,
-            Hook::ShardPicker => &self.picker.version,
-        }
-    }
-
     /// Whether a request goes on now, later or not at all.
     ///
     /// # Errors
-    /// [`PolicyUnavailable`] when the policy gave no decision and its hook refuses then.
+    /// [`PolicyUnavailable`] when the policy gives no decision and its hook refuses then.
     pub fn shape(
         &self,
         request: &Request,
@@ -254,10 +140,10 @@ impl Generation {
         self.shaper.decide(facts, Shaping::is_valid, || native::shape(measured.unwrap_or_default()), || Shaping::Pass)
     }
 
-    /// Whether this user may have another.
+    /// Whether this user may have another coupon.
     ///
     /// # Errors
-    /// [`PolicyUnavailable`] when the policy gave no decision and its hook refuses then.
+    /// [`PolicyUnavailable`] when the policy gives no decision and its hook refuses then.
     pub fn admit(
         &self,
         request: &Request,
@@ -265,14 +151,15 @@ impl Generation {
         usage: &Usage,
     ) -> Result<LimitVerdict, PolicyUnavailable> {
         let facts = wire(measured).map(|wire| (*request, wire, *usage));
-        let native = || native::admit(self.measures(Hook::UserLimit), measured.unwrap_or_default(), usage);
+        let native = || native::admit(self.limiter.measures(), measured.unwrap_or_default(), usage);
         self.limiter.decide(facts, LimitVerdict::is_valid, native, || LimitVerdict::Admit)
     }
 
-    /// From which shard the stock is to be taken.
+    /// From which shard the stock is taken. Without a shard there is nothing to go on with, so this hook cannot be
+    /// skipped.
     ///
     /// # Errors
-    /// [`PolicyUnavailable`] when the policy gave no decision and its hook refuses then.
+    /// [`PolicyUnavailable`] when the policy gives no decision and its hook refuses then.
     pub fn pick(
         &self,
         request: &Request,
@@ -283,6 +170,10 @@ impl Generation {
         let native = || native::pick(request, shards).0;
         self.picker.decide(facts, |picked| exists(shards, *picked), native, native).map(ShardNo)
     }
+}
+
+fn wire(measured: Result<&[Measured], &Unavailable>) -> Result<Vec<WireMeasured>, FailureReason> {
+    measured.map(|measured| measured.iter().map(WireMeasured::from).collect()).map_err(|_| FailureReason::Counters)
 }
 
 fn exists(shards: &[Shard], picked: u32) -> bool {

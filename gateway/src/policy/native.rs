@@ -1,10 +1,10 @@
-//! The native defaults: what decides when a policy does not. They judge what the policy had measured.
+//! The native defaults, which decide when a policy fails. They use only the measures that the policy declared.
 
 use super::wire::{LimitVerdict, Rejection, Request, Shaping, Shard, Usage};
 use crate::counters::{Measure, Measured, Scope};
 use crate::coupon::ShardNo;
 
-/// Sheds a request for which a declared bucket has no token.
+/// Sheds a request if one of the policy's buckets has no token for it.
 pub(super) fn shape(measured: &[Measured]) -> Shaping {
     let wait = measured.iter().filter_map(|measured| match measured {
         Measured::ConformingInMs(ms) => Some(*ms),
@@ -15,7 +15,7 @@ pub(super) fn shape(measured: &[Measured]) -> Shaping {
     })
 }
 
-/// Refuses a user whose declared count of the campaign passes the campaign's limit.
+/// Refuses a user who is over the campaign's limit by the policy's count for the whole campaign.
 pub(super) fn admit(measures: &[Measure], measured: &[Measured], usage: &Usage) -> LimitVerdict {
     let over = measures.iter().zip(measured).any(|pair| match pair {
         (Measure::Count { scope: Scope::UserOfCoupon, window_ms: 0 }, Measured::Count(count)) => {
@@ -30,7 +30,7 @@ pub(super) fn admit(measures: &[Measure], measured: &[Measured], usage: &Usage) 
     }
 }
 
-/// A user always goes to the same shard.
+/// By a hash of the user, so that a user always gets the same shard.
 pub(super) fn pick(request: &Request, shards: &[Shard]) -> ShardNo {
     let hash = request.user_id.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(32);
     let place = (hash % shards.len().max(1) as u64) as usize;

@@ -1,209 +1,112 @@
-//! Changing what decides: load, check, try, record, publish. If a step fails, nothing changed.
+//! Changing the pipeline: resolve the components, load them, try them, record the generation, activate it. If a step
+//! fails, nothing has changed.
 
-use std::collections::VecDeque;
-use std::path::PathBuf;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
-use super::guest::{LoadError, digest, inspect};
-use super::{Generation, Options, Pipeline, PipelinePatch};
-use crate::counters::Hook;
-use crate::coupon::{GenerationNo, now_ms};
-use crate::ledger::{GenerationRow, Ledger, LedgerError};
+use super::Options;
+use super::component::ResolvedPipeline;
+use super::digest::Digest;
+use super::error::{ChangeError, StartError};
+use super::folder::{Folder, ListedPolicy, UploadedPolicy};
+use super::generation::Generation;
+use super::history::{History, HistoryEntry, Source};
+use super::records::{self, GenerationRecord, ObservedFiles, Recorded, RecordedPipeline, RollbackStack};
+use super::spec::{Pipeline, PipelinePatch};
+use super::tasks::{run_blocking, run_detached};
+use crate::counters::PerHook;
+use crate::coupon::GenerationNo;
+use crate::ledger::{Ledger, LedgerError};
 use crate::telemetry::{GenerationPublished, GenerationRefused, Telemetry};
 
-/// Changes that `GET /admin/pipeline` remembers, and that a rollback can undo.
-const HISTORY_MAX: u32 = 20;
-
-/// Which way a change came.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Source {
-    /// `sluice.toml`.
-    File,
-    /// A component of the folder.
-    Folder,
-    /// The admin API.
-    Admin,
-    /// A rollback.
-    Rollback,
-}
-
-/// Why a change was refused; the generation before it goes on deciding.
-#[derive(Debug, thiserror::Error)]
-pub enum ChangeError {
-    /// The pipeline itself.
-    #[error("{0}")]
-    Pipeline(String),
-    /// A component is not there.
-    #[error("read the policy {}: {source}; `policies/build` makes the policies", path.display())]
-    Read {
-        /// Where it was looked for.
-        path: PathBuf,
-        /// What went wrong.
-        source: std::io::Error,
-    },
-    /// `sluice.toml` cannot be read.
-    #[error("{0}")]
-    File(String),
-    /// A component cannot be used.
-    #[error("{}: {error}", hook.as_str())]
-    Load {
-        /// In which hook.
-        hook: Hook,
-        /// Why.
-        error: LoadError,
-    },
-    /// An upload cannot be used.
-    #[error(transparent)]
-    Upload(#[from] LoadError),
-    /// There is no other pipeline to go back to.
-    #[error("there is no pipeline before this one")]
-    NothingBefore,
-    /// It could not be recorded.
-    #[error("record the generation: {0}")]
-    Ledger(#[from] LedgerError),
-    /// Somebody else published at the same moment.
-    #[error("another change was faster; look at the pipeline and try again")]
-    Raced,
-}
-
-/// Why the first generation could not be made.
-#[derive(Debug, thiserror::Error)]
-#[error(transparent)]
-pub struct StartError(#[from] ChangeError);
-
-/// What is recorded with a generation.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-struct GenerationRecord {
-    pipeline: Pipeline,
-    digests: [String; 3],
-    seen: ObservedFiles,
-    source: Source,
-}
-
-/// What the files said when they were last looked at: only what changed since then is a change.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct ObservedFiles {
-    /// The pipeline of `sluice.toml`.
-    file: Pipeline,
-    /// The digest of each hook's component in the folder; empty where there was none.
-    folder: [String; 3],
-}
-
-/// A pipeline with the bytes it is made of.
-#[derive(Clone)]
-struct ResolvedPipeline {
-    pipeline: Pipeline,
-    components: [(String, Arc<[u8]>); 3],
-}
-
-impl ResolvedPipeline {
-    fn digests(&self) -> [String; 3] {
-        self.components.clone().map(|(digest, _)| digest)
-    }
-}
-
-/// The pipelines of this gateway: the one in force, and the way to another.
+/// The active generation, and the service that changes it.
 pub struct Pipelines {
-    options: Options,
+    loader: Loader,
+    folder: Folder,
     ledger: Arc<dyn Ledger>,
-    telemetry: Telemetry,
     current: ArcSwap<Generation>,
-    /// Held by whoever changes: changes come one after the other.
-    changing: Mutex<State>,
-    history: std::sync::Mutex<VecDeque<Value>>,
+    /// Locked by a change: changes are applied one after the other.
+    state: Mutex<State>,
+    history: History,
 }
 
 struct State {
-    whole: ResolvedPipeline,
-    /// The pipelines to go back to, the newest last.
-    before: Vec<(Pipeline, [String; 3])>,
-    seen: ObservedFiles,
-    /// What was last wrong with `sluice.toml`, so that it is said once.
+    active: ResolvedPipeline,
+    rollback: RollbackStack,
+    observed: ObservedFiles,
+    /// The last error in `sluice.toml`, so that it is logged once.
     file_error: Option<String>,
 }
 
 impl Pipelines {
-    /// Continues the pipeline that the ledger has recorded, and then applies what changed in `file` and
-    /// in the folder since. A first start takes `file` as it is.
+    /// Continues with the pipeline that the ledger has recorded, and then applies what changed in `file` and in the
+    /// folder since. The first start takes `file` as it is.
     ///
     /// # Errors
-    /// When no pipeline can be loaded, and says which policy and why.
+    /// When no pipeline can be loaded: which policy, and why.
     pub async fn start(
         options: &Options,
         file: Pipeline,
         ledger: Arc<dyn Ledger>,
         telemetry: &Telemetry,
     ) -> Result<Arc<Self>, StartError> {
-        match Self::begin(options, file.clone(), Arc::clone(&ledger), telemetry).await {
+        match Self::restore(options, file.clone(), Arc::clone(&ledger), telemetry).await {
             // Another process recorded the first generation at the same moment.
-            Err(ChangeError::Raced) => Ok(Self::begin(options, file, ledger, telemetry).await?),
-            begun => Ok(begun?),
+            Err(ChangeError::Conflict) => Ok(Self::restore(options, file, ledger, telemetry).await?),
+            restored => Ok(restored?),
         }
     }
 
-    async fn begin(
+    async fn restore(
         options: &Options,
         file: Pipeline,
         ledger: Arc<dyn Ledger>,
         telemetry: &Telemetry,
     ) -> Result<Arc<Self>, ChangeError> {
-        let rows = ledger.generations(HISTORY_MAX).await?;
-        let documents =
-            rows.iter().rev().filter_map(|row| serde_json::from_str::<GenerationRecord>(&row.pipeline).ok());
-        let (before, recorded) = unwind(documents);
-        let recorded = match recorded {
-            Some(document) => recall(&*ledger, document.pipeline.clone(), &document.digests)
-                .await?
-                .map(|whole| (whole, document.seen)),
+        let loader = Loader { is_native: options.native, telemetry: telemetry.clone() };
+        let folder = Folder::new(&options.dir);
+        let Recorded { number, newest, rollback } = Recorded::read(&*ledger).await?;
+        let restored = match newest {
+            Some(GenerationRecord { pipeline, digests, observed, .. }) => {
+                let resolved = RecordedPipeline { pipeline, digests }.resolve(&*ledger).await?;
+                resolved.map(|active| (active, observed))
+            }
             None => None,
         };
-        let number = rows.first().map_or(0, |row| row.number);
-        let (number, whole, seen, is_new) = match recorded {
-            Some((whole, seen)) => (number, whole, seen, false),
+        let (generation, active, observed) = match restored {
+            // It was tried when it was new, and has decided since.
+            Some((active, observed)) => (loader.load(number, &active, Trial::Skip).await?, active, observed),
             None => {
-                let whole = read(options, file.clone()).await?;
-                let folder = whole.digests();
-                (number + 1, whole, ObservedFiles { file: file.clone(), folder }, true)
+                let (first, from_file) = (folder.clone(), file.clone());
+                let active = run_blocking(move || first.resolve(from_file)).await?;
+                let observed = ObservedFiles { file: file.clone(), folder: active.digests().map(Some) };
+                let generation = loader.load(number + 1, &active, Trial::Run).await?;
+                records::publish(&*ledger, number + 1, &active, &observed, Source::File).await?;
+                (generation, active, observed)
             }
         };
-        // One that is recorded was tried when it was new, and has decided since.
-        let generation = build(number, &whole, is_new, telemetry).await?;
-        if is_new {
-            record(&*ledger, number, &whole, &seen, Source::File).await?;
-        }
-        telemetry.emit(GenerationPublished(number));
+        telemetry.emit(GenerationPublished(generation.number()));
         let this = Arc::new(Self {
-            options: options.clone(),
+            loader,
+            folder,
             ledger,
-            telemetry: telemetry.clone(),
             current: ArcSwap::from_pointee(generation),
-            changing: Mutex::new(State { whole, before, seen, file_error: None }),
-            history: std::sync::Mutex::default(),
+            state: Mutex::new(State { active, rollback, observed, file_error: None }),
+            history: History::default(),
         });
-        this.look(Some(Ok(file))).await;
+        this.apply_file_changes(Some(Ok(file))).await;
         Ok(this)
     }
 
-    /// Looks whether a pipeline could be loaded, and changes nothing.
+    /// Checks whether a pipeline could be loaded, and changes nothing.
     ///
     /// # Errors
     /// Which policy cannot be loaded, and why.
     pub fn check(options: &Options, pipeline: &Pipeline) -> Result<(), StartError> {
-        let mut components = Vec::with_capacity(3);
-        for hook in Hook::ALL {
-            let path = options.path_of(&pipeline.hook(hook).policy);
-            components.push(std::fs::read(&path).map_err(|source| ChangeError::Read { path, source })?);
-        }
-        let [shaper, limiter, picker] = &components[..] else { unreachable!("one a hook") };
-        Generation::load(0, pipeline.clone(), [shaper, limiter, picker], &Telemetry::new())
-            .and_then(|generation| generation.try_out())
-            .map_err(|(hook, error)| ChangeError::Load { hook, error }.into())
+        let resolved = Folder::new(&options.dir).resolve(pipeline.clone())?;
+        Ok(Generation::load(0, &resolved, options.native, &Telemetry::new())?.run_trial()?)
     }
 
     /// The generation that decides.
@@ -212,348 +115,254 @@ impl Pipelines {
         self.current.load_full()
     }
 
-    /// Replaces the hooks that the patch gives, with the components that lie in the folder now. The
-    /// other hooks keep the components they have, whatever became of their files.
+    /// The newest changes of this process, newest first, refused ones included.
+    #[must_use]
+    pub fn history(&self) -> Vec<HistoryEntry> {
+        self.history.entries()
+    }
+
+    /// The components of the folder.
     ///
     /// # Errors
-    /// [`ChangeError`]; then nothing changed.
+    /// When listing them panics.
+    pub async fn list(&self) -> Result<Vec<ListedPolicy>, ChangeError> {
+        self.folder.list().await
+    }
+
+    /// Adds a component to the folder if it is a policy. It decides only once a pipeline names it.
+    ///
+    /// # Errors
+    /// Why it cannot be used.
+    pub async fn upload(&self, name: &str, bytes: Vec<u8>) -> Result<UploadedPolicy, ChangeError> {
+        self.folder.upload(name, bytes).await
+    }
+
+    /// Replaces the hooks that the patch gives, with the components that are in the folder now. The other hooks keep
+    /// their components, even if their files have changed or are gone.
+    ///
+    /// # Errors
+    /// [`ChangeError`]; then nothing has changed.
     pub async fn change(self: &Arc<Self>, patch: PipelinePatch, source: Source) -> Result<GenerationNo, ChangeError> {
-        let pipelines = Arc::clone(self);
-        to_the_end(async move { pipelines.apply(patch, source).await }).await
+        let this = Arc::clone(self);
+        run_detached(async move {
+            let mut state = this.state.lock().await;
+            this.patch(&mut state, &patch, source).await
+        })
+        .await
     }
 
-    async fn apply(&self, patch: PipelinePatch, source: Source) -> Result<GenerationNo, ChangeError> {
-        let mut state = self.changing.lock().await;
-        let pipeline = state.whole.pipeline.clone().patched(patch.clone());
-        let published = self.replace(&mut state, pipeline, patch.given(), source).await;
-        self.note(source, &published);
-        published
-    }
-
-    /// Goes back to the pipeline before this one, with the components it had. Going back again goes
-    /// further back.
+    /// Returns to the pipeline before the active one, with the components it had. Another rollback goes further back.
     ///
     /// # Errors
-    /// [`ChangeError::NothingBefore`] when none is recorded.
+    /// [`ChangeError::NoEarlierPipeline`] when none is recorded.
     pub async fn rollback(self: &Arc<Self>) -> Result<GenerationNo, ChangeError> {
-        let pipelines = Arc::clone(self);
-        to_the_end(async move { pipelines.go_back().await }).await
+        let this = Arc::clone(self);
+        run_detached(async move {
+            let mut state = this.state.lock().await;
+            let published = this.publish_earlier(&mut state).await;
+            this.record_history(Source::Rollback, &published);
+            published
+        })
+        .await
     }
 
-    async fn go_back(&self) -> Result<GenerationNo, ChangeError> {
-        let mut state = self.changing.lock().await;
-        let published = async {
-            let (pipeline, digests) = state.before.last().cloned().ok_or(ChangeError::NothingBefore)?;
-            let whole = recall(&*self.ledger, pipeline, &digests).await?.ok_or(ChangeError::NothingBefore)?;
-            for (seen, hook) in state.seen.folder.iter_mut().zip(Hook::ALL) {
-                *seen = self.digest_of(&whole.pipeline.hook(hook).policy).await;
-            }
-            let number = self.publish(&mut state, whole, Source::Rollback).await?;
-            state.before.pop();
-            Ok(number)
+    async fn publish_earlier(&self, state: &mut State) -> Result<GenerationNo, ChangeError> {
+        let earlier = state.rollback.last().cloned().ok_or(ChangeError::NoEarlierPipeline)?;
+        let earlier = earlier.resolve(&*self.ledger).await?.ok_or(ChangeError::NoEarlierPipeline)?;
+        state.observed.folder = self.folder.digests(&earlier.pipeline).await?;
+        let number = self.publish(state, earlier, Source::Rollback).await?;
+        state.rollback.pop();
+        Ok(number)
+    }
+
+    /// Applies what changed in the files since they were last read. `file` is the pipeline in `sluice.toml`, or why
+    /// the file cannot be read; `None` if there is no file.
+    pub(super) async fn apply_file_changes(&self, file: Option<Result<Pipeline, String>>) {
+        let mut state = self.state.lock().await;
+        self.apply_changed_components(&mut state).await;
+        match file {
+            Some(Ok(file)) => self.apply_changed_file(&mut state, file).await,
+            Some(Err(error)) => self.record_file_error(&mut state, error),
+            None => {}
+        }
+    }
+
+    async fn apply_changed_components(&self, state: &mut State) {
+        let digests = match self.folder.digests(&state.active.pipeline).await {
+            Ok(digests) => digests,
+            Err(error) => return self.record_history(Source::Folder, &Err(error)),
         };
-        let published = published.await;
-        self.note(Source::Rollback, &published);
+        // A component that was removed, or that decides already, is no reason to change.
+        let is_changed = PerHook::from_fn(|hook| {
+            let digest = digests[hook];
+            digest != state.observed.folder[hook]
+                && digest.is_some_and(|digest| digest != state.active.components[hook].digest)
+        });
+        state.observed.folder = digests;
+        if is_changed.iter().any(|(_, is_changed)| *is_changed) {
+            let pipeline = state.active.pipeline.clone();
+            let published = self.replace_hooks(state, pipeline, is_changed, Source::Folder).await;
+            self.record_history(Source::Folder, &published);
+        }
+    }
+
+    async fn apply_changed_file(&self, state: &mut State, file: Pipeline) {
+        state.file_error = None;
+        if file != state.observed.file {
+            let patch = state.observed.file.difference(&file);
+            state.observed.file = file;
+            // A refusal is in the history; there is no caller to report it to.
+            let _ = self.patch(state, &patch, Source::File).await;
+        }
+    }
+
+    fn record_file_error(&self, state: &mut State, error: String) {
+        if state.file_error.as_ref() != Some(&error) {
+            self.record_history(Source::File, &Err(ChangeError::File(error.clone())));
+            state.file_error = Some(error);
+        }
+    }
+
+    async fn patch(
+        &self,
+        state: &mut State,
+        patch: &PipelinePatch,
+        source: Source,
+    ) -> Result<GenerationNo, ChangeError> {
+        let pipeline = state.active.pipeline.patched(patch);
+        let published = self.replace_hooks(state, pipeline, patch.as_ref().map(Option::is_some), source).await;
+        self.record_history(source, &published);
         published
     }
 
-    /// Applies what changed in the files since they were last looked at. `file` is what `sluice.toml`
-    /// says now, or why it cannot be read; `None` where there is no such file.
-    pub(super) async fn look(&self, file: Option<Result<Pipeline, String>>) {
-        let mut state = self.changing.lock().await;
-        let mut given = [false; 3];
-        for (place, hook) in Hook::ALL.into_iter().enumerate() {
-            let digest = self.digest_of(&state.whole.pipeline.hook(hook).policy).await;
-            if digest != state.seen.folder[place] {
-                given[place] = !digest.is_empty() && digest != state.whole.components[place].0;
-                state.seen.folder[place] = digest;
-            }
-        }
-        if given.contains(&true) {
-            let pipeline = state.whole.pipeline.clone();
-            let published = self.replace(&mut state, pipeline, given, Source::Folder).await;
-            self.note(Source::Folder, &published);
-        }
-        match file {
-            Some(Ok(file)) if file != state.seen.file => {
-                let patch = PipelinePatch::between(&state.seen.file, &file);
-                state.seen.file = file;
-                state.file_error = None;
-                let pipeline = state.whole.pipeline.clone().patched(patch.clone());
-                let published = self.replace(&mut state, pipeline, patch.given(), Source::File).await;
-                self.note(Source::File, &published);
-            }
-            Some(Err(error)) if state.file_error.as_ref() != Some(&error) => {
-                self.note(Source::File, &Err(ChangeError::File(error.clone())));
-                state.file_error = Some(error);
-            }
-            Some(Ok(_)) => state.file_error = None,
-            _ => {}
-        }
-    }
-
-    /// The digest of a policy's component in the folder; empty where there is none.
-    async fn digest_of(&self, policy: &str) -> String {
-        tokio::fs::read(self.options.path_of(policy)).await.map_or_else(|_| String::new(), |bytes| digest(&bytes))
-    }
-
-    /// Publishes a pipeline, with the components that lie in the folder now for the hooks given, and
-    /// those it had for the others.
-    async fn replace(
+    /// Publishes a pipeline in which some hooks are replaced. They get the components that are in the folder now; the
+    /// others keep theirs.
+    async fn replace_hooks(
         &self,
         state: &mut State,
         pipeline: Pipeline,
-        given: [bool; 3],
+        is_replaced: PerHook<bool>,
         source: Source,
     ) -> Result<GenerationNo, ChangeError> {
         pipeline.check().map_err(ChangeError::Pipeline)?;
-        let mut components = state.whole.components.clone();
-        for (place, hook) in Hook::ALL.into_iter().enumerate().filter(|(place, _)| given[*place]) {
-            components[place] = read_one(&self.options, &pipeline, hook).await?;
-            state.seen.folder[place].clone_from(&components[place].0);
+        let (folder, kept, policies) =
+            (self.folder.clone(), state.active.components.clone(), pipeline.hooks().map(|spec| spec.policy.clone()));
+        let components =
+            run_blocking(move || {
+                PerHook::try_from_fn(|hook| {
+                    if is_replaced[hook] { folder.read(&policies[hook]) } else { Ok(kept[hook].clone()) }
+                })
+            })
+            .await?;
+        for (hook, _) in is_replaced.iter().filter(|(_, is_replaced)| **is_replaced) {
+            state.observed.folder[hook] = Some(components[hook].digest);
         }
-        let before = (state.whole.pipeline.clone(), state.whole.digests());
+        let replaced = RecordedPipeline::of(&state.active);
         let number = self.publish(state, ResolvedPipeline { pipeline, components }, source).await?;
-        push_bounded(&mut state.before, before);
+        state.rollback.push(replaced);
         Ok(number)
     }
 
     async fn publish(
         &self,
         state: &mut State,
-        whole: ResolvedPipeline,
+        resolved: ResolvedPipeline,
         source: Source,
     ) -> Result<GenerationNo, ChangeError> {
         let number = self.current.load().number() + 1;
-        let generation = build(number, &whole, true, &self.telemetry).await?;
-        record(&*self.ledger, number, &whole, &state.seen, source).await?;
-        self.put_in_force(generation);
-        state.whole = whole;
-        tracing::info!(generation = number, ?source, "the pipeline was changed");
+        let generation = self.loader.load(number, &resolved, Trial::Run).await?;
+        records::publish(&*self.ledger, number, &resolved, &state.observed, source).await?;
+        self.activate(generation);
+        state.active = resolved;
+        tracing::info!(generation = number, ?source, "pipeline changed");
         Ok(number)
     }
 
-    fn note(&self, source: Source, published: &Result<GenerationNo, ChangeError>) {
-        if let Err(error) = published {
-            self.telemetry.emit(GenerationRefused);
-            tracing::error!(?source, %error, "the pipeline was not changed");
-        }
-        let line = json!({
-            "atMs": now_ms(),
-            "source": source,
-            "generation": published.as_ref().ok(),
-            "error": published.as_ref().err().map(ToString::to_string),
-        });
-        let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
-        history.push_front(line);
-        history.truncate(HISTORY_MAX as usize);
-    }
-
-    /// Puts the pipeline in force that another process recorded, if there is a newer one.
+    /// Activates the pipeline that another process recorded, if there is a newer one.
     ///
     /// # Errors
-    /// When the ledger cannot be read. A pipeline that cannot be loaded here is logged, and the one before
-    /// goes on.
+    /// When the ledger cannot be read. A pipeline that cannot be loaded here is logged, and the active one still
+    /// decides.
     pub async fn catch_up(&self) -> Result<(), LedgerError> {
-        if self.ledger.generations(1).await?.first().is_none_or(|row| row.number <= self.current.load().number()) {
+        // Reading one row is cheap; the records and components are read only if it is new.
+        let newest = self.ledger.generations(1).await?;
+        if newest.first().is_none_or(|row| row.number <= self.current.load().number()) {
             return Ok(());
         }
-        let mut state = self.changing.lock().await;
-        let rows = self.ledger.generations(HISTORY_MAX).await?;
-        let Some(number) = rows.first().map(|row| row.number).filter(|number| *number > self.current.load().number())
-        else {
+        let mut state = self.state.lock().await;
+        let Recorded { number, newest, rollback } = Recorded::read(&*self.ledger).await?;
+        // A change of this process may have finished while the lock was awaited.
+        if number <= self.current.load().number() {
             return Ok(());
-        };
-        let documents =
-            rows.iter().rev().filter_map(|row| serde_json::from_str::<GenerationRecord>(&row.pipeline).ok());
-        let (before, newest) = unwind(documents);
-        let loaded = async {
-            let newest = newest.ok_or(ChangeError::NothingBefore)?;
-            let whole = recall(&*self.ledger, newest.pipeline, &newest.digests).await?;
-            let whole = whole.ok_or(ChangeError::NothingBefore)?;
-            Ok::<_, ChangeError>((build(number, &whole, false, &self.telemetry).await?, whole))
-        };
-        match loaded.await {
-            Ok((generation, whole)) => {
-                for (seen, hook) in state.seen.folder.iter_mut().zip(Hook::ALL) {
-                    *seen = self.digest_of(&whole.pipeline.hook(hook).policy).await;
-                }
-                (state.whole, state.before) = (whole, before);
-                self.put_in_force(generation);
-                tracing::info!(generation = number, "another process changed the pipeline");
+        }
+        match self.load_recorded(number, newest).await {
+            Ok((generation, active, folder)) => {
+                state.observed.folder = folder;
+                (state.active, state.rollback) = (active, rollback);
+                self.activate(generation);
+                tracing::info!(generation = number, "pipeline changed by another process");
             }
-            Err(error) => tracing::error!(generation = number, %error, "another process's pipeline cannot be loaded"),
+            Err(error) => tracing::error!(generation = number, %error, "pipeline of another process not loaded"),
         }
         Ok(())
     }
 
-    fn put_in_force(&self, generation: Generation) {
-        self.telemetry.emit(GenerationPublished(generation.number()));
+    async fn load_recorded(
+        &self,
+        number: GenerationNo,
+        newest: Option<GenerationRecord>,
+    ) -> Result<(Generation, ResolvedPipeline, PerHook<Option<Digest>>), ChangeError> {
+        let GenerationRecord { pipeline, digests, .. } = newest.ok_or(ChangeError::IncompleteRecord)?;
+        let resolved = RecordedPipeline { pipeline, digests }.resolve(&*self.ledger).await?;
+        let resolved = resolved.ok_or(ChangeError::IncompleteRecord)?;
+        // The folder is this machine's own, so what the other process observed does not hold here.
+        let folder = self.folder.digests(&resolved.pipeline).await?;
+        Ok((self.loader.load(number, &resolved, Trial::Skip).await?, resolved, folder))
+    }
+
+    fn activate(&self, generation: Generation) {
+        self.loader.telemetry.emit(GenerationPublished(generation.number()));
         let old = self.current.swap(Arc::new(generation));
         // Unmapping instances takes a while; requests do not wait for it.
         tokio::task::spawn_blocking(move || drop(old));
     }
 
-    /// What decides now, and the newest changes, refused ones included.
-    #[must_use]
-    pub fn status(&self) -> Value {
-        let current = self.current();
-        let hooks: serde_json::Map<String, Value> = Hook::ALL
-            .iter()
-            .map(|&hook| {
-                let line = json!({ "version": current.version(hook), "measures": current.measures(hook) });
-                (hook.as_str().to_owned(), line)
-            })
-            .collect();
-        let history = self.history.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        json!({
-            "generation": current.number(),
-            "pipeline": current.pipeline(),
-            "hooks": hooks,
-            "history": history,
-        })
+    fn record_history(&self, source: Source, published: &Result<GenerationNo, ChangeError>) {
+        if let Err(error) = published {
+            self.loader.telemetry.emit(GenerationRefused);
+            tracing::error!(?source, %error, "pipeline change refused");
+        }
+        self.history.record(source, published);
     }
+}
 
-    /// The components of the folder, and why one cannot be used.
-    pub async fn list(&self) -> Vec<Value> {
-        let dir = self.options.dir.clone();
-        let look = move || {
-            let mut lines = Vec::new();
-            for entry in std::fs::read_dir(&dir).into_iter().flatten().flatten() {
-                let path = entry.path();
-                let Some(name) = path.file_stem().and_then(|name| name.to_str()).map(str::to_owned) else { continue };
-                if path.extension().is_none_or(|ending| ending != "wasm") || name.starts_with('.') {
-                    continue;
-                }
-                let bytes = std::fs::read(&path).unwrap_or_default();
-                let error = inspect(&bytes, "{}").err().map(|error| error.to_string());
-                lines.push(json!({ "name": name, "bytes": bytes.len(), "digest": digest(&bytes), "error": error }));
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Trial {
+    Run,
+    Skip,
+}
+
+/// Loads generations.
+struct Loader {
+    is_native: bool,
+    telemetry: Telemetry,
+}
+
+impl Loader {
+    async fn load(
+        &self,
+        number: GenerationNo,
+        resolved: &ResolvedPipeline,
+        trial: Trial,
+    ) -> Result<Generation, ChangeError> {
+        let (resolved, is_native, telemetry) = (resolved.clone(), self.is_native, self.telemetry.clone());
+        run_blocking(move || {
+            let generation = Generation::load(number, &resolved, is_native, &telemetry)?;
+            if trial == Trial::Run {
+                generation.run_trial()?;
             }
-            lines
-        };
-        tokio::task::spawn_blocking(look).await.unwrap_or_default()
-    }
-
-    /// Puts a component into the folder, if it is a policy. It decides once a pipeline names it.
-    ///
-    /// # Errors
-    /// Why it cannot be used.
-    pub async fn upload(&self, name: &str, bytes: Vec<u8>) -> Result<Value, ChangeError> {
-        let mut named = Pipeline::default();
-        named.shard_picker.policy = name.to_owned();
-        named
-            .check()
-            .map_err(|_| ChangeError::Pipeline(format!("name: expected 1 to 64 of a-z, 0-9 and -, found `{name}`")))?;
-        let path = self.options.path_of(name);
-        let half = self.options.dir.join(format!(".{name}.wasm.new"));
-        let size = bytes.len();
-        let digest = digest(&bytes);
-        let write = move || -> Result<(), ChangeError> {
-            inspect(&bytes, "{}")?;
-            std::fs::write(&half, &bytes)
-                .and_then(|()| std::fs::File::open(&half)?.sync_all())
-                .and_then(|()| std::fs::rename(&half, &path))
-                .map_err(|source| ChangeError::Read { path, source })
-        };
-        tokio::task::spawn_blocking(write).await.map_err(|error| ChangeError::Pipeline(error.to_string()))??;
-        Ok(json!({ "name": name, "bytes": size, "digest": digest }))
-    }
-}
-
-/// Loads a pipeline off the async workers, for compiling and instantiating take milliseconds, and tries
-/// its policies where it is new.
-async fn build(
-    number: GenerationNo,
-    whole: &ResolvedPipeline,
-    is_new: bool,
-    telemetry: &Telemetry,
-) -> Result<Generation, ChangeError> {
-    let (whole, telemetry) = (whole.clone(), telemetry.clone());
-    let load = move || {
-        let [shaper, limiter, picker] = &whole.components;
-        let generation = Generation::load(number, whole.pipeline, [&shaper.1, &limiter.1, &picker.1], &telemetry)?;
-        if is_new {
-            generation.try_out()?;
-        }
-        Ok(generation)
-    };
-    tokio::task::spawn_blocking(load)
+            Ok(generation)
+        })
         .await
-        .map_err(|error| ChangeError::Pipeline(error.to_string()))?
-        .map_err(|(hook, error)| ChangeError::Load { hook, error })
-}
-
-/// Runs a change in a task of its own: a client that hangs up must not part the generation that is
-/// recorded from the one that decides.
-async fn to_the_end<F>(change: F) -> Result<GenerationNo, ChangeError>
-where
-    F: Future<Output = Result<GenerationNo, ChangeError>> + Send + 'static,
-{
-    tokio::spawn(change).await.map_err(|error| ChangeError::Pipeline(error.to_string()))?
-}
-
-async fn read(options: &Options, pipeline: Pipeline) -> Result<ResolvedPipeline, ChangeError> {
-    let mut components = Vec::with_capacity(3);
-    for hook in Hook::ALL {
-        components.push(read_one(options, &pipeline, hook).await?);
     }
-    Ok(ResolvedPipeline { pipeline, components: components.try_into().expect("one a hook") })
-}
-
-async fn read_one(options: &Options, pipeline: &Pipeline, hook: Hook) -> Result<(String, Arc<[u8]>), ChangeError> {
-    let path = options.path_of(&pipeline.hook(hook).policy);
-    let bytes = tokio::fs::read(&path).await.map_err(|source| ChangeError::Read { path, source })?;
-    Ok((digest(&bytes), Arc::from(bytes)))
-}
-
-/// A recorded pipeline with the components it had; `None` when one is gone.
-async fn recall(
-    ledger: &dyn Ledger,
-    pipeline: Pipeline,
-    digests: &[String; 3],
-) -> Result<Option<ResolvedPipeline>, ChangeError> {
-    let mut components: Vec<(String, Arc<[u8]>)> = Vec::with_capacity(3);
-    for digest in digests {
-        let Some(bytes) = ledger.component(digest).await? else { return Ok(None) };
-        components.push((digest.clone(), bytes.into()));
-    }
-    Ok(Some(ResolvedPipeline { pipeline, components: components.try_into().expect("one a hook") }))
-}
-
-/// What recorded generations, oldest first, leave: the pipelines to go back to, and the one in force.
-fn unwind(
-    documents: impl Iterator<Item = GenerationRecord>,
-) -> (Vec<(Pipeline, [String; 3])>, Option<GenerationRecord>) {
-    let mut before = Vec::new();
-    let mut current: Option<GenerationRecord> = None;
-    for document in documents {
-        if document.source == Source::Rollback {
-            before.pop();
-        } else if let Some(replaced) = current {
-            push_bounded(&mut before, (replaced.pipeline, replaced.digests));
-        }
-        current = Some(document);
-    }
-    (before, current)
-}
-
-fn push_bounded<T>(stack: &mut Vec<T>, item: T) {
-    if stack.len() == HISTORY_MAX as usize {
-        stack.remove(0);
-    }
-    stack.push(item);
-}
-
-async fn record(
-    ledger: &dyn Ledger,
-    number: GenerationNo,
-    whole: &ResolvedPipeline,
-    seen: &ObservedFiles,
-    source: Source,
-) -> Result<(), ChangeError> {
-    let document =
-        GenerationRecord { pipeline: whole.pipeline.clone(), digests: whole.digests(), seen: seen.clone(), source };
-    let pipeline = serde_json::to_string(&document).expect("a document is JSON");
-    let row = GenerationRow { number, pipeline, published_at_ms: now_ms() };
-    if ledger.publish_generation(&row, &whole.components).await? { Ok(()) } else { Err(ChangeError::Raced) }
 }

@@ -1,20 +1,17 @@
-//! What a pipeline is made of, as `sluice.toml` and the admin API say it.
+//! A pipeline as `sluice.toml` and the admin API describe it.
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::bounded::bounded;
-use crate::counters::Hook;
+use crate::counters::{Hook, PerHook};
 
-/// Three policies, one a hook.
+/// One policy for each hook.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct Pipeline {
-    /// Asked first.
     pub rate_shaper: HookSpec,
-    /// Asked second.
     pub user_limit: HookSpec,
-    /// Asked last.
     pub shard_picker: HookSpec,
 }
 
@@ -24,21 +21,19 @@ pub struct Pipeline {
 pub struct HookSpec {
     /// The component `<policy>.wasm` of the policies' folder.
     pub policy: String,
-    /// What happens to a request when the policy gives no decision.
     #[serde(default)]
     pub on_failure: OnFailure,
     /// A decision that takes longer has failed; milliseconds.
     #[serde(default = "default_deadline_ms", deserialize_with = "bounded::<_, _, 1, 1000>")]
     pub deadline_ms: u32,
-    /// How an instance is kept between calls.
     #[serde(default)]
     pub isolation: Isolation,
-    /// The policy's own configuration; it checks it itself.
+    /// The policy's own configuration, which only the policy can check.
     #[serde(default)]
     pub config: Map<String, Value>,
 }
 
-/// What happens when a policy gives no decision.
+/// What happens to a request when the policy gives no decision.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OnFailure {
@@ -55,44 +50,15 @@ pub enum OnFailure {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Isolation {
-    /// Instances are used again.
+    /// Instances are reused.
     #[default]
     Warm,
     /// Every call has an instance of its own.
     Fresh,
-    /// The native default decides on the policy's measures: tells what WebAssembly costs.
-    Native,
 }
 
-/// A change: each hook that is given is replaced whole.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
-pub struct PipelinePatch {
-    /// Asked first.
-    pub rate_shaper: Option<HookSpec>,
-    /// Asked second.
-    pub user_limit: Option<HookSpec>,
-    /// Asked last.
-    pub shard_picker: Option<HookSpec>,
-}
-
-impl PipelinePatch {
-    /// The hooks in which `new` differs from `old`.
-    #[must_use]
-    pub fn between(old: &Pipeline, new: &Pipeline) -> Self {
-        let changed = |hook| (old.hook(hook) != new.hook(hook)).then(|| new.hook(hook).clone());
-        Self {
-            rate_shaper: changed(Hook::RateShaper),
-            user_limit: changed(Hook::UserLimit),
-            shard_picker: changed(Hook::ShardPicker),
-        }
-    }
-
-    /// Which hooks it gives, in their order.
-    pub(super) fn given(&self) -> [bool; 3] {
-        [self.rate_shaper.is_some(), self.user_limit.is_some(), self.shard_picker.is_some()]
-    }
-}
+/// A change: each hook that is given replaces the hook of the pipeline as a whole.
+pub type PipelinePatch = PerHook<Option<HookSpec>>;
 
 fn default_deadline_ms() -> u32 {
     5
@@ -108,62 +74,82 @@ impl Default for Pipeline {
             config: config.as_object().cloned().unwrap_or_default(),
         };
         Self {
-            rate_shaper: hook(
-                "token-bucket",
-                OnFailure::Fallback,
-                serde_json::json!({ "per_second": 50_000, "burst": 10_000 }),
-            ),
-            user_limit: hook("quota", OnFailure::Refuse, serde_json::json!({ "limit": 1 })),
-            shard_picker: hook("random", OnFailure::Fallback, serde_json::json!({})),
+            rate_shaper: hook("token-bucket", OnFailure::Fallback, json!({ "per_second": 50_000, "burst": 10_000 })),
+            user_limit: hook("quota", OnFailure::Refuse, json!({ "limit": 1 })),
+            shard_picker: hook("random", OnFailure::Fallback, json!({})),
         }
     }
 }
 
 impl Pipeline {
-    /// The spec of a hook.
+    #[must_use]
+    pub fn hooks(&self) -> PerHook<&HookSpec> {
+        PerHook { rate_shaper: &self.rate_shaper, user_limit: &self.user_limit, shard_picker: &self.shard_picker }
+    }
+
     #[must_use]
     pub fn hook(&self, hook: Hook) -> &HookSpec {
-        match hook {
-            Hook::RateShaper => &self.rate_shaper,
-            Hook::UserLimit => &self.user_limit,
-            Hook::ShardPicker => &self.shard_picker,
-        }
+        self.hooks()[hook]
     }
 
-    /// With the hooks of a patch in place of its own.
+    /// The patch that makes `new` of this pipeline.
     #[must_use]
-    pub fn patched(mut self, patch: PipelinePatch) -> Self {
-        let replace = |hook: &mut HookSpec, by: Option<HookSpec>| {
-            if let Some(by) = by {
-                *hook = by;
-            }
-        };
-        replace(&mut self.rate_shaper, patch.rate_shaper);
-        replace(&mut self.user_limit, patch.user_limit);
-        replace(&mut self.shard_picker, patch.shard_picker);
-        self
+    pub fn difference(&self, new: &Self) -> PipelinePatch {
+        PerHook::from_fn(|hook| (self.hook(hook) != new.hook(hook)).then(|| new.hook(hook).clone()))
     }
 
-    /// What a single value cannot tell.
+    #[must_use]
+    pub fn patched(&self, patch: &PipelinePatch) -> Self {
+        let patched = |hook| patch[hook].as_ref().unwrap_or(self.hook(hook)).clone();
+        let PerHook { rate_shaper, user_limit, shard_picker } = PerHook::from_fn(patched);
+        Self { rate_shaper, user_limit, shard_picker }
+    }
+
+    /// Checks what deserializing a single value cannot.
     ///
     /// # Errors
-    /// Names the hook and what was expected.
+    /// Names the key, the value, and what was expected.
     pub fn check(&self) -> Result<(), String> {
         if self.shard_picker.on_failure == OnFailure::Skip {
             return Err("pipeline.shard-picker.on_failure: expected `fallback` or `refuse`, found `skip`: \
                         a request cannot go on without a shard"
                 .to_owned());
         }
-        for hook in Hook::ALL {
-            let name = &self.hook(hook).policy;
-            let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-            if !(1..=64).contains(&name.len()) || !name.bytes().all(plain) {
-                return Err(format!(
-                    "pipeline.{}.policy: expected 1 to 64 of a-z, 0-9 and -, found `{name}`",
-                    hook.as_str()
-                ));
+        for (hook, HookSpec { policy, .. }) in self.hooks().iter() {
+            if !is_policy_name(policy) {
+                let hook = hook.as_str();
+                return Err(format!("pipeline.{hook}.policy: expected 1 to 64 of a-z, 0-9 and -, found `{policy}`"));
             }
         }
         Ok(())
+    }
+}
+
+/// The name becomes a file's name, so it must not be a path.
+pub(super) fn is_policy_name(name: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    (1..=64).contains(&name.len()) && name.bytes().all(is_plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_patch_replaces_the_hooks_that_differ_and_no_others() {
+        let old = Pipeline::default();
+        let mut new = old.clone();
+        new.shard_picker.policy = "hash-user".to_owned();
+        let patch = old.difference(&new);
+        assert_eq!(patch, PerHook::from([None, None, Some(new.shard_picker.clone())]));
+        assert_eq!(old.patched(&patch), new);
+        assert_eq!(old.patched(&PipelinePatch::default()), old);
+    }
+
+    #[test]
+    fn native_isolation_is_not_part_of_the_configuration() {
+        let spec = json!({ "policy": "random", "isolation": "native" });
+        let error = serde_json::from_value::<HookSpec>(spec).expect_err("refused").to_string();
+        assert_eq!(error, "unknown variant `native`, expected `warm` or `fresh`");
     }
 }

@@ -1,4 +1,4 @@
-//! Changes of the pipeline on a real ledger, with the policies that `policies/build` makes.
+//! Changes of the pipeline on an embedded ledger, with the policies that `policies/build` builds.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,11 +8,11 @@ use std::time::Duration;
 use serde_json::json;
 use tempfile::TempDir;
 
-use super::generation::Generation;
+use super::component::{ComponentBytes, ResolvedPipeline};
 use super::{
-    HookSpec, Isolation, Options, Pipeline, PipelinePatch, Pipelines, PolicyUnavailable, Request, Source, Usage,
+    ChangeError, Generation, Options, Pipeline, PipelinePatch, Pipelines, PolicyUnavailable, Request, Source, Usage,
 };
-use crate::counters::{Hook, Unavailable};
+use crate::counters::{Hook, PerHook, Unavailable};
 use crate::ledger::{self, Ledger};
 use crate::telemetry::Telemetry;
 
@@ -23,7 +23,7 @@ fn built(policy: &str) -> PathBuf {
 }
 
 struct Fixture {
-    /// Goes with the test.
+    /// Deleted when the test ends.
     _data: TempDir,
     folder: PathBuf,
     ledger: Arc<dyn Ledger>,
@@ -34,17 +34,17 @@ impl Fixture {
     async fn start() -> Self {
         let data = tempfile::tempdir().expect("a temporary folder");
         let folder = data.path().join("policies");
-        std::fs::create_dir(&folder).expect("a folder is made");
+        std::fs::create_dir(&folder).expect("creates a folder");
         for policy in ["token-bucket", "quota", "random", "hash-user"] {
-            std::fs::copy(built(policy), folder.join(format!("{policy}.wasm"))).expect("a policy is copied");
+            std::fs::copy(built(policy), folder.join(format!("{policy}.wasm"))).expect("copies a policy");
         }
         let url = format!("sqlite:{}", data.path().join("ledger.db").display());
         let ledger =
-            ledger::open(&ledger::Options { url, ..ledger::Options::default() }).await.expect("a ledger opens");
-        let options = Options { dir: folder.clone() };
+            ledger::open(&ledger::Options { url, ..ledger::Options::default() }).await.expect("opens a ledger");
+        let options = Options { dir: folder.clone(), ..Options::default() };
         let pipelines = Pipelines::start(&options, Pipeline::default(), Arc::clone(&ledger), &Telemetry::new())
             .await
-            .expect("it starts");
+            .expect("starts");
         Self { _data: data, folder, ledger, pipelines }
     }
 }
@@ -54,10 +54,10 @@ fn pick_with(policy: &str) -> PipelinePatch {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_hangs_up_does_not_stop_later_changes() {
+async fn a_change_whose_client_disconnects_does_not_block_later_changes() {
     let Fixture { pipelines, ledger, _data, .. } = Fixture::start().await;
     let mut change = Box::pin(pipelines.change(pick_with("hash-user"), Source::Admin));
-    // Polled by hand, the change moves one step at a time: the client can hang up right after the
+    // Polled by hand, the change advances one step at a time, so that the client can disconnect right after the
     // generation is recorded.
     while change.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -71,7 +71,7 @@ async fn a_client_that_hangs_up_does_not_stop_later_changes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_patch_leaves_the_components_of_other_hooks_alone() {
+async fn a_patch_keeps_the_components_of_the_other_hooks() {
     let Fixture { pipelines, folder, _data, .. } = Fixture::start().await;
     let before = pipelines.current();
     std::fs::write(folder.join("quota.wasm"), b"half of a component").expect("writes");
@@ -82,14 +82,38 @@ async fn a_patch_leaves_the_components_of_other_hooks_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_native_hook_that_refuses_on_failure_refuses_when_nothing_was_measured() {
-    let default = Pipeline::default();
-    let pipeline =
-        Pipeline { user_limit: HookSpec { isolation: Isolation::Native, ..default.user_limit.clone() }, ..default };
-    let bytes = ["token-bucket", "quota", "random"].map(|policy| std::fs::read(built(policy)).expect("reads"));
-    let generation = Generation::load(1, pipeline, [&bytes[0], &bytes[1], &bytes[2]], &Telemetry::new())
-        .map_err(|(_, error)| error)
-        .expect("it loads");
+async fn a_rollback_restores_the_earlier_pipeline_and_its_components() {
+    let Fixture { pipelines, folder, _data, .. } = Fixture::start().await;
+    let before = pipelines.current();
+    pipelines.change(pick_with("hash-user"), Source::Admin).await.expect("the picker changes");
+    std::fs::remove_file(folder.join("random.wasm")).expect("removes");
+    assert_eq!(pipelines.rollback().await.expect("rolls back"), 3);
+    assert_eq!(pipelines.current().version(Hook::ShardPicker), before.version(Hook::ShardPicker));
+    let error = pipelines.rollback().await.expect_err("there is only one earlier pipeline");
+    assert!(matches!(error, ChangeError::NoEarlierPipeline), "{error}");
+    let results: Vec<_> = pipelines.history().into_iter().map(|entry| entry.result.ok()).collect();
+    assert_eq!(results, [None, Some(3), Some(2)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_continues_with_the_recorded_components() {
+    let Fixture { pipelines, folder, ledger, _data } = Fixture::start().await;
+    pipelines.change(pick_with("hash-user"), Source::Admin).await.expect("the picker changes");
+    std::fs::remove_file(folder.join("hash-user.wasm")).expect("removes");
+    let options = Options { dir: folder, ..Options::default() };
+    let restarted =
+        Pipelines::start(&options, Pipeline::default(), ledger, &Telemetry::new()).await.expect("starts again");
+    let (old, new) = (pipelines.current(), restarted.current());
+    assert_eq!((new.number(), new.version(Hook::ShardPicker)), (2, old.version(Hook::ShardPicker)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn native_defaults_refuse_on_failure_when_counters_are_unavailable() {
+    let pipeline = Pipeline::default();
+    let components =
+        PerHook::from_fn(|hook| ComponentBytes::new(std::fs::read(built(&pipeline.hook(hook).policy)).expect("reads")));
+    let resolved = ResolvedPipeline { pipeline, components };
+    let generation = Generation::load(1, &resolved, true, &Telemetry::new()).expect("loads");
     let request = Request { coupon_id: 104, policy_id: 21, user_id: 1, arrived_at_ms: 1, entropy: 1 };
     let usage = Usage { per_user_limit: 1, total: 1, remaining: 1 };
     let measured = Unavailable("out of reach".to_owned());

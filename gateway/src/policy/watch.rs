@@ -1,5 +1,4 @@
-//! Follows the policies' folder and `sluice.toml`, so that dropping a component or editing the file is
-//! all it takes.
+//! Watches the policies' folder and `sluice.toml`: copying a component or editing the file changes the pipeline.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,41 +7,42 @@ use std::time::Duration;
 use notify::{RecursiveMode, Watcher};
 use tokio::sync::mpsc;
 
-use super::{Pipeline, Pipelines};
+use super::pipelines::Pipelines;
+use super::spec::Pipeline;
 use crate::background::Background;
 
-/// Editors and compilers write in several steps; the files are looked at once they have been quiet.
+/// Editors and compilers write in several steps, so the files are read once nothing has changed for this long.
 const QUIET: Duration = Duration::from_millis(150);
 
 impl Pipelines {
-    /// Follows the policies' folder and, where there is one, the configuration file, which `read` reads.
+    /// Watches the policies' folder and, if there is one, the configuration file, which `read` reads.
     ///
     /// # Errors
-    /// When the system cannot watch them.
+    /// When the operating system cannot watch them.
     pub fn watch<R>(self: &Arc<Self>, folder: &Path, file: Option<(PathBuf, R)>) -> notify::Result<Background>
     where
         R: Fn() -> Result<Pipeline, String> + Send + Sync + 'static,
     {
-        // One note that something happened is as good as many.
-        let (notice, mut noticed) = mpsc::channel(1);
+        // The files are read as a whole, so one pending event stands for any number.
+        let (event_seen, mut events) = mpsc::channel(1);
         let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
             if event.is_ok_and(|event| !event.kind.is_access()) {
-                let _ = notice.try_send(());
+                let _ = event_seen.try_send(());
             }
         })?;
         watcher.watch(folder, RecursiveMode::NonRecursive)?;
         if let Some((path, _)) = &file {
-            // A file that is replaced by another one is only seen from its folder.
+            // A watch on the file itself would end when an editor replaces the file.
             let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
             watcher.watch(parent, RecursiveMode::NonRecursive)?;
         }
         let pipelines = Arc::clone(self);
         let follow = async move {
-            // Events stop when the watcher is dropped.
+            // Dropping the watcher would end the events.
             let _watcher = watcher;
-            while noticed.recv().await.is_some() {
-                while tokio::time::timeout(QUIET, noticed.recv()).await.is_ok_and(|notice| notice.is_some()) {}
-                pipelines.look(file.as_ref().map(|(_, read)| read())).await;
+            while events.recv().await.is_some() {
+                while tokio::time::timeout(QUIET, events.recv()).await.is_ok_and(|event| event.is_some()) {}
+                pipelines.apply_file_changes(file.as_ref().map(|(_, read)| read())).await;
             }
         };
         Ok(Background::new("file watcher", follow))

@@ -8,13 +8,11 @@ use crate::counters::{Measure, Measured, Scope};
 #[derive(Debug, Clone, Copy, ComponentType, Lower)]
 #[component(record)]
 pub struct Request {
-    /// For which coupon.
     #[component(name = "coupon-id")]
     pub coupon_id: u64,
-    /// The terms that it was made from.
+    /// Names the coupon's terms, not a WebAssembly policy.
     #[component(name = "policy-id")]
     pub policy_id: u64,
-    /// Who asks.
     #[component(name = "user-id")]
     pub user_id: u64,
     /// Milliseconds since 1970.
@@ -28,65 +26,58 @@ pub struct Request {
 #[derive(Debug, Clone, Copy, Default, ComponentType, Lower)]
 #[component(record)]
 pub struct Load {
-    /// Requests on their way.
     #[component(name = "in-flight")]
     pub in_flight: u32,
-    /// Requests a second.
     #[component(name = "arrivals-per-second")]
     pub arrivals_per_second: f64,
-    /// Coupons a second.
     #[component(name = "grants-per-second")]
     pub grants_per_second: f64,
-    /// Records that are not settled.
+    /// Accepted records that are not settled.
     #[component(name = "lag-records")]
     pub lag_records: u64,
-    /// The age of the oldest of them.
+    /// The age of the oldest such record.
     #[component(name = "lag-seconds")]
     pub lag_seconds: f64,
 }
 
-/// The campaign as it was last seen.
+/// The campaign as this gateway last read it from the ledger.
 #[derive(Debug, Clone, Copy, ComponentType, Lower)]
 #[component(record)]
 pub struct Usage {
-    /// What the ledger will hold.
+    /// Enforced by the ledger, whatever the policy decides.
     #[component(name = "per-user-limit")]
     pub per_user_limit: u32,
-    /// How many there are.
     pub total: u64,
-    /// How many are left.
     pub remaining: u64,
 }
 
-/// A shard as it was last seen.
+/// A shard as this gateway last read it from the ledger.
 #[derive(Debug, Clone, Copy, ComponentType, Lower)]
 #[component(record)]
 pub struct Shard {
-    /// Which one.
     #[component(name = "shard-no")]
     pub shard_no: u32,
-    /// Stock when it was last settled.
+    /// After the last settled batch.
     pub remaining: u64,
-    /// Accepted and not settled.
+    /// Requests accepted for this shard and not settled.
     pub unsettled: u64,
-    /// Records not settled in its partition.
+    /// Records in the shard's partition that are not settled; other shards share it.
     #[component(name = "lag-records")]
     pub lag_records: u64,
 }
 
-/// Why a request is turned away.
+/// Why a policy refuses a request.
 #[derive(Debug, Clone, PartialEq, Eq, ComponentType, Lift)]
 #[component(record)]
 pub struct Rejection {
-    /// A word for programs.
+    /// Upper case, such as `RATE_LIMITED`.
     pub code: String,
-    /// When to come back, in milliseconds.
     #[component(name = "retry-after-ms")]
     pub retry_after_ms: Option<u32>,
 }
 
 impl Rejection {
-    /// Whether the code is a word that may go into a header and a metric's log line.
+    /// The code goes into a header and into log lines, so it must be one short word.
     pub(super) fn is_valid(&self) -> bool {
         let code = self.code.as_bytes();
         code.len() <= 64
@@ -95,17 +86,22 @@ impl Rejection {
     }
 }
 
+/// The arguments of `shape`.
+pub(super) type ShapeFacts = (Request, Vec<WireMeasured>, Load);
+/// The arguments of `admit`.
+pub(super) type AdmitFacts = (Request, Vec<WireMeasured>, Usage);
+/// The arguments of `pick`.
+pub(super) type PickFacts = (Request, Vec<WireMeasured>, Vec<Shard>);
+
 /// A rate shaper's verdict.
 #[derive(Debug, Clone, PartialEq, Eq, ComponentType, Lift)]
 #[component(variant)]
 pub enum Shaping {
-    /// Go on.
     #[component(name = "pass")]
     Pass,
-    /// Go on after so many milliseconds.
+    /// Pass after this many milliseconds.
     #[component(name = "delay")]
     Delay(u32),
-    /// Not now.
     #[component(name = "shed")]
     Shed(Rejection),
 }
@@ -120,10 +116,8 @@ impl Shaping {
 #[derive(Debug, Clone, PartialEq, Eq, ComponentType, Lift)]
 #[component(variant)]
 pub enum LimitVerdict {
-    /// They may.
     #[component(name = "admit")]
     Admit,
-    /// They may not.
     #[component(name = "refuse")]
     Refuse(Rejection),
 }
@@ -137,7 +131,7 @@ impl LimitVerdict {
 #[derive(Debug, Clone, Copy, ComponentType, Lift)]
 #[component(enum)]
 #[repr(u8)]
-#[expect(dead_code, reason = "only guests make them; they are lifted by their number")]
+#[expect(dead_code, reason = "only guests create them; they are lifted by their number")]
 pub(super) enum WireScope {
     #[component(name = "user-of-coupon")]
     UserOfCoupon,
@@ -179,7 +173,7 @@ pub(super) enum WireMeasure {
 }
 
 impl WireMeasure {
-    /// The measure; `None` for a rate with a zero in it.
+    /// `None` if a number of a bucket is 0.
     pub(super) fn to_measure(self) -> Option<Measure> {
         Some(match self {
             Self::Count(window) => Measure::Count { scope: window.scope.into(), window_ms: window.length_ms },
@@ -226,7 +220,7 @@ pub(super) enum WireMeasured {
 }
 
 impl WireMeasured {
-    /// What the first request of all would be answered.
+    /// What the first request of a campaign would be given.
     pub(super) fn first(measure: &Measure) -> Self {
         match measure {
             Measure::Count { .. } => Self::Count(1),

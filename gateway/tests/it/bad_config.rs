@@ -248,7 +248,7 @@ fn policies() -> Vec<Case> {
             "[pipeline.shard-picker]\npolicy = \"clairvoyant\"\n",
             told(
                 "read the policy policies/clairvoyant.wasm: No such file or directory (os error 2); \
-                 `policies/build` makes the policies",
+                 build the policies with `policies/build`, or set policies.dir to their folder",
             ),
         ),
         Case::file(

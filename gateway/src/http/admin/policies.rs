@@ -1,4 +1,4 @@
-//! `/admin/policies` and `/admin/pipeline`: what decides, and changing it.
+//! `/admin/policies` and `/admin/pipeline`: show and change the policies that decide.
 
 use std::sync::Arc;
 
@@ -7,36 +7,66 @@ use axum::body::Body;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use super::super::error::Problem;
 use super::super::{ApiState, COMPONENT_BYTES_MAX, json};
-use crate::coupon::GenerationNo;
-use crate::policy::{ChangeError, PipelinePatch, Source};
+use crate::counters::{Measure, PerHook};
+use crate::coupon::{GenerationNo, UnixMs};
+use crate::policy::{
+    ChangeError, Digest, Generation, HistoryEntry, ListedPolicy, Pipeline, PipelinePatch, Source, UploadedPolicy,
+};
+
+#[derive(Serialize)]
+pub(in crate::http) struct PipelineStatus {
+    generation: GenerationNo,
+    pipeline: Pipeline,
+    hooks: PerHook<HookStatus>,
+    /// Newest first, refused changes included.
+    history: Vec<HistoryLine>,
+}
+
+#[derive(Serialize)]
+struct HookStatus {
+    version: String,
+    measures: Vec<Measure>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct HistoryLine {
+    at_ms: UnixMs,
+    source: Source,
+    generation: Option<GenerationNo>,
+    error: Option<String>,
+}
 
 #[derive(Serialize)]
 pub(in crate::http) struct Published {
     generation: GenerationNo,
 }
 
+#[derive(Serialize)]
+pub(in crate::http) struct PolicyLine {
+    name: String,
+    bytes: usize,
+    digest: Digest,
+    error: Option<String>,
+}
+
+#[derive(Serialize)]
+pub(in crate::http) struct Uploaded {
+    name: String,
+    bytes: usize,
+    digest: Digest,
+}
+
 #[derive(Deserialize)]
-pub(in crate::http) struct Named {
+pub(in crate::http) struct UploadQuery {
     name: Option<String>,
 }
 
-impl From<ChangeError> for Problem {
-    fn from(error: ChangeError) -> Self {
-        let detail = error.to_string();
-        match error {
-            ChangeError::Ledger(_) => Self::unavailable("LEDGER_UNAVAILABLE", detail),
-            ChangeError::NothingBefore => Self::new(StatusCode::CONFLICT, "NOTHING_TO_ROLL_BACK", detail),
-            _ => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "POLICY_REFUSED", detail),
-        }
-    }
-}
-
-pub(in crate::http) async fn show(State(api): State<Arc<ApiState>>) -> Json<Value> {
-    Json(serde_json::to_value(api.pipelines.status()).expect("a status is JSON"))
+pub(in crate::http) async fn show(State(api): State<Arc<ApiState>>) -> Json<PipelineStatus> {
+    Json(PipelineStatus::of(&api.pipelines.current(), api.pipelines.history()))
 }
 
 pub(in crate::http) async fn change(
@@ -54,18 +84,87 @@ pub(in crate::http) async fn rollback(State(api): State<Arc<ApiState>>) -> Resul
     Ok(Json(Published { generation }))
 }
 
-pub(in crate::http) async fn list(State(api): State<Arc<ApiState>>) -> Json<Value> {
-    let listed = api.pipelines.list().await;
-    Json(serde_json::to_value(listed).expect("a list is JSON"))
+pub(in crate::http) async fn list(State(api): State<Arc<ApiState>>) -> Result<Json<Vec<PolicyLine>>, Problem> {
+    let listed = api.pipelines.list().await?;
+    Ok(Json(listed.into_iter().map(PolicyLine::from).collect()))
 }
 
 pub(in crate::http) async fn upload(
     State(api): State<Arc<ApiState>>,
-    Query(Named { name }): Query<Named>,
+    Query(UploadQuery { name }): Query<UploadQuery>,
     body: Body,
-) -> Result<(StatusCode, Json<Value>), Problem> {
-    let name = name.ok_or_else(|| Problem::malformed("expected ?name=NAME, the name that a pipeline calls it by"))?;
+) -> Result<(StatusCode, Json<Uploaded>), Problem> {
+    let name = name.ok_or_else(|| Problem::malformed("expected ?name=NAME, the policy's name in a pipeline"))?;
     let bytes = json::bytes(body, COMPONENT_BYTES_MAX).await?;
     let uploaded = api.pipelines.upload(&name, bytes).await?;
-    Ok((StatusCode::CREATED, Json(serde_json::to_value(uploaded).expect("a policy's line is JSON"))))
+    Ok((StatusCode::CREATED, Json(uploaded.into())))
+}
+
+impl PipelineStatus {
+    fn of(active: &Generation, history: Vec<HistoryEntry>) -> Self {
+        let hook_status =
+            |hook| HookStatus { version: active.version(hook).to_owned(), measures: active.measures(hook).to_vec() };
+        Self {
+            generation: active.number(),
+            pipeline: active.pipeline().clone(),
+            hooks: PerHook::from_fn(hook_status),
+            history: history.into_iter().map(HistoryLine::from).collect(),
+        }
+    }
+}
+
+impl From<HistoryEntry> for HistoryLine {
+    fn from(HistoryEntry { at_ms, source, result }: HistoryEntry) -> Self {
+        let (generation, error) = match result {
+            Ok(generation) => (Some(generation), None),
+            Err(error) => (None, Some(error)),
+        };
+        Self { at_ms, source, generation, error }
+    }
+}
+
+impl From<ListedPolicy> for PolicyLine {
+    fn from(ListedPolicy { name, bytes, digest, error }: ListedPolicy) -> Self {
+        Self { name, bytes, digest, error }
+    }
+}
+
+impl From<UploadedPolicy> for Uploaded {
+    fn from(UploadedPolicy { name, bytes, digest }: UploadedPolicy) -> Self {
+        Self { name, bytes, digest }
+    }
+}
+
+impl From<ChangeError> for Problem {
+    fn from(error: ChangeError) -> Self {
+        let detail = error.to_string();
+        match error {
+            ChangeError::Ledger(_) => Self::unavailable("LEDGER_UNAVAILABLE", detail),
+            ChangeError::NoEarlierPipeline => Self::new(StatusCode::CONFLICT, "NOTHING_TO_ROLL_BACK", detail),
+            _ => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "POLICY_REFUSED", detail),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_refused_change_has_an_error_and_no_generation_in_the_history() {
+        let refused = HistoryEntry { at_ms: 7, source: Source::Folder, result: Err("not a component".to_owned()) };
+        let line = serde_json::to_value(HistoryLine::from(refused)).expect("JSON");
+        let expected = json!({ "atMs": 7, "source": "folder", "generation": null, "error": "not a component" });
+        assert_eq!(line, expected);
+    }
+
+    #[test]
+    fn an_uploaded_policy_is_answered_with_its_digest_in_hexadecimal() {
+        let digest = Digest::of(b"abc");
+        let uploaded = UploadedPolicy { name: "my-own".to_owned(), bytes: 3, digest };
+        let body = serde_json::to_value(Uploaded::from(uploaded)).expect("JSON");
+        assert_eq!(body, json!({ "name": "my-own", "bytes": 3, "digest": digest.to_string() }));
+    }
 }

@@ -155,7 +155,7 @@ pub(super) fn pipelines() -> Vec<Case> {
         upload("an upload without a name", "").is(
             400,
             "MALFORMED",
-            "expected ?name=NAME, the name that a pipeline calls it by",
+            "expected ?name=NAME, the policy's name in a pipeline",
         ),
         upload("an upload with a path for a name", "?name=..%2Fx").is(
             422,
@@ -165,7 +165,7 @@ pub(super) fn pipelines() -> Vec<Case> {
         Case::admin("going back to nothing", Method::POST, "/admin/pipeline/rollback", "").is(
             409,
             "NOTHING_TO_ROLL_BACK",
-            "there is no pipeline before this one",
+            "no earlier pipeline is recorded: set the pipeline with PUT /admin/pipeline instead",
         ),
     ]
 }

@@ -1,0 +1,73 @@
+//! Why a component cannot be used, and why a change of the pipeline fails.
+
+use std::path::PathBuf;
+
+use crate::counters::Hook;
+use crate::ledger::LedgerError;
+
+/// Why a component cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    #[error("expected at most {bytes_max} bytes, found {found}")]
+    TooLarge { bytes_max: usize, found: usize },
+    #[error("expected a component, found a core module: convert it with `sluice policy pack`")]
+    Module,
+    /// Not WebAssembly, or cut off.
+    #[error("not a valid component: {0}")]
+    Invalid(String),
+    #[error("a policy must not import anything: {0}")]
+    Imports(String),
+    /// Another hook's world, or none at all.
+    #[error("expected the world {expected} of sluice:policy: {found}")]
+    World { expected: &'static str, found: String },
+    /// In the policy's own words.
+    #[error("the policy refuses its configuration: {0}")]
+    Config(String),
+    /// While it was instantiated, configured or given a trial request.
+    #[error("the policy failed its trial: {0}")]
+    Trial(String),
+}
+
+/// Why a change was refused. The active generation still decides.
+#[derive(Debug, thiserror::Error)]
+pub enum ChangeError {
+    #[error("{0}")]
+    Pipeline(String),
+    #[error(
+        "read {}: {source}; build the policies with `policies/build`, or set policies.dir to their folder",
+        path.display()
+    )]
+    Read { path: PathBuf, source: std::io::Error },
+    #[error("write {}: {source}; make policies.dir writable for this process", path.display())]
+    Write { path: PathBuf, source: std::io::Error },
+    /// `sluice.toml` cannot be read.
+    #[error("{0}")]
+    File(String),
+    #[error("{}: {error}", hook.as_str())]
+    Load { hook: Hook, error: LoadError },
+    #[error(transparent)]
+    Upload(#[from] LoadError),
+    #[error("no earlier pipeline is recorded: set the pipeline with PUT /admin/pipeline instead")]
+    NoEarlierPipeline,
+    /// The newest record cannot be read, or lacks a component.
+    #[error("the newest generation in the ledger is incomplete: publish the pipeline again")]
+    IncompleteRecord,
+    #[error("read or record the pipeline: {0}")]
+    Ledger(#[from] LedgerError),
+    /// Another process recorded the same generation number first.
+    #[error("pipeline changed concurrently: read it again and retry")]
+    Conflict,
+    #[error("the change did not finish: {0}")]
+    Task(#[from] tokio::task::JoinError),
+}
+
+impl ChangeError {
+    pub(super) fn load(hook: Hook) -> impl FnOnce(LoadError) -> Self {
+        move |error| Self::Load { hook, error }
+    }
+}
+
+/// Why there is no first generation.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct StartError(#[from] ChangeError);

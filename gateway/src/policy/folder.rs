@@ -1,0 +1,108 @@
+//! The folder of the built components: the policy `random` is `random.wasm` in it.
+
+use std::path::{Path, PathBuf};
+
+use super::component::{ComponentBytes, ResolvedPipeline};
+use super::digest::Digest;
+use super::error::ChangeError;
+use super::inspect::inspect_component;
+use super::spec::{Pipeline, is_policy_name};
+use super::tasks::run_blocking;
+use crate::counters::PerHook;
+
+/// A component of the folder, and why it cannot be used.
+#[derive(Debug)]
+pub struct ListedPolicy {
+    pub name: String,
+    pub bytes: usize,
+    pub digest: Digest,
+    pub error: Option<String>,
+}
+
+#[derive(Debug)]
+pub struct UploadedPolicy {
+    pub name: String,
+    pub bytes: usize,
+    pub digest: Digest,
+}
+
+#[derive(Clone)]
+pub(super) struct Folder {
+    dir: PathBuf,
+}
+
+impl Folder {
+    pub(super) fn new(dir: &Path) -> Self {
+        Self { dir: dir.to_owned() }
+    }
+
+    fn path_of(&self, policy: &str) -> PathBuf {
+        self.dir.join(format!("{policy}.wasm"))
+    }
+
+    pub(super) fn read(&self, policy: &str) -> Result<ComponentBytes, ChangeError> {
+        let path = self.path_of(policy);
+        let bytes = std::fs::read(&path).map_err(|source| ChangeError::Read { path, source })?;
+        Ok(ComponentBytes::new(bytes))
+    }
+
+    /// A pipeline with the components that are in the folder now.
+    pub(super) fn resolve(&self, pipeline: Pipeline) -> Result<ResolvedPipeline, ChangeError> {
+        let components = PerHook::try_from_fn(|hook| self.read(&pipeline.hook(hook).policy))?;
+        Ok(ResolvedPipeline { pipeline, components })
+    }
+
+    /// The digest of each policy of a pipeline; `None` if the folder has no such component.
+    pub(super) async fn digests(&self, pipeline: &Pipeline) -> Result<PerHook<Option<Digest>>, ChangeError> {
+        let folder = self.clone();
+        let policies = pipeline.hooks().map(|spec| spec.policy.clone());
+        let digest_of = move |policy: String| folder.read(&policy).ok().map(|component| component.digest);
+        run_blocking(move || Ok(policies.map(digest_of))).await
+    }
+
+    pub(super) async fn list(&self) -> Result<Vec<ListedPolicy>, ChangeError> {
+        let folder = self.clone();
+        run_blocking(move || {
+            let entries = std::fs::read_dir(&folder.dir).into_iter().flatten().flatten();
+            Ok(entries.filter_map(|entry| list_one(&entry.path())).collect())
+        })
+        .await
+    }
+
+    /// Writes a component into the folder if it is a policy.
+    pub(super) async fn upload(&self, name: &str, bytes: Vec<u8>) -> Result<UploadedPolicy, ChangeError> {
+        if !is_policy_name(name) {
+            let message = format!("name: expected 1 to 64 of a-z, 0-9 and -, found `{name}`");
+            return Err(ChangeError::Pipeline(message));
+        }
+        let (folder, name) = (self.clone(), name.to_owned());
+        run_blocking(move || {
+            let component = ComponentBytes::new(bytes);
+            inspect_component(&component, "{}")?;
+            folder.write(&name, &component.bytes)?;
+            Ok(UploadedPolicy { name, bytes: component.bytes.len(), digest: component.digest })
+        })
+        .await
+    }
+
+    /// The folder is watched, so a component appears in one step and complete.
+    fn write(&self, name: &str, bytes: &[u8]) -> Result<(), ChangeError> {
+        let path = self.path_of(name);
+        let unfinished = self.dir.join(format!(".{name}.wasm.new"));
+        std::fs::write(&unfinished, bytes)
+            .and_then(|()| std::fs::File::open(&unfinished)?.sync_all())
+            .and_then(|()| std::fs::rename(&unfinished, &path))
+            .map_err(|source| ChangeError::Write { path, source })
+    }
+}
+
+/// `None` for what is not a component, such as an upload that is being written.
+fn list_one(path: &Path) -> Option<ListedPolicy> {
+    let name = path.file_stem()?.to_str()?;
+    if path.extension().is_none_or(|extension| extension != "wasm") || name.starts_with('.') {
+        return None;
+    }
+    let component = ComponentBytes::new(std::fs::read(path).unwrap_or_default());
+    let error = inspect_component(&component, "{}").err().map(|error| error.to_string());
+    Some(ListedPolicy { name: name.to_owned(), bytes: component.bytes.len(), digest: component.digest, error })
+}

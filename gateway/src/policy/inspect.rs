@@ -1,0 +1,65 @@
+//! What `sluice policy inspect` prints about a component.
+
+use std::fmt;
+
+use super::compile::Compiled;
+use super::component::ComponentBytes;
+use super::digest::Digest;
+use super::engine::MEMORY_BYTES_MAX;
+use super::error::LoadError;
+use super::instance::Instance;
+use super::wire::{AdmitFacts, LimitVerdict, PickFacts, ShapeFacts, Shaping};
+use crate::counters::{Hook, Measure};
+
+/// The properties of a component that is a policy.
+#[derive(Debug)]
+pub struct Inspection {
+    hook: Hook,
+    digest: Digest,
+    bytes: usize,
+    measures: Vec<Measure>,
+}
+
+/// Finds out which hook a component is for and what it measures with this configuration, given as JSON.
+///
+/// # Errors
+/// Why the component cannot be used.
+pub fn inspect(bytes: &[u8], config: &str) -> Result<Inspection, LoadError> {
+    inspect_component(&ComponentBytes::new(bytes.to_vec()), config)
+}
+
+pub(super) fn inspect_component(component: &ComponentBytes, config: &str) -> Result<Inspection, LoadError> {
+    let compiled = Compiled::new(component)?;
+    let mut last = None;
+    for hook in Hook::ALL {
+        match measures(&compiled, hook, config) {
+            Ok(measures) => {
+                return Ok(Inspection { hook, digest: component.digest, bytes: component.bytes.len(), measures });
+            }
+            Err(error @ LoadError::World { .. }) => last = Some(error),
+            Err(error) => return Err(error),
+        }
+    }
+    Err(last.unwrap_or(LoadError::Module))
+}
+
+fn measures(compiled: &Compiled, hook: Hook, config: &str) -> Result<Vec<Measure>, LoadError> {
+    Ok(match hook {
+        Hook::RateShaper => Instance::<ShapeFacts, Shaping>::start(compiled, hook, config)?.1,
+        Hook::UserLimit => Instance::<AdmitFacts, LimitVerdict>::start(compiled, hook, config)?.1,
+        Hook::ShardPicker => Instance::<PickFacts, u32>::start(compiled, hook, config)?.1,
+    })
+}
+
+impl fmt::Display for Inspection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "world     {}", self.hook.as_str())?;
+        writeln!(f, "size      {} bytes", self.bytes)?;
+        writeln!(f, "digest    {}", self.digest)?;
+        writeln!(f, "limits    {} MiB of memory an instance", MEMORY_BYTES_MAX / 1024 / 1024)?;
+        for measure in &self.measures {
+            writeln!(f, "measures  {}", serde_json::to_string(measure).unwrap_or_default())?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,100 @@
+//! One configured instance of a policy.
+
+use wasmtime::component::{ComponentNamedList, ComponentType, Lift, Lower, TypedFunc};
+use wasmtime::{Store, Trap};
+
+use super::compile::Compiled;
+use super::engine::Bounds;
+use super::error::LoadError;
+use super::wire::WireMeasure;
+use crate::counters::{Hook, MEASURES_MAX, Measure};
+use crate::telemetry::FailureReason;
+
+/// `configure` may take this long; it runs off the request's path.
+const CONFIGURE_TICKS: u64 = 1000;
+/// A worn instance is replaced, which frees what it leaked.
+const CALLS_MAX: u64 = 1_000_000;
+/// An instance may grow by this much after it was configured before it is replaced.
+const LEAK_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// The arguments of a hook's function.
+pub(super) trait Facts: ComponentNamedList + Lower + Send + Sync + 'static {}
+
+impl<T: ComponentNamedList + Lower + Send + Sync + 'static> Facts for T {}
+
+/// The result of a hook's function.
+pub(super) trait Verdict: ComponentType + Lift + Send + Sync + 'static {}
+
+impl<T: ComponentType + Lift + Send + Sync + 'static> Verdict for T {}
+
+pub(super) struct Instance<F: 'static, V: 'static> {
+    store: Store<Bounds>,
+    decide: TypedFunc<F, (V,)>,
+    calls: u64,
+    /// Past this size the instance has leaked.
+    memory_bytes_worn: usize,
+}
+
+impl<F: Facts, V: Verdict> Instance<F, V> {
+    /// Instantiates and configures the policy; returns the measures that it declares.
+    pub(super) fn start(compiled: &Compiled, hook: Hook, config: &str) -> Result<(Self, Vec<Measure>), LoadError> {
+        let mut store = Bounds::store();
+        Bounds::renew(&mut store, CONFIGURE_TICKS);
+        let failed = |error: wasmtime::Error| LoadError::Trial(format!("{error:#}"));
+        let world = |found| LoadError::World { expected: hook.as_str(), found };
+        let other_type = |error: wasmtime::Error| world(format!("{error:#}"));
+        let instance = compiled.pre.instantiate(&mut store).map_err(failed)?;
+        for name in ["configure", export(hook)] {
+            if instance.get_func(&mut store, name).is_none() {
+                return Err(world(format!("it exports no function `{name}`")));
+            }
+        }
+        let configure = instance
+            .get_typed_func::<(&str,), (Result<Vec<WireMeasure>, String>,)>(&mut store, "configure")
+            .map_err(other_type)?;
+        let decide = instance.get_typed_func(&mut store, export(hook)).map_err(other_type)?;
+        let (measures,) = configure.call(&mut store, (config,)).map_err(failed)?;
+        let measures = check(measures.map_err(LoadError::Config)?)?;
+        let memory_bytes_worn = store.data().memory_bytes + LEAK_BYTES_MAX;
+        Ok((Self { store, decide, calls: 0, memory_bytes_worn }, measures))
+    }
+
+    pub(super) fn call(&mut self, facts: F, deadline_ticks: u64) -> Result<V, FailureReason> {
+        Bounds::renew(&mut self.store, deadline_ticks);
+        self.calls += 1;
+        match self.decide.call(&mut self.store, facts) {
+            Ok((verdict,)) => Ok(verdict),
+            Err(_) if self.store.data().was_denied => Err(FailureReason::Memory),
+            Err(error) => Err(reason(&error)),
+        }
+    }
+
+    pub(super) fn is_worn(&self) -> bool {
+        self.calls >= CALLS_MAX || self.store.data().memory_bytes > self.memory_bytes_worn
+    }
+}
+
+/// The export of a hook's world that decides.
+const fn export(hook: Hook) -> &'static str {
+    match hook {
+        Hook::RateShaper => "shape",
+        Hook::UserLimit => "admit",
+        Hook::ShardPicker => "pick",
+    }
+}
+
+fn check(measures: Vec<WireMeasure>) -> Result<Vec<Measure>, LoadError> {
+    if measures.len() > MEASURES_MAX {
+        return Err(LoadError::Trial(format!("expected at most {MEASURES_MAX} measures, found {}", measures.len())));
+    }
+    let zero = || LoadError::Trial("expected a bucket's requests, per-ms and burst from 1 up, found 0".to_owned());
+    measures.into_iter().map(|measure| measure.to_measure().ok_or_else(zero)).collect()
+}
+
+fn reason(error: &wasmtime::Error) -> FailureReason {
+    match error.downcast_ref::<Trap>() {
+        Some(Trap::Interrupt) => FailureReason::Deadline,
+        Some(_) => FailureReason::Trap,
+        None => FailureReason::Answer,
+    }
+}

@@ -1,0 +1,279 @@
+//! What the ledger stores about each generation, and how a pipeline is restored from it.
+
+use serde::{Deserialize, Serialize};
+
+use super::component::{ComponentBytes, ResolvedPipeline};
+use super::digest::Digest;
+use super::error::ChangeError;
+use super::history::{HISTORY_MAX, Source};
+use super::spec::Pipeline;
+use crate::counters::PerHook;
+use crate::coupon::{GenerationNo, now_ms};
+use crate::ledger::{GenerationRow, Ledger, LedgerError};
+
+/// Stored as JSON with each generation. Earlier versions wrote and read the same form.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct GenerationRecord {
+    pub(super) pipeline: Pipeline,
+    #[serde(with = "hook_list")]
+    pub(super) digests: PerHook<Digest>,
+    #[serde(rename = "seen")]
+    pub(super) observed: ObservedFiles,
+    pub(super) source: Source,
+}
+
+/// What the files contained when they were last read. Only a difference from it is a change.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct ObservedFiles {
+    /// The pipeline of `sluice.toml`.
+    pub(super) file: Pipeline,
+    /// Of each hook's component in the folder; `None` if there is none.
+    #[serde(with = "optional_hook_list")]
+    pub(super) folder: PerHook<Option<Digest>>,
+}
+
+/// A pipeline whose components are in the ledger.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct RecordedPipeline {
+    pub(super) pipeline: Pipeline,
+    pub(super) digests: PerHook<Digest>,
+}
+
+impl RecordedPipeline {
+    pub(super) fn of(resolved: &ResolvedPipeline) -> Self {
+        Self { pipeline: resolved.pipeline.clone(), digests: resolved.digests() }
+    }
+
+    /// Reads the components; `None` if the ledger no longer has one of them.
+    pub(super) async fn resolve(self, ledger: &dyn Ledger) -> Result<Option<ResolvedPipeline>, LedgerError> {
+        let Self { pipeline, digests } = self;
+        let rate_shaper = read_component(ledger, digests.rate_shaper).await?;
+        let user_limit = read_component(ledger, digests.user_limit).await?;
+        let shard_picker = read_component(ledger, digests.shard_picker).await?;
+        let (Some(rate_shaper), Some(user_limit), Some(shard_picker)) = (rate_shaper, user_limit, shard_picker) else {
+            return Ok(None);
+        };
+        Ok(Some(ResolvedPipeline { pipeline, components: PerHook { rate_shaper, user_limit, shard_picker } }))
+    }
+}
+
+async fn read_component(ledger: &dyn Ledger, digest: Digest) -> Result<Option<ComponentBytes>, LedgerError> {
+    let bytes = ledger.component(&digest.to_string()).await?;
+    Ok(bytes.map(|bytes| ComponentBytes { digest, bytes: bytes.into() }))
+}
+
+/// The pipelines that a rollback returns to, the newest last; as many as the history lists.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct RollbackStack(Vec<RecordedPipeline>);
+
+impl RollbackStack {
+    pub(super) fn push(&mut self, replaced: RecordedPipeline) {
+        if self.0.len() == HISTORY_MAX as usize {
+            self.0.remove(0);
+        }
+        self.0.push(replaced);
+    }
+
+    pub(super) fn last(&self) -> Option<&RecordedPipeline> {
+        self.0.last()
+    }
+
+    pub(super) fn pop(&mut self) {
+        self.0.pop();
+    }
+}
+
+/// The generations in the ledger, as far as they can be rolled back.
+#[derive(Debug)]
+pub(super) struct Recorded {
+    /// Of the newest generation; 0 if there is none.
+    pub(super) number: GenerationNo,
+    pub(super) newest: Option<GenerationRecord>,
+    pub(super) rollback: RollbackStack,
+}
+
+impl Recorded {
+    pub(super) async fn read(ledger: &dyn Ledger) -> Result<Self, LedgerError> {
+        let rows = ledger.generations(HISTORY_MAX).await?;
+        let (newest, rollback) = replay(rows.iter().rev().filter_map(parse));
+        Ok(Self { number: rows.first().map_or(0, |row| row.number), newest, rollback })
+    }
+}
+
+fn parse(row: &GenerationRow) -> Option<GenerationRecord> {
+    let record = serde_json::from_str(&row.pipeline);
+    record.inspect_err(|error| tracing::warn!(generation = row.number, %error, "recorded generation unreadable")).ok()
+}
+
+/// Replays records, oldest first: a rollback takes the pipeline that it returned to off the stack.
+fn replay(records: impl Iterator<Item = GenerationRecord>) -> (Option<GenerationRecord>, RollbackStack) {
+    let mut rollback = RollbackStack::default();
+    let mut newest: Option<GenerationRecord> = None;
+    for record in records {
+        if record.source == Source::Rollback {
+            rollback.pop();
+        } else if let Some(replaced) = newest {
+            rollback.push(RecordedPipeline { pipeline: replaced.pipeline, digests: replaced.digests });
+        }
+        newest = Some(record);
+    }
+    (newest, rollback)
+}
+
+/// Records a generation with its components.
+///
+/// # Errors
+/// [`ChangeError::Conflict`] if another process recorded this number first.
+pub(super) async fn publish(
+    ledger: &dyn Ledger,
+    number: GenerationNo,
+    resolved: &ResolvedPipeline,
+    observed: &ObservedFiles,
+    source: Source,
+) -> Result<(), ChangeError> {
+    let record = GenerationRecord {
+        pipeline: resolved.pipeline.clone(),
+        digests: resolved.digests(),
+        observed: observed.clone(),
+        source,
+    };
+    let pipeline = serde_json::to_string(&record).expect("a record is JSON");
+    let row = GenerationRow { number, pipeline, published_at_ms: now_ms() };
+    let components = <[ComponentBytes; 3]>::from(resolved.components.clone())
+        .map(|component| (component.digest.to_string(), component.bytes));
+    if ledger.publish_generation(&row, &components).await? { Ok(()) } else { Err(ChangeError::Conflict) }
+}
+
+/// One value a hook, stored as a list in the order of the hooks.
+mod hook_list {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use crate::counters::PerHook;
+
+    pub(super) fn serialize<T: Serialize, S: Serializer>(
+        values: &PerHook<T>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        <[&T; 3]>::from(values.as_ref()).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<PerHook<T>, D::Error> {
+        <[T; 3]>::deserialize(deserializer).map(PerHook::from)
+    }
+}
+
+/// An absent digest is stored as an empty string.
+mod optional_hook_list {
+    use serde::de::Error;
+    use serde::{Deserializer, Serializer};
+
+    use super::super::digest::Digest;
+    use super::hook_list;
+    use crate::counters::PerHook;
+
+    pub(super) fn serialize<S: Serializer>(
+        digests: &PerHook<Option<Digest>>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        let texts = digests.map(|digest| digest.map_or_else(String::new, |digest| digest.to_string()));
+        hook_list::serialize(&texts, serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PerHook<Option<Digest>>, D::Error> {
+        let texts: PerHook<String> = hook_list::deserialize(deserializer)?;
+        PerHook::try_from_fn(|hook| match texts[hook].as_str() {
+            "" => Ok(None),
+            text => text.parse().map(Some).map_err(D::Error::custom),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As version 0.1.0 wrote it.
+    const OLD: &str = r#"{
+        "pipeline": {
+            "rate-shaper": {
+                "policy": "token-bucket", "on_failure": "fallback", "deadline_ms": 5, "isolation": "warm",
+                "config": { "burst": 10000, "per_second": 50000 }
+            },
+            "user-limit": {
+                "policy": "quota", "on_failure": "refuse", "deadline_ms": 5, "isolation": "fresh",
+                "config": { "limit": 1 }
+            },
+            "shard-picker": {
+                "policy": "hash-user", "on_failure": "fallback", "deadline_ms": 20, "isolation": "warm", "config": {}
+            }
+        },
+        "digests": [
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+            "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        ],
+        "seen": {
+            "file": {
+                "rate-shaper": {
+                    "policy": "token-bucket", "on_failure": "fallback", "deadline_ms": 5, "isolation": "warm",
+                    "config": { "burst": 10000, "per_second": 50000 }
+                },
+                "user-limit": {
+                    "policy": "quota", "on_failure": "refuse", "deadline_ms": 5, "isolation": "warm",
+                    "config": { "limit": 1 }
+                },
+                "shard-picker": {
+                    "policy": "random", "on_failure": "fallback", "deadline_ms": 5, "isolation": "warm", "config": {}
+                }
+            },
+            "folder": ["ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad", "", ""]
+        },
+        "source": "admin"
+    }"#;
+
+    fn record(picker: &str, source: Source) -> GenerationRecord {
+        let mut pipeline = Pipeline::default();
+        pipeline.shard_picker.policy = picker.to_owned();
+        GenerationRecord {
+            pipeline,
+            digests: PerHook::from([Digest::of(b"abc"); 3]),
+            observed: ObservedFiles { file: Pipeline::default(), folder: PerHook::default() },
+            source,
+        }
+    }
+
+    #[test]
+    fn a_record_of_version_0_1_0_loads_and_is_written_in_the_same_form() {
+        let record: GenerationRecord = serde_json::from_str(OLD).expect("loads");
+        assert_eq!(record.pipeline.shard_picker.policy, "hash-user");
+        assert_eq!(record.digests, PerHook::from([Digest::of(b"abc"), Digest::of(b""), Digest::of(b"abc")]));
+        assert_eq!(record.observed.file, Pipeline::default());
+        assert_eq!(record.observed.folder, PerHook::from([Some(Digest::of(b"abc")), None, None]));
+        assert_eq!(record.source, Source::Admin);
+        let old: serde_json::Value = serde_json::from_str(OLD).expect("JSON");
+        assert_eq!(serde_json::to_value(&record).expect("JSON"), old);
+    }
+
+    #[test]
+    fn rollbacks_go_back_one_pipeline_each() {
+        let records = [
+            record("random", Source::File),
+            record("hash-user", Source::Admin),
+            record("weighted", Source::Folder),
+            record("hash-user", Source::Rollback),
+        ];
+        let (newest, rollback) = replay(records.into_iter());
+        assert_eq!(newest.expect("a newest record").pipeline.shard_picker.policy, "hash-user");
+        assert_eq!(rollback.last().expect("an earlier pipeline").pipeline.shard_picker.policy, "random");
+    }
+
+    #[test]
+    fn the_rollback_stack_is_bounded() {
+        let changes = (0..=HISTORY_MAX + 1).map(|number| record(&format!("picker-{number}"), Source::Admin));
+        let (_, rollback) = replay(changes);
+        assert_eq!(rollback.0.len(), HISTORY_MAX as usize);
+        assert_eq!(rollback.0[0].pipeline.shard_picker.policy, "picker-1");
+    }
+}
