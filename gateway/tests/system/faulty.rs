@@ -10,8 +10,8 @@ use sluice::coupon::{
     Audit, Campaign, CampaignChange, CouponId, NewCampaign, Offset, PartitionNo, RequestId, Settled, UserId,
 };
 use sluice::ledger::{
-    CampaignError, Claim, GenerationRow, Ledger, LedgerError, LockedStock, OffsetRow, Recorded, Shards, Take,
-    Transaction,
+    CampaignError, Claim, GenerationRow, Ledger, LedgerError, LockedStock, PartitionOffset, RecordedOutcome, Shards,
+    StockDecrement, Transaction,
 };
 use sluice::log::{Ack, AckSender, AppendError, Assignment, Log, LogError, Record, Stored};
 use tokio::sync::mpsc;
@@ -67,8 +67,8 @@ impl Ledger for FaultyLedger {
         self.inner.audit(coupon)
     }
 
-    fn recorded(&self, request: RequestId) -> BoxFuture<'_, Result<Option<Recorded>, LedgerError>> {
-        self.inner.recorded(request)
+    fn outcome(&self, request: RequestId) -> BoxFuture<'_, Result<Option<RecordedOutcome>, LedgerError>> {
+        self.inner.outcome(request)
     }
 
     fn next_offset(&self, partition: PartitionNo) -> BoxFuture<'_, Result<Offset, LedgerError>> {
@@ -123,7 +123,7 @@ struct FaultyTransaction {
 }
 
 impl Transaction for FaultyTransaction {
-    fn lock_offset(&mut self, partition: PartitionNo) -> BoxFuture<'_, Result<OffsetRow, LedgerError>> {
+    fn lock_offset(&mut self, partition: PartitionNo) -> BoxFuture<'_, Result<PartitionOffset, LedgerError>> {
         self.inner.lock_offset(partition)
     }
 
@@ -147,8 +147,8 @@ impl Transaction for FaultyTransaction {
         self.inner.lock_stock(coupon, shards)
     }
 
-    fn take_stock<'a>(&'a mut self, takes: &'a [Take]) -> BoxFuture<'a, Result<(), LedgerError>> {
-        self.inner.take_stock(takes)
+    fn take_stock<'a>(&'a mut self, decrements: &'a [StockDecrement]) -> BoxFuture<'a, Result<(), LedgerError>> {
+        self.inner.take_stock(decrements)
     }
 
     fn insert_outcomes<'a>(&'a mut self, settled: &'a [Settled]) -> BoxFuture<'a, Result<(), LedgerError>> {
