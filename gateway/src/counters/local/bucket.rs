@@ -1,8 +1,8 @@
 //! A token bucket in one number: the time at which it will be full again (the "theoretical arrival time" of GCRA,
 //! ITU-T I.371).
 //!
-//! Time is counted in parts of a millisecond, `requests` parts each. A token then takes exactly `per_ms` parts, and only
-//! the answer is rounded, up to the next millisecond.
+//! A millisecond is divided into `requests` parts. A token then takes exactly `per_ms` parts, and only the answer is
+//! rounded, up to the next millisecond.
 //!
 //! Requests are not measured in the order of their arrival times. A late request does not rewind the bucket, which
 //! would return tokens that later requests took: it is measured at the time of the latest one.
@@ -35,7 +35,7 @@ impl Rate {
     }
 }
 
-/// `i128` cannot overflow: the largest product is a 64-bit time times a 32-bit rate.
+/// `i128` cannot overflow: the largest product is a 64-bit time and a 32-bit number.
 fn parts(number: NonZeroU32) -> i128 {
     i128::from(number.get())
 }
