@@ -77,8 +77,8 @@ async fn fill(stage: &Stage, records: u64) {
         closes_at_ms: None,
     };
     ledger.create_campaign(&campaign).await.expect("makes the campaign");
-    let (log, task) = log::open(&stage.log(), &Telemetry::new()).await.expect("opens");
-    tokio::spawn(task.run);
+    let (log, background) = log::open(&stage.log(), &Telemetry::new()).await.expect("opens");
+    background.into_iter().for_each(|task| _ = tokio::spawn(task.run));
     let mut waiting = Vec::new();
     for user in 1..=records {
         // As random as a picker is, and no shard runs dry.

@@ -39,10 +39,10 @@ impl Ports {
     /// [`StartError`] when an option is wrong or a dependency refuses this process: waiting would not help.
     pub async fn open(config: &Config) -> Result<Self, StartError> {
         let telemetry = Telemetry::new();
-        let (log, log_task) = retry(|| log::open(&config.log, &telemetry), log::OpenError::is_transient).await?;
+        let (log, mut background) = retry(|| log::open(&config.log, &telemetry), log::OpenError::is_transient).await?;
         let ledger = retry(|| ledger::open(&config.ledger), ledger::OpenError::is_transient).await?;
         let (counters, counters_task) = counters::open(&config.counters, &telemetry).await?;
-        let background = std::iter::once(log_task).chain(counters_task).collect();
+        background.extend(counters_task);
         Ok(Self { log, ledger, counters, telemetry, background })
     }
 

@@ -1,15 +1,15 @@
-//! One suite that every log passes: `contract_tests!(embedded => open().await)`, where the expression
-//! gives a fresh log and whatever keeps it alive.
+//! The contract of [`Log`] as a test suite for every adapter: `contract_tests!(embedded => open().await)`, where the
+//! expression gives a new log and a guard that keeps it alive.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::{AppendError, Assignment, Headers, Log, Reader, Record, Stored};
+use super::{Ack, AppendError, Assignment, Headers, Log, Reader, Record, Stored};
 use crate::coupon::{PartitionNo, RequestId};
 
 const PARTITION: PartitionNo = PartitionNo(2);
-/// Longer than any step of these tests takes; a log that never answers fails instead of hanging.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Longer than any step takes: a log that never answers fails its test instead of blocking it.
+const STEP_MAX: Duration = Duration::from_secs(20);
 
 fn record(number: u64) -> Record {
     let headers = Headers {
@@ -20,16 +20,19 @@ fn record(number: u64) -> Record {
     Record { key: format!("104:{number}"), headers, value: number.to_string().into_bytes() }
 }
 
+async fn within<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(STEP_MAX, future).await.expect("the log answers in time")
+}
+
 async fn append(log: &dyn Log, partition: PartitionNo, record: Record) -> u64 {
     let ack = log.append(partition, record).expect("has room");
-    tokio::time::timeout(PATIENCE, ack).await.expect("answers in time").expect("becomes durable")
+    within(ack).await.expect("becomes durable")
 }
 
 async fn reader(log: &dyn Log, partition: PartitionNo) -> Box<dyn Reader> {
     let mut assignments = log.assignments();
     loop {
-        let assignment: Assignment =
-            tokio::time::timeout(PATIENCE, assignments.recv()).await.expect("assigns in time").expect("assigns");
+        let assignment: Assignment = within(assignments.recv()).await.expect("assigns");
         if assignment.partition == partition {
             return assignment.reader;
         }
@@ -37,15 +40,18 @@ async fn reader(log: &dyn Log, partition: PartitionNo) -> Box<dyn Reader> {
 }
 
 async fn read(reader: &mut Box<dyn Reader>, from: u64, records_max: usize) -> Vec<Stored> {
-    let read = tokio::time::timeout(PATIENCE, reader.read(from, records_max)).await.expect("reads in time");
-    read.expect("reads").expect("is still assigned")
+    within(reader.read(from, records_max)).await.expect("reads").expect("is still assigned")
 }
 
-pub(crate) async fn what_is_acknowledged_is_read_as_it_was_appended(log: &dyn Log) {
-    let written: Vec<Record> = (0..10).map(record).collect();
+fn offsets(stored: &[Stored]) -> Vec<u64> {
+    stored.iter().map(|stored| stored.offset).collect()
+}
+
+pub(super) async fn acknowledged_records_are_read_back_unchanged(log: &dyn Log) {
+    let appended: Vec<Record> = (0..10).map(record).collect();
     let first = log.end_offset(PARTITION);
-    for (place, record) in (first..).zip(&written) {
-        assert_eq!(append(log, PARTITION, record.clone()).await, place);
+    for (offset, record) in (first..).zip(&appended) {
+        assert_eq!(append(log, PARTITION, record.clone()).await, offset);
     }
     assert_eq!(log.end_offset(PARTITION), first + 10);
     let mut reader = reader(log, PARTITION).await;
@@ -53,12 +59,12 @@ pub(crate) async fn what_is_acknowledged_is_read_as_it_was_appended(log: &dyn Lo
     while found.len() < 10 {
         found.extend(read(&mut reader, first + found.len() as u64, 4).await);
     }
-    let expected: Vec<Stored> = (first..).zip(written).map(|(offset, record)| Stored { offset, record }).collect();
+    let expected: Vec<Stored> = (first..).zip(appended).map(|(offset, record)| Stored { offset, record }).collect();
     assert_eq!(found, expected);
 }
 
-pub(crate) async fn a_group_keeps_its_order_in_every_partition(log: &dyn Log) {
-    let mut acks: HashMap<u32, Vec<super::Ack>> = HashMap::new();
+pub(super) async fn concurrent_appends_keep_their_order_in_each_partition(log: &dyn Log) {
+    let mut acks: HashMap<u32, Vec<Ack>> = HashMap::new();
     for number in 0..3000 {
         let partition = (number % 3) as u32;
         let ack = log.append(PartitionNo(partition), record(number)).expect("has room");
@@ -67,61 +73,72 @@ pub(crate) async fn a_group_keeps_its_order_in_every_partition(log: &dyn Log) {
     for acks in acks.into_values() {
         let mut before = None;
         for ack in acks {
-            let offset = tokio::time::timeout(PATIENCE, ack).await.expect("in time").expect("becomes durable");
+            let offset = within(ack).await.expect("becomes durable");
             assert!(before.is_none_or(|before| offset == before + 1), "{before:?} then {offset}");
             before = Some(offset);
         }
     }
 }
 
-pub(crate) async fn a_reader_starts_anywhere_and_waits_at_the_end(log: &dyn Log) {
+pub(super) async fn a_reader_starts_at_any_offset_and_waits_at_the_end(log: &dyn Log) {
     for number in 0..5 {
         append(log, PARTITION, record(number)).await;
     }
     let end = log.end_offset(PARTITION);
     let mut reader = reader(log, PARTITION).await;
-    let offsets = |stored: Vec<Stored>| stored.iter().map(|stored| stored.offset).collect::<Vec<_>>();
-    assert_eq!(offsets(read(&mut reader, end - 2, 100).await), [end - 2, end - 1]);
-    assert_eq!(offsets(read(&mut reader, end - 5, 1).await), [end - 5]);
+    assert_eq!(offsets(&read(&mut reader, end - 2, 100).await), [end - 2, end - 1]);
+    assert_eq!(offsets(&read(&mut reader, end - 5, 1).await), [end - 5]);
     let early = tokio::time::timeout(Duration::from_millis(100), reader.read(end, 100)).await;
-    assert!(early.is_err(), "there is nothing to read yet");
+    assert!(early.is_err(), "no record is at the end yet");
     let (appended, found) = tokio::join!(append(log, PARTITION, record(5)), read(&mut reader, end, 100));
-    assert_eq!(offsets(found), [appended]);
+    assert_eq!(offsets(&found), [appended]);
 }
 
-pub(crate) async fn a_full_queue_refuses_at_once(log: &dyn Log) {
+pub(super) async fn a_full_queue_rejects_an_append_at_once(log: &dyn Log) {
     // Nothing is awaited in between, so the log has no chance to drain its queue.
     let mut acks = Vec::new();
-    let refused = (0..2_000_000).find_map(|number| match log.append(PARTITION, record(number)) {
+    let rejected = (0..2_000_000).find_map(|number| match log.append(PARTITION, record(number)) {
         Ok(ack) => {
             acks.push(ack);
             None
         }
         Err(error) => Some(error),
     });
-    assert!(matches!(refused, Some(AppendError::Full)), "{refused:?}");
+    assert!(matches!(rejected, Some(AppendError::Full)), "{rejected:?}");
     for ack in acks {
-        tokio::time::timeout(PATIENCE, ack).await.expect("in time").expect("what had room becomes durable");
+        within(ack).await.expect("a queued record becomes durable");
     }
 }
 
-pub(crate) async fn closing_makes_what_was_enqueued_durable_and_refuses_the_rest(log: &dyn Log) {
+pub(super) async fn closing_makes_queued_records_durable_and_rejects_later_ones(log: &dyn Log) {
     let acks: Vec<_> = (0..100).map(|number| log.append(PARTITION, record(number)).expect("has room")).collect();
-    log.close().await;
+    within(log.close()).await;
     for ack in acks {
-        ack.await.expect("became durable");
+        within(ack).await.expect("became durable");
     }
     assert!(matches!(log.append(PARTITION, record(0)), Err(AppendError::Closed)));
+}
+
+pub(super) async fn assignments_stay_open_until_the_log_closes(log: &dyn Log) {
+    let mut assignments = log.assignments();
+    for _ in 0..log.partitions() {
+        within(assignments.recv()).await.expect("every partition is assigned");
+    }
+    let early = tokio::time::timeout(Duration::from_millis(300), assignments.recv()).await;
+    assert!(early.is_err(), "closed, or assigned twice");
+    within(log.close()).await;
+    assert!(within(assignments.recv()).await.is_none());
 }
 
 macro_rules! contract_tests {
     ($name:ident => $open:expr) => {
         $crate::log::contract::contract_tests!($name => $open;
-            what_is_acknowledged_is_read_as_it_was_appended,
-            a_group_keeps_its_order_in_every_partition,
-            a_reader_starts_anywhere_and_waits_at_the_end,
-            a_full_queue_refuses_at_once,
-            closing_makes_what_was_enqueued_durable_and_refuses_the_rest,
+            acknowledged_records_are_read_back_unchanged,
+            concurrent_appends_keep_their_order_in_each_partition,
+            a_reader_starts_at_any_offset_and_waits_at_the_end,
+            a_full_queue_rejects_an_append_at_once,
+            closing_makes_queued_records_durable_and_rejects_later_ones,
+            assignments_stay_open_until_the_log_closes,
         );
     };
     ($name:ident => $open:expr; $($promise:ident,)+) => {
@@ -137,4 +154,4 @@ macro_rules! contract_tests {
         }
     };
 }
-pub(crate) use contract_tests;
+pub(super) use contract_tests;

@@ -1,9 +1,10 @@
-//! The embedded log: SQLite in WAL mode, with one writer that commits in groups.
+//! The embedded log: a SQLite file in WAL mode, with one writer that commits in groups.
 //!
-//! While one group is being made durable the next one gathers, so a commit carries more records the
-//! busier the gateway is.
+//! While one group is committed, the next one collects, so a commit carries more records the busier the gateway is.
 
+mod ends;
 mod frame;
+mod reader;
 mod writer;
 
 use std::path::Path;
@@ -12,91 +13,75 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use sqlx::Row;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
+use self::ends::Ends;
+use self::reader::FileReader;
 use self::writer::{Command, Writer};
-use super::{Ack, AppendError, Assignment, Log, LogError, OpenError, Options, Reader, Record, Stored};
+use super::{Ack, AppendError, Assignment, Log, LogError, OpenError, Options, Record, Stored};
 use crate::background::Background;
 use crate::coupon::{Offset, PartitionNo, now_ms};
 use crate::sqlite_file::{SqliteFile, SqliteFileError};
 use crate::telemetry::Telemetry;
 
-/// Records that wait for their commit. A full queue is the disk not keeping up for longer than
-/// clients would wait.
+/// Records that wait for their commit. If the queue fills, the disk has been too slow for longer than clients wait.
 const QUEUE_RECORDS_MAX: usize = 8192;
 
-/// Batches that one read asks for: enough for a full settlement, few enough to stay in the cache.
-const READ_BATCHES_MAX: u32 = 16;
-
-/// A log in a file.
-pub struct Embedded {
+pub(super) struct Embedded {
     file: Arc<SqliteFile>,
     queue: mpsc::Sender<Command>,
     ends: Arc<Ends>,
     retention: Duration,
-    /// Held open: a channel that closes means that nothing is assigned any more.
+    /// Keep the assignment channels open until the log closes: no partition is ever revoked.
     assigned: Mutex<Vec<mpsc::Sender<Assignment>>>,
-    /// Closed once the writer has ended.
-    writer_runs: watch::Receiver<()>,
-}
-
-/// What all ends of the log know of it.
-struct Ends {
-    /// The offset after the last durable record, by partition.
-    offsets: Vec<watch::Sender<Offset>>,
-    /// Why the last group failed; `None` when it did not.
-    failure: watch::Sender<Option<Arc<str>>>,
+    writer_ended: CancellationToken,
 }
 
 impl Embedded {
-    /// Opens the file, or makes it.
+    /// Opens the file, or creates it.
     ///
     /// # Errors
-    /// [`OpenError::InUse`] when another process has it open, [`OpenError::Partitions`] when it was
-    /// made with another number of them.
-    pub async fn open(path: &str, options: &Options, telemetry: &Telemetry) -> Result<(Self, Background), OpenError> {
+    /// [`OpenError::InUse`] if another process has it open, [`OpenError::Partitions`] if it has another number of
+    /// partitions.
+    pub(super) async fn open(
+        path: &str,
+        options: &Options,
+        telemetry: &Telemetry,
+    ) -> Result<(Self, Vec<Background>), OpenError> {
         let failed =
             |source: Box<dyn std::error::Error + Send + Sync>| OpenError::Failed { path: path.to_owned(), source };
         let file = SqliteFile::open(Path::new(path)).await.map_err(|error| match error {
             SqliteFileError::InUse => OpenError::InUse(path.to_owned()),
             other => failed(other.into()),
         })?;
-        let found = shape(&file, options.partitions).await.map_err(|error| failed(error.into()))?;
+        let found = create_tables(&file, options.partitions).await.map_err(|error| failed(error.into()))?;
         if found != options.partitions {
             return Err(OpenError::Partitions { path: path.to_owned(), found, expected: options.partitions });
         }
-        let ends = read_ends(&file, found).await.map_err(|error| failed(error.into()))?;
-        let ends = Arc::new(Ends {
-            offsets: ends.into_iter().map(watch::Sender::new).collect(),
-            failure: watch::Sender::new(None),
-        });
+        let ends = Arc::new(Ends::read(&file, found).await.map_err(|error| failed(error.into()))?);
         let file = Arc::new(file);
         let (queue, commands) = mpsc::channel(QUEUE_RECORDS_MAX);
-        let (runs, writer_runs) = watch::channel(());
-        let writer = Writer::new(Arc::clone(&file), Arc::clone(&ends), telemetry.clone(), runs);
-        let log = Self {
-            file,
-            queue,
-            ends,
-            retention: Duration::from_secs(u64::from(options.retention_hours) * 3600),
-            assigned: Mutex::default(),
-            writer_runs,
-        };
-        Ok((log, Background::new("log writer", writer.run(commands))))
+        let writer_ended = CancellationToken::new();
+        let guard = writer_ended.clone().drop_guard();
+        let writer = Writer::new(Arc::clone(&file), Arc::clone(&ends), telemetry.clone(), guard);
+        let retention = Duration::from_secs(u64::from(options.retention_hours) * 3600);
+        let log = Self { file, queue, ends, retention, assigned: Mutex::default(), writer_ended };
+        Ok((log, vec![Background::new("log writer", writer.run(commands))]))
     }
 
     async fn stop(&self) {
-        // A writer that is gone has nothing left to make durable.
+        self.assigned.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        // Fails if the writer has ended, which is what closing is for.
         let _ = self.queue.send(Command::Close).await;
-        let mut runs = self.writer_runs.clone();
-        while runs.changed().await.is_ok() {}
+        self.writer_ended.cancelled().await;
         self.file.close().await;
     }
 }
 
 impl Log for Embedded {
     fn partitions(&self) -> u32 {
-        u32::try_from(self.ends.offsets.len()).expect("made from a u32")
+        self.ends.partitions()
     }
 
     fn append(&self, partition: PartitionNo, record: Record) -> Result<Ack, AppendError> {
@@ -109,13 +94,13 @@ impl Log for Embedded {
     }
 
     fn end_offset(&self, partition: PartitionNo) -> Offset {
-        self.ends.offsets.get(partition.0 as usize).map_or(0, |end| *end.borrow())
+        self.ends.get(partition)
     }
 
     fn assignments(&self) -> mpsc::Receiver<Assignment> {
-        let (sender, receiver) = mpsc::channel(self.ends.offsets.len());
-        for (partition, end) in (0..).map(PartitionNo).zip(&self.ends.offsets) {
-            let reader = FileReader { partition, end: end.subscribe(), file: Arc::clone(&self.file) };
+        let (sender, receiver) = mpsc::channel(self.ends.partitions() as usize);
+        for (partition, end) in self.ends.subscribe() {
+            let reader = FileReader { partition, end, file: Arc::clone(&self.file) };
             let assignment = Assignment { partition, reader: Box::new(reader) };
             assert!(sender.try_send(assignment).is_ok(), "the channel has room for every partition");
         }
@@ -137,7 +122,7 @@ impl Log for Embedded {
                 .bind(&stored.record.value)
                 .execute(&self.file.writer)
                 .await
-                .map_err(during("dead_letter a record"))?;
+                .map_err(|source| LogError { step: "write a dead letter", source: source.into() })?;
             Ok(())
         })
     }
@@ -151,16 +136,16 @@ impl Log for Embedded {
                 .bind(now_ms().saturating_sub(retention_ms))
                 .execute(&self.file.writer)
                 .await
-                .map_err(during("trim the log"))?;
+                .map_err(|source| LogError { step: "trim the log", source: source.into() })?;
             Ok(())
         })
     }
 
     fn ready(&self) -> Result<(), String> {
-        match &*self.ends.failure.borrow() {
-            None => Ok(()),
-            Some(failure) => Err(failure.to_string()),
+        if self.writer_ended.is_cancelled() {
+            return Err("the log writer has ended".to_owned());
         }
+        self.ends.failure().map_or(Ok(()), |failure| Err(failure.to_string()))
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {
@@ -168,111 +153,82 @@ impl Log for Embedded {
     }
 }
 
-struct FileReader {
-    partition: PartitionNo,
-    end: watch::Receiver<Offset>,
-    file: Arc<SqliteFile>,
-}
-
-impl FileReader {
-    async fn wait_and_read(&mut self, from: Offset, records_max: usize) -> Result<Option<Vec<Stored>>, LogError> {
-        if self.end.wait_for(|end| *end > from).await.is_err() {
-            return Ok(None);
-        }
-        let rows = sqlx::query(include_str!("sql/embedded/select_batches.sql"))
-            .bind(self.partition.0)
-            .bind(from.cast_signed())
-            .bind(READ_BATCHES_MAX)
-            .fetch_all(&self.file.readers)
-            .await
-            .map_err(during("read the log"))?;
-        let mut records = Vec::with_capacity(records_max);
-        for row in &rows {
-            let base: i64 = row.try_get("base_offset").map_err(during("read the log"))?;
-            let payload: &[u8] = row.try_get("payload").map_err(during("read the log"))?;
-            frame::decode(base.cast_unsigned(), payload, from, records_max, &mut records)
-                .map_err(|source| LogError { step: "read the log", source: source.into() })?;
-        }
-        Ok(Some(records))
-    }
-}
-
-impl Reader for FileReader {
-    fn read(&mut self, from: Offset, records_max: usize) -> BoxFuture<'_, Result<Option<Vec<Stored>>, LogError>> {
-        Box::pin(self.wait_and_read(from, records_max))
-    }
-}
-
-async fn shape(file: &SqliteFile, partitions: u32) -> Result<u32, sqlx::Error> {
+/// Answers with the number of partitions of the file; a new one gets `partitions`.
+async fn create_tables(file: &SqliteFile, partitions: u32) -> Result<u32, sqlx::Error> {
     sqlx::raw_sql(include_str!("sql/embedded/create.sql")).execute(&file.writer).await?;
     let row =
         sqlx::query(include_str!("sql/embedded/claim_shape.sql")).bind(partitions).fetch_one(&file.writer).await?;
     row.try_get("partitions")
 }
 
-/// The offset after the last record, by partition.
-async fn read_ends(file: &SqliteFile, partitions: u32) -> Result<Vec<Offset>, sqlx::Error> {
-    let mut ends = vec![0; partitions as usize];
-    for row in sqlx::query(include_str!("sql/embedded/select_ends.sql")).fetch_all(&file.writer).await? {
-        let partition: u32 = row.try_get("partition_no")?;
-        let end: i64 = row.try_get("end_offset")?;
-        if let Some(known) = ends.get_mut(partition as usize) {
-            *known = end.cast_unsigned();
-        }
-    }
-    Ok(ends)
-}
-
-fn during(step: &'static str) -> impl FnOnce(sqlx::Error) -> LogError {
-    move |source| LogError { step, source: source.into() }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::log::Headers;
+    use crate::log::contract::contract_tests;
 
     async fn temporary() -> (Embedded, tempfile::TempDir) {
         let folder = tempfile::tempdir().expect("a temporary folder");
         (open(&folder).await.expect("opens"), folder)
     }
 
-    async fn open(folder: &tempfile::TempDir) -> Result<Embedded, OpenError> {
+    async fn open_without_writer(
+        folder: &tempfile::TempDir,
+        options: &Options,
+    ) -> Result<(Embedded, Vec<Background>), OpenError> {
         let path = folder.path().join("log");
-        let (log, writer) =
-            Embedded::open(path.to_str().expect("utf-8"), &Options::default(), &Telemetry::new()).await?;
-        tokio::spawn(writer.run);
+        Embedded::open(path.to_str().expect("utf-8"), options, &Telemetry::new()).await
+    }
+
+    async fn open(folder: &tempfile::TempDir) -> Result<Embedded, OpenError> {
+        let (log, background) = open_without_writer(folder, &Options::default()).await?;
+        background.into_iter().for_each(|task| _ = tokio::spawn(task.run));
         Ok(log)
     }
 
-    super::super::contract::contract_tests!(embedded => temporary().await);
+    fn record() -> Record {
+        Record { key: "104:0".into(), headers: Headers::default(), value: b"1".to_vec() }
+    }
+
+    contract_tests!(embedded => temporary().await);
 
     #[tokio::test]
-    async fn a_second_process_is_kept_out() {
+    async fn a_log_in_use_cannot_be_opened_by_a_second_process() {
         let (_log, folder) = temporary().await;
         assert!(matches!(open(&folder).await, Err(OpenError::InUse(_))));
     }
 
     #[tokio::test]
-    async fn a_log_keeps_the_number_of_partitions_it_was_made_with() {
+    async fn a_log_with_another_number_of_partitions_does_not_open() {
         let (log, folder) = temporary().await;
         log.close().await;
         drop(log);
-        let path = folder.path().join("log");
         let options = Options { partitions: 3, ..Options::default() };
-        let error =
-            Embedded::open(path.to_str().expect("utf-8"), &options, &Telemetry::new()).await.err().expect("refused");
+        let error = open_without_writer(&folder, &options).await.err().expect("refused");
         assert!(error.to_string().contains("has 12 partitions, the configuration expects 3"), "{error}");
     }
 
     #[tokio::test]
-    async fn what_was_acknowledged_is_there_after_a_restart() {
+    async fn acknowledged_records_survive_a_restart() {
         let (log, folder) = temporary().await;
-        let record = Record { key: "104:0".into(), headers: super::super::Headers::default(), value: b"1".to_vec() };
-        assert_eq!(log.append(PartitionNo(3), record.clone()).expect("queued").await.expect("durable"), 0);
+        assert_eq!(log.append(PartitionNo(3), record()).expect("queued").await.expect("durable"), 0);
         log.close().await;
         drop(log);
         let log = open(&folder).await.expect("opens again");
         assert_eq!(log.end_offset(PartitionNo(3)), 1);
-        assert_eq!(log.append(PartitionNo(3), record).expect("queued").await.expect("durable"), 1);
+        assert_eq!(log.append(PartitionNo(3), record()).expect("queued").await.expect("durable"), 1);
+    }
+
+    #[tokio::test]
+    async fn a_log_whose_writer_ended_is_not_ready_and_fails_queued_appends() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let (log, background) = open_without_writer(&folder, &Options::default()).await.expect("opens");
+        let queued = log.append(PartitionNo(0), record()).expect("queued");
+        assert_eq!(log.ready(), Ok(()));
+        drop(background);
+        assert!(log.ready().is_err());
+        assert!(matches!(queued.await, Err(AppendError::Failed(_))));
+        assert!(matches!(log.append(PartitionNo(0), record()), Err(AppendError::Closed)));
+        log.close().await;
     }
 }

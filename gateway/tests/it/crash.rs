@@ -127,8 +127,7 @@ async fn a_second_process_on_the_same_folder_is_refused_with_a_clear_message() {
     let second = Launch::with(&elsewhere).command(gateway.home.path(), &["serve", "--config", "sluice.toml"]);
     let ended = Process::run(second, WITHIN).await;
     assert_eq!(ended.code, Some(1), "{ended}");
-    let expected =
-        "sluice: another sluice already runs on `data/log`; stop it first, or give this one a log.url of its own";
+    let expected = "sluice: log.url: another sluice process has `data/log` open: stop it, or set a different log.url";
     assert_eq!(ended.stderr.trim_end(), expected);
     assert!(Crowd::before(&gateway, 104).ask(1).await.is_accepted(), "the first one goes on");
 }

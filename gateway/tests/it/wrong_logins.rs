@@ -36,12 +36,12 @@ const COUNTERS: &[(&str, &str)] = &[("COUNTERS__URL", "rediss://sluice@127.0.0.1
 #[tokio::test]
 async fn a_wrong_password_ends_every_command_that_needs_it() {
     let _turn = turn::together();
-    let log = "sluice: log.password_file: Kafka refuses the login: ";
+    let log = "sluice: log.password_file: Kafka authentication failed: ";
     let ledger = "sluice: authentication failed for user `sluice_tls` at the database server 127.0.0.1:13306: ";
     let counters = "sluice: counters.url: authentication failed for user `sluice` at 127.0.0.1:16380: ";
     for (arguments, variables, beginning, mend) in [
-        (&["serve"][..], LOG, log, "mend the password in it"),
-        (&["topic", "ensure"], LOG, log, "mend the password in it"),
+        (&["serve"][..], LOG, log, "check log.username, log.password_file"),
+        (&["topic", "ensure"], LOG, log, "check log.username, log.password_file"),
         (&["serve"], LEDGER, ledger, "ledger.password_file"),
         (&["migrate"], LEDGER, ledger, "ledger.password_file"),
         (&["serve"], COUNTERS, counters, "counters.password_file"),

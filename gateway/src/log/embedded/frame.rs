@@ -1,7 +1,7 @@
-//! How records lie in the payload of a batch, one after the other:
+//! The binary form of a batch: its records, one after the other.
 //!
 //! ```text
-//! u32 length of the rest │ u8 has request id? │ [u8; 16] request id │ u64 generation
+//! u32 length of the rest │ u8 has a request id │ [u8; 16] request id │ u64 generation
 //! u16 length │ key │ u16 length │ traceparent (empty: none) │ value
 //! ```
 //!
@@ -10,12 +10,11 @@
 use crate::coupon::{Offset, RequestId};
 use crate::log::{Headers, Record, Stored};
 
-/// A batch that ends in the middle of a record.
+/// A batch ends in the middle of a record, or holds text that is not UTF-8.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a batch of the log is damaged")]
-pub(super) struct Damaged;
+#[error("a batch is corrupt: restore the file of log.url from a backup")]
+pub(super) struct Corrupt;
 
-/// Appends a record to a payload.
 pub(super) fn encode(record: &Record, payload: &mut Vec<u8>) {
     let start = payload.len();
     payload.extend_from_slice(&[0; 4]);
@@ -23,7 +22,7 @@ pub(super) fn encode(record: &Record, payload: &mut Vec<u8>) {
     payload.extend_from_slice(record.headers.request_id.as_ref().map_or(&[0; 16][..], |id| id.as_bytes()));
     payload.extend_from_slice(&record.headers.generation.to_le_bytes());
     for text in [&record.key, record.headers.traceparent.as_deref().unwrap_or_default()] {
-        // Keys and trace contexts are short; a longer one is cut rather than spoiling the batch.
+        // Keys and trace contexts are short. A longer one is cut: an error would fail the whole batch.
         let text = &text.as_bytes()[..text.len().min(u16::MAX.into())];
         payload.extend_from_slice(&(text.len() as u16).to_le_bytes());
         payload.extend_from_slice(text);
@@ -33,14 +32,14 @@ pub(super) fn encode(record: &Record, payload: &mut Vec<u8>) {
     payload[start..start + 4].copy_from_slice(&length.to_le_bytes());
 }
 
-/// Reads the records from offset `from` on, until there are `records_max` in `records`.
+/// Appends the records from offset `from` on to `records`, until it holds `records_max`.
 pub(super) fn decode(
     base: Offset,
     mut payload: &[u8],
     from: Offset,
     records_max: usize,
     records: &mut Vec<Stored>,
-) -> Result<(), Damaged> {
+) -> Result<(), Corrupt> {
     let mut offset = base;
     while !payload.is_empty() && records.len() < records_max {
         let length = u32::from_le_bytes(take(&mut payload)?);
@@ -53,7 +52,7 @@ pub(super) fn decode(
     Ok(())
 }
 
-fn record(mut frame: &[u8]) -> Result<Record, Damaged> {
+fn record(mut frame: &[u8]) -> Result<Record, Corrupt> {
     let [has_request_id] = take(&mut frame)?;
     let request_id = RequestId::from(take::<16>(&mut frame)?);
     let generation = u64::from_le_bytes(take(&mut frame)?);
@@ -70,18 +69,18 @@ fn record(mut frame: &[u8]) -> Result<Record, Damaged> {
     })
 }
 
-fn text(frame: &mut &[u8]) -> Result<String, Damaged> {
+fn text(frame: &mut &[u8]) -> Result<String, Corrupt> {
     let length = u16::from_le_bytes(take(frame)?);
     let bytes = slice(frame, length.into())?;
-    String::from_utf8(bytes.to_vec()).map_err(|_| Damaged)
+    String::from_utf8(bytes.to_vec()).map_err(|_| Corrupt)
 }
 
-fn take<const N: usize>(bytes: &mut &[u8]) -> Result<[u8; N], Damaged> {
-    slice(bytes, N)?.try_into().map_err(|_| Damaged)
+fn take<const N: usize>(bytes: &mut &[u8]) -> Result<[u8; N], Corrupt> {
+    slice(bytes, N)?.try_into().map_err(|_| Corrupt)
 }
 
-fn slice<'a>(bytes: &mut &'a [u8], length: usize) -> Result<&'a [u8], Damaged> {
-    let (taken, rest) = bytes.split_at_checked(length).ok_or(Damaged)?;
+fn slice<'a>(bytes: &mut &'a [u8], length: usize) -> Result<&'a [u8], Corrupt> {
+    let (taken, rest) = bytes.split_at_checked(length).ok_or(Corrupt)?;
     *bytes = rest;
     Ok(taken)
 }
@@ -107,7 +106,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_was_encoded_is_decoded_from_any_offset(
+        fn encoded_records_are_decoded_from_any_offset(
             written in proptest::collection::vec(any_record(), 1..20),
             base in 0..1000_u64,
             skipped in 0..25_u64,
@@ -123,11 +122,11 @@ mod tests {
         }
 
         #[test]
-        fn a_cut_payload_is_damaged_and_nothing_worse(written in any_record(), cut in 1..40_usize) {
+        fn a_truncated_payload_is_reported_as_corrupt(written in any_record(), cut in 1..40_usize) {
             let mut payload = Vec::new();
             encode(&written, &mut payload);
             payload.truncate(payload.len().saturating_sub(cut).max(1));
-            prop_assert_eq!(decode(0, &payload, 0, 10, &mut Vec::new()), Err(Damaged));
+            prop_assert_eq!(decode(0, &payload, 0, 10, &mut Vec::new()), Err(Corrupt));
         }
     }
 }

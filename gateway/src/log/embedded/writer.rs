@@ -1,19 +1,22 @@
-//! The one writer: gathers a group, makes it durable with one statement, acknowledges it.
+//! The only writer: collects a group of records, makes it durable with one statement, and acknowledges it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
 use sqlx::{QueryBuilder, Sqlite};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
+use tokio_util::sync::DropGuard;
 
-use super::{Ends, frame, read_ends};
-use crate::coupon::{Offset, PartitionNo, now_ms};
+use super::ends::Ends;
+use super::frame;
+use crate::background::fault_point;
+use crate::coupon::{PartitionNo, now_ms};
 use crate::log::{AckSender, AppendError, Record};
 use crate::sqlite_file::SqliteFile;
 use crate::telemetry::{GroupAppended, Telemetry};
 
-/// A larger group would make its first record wait longer for its last one than a commit takes.
+/// A larger group would delay its first record by more than a commit takes.
 const GROUP_RECORDS_MAX: usize = 1024;
 
 pub(super) enum Command {
@@ -25,36 +28,36 @@ pub(super) struct Writer {
     file: Arc<SqliteFile>,
     ends: Arc<Ends>,
     telemetry: Telemetry,
-    /// Dropped when the writer ends, which is how `close` learns of it.
-    _runs: watch::Sender<()>,
-    /// Whether a commit's fate is unknown, so that the offsets must be read again.
-    unsure: bool,
+    /// After a failed commit the file may or may not hold the group, so the end offsets must be read again.
+    must_reload_ends: bool,
+    /// Tells `close` that the writer has ended, in whichever way it did.
+    _ended: DropGuard,
 }
 
-/// The records of one group that go to one partition.
+/// The records of a group that go to one partition.
 #[derive(Default)]
 struct Batch {
     payload: Vec<u8>,
-    waiting: Vec<AckSender>,
+    acks: Vec<AckSender>,
 }
 
 impl Writer {
-    pub(super) fn new(file: Arc<SqliteFile>, ends: Arc<Ends>, telemetry: Telemetry, runs: watch::Sender<()>) -> Self {
-        Self { file, ends, telemetry, _runs: runs, unsure: false }
+    pub(super) fn new(file: Arc<SqliteFile>, ends: Arc<Ends>, telemetry: Telemetry, ended: DropGuard) -> Self {
+        Self { file, ends, telemetry, must_reload_ends: false, _ended: ended }
     }
 
     pub(super) async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
-        let mut gathered = Vec::with_capacity(GROUP_RECORDS_MAX);
-        while commands.recv_many(&mut gathered, GROUP_RECORDS_MAX).await > 0 {
+        let mut received = Vec::with_capacity(GROUP_RECORDS_MAX);
+        while commands.recv_many(&mut received, GROUP_RECORDS_MAX).await > 0 {
             let mut group: BTreeMap<PartitionNo, Batch> = BTreeMap::new();
-            for command in gathered.drain(..) {
+            for command in received.drain(..) {
                 match command {
-                    Command::Append(partition, record, waiting) => {
+                    Command::Append(partition, record, ack) => {
                         let batch = group.entry(partition).or_default();
                         frame::encode(&record, &mut batch.payload);
-                        batch.waiting.push(waiting);
+                        batch.acks.push(ack);
                     }
-                    // What stands in the queue behind it is still made durable.
+                    // Records that are still queued are received all the same.
                     Command::Close => commands.close(),
                 }
             }
@@ -65,31 +68,35 @@ impl Writer {
     }
 
     async fn append(&mut self, group: BTreeMap<PartitionNo, Batch>) {
+        fault_point("log writer");
         let begun = Instant::now();
-        let records = group.values().map(|batch| batch.waiting.len()).sum();
+        let records = group.values().map(|batch| batch.acks.len()).sum();
         match self.commit(&group).await {
             Ok(()) => {
                 self.telemetry.emit(GroupAppended { records, duration: begun.elapsed() });
-                self.ends.failure.send_if_modified(|failure| failure.take().is_some());
+                if self.ends.set_failure(None).is_some() {
+                    tracing::info!("log is writable again");
+                }
                 self.acknowledge(group);
             }
             Err(error) => {
                 let failure: Arc<str> = error.to_string().into();
-                if self.ends.failure.send_replace(Some(Arc::clone(&failure))).is_none() {
-                    tracing::error!(%failure, "the log cannot be written; requests are answered with 503");
+                if self.ends.set_failure(Some(Arc::clone(&failure))).is_none() {
+                    tracing::error!(%failure, "log is not writable: rejecting requests with 503");
                 }
-                self.unsure = true;
-                for waiting in group.into_values().flat_map(|batch| batch.waiting) {
-                    // A client that is gone needs no answer.
-                    let _ = waiting.send(Err(AppendError::Failed(Arc::clone(&failure))));
+                self.must_reload_ends = true;
+                for ack in group.into_values().flat_map(|batch| batch.acks) {
+                    // The client may have disconnected.
+                    let _ = ack.send(Err(AppendError::Failed(Arc::clone(&failure))));
                 }
             }
         }
     }
 
     async fn commit(&mut self, group: &BTreeMap<PartitionNo, Batch>) -> Result<(), sqlx::Error> {
-        if self.unsure {
-            self.resume().await?;
+        if self.must_reload_ends {
+            self.ends.reload(&self.file).await?;
+            self.must_reload_ends = false;
         }
         let now = now_ms();
         let mut insert: QueryBuilder<Sqlite> = QueryBuilder::new(
@@ -97,8 +104,8 @@ impl Writer {
         );
         insert.push_values(group, |mut row, (partition, batch)| {
             row.push_bind(partition.0)
-                .push_bind(self.end(*partition).cast_signed())
-                .push_bind(i64::try_from(batch.waiting.len()).unwrap_or(i64::MAX))
+                .push_bind(self.ends.get(*partition).cast_signed())
+                .push_bind(i64::try_from(batch.acks.len()).unwrap_or(i64::MAX))
                 .push_bind(now)
                 .push_bind(&batch.payload);
         });
@@ -106,29 +113,15 @@ impl Writer {
         Ok(())
     }
 
-    /// After a commit whose fate is unknown: what is in the file counts.
-    async fn resume(&mut self) -> Result<(), sqlx::Error> {
-        let found = read_ends(&self.file, u32::try_from(self.ends.offsets.len()).unwrap_or(u32::MAX)).await?;
-        for (end, found) in self.ends.offsets.iter().zip(found) {
-            end.send_if_modified(|end| std::mem::replace(end, found) != found);
-        }
-        self.unsure = false;
-        Ok(())
-    }
-
     fn acknowledge(&self, group: BTreeMap<PartitionNo, Batch>) {
         for (partition, batch) in group {
-            let base = self.end(partition);
-            let end = base + batch.waiting.len() as u64;
-            for (offset, waiting) in (base..).zip(batch.waiting) {
-                // A client that is gone needs no answer; its record is settled all the same.
-                let _ = waiting.send(Ok(offset));
+            let base = self.ends.get(partition);
+            let end = base + batch.acks.len() as u64;
+            for (offset, ack) in (base..).zip(batch.acks) {
+                // The client may have disconnected; its record is settled all the same.
+                let _ = ack.send(Ok(offset));
             }
-            self.ends.offsets[partition.0 as usize].send_replace(end);
+            self.ends.advance(partition, end);
         }
-    }
-
-    fn end(&self, partition: PartitionNo) -> Offset {
-        *self.ends.offsets[partition.0 as usize].borrow()
     }
 }

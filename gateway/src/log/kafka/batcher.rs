@@ -1,8 +1,7 @@
-//! Records of a partition go in groups: while one is on its way, the next gathers.
+//! Sends the records of a partition in batches: while one batch is in flight, the next one collects.
 //!
-//! The client library would do the same by itself, for it never has a second batch of a partition on its way,
-//! but meanwhile its threads ask without a pause whether they may go on, and leave nothing of a small machine to
-//! the brokers that are to answer.
+//! The client library also has at most one batch of a partition in flight. But while records wait, its threads poll
+//! for permission to send without a pause, and on a small machine leave no processor time to the brokers.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,120 +12,130 @@ use std::time::Instant;
 use crate::coupon::Offset;
 use crate::log::{Ack, AckSender, AppendError, Record};
 
-/// About a third of the largest batch, at the size of the usual request.
-const GROUP_RECORDS_MAX: usize = 1024;
-/// Over all partitions, as many as a gateway has requests on their way: a record stays though its client hung up.
-const GATHERING_RECORDS_MAX: usize = 8192;
+/// About a third of the broker's largest batch, at the size of a usual request.
+const BATCH_RECORDS_MAX: usize = 1024;
+/// Over all partitions. Bounds memory: a record stays pending even if its client disconnects.
+const PENDING_RECORDS_MAX: usize = 8192;
 
-/// Somebody who waits for a record to become durable.
-pub(super) struct Waiting {
+/// The acknowledgement that a record waits for.
+pub(super) struct PendingAck {
     pub(super) since: Instant,
-    answer: AckSender,
+    sender: AckSender,
 }
 
-impl Waiting {
+impl PendingAck {
     pub(super) fn pair() -> (Box<Self>, Ack) {
-        let (answer, ack) = Ack::pair();
-        (Box::new(Self { since: Instant::now(), answer }), ack)
+        let (sender, ack) = Ack::pair();
+        (Box::new(Self { since: Instant::now(), sender }), ack)
     }
 
-    pub(super) fn answer(self, answer: Result<Offset, AppendError>) {
-        // A client that is gone needs no answer; its record is settled all the same.
-        let _ = self.answer.send(answer);
+    pub(super) fn complete(self, result: Result<Offset, AppendError>) {
+        // The client may have disconnected; its record is settled all the same.
+        let _ = self.sender.send(result);
     }
 }
 
-pub(super) type Group = VecDeque<(Record, Box<Waiting>)>;
+pub(super) type Batch = VecDeque<(Record, Box<PendingAck>)>;
 
+/// A partition's batch in flight, and the records for the next one.
 #[derive(Default)]
-struct PartitionQueueState {
-    /// Records of the group on its way that are not answered.
-    unanswered: usize,
-    /// One of them was given up: so are those that waited for it, and their clients hear of it no later.
-    is_given_up: bool,
-    gathering: Group,
+struct PartitionState {
+    /// Records of the batch in flight that are not acknowledged.
+    in_flight: usize,
+    /// One of them timed out. Pending records then fail with the batch, as they have waited for as long.
+    timed_out: bool,
+    pending: Batch,
 }
 
-/// The batcher of all partitions.
+/// What the sender must do next.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum SendCommand {
+    /// The partition has pending records and no batch in flight.
+    Send(usize),
+    Stop,
+}
+
 pub(super) struct Batcher {
-    batcher: Vec<Mutex<PartitionQueueState>>,
-    /// Records that gather, in all of them.
-    gathering: AtomicUsize,
-    /// Told of each lane that is free for a group that gathered.
-    free: Sender<usize>,
+    partitions: Vec<Mutex<PartitionState>>,
+    /// Over all partitions.
+    pending: AtomicUsize,
+    commands: Sender<SendCommand>,
 }
 
-/// What becomes of a record that is to be appended.
-pub(super) enum Entered {
-    /// Nothing is before it: it is a group by itself, to be sent now.
-    First(Record, Box<Waiting>),
-    /// It waits for the group before it.
-    Gathering,
+/// What became of a pushed record.
+pub(super) enum Pushed {
+    /// The partition is idle: the caller sends the record as a batch of one.
+    SendNow(Record, Box<PendingAck>),
+    /// It waits for the batch in flight.
+    Pending,
 }
 
 impl Batcher {
-    pub(super) fn new(partitions: usize) -> (Self, Receiver<usize>) {
-        let (free, freed) = channel();
-        let batcher = std::iter::repeat_with(Mutex::default).take(partitions).collect();
-        (Self { batcher, gathering: AtomicUsize::new(0), free }, freed)
+    /// A batcher, and the commands for the thread that sends pending batches.
+    pub(super) fn new(partitions: u32) -> (Self, Receiver<SendCommand>) {
+        let (commands, receiver) = channel();
+        let partitions = std::iter::repeat_with(Mutex::default).take(partitions as usize).collect();
+        (Self { partitions, pending: AtomicUsize::new(0), commands }, receiver)
     }
 
-    pub(super) fn enter(
-        &self,
-        partition: usize,
-        record: Record,
-        waiting: Box<Waiting>,
-    ) -> Result<Entered, AppendError> {
-        let mut lane = self.lane(partition);
-        if lane.unanswered == 0 && lane.gathering.is_empty() {
-            lane.unanswered = 1;
-            return Ok(Entered::First(record, waiting));
+    pub(super) fn push(&self, partition: usize, record: Record, ack: Box<PendingAck>) -> Result<Pushed, AppendError> {
+        let mut state = self.lock(partition);
+        if state.in_flight == 0 && state.pending.is_empty() {
+            state.in_flight = 1;
+            return Ok(Pushed::SendNow(record, ack));
         }
-        if self.gathering.fetch_add(1, Ordering::Relaxed) >= GATHERING_RECORDS_MAX {
-            self.gathering.fetch_sub(1, Ordering::Relaxed);
+        if self.pending.fetch_add(1, Ordering::Relaxed) >= PENDING_RECORDS_MAX {
+            self.pending.fetch_sub(1, Ordering::Relaxed);
             return Err(AppendError::Full);
         }
-        lane.gathering.push_back((record, waiting));
-        Ok(Entered::Gathering)
+        state.pending.push_back((record, ack));
+        Ok(Pushed::Pending)
     }
 
-    /// A record of the group on its way was answered, or not even sent.
-    pub(super) fn answered(&self, partition: usize, is_given_up: bool) {
-        let mut lane = self.lane(partition);
-        lane.is_given_up |= is_given_up;
-        lane.unanswered -= 1;
-        if lane.unanswered == 0 {
-            let is_given_up = std::mem::take(&mut lane.is_given_up);
-            let given_up = if is_given_up { std::mem::take(&mut lane.gathering) } else { Group::new() };
-            self.gathering.fetch_sub(given_up.len(), Ordering::Relaxed);
-            if !lane.gathering.is_empty() {
-                // Nobody sends any more.
-                let _ = self.free.send(partition);
-            }
-            drop(lane);
-            for (_, waiting) in given_up {
-                waiting.answer(Err(AppendError::Failed("the records before it were given up".into())));
-            }
+    /// Takes a record out of the batch in flight: it was acknowledged, failed, or could not be sent.
+    pub(super) fn complete(&self, partition: usize, timed_out: bool) {
+        let mut state = self.lock(partition);
+        state.timed_out |= timed_out;
+        state.in_flight -= 1;
+        if state.in_flight > 0 {
+            return;
+        }
+        let expired =
+            if std::mem::take(&mut state.timed_out) { std::mem::take(&mut state.pending) } else { Batch::new() };
+        self.pending.fetch_sub(expired.len(), Ordering::Relaxed);
+        if !state.pending.is_empty() {
+            // Fails if the sender has ended, which `System` reports.
+            let _ = self.commands.send(SendCommand::Send(partition));
+        }
+        drop(state);
+        for (_, ack) in expired {
+            ack.complete(Err(AppendError::Failed("the batch before it timed out".into())));
         }
     }
 
-    /// The group that gathered, to be sent now.
-    pub(super) fn next_group(&self, partition: usize) -> Group {
-        let mut lane = self.lane(partition);
-        let records = lane.gathering.len().min(GROUP_RECORDS_MAX);
-        lane.unanswered = records;
-        self.gathering.fetch_sub(records, Ordering::Relaxed);
-        lane.gathering.drain(..records).collect()
+    /// Moves pending records in flight. The caller sends them.
+    pub(super) fn next_batch(&self, partition: usize) -> Batch {
+        let mut state = self.lock(partition);
+        let records = state.pending.len().min(BATCH_RECORDS_MAX);
+        state.in_flight = records;
+        self.pending.fetch_sub(records, Ordering::Relaxed);
+        state.pending.drain(..records).collect()
     }
 
-    pub(super) fn are_empty(&self) -> bool {
-        (0..self.batcher.len())
-            .map(|partition| self.lane(partition))
-            .all(|lane| lane.unanswered == 0 && lane.gathering.is_empty())
+    pub(super) fn is_idle(&self) -> bool {
+        (0..self.partitions.len())
+            .map(|partition| self.lock(partition))
+            .all(|state| state.in_flight == 0 && state.pending.is_empty())
     }
 
-    fn lane(&self, partition: usize) -> MutexGuard<'_, PartitionQueueState> {
-        self.batcher[partition].lock().unwrap_or_else(PoisonError::into_inner)
+    /// Ends the sender. Records that are still pending are dropped with their acknowledgements.
+    pub(super) fn stop(&self) {
+        // Fails if the sender has ended.
+        let _ = self.commands.send(SendCommand::Stop);
+    }
+
+    fn lock(&self, partition: usize) -> MutexGuard<'_, PartitionState> {
+        self.partitions[partition].lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -139,63 +148,70 @@ mod tests {
         Record { key: key.to_string(), headers: Headers::default(), value: Vec::new() }
     }
 
-    /// Enters so many records, of which only the first may go at once.
-    fn filled(batcher: &Batcher, records: usize) -> Vec<Ack> {
-        let enter = |key| {
-            let (waiting, ack) = Waiting::pair();
-            let entered = batcher.enter(0, record(key), waiting).expect("there is room");
-            assert_eq!(matches!(entered, Entered::First(..)), key == 0);
+    /// Pushes records 0, 1, 2, … to partition 0. Only the first is sent at once.
+    fn push(batcher: &Batcher, records: usize) -> Vec<Ack> {
+        let push = |key| {
+            let (pending, ack) = PendingAck::pair();
+            let pushed = batcher.push(0, record(key), pending).expect("there is room");
+            assert_eq!(matches!(pushed, Pushed::SendNow(..)), key == 0);
             ack
         };
-        (0..records).map(enter).collect()
+        (0..records).map(push).collect()
     }
 
-    fn keys(group: &Group) -> Vec<usize> {
-        group.iter().map(|(record, _)| record.key.parse().expect("a number")).collect()
+    fn keys(batch: &Batch) -> Vec<usize> {
+        batch.iter().map(|(record, _)| record.key.parse().expect("a number")).collect()
     }
 
     #[test]
-    fn what_gathers_goes_in_order_once_the_group_before_is_answered() {
-        let (batcher, freed) = Batcher::new(2);
-        let _acks = filled(&batcher, 2 + GROUP_RECORDS_MAX);
-        assert!(freed.try_recv().is_err(), "the first is on its way");
-        batcher.answered(0, false);
-        assert_eq!(freed.try_recv(), Ok(0));
-        let group = batcher.next_group(0);
-        assert_eq!(keys(&group), (1..=GROUP_RECORDS_MAX).collect::<Vec<_>>());
-        for _ in 0..GROUP_RECORDS_MAX {
-            assert!(freed.try_recv().is_err(), "not all of the group is answered");
-            batcher.answered(0, false);
+    fn pending_records_are_sent_in_order_once_the_batch_in_flight_is_complete() {
+        let (batcher, commands) = Batcher::new(2);
+        let _acks = push(&batcher, 2 + BATCH_RECORDS_MAX);
+        assert!(commands.try_recv().is_err(), "the first record is in flight");
+        batcher.complete(0, false);
+        assert_eq!(commands.try_recv(), Ok(SendCommand::Send(0)));
+        let batch = batcher.next_batch(0);
+        assert_eq!(keys(&batch), (1..=BATCH_RECORDS_MAX).collect::<Vec<_>>());
+        for _ in 0..BATCH_RECORDS_MAX {
+            assert!(commands.try_recv().is_err(), "the batch is not complete");
+            batcher.complete(0, false);
         }
-        assert_eq!(freed.try_recv(), Ok(0));
-        assert_eq!(keys(&batcher.next_group(0)), [1 + GROUP_RECORDS_MAX]);
-        assert!(!batcher.are_empty());
-        batcher.answered(0, false);
-        assert!(batcher.are_empty() && freed.try_recv().is_err());
+        assert_eq!(commands.try_recv(), Ok(SendCommand::Send(0)));
+        assert_eq!(keys(&batcher.next_batch(0)), [1 + BATCH_RECORDS_MAX]);
+        assert!(!batcher.is_idle());
+        batcher.complete(0, false);
+        assert!(batcher.is_idle() && commands.try_recv().is_err());
     }
 
     #[test]
-    fn who_waits_for_what_is_given_up_is_told_at_once() {
-        let (batcher, freed) = Batcher::new(1);
-        let mut acks = filled(&batcher, 3);
-        batcher.answered(0, true);
-        assert!(freed.try_recv().is_err() && batcher.are_empty());
+    fn a_timeout_fails_the_pending_records_at_once() {
+        let (batcher, commands) = Batcher::new(1);
+        let mut acks = push(&batcher, 3);
+        batcher.complete(0, true);
+        assert!(commands.try_recv().is_err() && batcher.is_idle());
         for ack in acks.drain(1..) {
-            let answer = futures_util::FutureExt::now_or_never(ack).expect("is answered");
-            assert!(matches!(answer, Err(AppendError::Failed(_))), "{answer:?}");
+            let result = futures_util::FutureExt::now_or_never(ack).expect("is completed");
+            assert!(matches!(result, Err(AppendError::Failed(_))), "{result:?}");
         }
     }
 
     #[test]
-    fn what_gathers_is_bounded_over_all_lanes() {
-        let (batcher, _freed) = Batcher::new(2);
-        let _acks = filled(&batcher, 1 + GATHERING_RECORDS_MAX);
-        let enter = |partition| batcher.enter(partition, record(0), Waiting::pair().0);
-        assert!(matches!(enter(0), Err(AppendError::Full)));
-        assert!(matches!(enter(1), Ok(Entered::First(..))), "it does not gather");
-        assert!(matches!(enter(1), Err(AppendError::Full)));
-        batcher.answered(0, false);
-        batcher.next_group(0);
-        assert!(matches!(enter(1), Ok(Entered::Gathering)));
+    fn pending_records_are_bounded_over_all_partitions() {
+        let (batcher, _commands) = Batcher::new(2);
+        let _acks = push(&batcher, 1 + PENDING_RECORDS_MAX);
+        let push = |partition| batcher.push(partition, record(0), PendingAck::pair().0);
+        assert!(matches!(push(0), Err(AppendError::Full)));
+        assert!(matches!(push(1), Ok(Pushed::SendNow(..))), "an idle partition needs no room");
+        assert!(matches!(push(1), Err(AppendError::Full)));
+        batcher.complete(0, false);
+        batcher.next_batch(0);
+        assert!(matches!(push(1), Ok(Pushed::Pending)));
+    }
+
+    #[test]
+    fn stopping_ends_the_sender() {
+        let (batcher, commands) = Batcher::new(1);
+        batcher.stop();
+        assert_eq!(commands.recv(), Ok(SendCommand::Stop));
     }
 }

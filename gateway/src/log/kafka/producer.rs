@@ -1,7 +1,7 @@
-//! Appending: an idempotent producer with small queues, whose delivery reports are the acknowledgements. Each
-//! partition's records go in groups, one after the other.
+//! Appends through an idempotent producer with small queues. Its delivery reports complete the acknowledgements.
 
 use std::sync::Arc;
+use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -12,81 +12,89 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Header, Message};
 use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer};
 
-use super::batcher::{Batcher, Entered, Waiting};
-use super::security::not_made;
-use super::{Address, Ends, wire};
+use super::address::Address;
+use super::batcher::{Batcher, PendingAck, Pushed, SendCommand};
+use super::broker_errors::client_creation_failed;
+use super::status::TopicStatus;
+use super::wire;
 use crate::coupon::PartitionNo;
 use crate::log::{Ack, AppendError, OpenError, Record, Stored};
 use crate::telemetry::{RecordAcknowledged, Telemetry};
 
-/// Records that wait for their delivery report: as many as a gateway has requests on their way.
+/// Records that wait for their delivery report: as many as a gateway answers requests at a time.
 const QUEUE_RECORDS_MAX: &str = "8192";
 const QUEUE_KIB_MAX: &str = "65536";
-/// A group is handed over within this time, and goes as one batch.
+/// The library waits this long for more records of a batch. Handing a batch over takes less.
 const LINGER_MS: &str = "2";
-/// A record that is sent and not durable by then is given up, and its client answered 503; so is one that waited
-/// so long to be sent. Longer than a cluster takes to replace a broker that died.
+/// A record fails if it is not durable, or not even sent, within this time. It is longer than a cluster takes to
+/// replace a dead broker.
 const DELIVERY_MAX: Duration = Duration::from_secs(15);
-/// At shutdown no client waits any more, and what is not acknowledged may be lost.
+/// At shutdown no client waits any more, so what is not acknowledged by then may be lost.
 const FLUSH_MAX: Duration = Duration::from_secs(5);
-/// Whether a group gathered meanwhile is looked at in this rhythm.
-const FLUSH_TURN: Duration = Duration::from_millis(100);
+/// A flush returns after this time, so that batches sent meanwhile are seen.
+const FLUSH_STEP: Duration = Duration::from_millis(100);
 
-/// Completes acknowledgements from the producer's own thread.
+/// Completes acknowledgements, on the client library's thread.
 #[derive(Clone)]
-struct Delivery {
+struct DeliveryReports {
     topic: String,
-    ends: Arc<Ends>,
+    status: Arc<TopicStatus>,
     batcher: Arc<Batcher>,
     telemetry: Telemetry,
 }
 
-impl ClientContext for Delivery {}
+impl ClientContext for DeliveryReports {}
 
-impl ProducerContext for Delivery {
-    type DeliveryOpaque = Box<Waiting>;
+impl ProducerContext for DeliveryReports {
+    type DeliveryOpaque = Box<PendingAck>;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, waiting: Box<Waiting>) {
-        let (message, answer, is_given_up) = match result {
+    fn delivery(&self, report: &DeliveryResult<'_>, ack: Box<PendingAck>) {
+        let (message, result, timed_out) = match report {
             Ok(message) => {
-                // The answer to an earlier attempt was lost, and the broker told only that it has the record.
-                let unknown = || AppendError::Failed("the record is durable, but nobody knows where".into());
-                (message, u64::try_from(message.offset()).map_err(|_| unknown()), false)
+                // The response to an earlier attempt was lost; to a duplicate, the broker responds without an offset.
+                let unknown = |_| AppendError::Failed("the record is durable at an unknown offset".into());
+                (message, u64::try_from(message.offset()).map_err(unknown), false)
             }
             Err((error, message)) => {
-                let is_given_up = error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageTimedOut);
-                (message, Err(AppendError::Failed(error.to_string().into())), is_given_up)
+                let timed_out = error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageTimedOut);
+                (message, Err(AppendError::Failed(error.to_string().into())), timed_out)
             }
         };
-        let is_ours = message.topic() == self.topic;
-        if let (true, Ok(offset)) = (is_ours, &answer) {
-            self.telemetry.emit(RecordAcknowledged { duration: waiting.since.elapsed() });
-            self.ends.reached(message.partition(), offset + 1);
+        let is_dead_letter = message.topic() != self.topic;
+        if let (false, Ok(offset)) = (is_dead_letter, &result) {
+            self.telemetry.emit(RecordAcknowledged { duration: ack.since.elapsed() });
+            self.status.advance(message.partition(), offset + 1);
         }
-        waiting.answer(answer);
-        if let (true, Ok(partition)) = (is_ours, usize::try_from(message.partition())) {
-            self.batcher.answered(partition, is_given_up);
+        ack.complete(result);
+        if let (false, Ok(partition)) = (is_dead_letter, usize::try_from(message.partition())) {
+            self.batcher.complete(partition, timed_out);
         }
     }
 }
 
 pub(super) struct Producer(Arc<Inner>);
 
+/// Sends pending batches, on a thread of its own: a delivery report must not wait for room in the library's queue.
+pub(super) struct BatchSender {
+    producer: Arc<Inner>,
+    commands: Receiver<SendCommand>,
+}
+
 struct Inner {
     topic: String,
     config: ClientConfig,
-    delivery: Delivery,
+    reports: DeliveryReports,
     batcher: Arc<Batcher>,
-    current: ArcSwap<ThreadedProducer<Delivery>>,
+    client: ArcSwap<ThreadedProducer<DeliveryReports>>,
 }
 
 impl Producer {
     pub(super) fn new(
         address: &Address,
         config: &ClientConfig,
-        ends: Arc<Ends>,
+        status: Arc<TopicStatus>,
         telemetry: Telemetry,
-    ) -> Result<Self, OpenError> {
+    ) -> Result<(Self, BatchSender), OpenError> {
         let mut config = config.clone();
         config
             .set("enable.idempotence", "true")
@@ -95,33 +103,26 @@ impl Producer {
             .set("queue.buffering.max.kbytes", QUEUE_KIB_MAX)
             .set("linger.ms", LINGER_MS)
             .set("message.timeout.ms", DELIVERY_MAX.as_millis().to_string());
-        let (batcher, freed) = Batcher::new(ends.offsets.len());
+        let (batcher, commands) = Batcher::new(status.partitions());
         let (topic, batcher) = (address.topic.clone(), Arc::new(batcher));
-        let delivery = Delivery { topic: topic.clone(), ends, batcher: Arc::clone(&batcher), telemetry };
-        let current = connect(&config, &delivery).map_err(|error| not_made(address, error))?;
-        let inner = Arc::new(Inner { topic, config, delivery, batcher, current: ArcSwap::from_pointee(current) });
-        let sending = Arc::downgrade(&inner);
-        let send = move || {
-            while let Ok(partition) = freed.recv() {
-                let Some(inner) = sending.upgrade() else { return };
-                inner.send_group(partition);
-            }
-        };
-        let started = std::thread::Builder::new().name("kafka-groups".to_owned()).spawn(send);
-        started.map_err(|error| OpenError::Failed { path: "kafka".to_owned(), source: error.into() })?;
-        Ok(Self(inner))
+        let reports = DeliveryReports { topic: topic.clone(), status, batcher: Arc::clone(&batcher), telemetry };
+        let client = connect(&config, &reports).map_err(|error| client_creation_failed(address, error))?;
+        let client = ArcSwap::from_pointee(client);
+        let inner = Arc::new(Inner { topic, config, reports, batcher, client });
+        let sender = BatchSender { producer: Arc::clone(&inner), commands };
+        Ok((Self(inner), sender))
     }
 
     pub(super) fn append(&self, partition: PartitionNo, record: Record) -> Result<Ack, AppendError> {
-        let (waiting, ack) = Waiting::pair();
+        let (pending, ack) = PendingAck::pair();
         let partition = partition.0 as usize;
-        if let Entered::First(record, waiting) = self.0.batcher.enter(partition, record, waiting)? {
-            self.0.send_record(partition, &record, waiting);
+        if let Pushed::SendNow(record, pending) = self.0.batcher.push(partition, record, pending)? {
+            self.0.send_record(partition, &record, pending);
         }
         Ok(ack)
     }
 
-    /// Sends a record that can never settle to where an operator can look at it.
+    /// Copies a record that can never settle to the dead-letter topic.
     pub(super) fn dead_letter(
         &self,
         topic: &str,
@@ -129,13 +130,13 @@ impl Producer {
         stored: &Stored,
         reason: &str,
     ) -> Result<Ack, AppendError> {
-        let (waiting, ack) = Waiting::pair();
+        let (pending, ack) = PendingAck::pair();
         let [from, offset] = [partition.to_string(), stored.offset.to_string()];
-        let told = [("sluice_reason", reason), ("sluice_partition", &from), ("sluice_offset", &offset)];
-        let headers = told.into_iter().fold(wire::headers(&stored.record.headers), |headers, (key, value)| {
+        let origin = [("sluice_reason", reason), ("sluice_partition", &from), ("sluice_offset", &offset)];
+        let headers = origin.into_iter().fold(wire::headers(&stored.record.headers), |headers, (key, value)| {
             headers.insert(Header { key, value: Some(value) })
         });
-        let message = BaseRecord::with_opaque_to(topic, waiting)
+        let message = BaseRecord::with_opaque_to(topic, pending)
             .key(&stored.record.key)
             .payload(&stored.record.value)
             .headers(headers);
@@ -143,57 +144,74 @@ impl Producer {
         Ok(ack)
     }
 
-    /// Waits until every record is delivered or given up.
+    /// Waits until every record is acknowledged or failed, for [`FLUSH_MAX`] at most.
     pub(super) async fn flush(&self) {
         let inner = Arc::clone(&self.0);
         let flush = move || {
             let begun = Instant::now();
-            while !inner.batcher.are_empty() && begun.elapsed() < FLUSH_MAX {
-                // What gathered meanwhile is sent by a thread of its own.
-                let _ = inner.current.load().flush(FLUSH_TURN);
+            while !inner.batcher.is_idle() && begun.elapsed() < FLUSH_MAX {
+                // A timeout is expected: the batch sender may add records meanwhile.
+                let _ = inner.client.load().flush(FLUSH_STEP);
                 std::thread::sleep(Duration::from_millis(1));
             }
-            inner.current.load().flush(FLUSH_TURN)
+            inner.client.load().flush(FLUSH_STEP)
         };
         if let Ok(Err(error)) = tokio::task::spawn_blocking(flush).await {
-            tracing::warn!(%error, "some records were not delivered; nobody was told that they were");
+            tracing::warn!(%error, "some records were not delivered before shutdown; none of them was acknowledged");
+        }
+    }
+
+    /// Ends the [`BatchSender`].
+    pub(super) fn stop(&self) {
+        self.0.batcher.stop();
+    }
+}
+
+impl BatchSender {
+    /// Blocks until [`Producer::stop`].
+    pub(super) fn run(self) {
+        while let Ok(SendCommand::Send(partition)) = self.commands.recv() {
+            self.producer.send_batch(partition);
         }
     }
 }
 
 impl Inner {
-    fn send_group(&self, partition: usize) {
-        for (record, waiting) in self.batcher.next_group(partition) {
-            if waiting.since.elapsed() > DELIVERY_MAX {
-                waiting.answer(Err(AppendError::Failed("it waited too long to be sent".into())));
-                self.batcher.answered(partition, false);
+    fn send_batch(&self, partition: usize) {
+        for (record, ack) in self.batcher.next_batch(partition) {
+            if ack.since.elapsed() > DELIVERY_MAX {
+                ack.complete(Err(AppendError::Failed("it timed out before it was sent".into())));
+                self.batcher.complete(partition, false);
             } else {
-                self.send_record(partition, &record, waiting);
+                self.send_record(partition, &record, ack);
             }
         }
     }
 
-    /// Sends a record of the group that is now on its way.
-    fn send_record(&self, partition: usize, record: &Record, waiting: Box<Waiting>) {
-        let message = BaseRecord::with_opaque_to(&self.topic, waiting)
-            .partition(i32::try_from(partition).expect("as many as a u32 says"))
+    /// Sends a record that the batcher counts as in flight.
+    fn send_record(&self, partition: usize, record: &Record, ack: Box<PendingAck>) {
+        let message = BaseRecord::with_opaque_to(&self.topic, ack)
+            .partition(i32::try_from(partition).expect("the options bound it"))
             .key(&record.key)
             .payload(&record.value)
             .headers(wire::headers(&record.headers));
-        if let Err((error, waiting)) = self.send(message) {
-            waiting.answer(Err(error));
-            self.batcher.answered(partition, false);
+        if let Err((error, ack)) = self.send(message) {
+            ack.complete(Err(error));
+            self.batcher.complete(partition, false);
         }
     }
 
-    fn send(&self, message: BaseRecord<'_, String, Vec<u8>, Box<Waiting>>) -> Result<(), (AppendError, Box<Waiting>)> {
-        let producer = self.current.load();
-        producer.send(message).map_err(|(error, message)| {
+    fn send(
+        &self,
+        message: BaseRecord<'_, String, Vec<u8>, Box<PendingAck>>,
+    ) -> Result<(), (AppendError, Box<PendingAck>)> {
+        let client = self.client.load();
+        client.send(message).map_err(|(error, message)| {
             let error = match error.rdkafka_error_code() {
                 Some(RDKafkaErrorCode::QueueFull) => AppendError::Full,
                 code => {
                     if code == Some(RDKafkaErrorCode::Fatal) {
-                        self.renew(&producer);
+                        self.replace(&client);
                     }
                     AppendError::Failed(error.to_string().into())
                 }
@@ -202,20 +220,20 @@ impl Inner {
         })
     }
 
-    /// Replaces a producer that will never send again: the broker no longer knows its sequence.
-    fn renew(&self, broken: &Arc<ThreadedProducer<Delivery>>) {
-        match connect(&self.config, &self.delivery) {
+    /// Replaces a client that can never send again: its sequence numbers and the broker's differ.
+    fn replace(&self, broken: &Arc<ThreadedProducer<DeliveryReports>>) {
+        match connect(&self.config, &self.reports) {
             Ok(new) => {
-                let replaced = self.current.compare_and_swap(broken, Arc::new(new));
-                tracing::warn!("the producer lost its sequence and was replaced");
-                // The last one that lets go of it waits for its reports.
+                let replaced = self.client.compare_and_swap(broken, Arc::new(new));
+                tracing::warn!("Kafka producer replaced after a fatal error");
+                // Dropping the last reference waits for delivery reports.
                 std::thread::spawn(move || drop(replaced));
             }
-            Err(error) => tracing::error!(%error, "the producer was not replaced"),
+            Err(error) => tracing::error!(%error, "Kafka producer not replaced after a fatal error"),
         }
     }
 }
 
-fn connect(config: &ClientConfig, delivery: &Delivery) -> Result<ThreadedProducer<Delivery>, KafkaError> {
-    ThreadedProducer::from_config_and_context(config, delivery.clone())
+fn connect(config: &ClientConfig, reports: &DeliveryReports) -> Result<ThreadedProducer<DeliveryReports>, KafkaError> {
+    ThreadedProducer::from_config_and_context(config, reports.clone())
 }

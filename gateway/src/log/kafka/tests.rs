@@ -1,24 +1,27 @@
 mod secure;
 
+use std::time::Duration;
+
 use super::*;
+use crate::background::TaskFailure;
 use crate::log::contract::contract_tests;
 
-/// Whatever a test made on the real cluster is gone afterwards.
-struct Topic {
+/// Deletes the topics that a test created on the real cluster.
+struct TopicGuard {
     config: ClientConfig,
     names: [String; 2],
 }
 
-impl Drop for Topic {
+impl Drop for TopicGuard {
     fn drop(&mut self) {
         let admin: rdkafka::admin::AdminClient<_> = self.config.create().expect("an admin client");
         let names = [self.names[0].as_str(), self.names[1].as_str()];
-        let asked = rdkafka::admin::AdminOptions::new();
-        // What is left behind stands in nobody's way.
+        let options = rdkafka::admin::AdminOptions::new();
+        // A topic that is left behind has a unique name and disturbs no other test.
         let _ = std::thread::scope(|scope| {
             let delete = || {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-                runtime.block_on(admin.delete_topics(&names, &asked)).is_ok()
+                runtime.block_on(admin.delete_topics(&names, &options)).is_ok()
             };
             scope.spawn(delete).join()
         });
@@ -35,55 +38,50 @@ fn new_topic() -> (String, Options) {
     (name.clone(), Options { url, group: name, ..Options::default() })
 }
 
-async fn fresh(options: &Options) -> (Kafka, Topic) {
+type Task = tokio::task::JoinHandle<Result<(), TaskFailure>>;
+
+async fn create_and_start(options: &Options) -> (Kafka, Vec<Task>, TopicGuard) {
     let address = Address::parse(&options.url).expect("a URL");
     ensure(&address, options).await.unwrap_or_else(|error| {
         panic!("{error}: these tests need real brokers; start them with `infra/native/services up kafka`")
     });
     let config = client_config(&address, options).expect("a configuration");
-    let guard = Topic { config, names: [address.topic.clone(), address.dead_letters()] };
-    let (log, monitor) = Kafka::open(address, options, &Telemetry::new()).await.expect("opens");
-    tokio::spawn(monitor.run);
+    let guard = TopicGuard { config, names: [address.topic.clone(), address.dead_letter_topic()] };
+    let (log, background) = Kafka::open(address, options, &Telemetry::new()).await.expect("opens");
+    (log, background.into_iter().map(|task| tokio::spawn(task.run)).collect(), guard)
+}
+
+async fn create_and_open(options: &Options) -> (Kafka, TopicGuard) {
+    let (log, _, guard) = create_and_start(options).await;
     (log, guard)
 }
 
-contract_tests!(kafka => fresh(&new_topic().1).await);
+contract_tests!(kafka => create_and_open(&new_topic().1).await);
 
-#[test]
-fn an_address_names_brokers_and_a_topic() {
-    let address = Address::parse("kafka://b1:9092,b2:9092/coupon-issue").expect("an address");
-    assert_eq!((address.brokers.as_str(), address.topic.as_str()), ("b1:9092,b2:9092", "coupon-issue"));
-    for wrong in
-        ["kafka://", "kafka://b1/t", "kafka://b1:9092", "kafka://b1:9092/", "kafka://b1:x/t", "kafka://b1:1/a b"]
-    {
-        assert_eq!(Address::parse(wrong), None, "{wrong}");
-    }
-}
-
-async fn refusal(options: &Options) -> String {
+async fn open_error(options: &Options) -> String {
     let address = Address::parse(&options.url).expect("a URL");
     Kafka::open(address, options, &Telemetry::new()).await.err().expect("is refused").to_string()
 }
 
 #[tokio::test]
-async fn a_topic_that_is_not_there_is_not_made_by_the_way() {
+async fn opening_does_not_create_an_absent_topic() {
     let (name, options) = new_topic();
-    let expected = format!("log.url: the topic `{name}` does not exist: make it with `sluice topic ensure`");
-    assert_eq!(refusal(&options).await, expected);
-    assert_eq!(refusal(&options).await, expected, "asking did not make it");
+    let expected = format!("log.url: the topic `{name}` does not exist: create it with `sluice topic ensure`");
+    assert_eq!(open_error(&options).await, expected);
+    assert_eq!(open_error(&options).await, expected, "the first attempt did not create it");
 }
 
 #[tokio::test]
-async fn a_topic_of_another_shape_is_refused() {
+async fn a_topic_that_differs_from_the_options_does_not_open() {
     let (name, options) = new_topic();
     let address = Address::parse(&options.url).expect("a URL");
     let narrow = Options { partitions: 1, replicas: 1, min_insync_replicas: 1, ..options.clone() };
-    let ensured = ensure(&address, &narrow).await.expect("is made");
+    let ensured = ensure(&address, &narrow).await.expect("is created");
     assert!(ensured.iter().all(|topic| topic.is_new), "{ensured:?}");
-    let again = ensure(&address, &narrow).await.expect("is there");
+    let again = ensure(&address, &narrow).await.expect("exists");
     assert!(again.iter().all(|topic| !topic.is_new), "{again:?}");
     let config = client_config(&address, &options).expect("a configuration");
-    let _guard = Topic { config, names: [name, address.dead_letters()] };
+    let _guard = TopicGuard { config, names: [name, address.dead_letter_topic()] };
 
     for (options, problem) in [
         (options.clone(), "has 1 partition, log.partitions expects 12"),
@@ -93,23 +91,44 @@ async fn a_topic_of_another_shape_is_refused() {
             "has min.insync.replicas=1, log.min_insync_replicas expects 2",
         ),
     ] {
-        let refused = refusal(&options).await;
-        assert!(refused.contains(problem), "{refused}");
+        let error = open_error(&options).await;
+        assert!(error.contains(problem), "{error}");
     }
 }
 
 #[tokio::test]
-async fn brokers_that_do_not_answer_are_named() {
+async fn unreachable_brokers_are_named_with_a_stable_reason() {
     let options = Options { url: "kafka://127.0.0.1:1/coupon-issue".to_owned(), ..Options::default() };
-    let refused = refusal(&options).await;
-    assert!(refused.starts_with("reach Kafka at 127.0.0.1:1: "), "{refused}");
-    assert!(refused.ends_with("Connection refused"), "{refused}");
-    assert_eq!(refusal(&options).await, refused, "who waits would be told again and again");
+    let error = open_error(&options).await;
+    assert!(error.starts_with("cannot reach Kafka at 127.0.0.1:1: "), "{error}");
+    assert!(error.ends_with("Connection refused"), "{error}");
+    assert_eq!(open_error(&options).await, error, "a retry logs only new reasons");
 }
 
 #[tokio::test]
-async fn what_is_buried_is_kept_with_its_reason() {
-    let (log, _guard) = fresh(&new_topic().1).await;
-    let record = Record { key: "1:1".into(), headers: super::super::Headers::default(), value: b"?".to_vec() };
-    log.dead_letter(PartitionNo(3), &Stored { offset: 7, record }, "not JSON").await.expect("is buried");
+async fn a_dead_letter_is_kept_with_its_reason() {
+    let (log, _guard) = create_and_open(&new_topic().1).await;
+    let record = Record { key: "1:1".into(), headers: crate::log::Headers::default(), value: b"?".to_vec() };
+    log.dead_letter(PartitionNo(3), &Stored { offset: 7, record }, "not JSON").await.expect("is kept");
+}
+
+/// Ends a log in some way and waits for its background tasks.
+async fn assert_background_ends(end: impl AsyncFnOnce(Kafka)) {
+    let (_, options) = new_topic();
+    let (log, background, _guard) = create_and_start(&options).await;
+    end(log).await;
+    for task in background {
+        let ended = tokio::time::timeout(Duration::from_secs(10), task).await.expect("ends in time");
+        assert_eq!(ended.expect("no panic"), Ok(()));
+    }
+}
+
+#[tokio::test]
+async fn closing_the_log_ends_its_background_tasks() {
+    assert_background_ends(async |log| log.close().await).await;
+}
+
+#[tokio::test]
+async fn dropping_an_open_log_ends_its_background_tasks() {
+    assert_background_ends(async |log| drop(log)).await;
 }

@@ -1,5 +1,5 @@
-//! A record as a Kafka message: CloudEvents in binary content mode (Kafka protocol binding 1.0), with the
-//! attributes as headers.
+//! A record as a Kafka message: CloudEvents in binary content mode (Kafka protocol binding 1.0), whose attributes are
+//! message headers.
 
 use rdkafka::message::{BorrowedMessage, Header, Headers as _, Message, OwnedHeaders};
 
@@ -9,7 +9,7 @@ const REQUEST_ID: &str = "ce_id";
 const TRACEPARENT: &str = "traceparent";
 const GENERATION: &str = "sluice_generation";
 
-/// The attributes that are the same for every record.
+/// The same for every record.
 const FIXED: [(&str, &str); 4] = [
     ("ce_specversion", "1.0"),
     ("ce_type", "sluice.coupon.requested"),
@@ -30,7 +30,7 @@ pub(super) fn headers(headers: &Headers) -> OwnedHeaders {
     FIXED.into_iter().chain(own).fold(all, |all, (key, value)| all.insert(Header { key, value: Some(value) }))
 }
 
-/// Whatever a message holds can be read: what it lacks is empty, and settlement says what is wrong with it.
+/// Never fails: missing parts are empty, and settlement rejects a record that it cannot parse.
 pub(super) fn stored(message: &BorrowedMessage<'_>) -> Stored {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let mut headers = Headers::default();

@@ -1,5 +1,4 @@
--- A group of records that became durable together, one row a partition: appending ten thousand
--- records a second costs a few hundred rows.
+-- The records of one partition that one commit made durable. Ten thousand records a second cost a few hundred rows.
 CREATE TABLE IF NOT EXISTS record_batch (
     batch_no       INTEGER PRIMARY KEY,
     partition_no   INT    NOT NULL,
@@ -10,7 +9,7 @@ CREATE TABLE IF NOT EXISTS record_batch (
     UNIQUE (partition_no, base_offset)
 );
 
--- Records that can never settle, for an operator to look at.
+-- Records that can never settle, for an operator to inspect.
 CREATE TABLE IF NOT EXISTS dead_letter (
     partition_no INT    NOT NULL,
     log_offset   BIGINT NOT NULL,

@@ -1,4 +1,4 @@
--- The newest batch of a partition stays: it carries the offset that the next one continues.
+-- The newest batch of a partition stays: the next batch continues from its end offset.
 DELETE FROM record_batch
  WHERE partition_no = ?1
    AND base_offset + records <= ?2

@@ -1,0 +1,130 @@
+//! Reads one partition while this process is assigned to it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use futures_util::future::BoxFuture;
+use rdkafka::Message;
+use rdkafka::Offset as KafkaOffset;
+use rdkafka::consumer::base_consumer::PartitionQueue;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use tokio::sync::Notify;
+
+use super::rebalance::Rebalances;
+use super::wire;
+use crate::coupon::Offset;
+use crate::log::{LogError, Reader, Stored};
+
+/// A reader that misses a notification checks its queue after this time.
+const RECHECK_EVERY: Duration = Duration::from_millis(500);
+/// A seek fails until the library has started to fetch the partition.
+const SEEK_RETRY_EVERY: Duration = Duration::from_millis(20);
+const SEEK_MAX: Duration = Duration::from_secs(5);
+
+/// Tells a reader that records arrived, or that its partition was revoked.
+#[derive(Default)]
+pub(super) struct PartitionLease {
+    revoked: AtomicBool,
+    changed: Notify,
+}
+
+impl PartitionLease {
+    pub(super) fn revoke(&self) {
+        self.revoked.store(true, Ordering::Release);
+        self.changed.notify_one();
+    }
+
+    pub(super) fn records_arrived(&self) {
+        self.changed.notify_one();
+    }
+
+    fn is_revoked(&self) -> bool {
+        self.revoked.load(Ordering::Acquire)
+    }
+}
+
+pub(super) struct PartitionReader {
+    pub(super) queue: PartitionQueue<Rebalances>,
+    pub(super) consumer: Arc<BaseConsumer<Rebalances>>,
+    pub(super) topic: String,
+    pub(super) partition: u32,
+    pub(super) lease: Arc<PartitionLease>,
+    /// The offset of the next record in the queue; `None` if unknown.
+    pub(super) position: Option<Offset>,
+    /// The member counts its readers by this reference.
+    pub(super) _counted: Arc<()>,
+}
+
+impl PartitionReader {
+    async fn wait_and_read(&mut self, from: Offset, records_max: usize) -> Result<Option<Vec<Stored>>, LogError> {
+        if self.position != Some(from) && !self.seek(from).await? {
+            return Ok(None);
+        }
+        // Reading on means that everything before is settled.
+        if let Some(settled) = from.checked_sub(1) {
+            // Advisory: the ledger has the offset that counts, and Kafka's tools show this one.
+            let _ = self.consumer.store_offset(&self.topic, self.partition.cast_signed(), settled.cast_signed());
+        }
+        while !self.lease.is_revoked() {
+            let records = self.drain_queue(from, records_max)?;
+            if let Some(last) = records.last() {
+                self.position = Some(last.offset + 1);
+                return Ok(Some(records));
+            }
+            let _ = tokio::time::timeout(RECHECK_EVERY, self.lease.changed.notified()).await;
+        }
+        Ok(None)
+    }
+
+    fn drain_queue(&self, from: Offset, records_max: usize) -> Result<Vec<Stored>, LogError> {
+        let mut records = Vec::new();
+        while records.len() < records_max
+            && let Some(message) = self.queue.poll(Duration::ZERO)
+        {
+            match message {
+                Ok(message) if message.offset().unsigned_abs() >= from => records.push(wire::stored(&message)),
+                // Fetched before the seek.
+                Ok(_) => {}
+                Err(error) if records.is_empty() => return Err(failed("read the log")(error)),
+                // The next read reports it, if it persists.
+                Err(_) => break,
+            }
+        }
+        Ok(records)
+    }
+
+    /// Continues the queue at an offset; `false` if the partition was revoked meanwhile.
+    async fn seek(&mut self, from: Offset) -> Result<bool, LogError> {
+        self.position = None;
+        let begun = Instant::now();
+        loop {
+            if self.lease.is_revoked() {
+                return Ok(false);
+            }
+            let (consumer, topic, partition) = (Arc::clone(&self.consumer), self.topic.clone(), self.partition);
+            let seek = move || {
+                consumer.seek(&topic, partition.cast_signed(), KafkaOffset::Offset(from.cast_signed()), SEEK_MAX)
+            };
+            match tokio::task::spawn_blocking(seek).await {
+                Ok(Ok(())) => break,
+                Ok(Err(error)) if begun.elapsed() > SEEK_MAX => return Err(failed("seek in the log")(error)),
+                Ok(Err(_)) => tokio::time::sleep(SEEK_RETRY_EVERY).await,
+                Err(error) => return Err(LogError { step: "seek in the log", source: error.into() }),
+            }
+        }
+        self.position = Some(from);
+        Ok(true)
+    }
+}
+
+fn failed(step: &'static str) -> impl FnOnce(KafkaError) -> LogError {
+    move |source| LogError { step, source: source.into() }
+}
+
+impl Reader for PartitionReader {
+    fn read(&mut self, from: Offset, records_max: usize) -> BoxFuture<'_, Result<Option<Vec<Stored>>, LogError>> {
+        Box::pin(self.wait_and_read(from, records_max))
+    }
+}
