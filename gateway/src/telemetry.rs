@@ -1,6 +1,6 @@
-//! What the gateway says of itself: logs, and metrics by named events.
+//! Logs and metrics.
 //!
-//! Call sites emit what happened; only `metrics` knows the names of metrics.
+//! Call sites emit named events; only `metrics` knows metric names.
 
 mod event;
 mod metrics;
@@ -9,6 +9,10 @@ mod policy_meter;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use tracing::Dispatch;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::util::SubscriberInitExt;
 
 pub use event::{
     BatchSettled, BrokersSeen, CountersMissed, CountersSeen, Event, GenerationPublished, GenerationRefused,
@@ -19,7 +23,7 @@ pub use metrics::Metrics;
 use policy_meter::PolicyMeters;
 pub use policy_meter::{FailureReason, PolicyMeter};
 
-/// Where the parts of one system report what happens. Clones report to the same metrics.
+/// The metrics of one system. Clones share them.
 #[derive(Clone)]
 pub struct Telemetry(Arc<Inner>);
 
@@ -29,18 +33,18 @@ struct Inner {
 }
 
 impl Telemetry {
-    /// Fresh metrics: every series that is known in advance exists and is 0.
+    /// New metrics, in which every series with labels known in advance exists with the value 0.
     #[must_use]
     pub fn new() -> Self {
         Self(Arc::new(Inner { metrics: Metrics::new(), policy_meters: PolicyMeters::default() }))
     }
 
-    /// Records an event in the metrics.
+    /// Updates the metrics that the event affects.
     pub fn emit(&self, event: impl Event) {
         event.record(&self.0.metrics);
     }
 
-    /// The meter of one version of a policy in one hook.
+    /// The meter of one version of a policy in one hook. Equal arguments return the same meter.
     #[must_use]
     pub fn policy_meter(&self, hook: &str, policy: &str, version: &str) -> Arc<PolicyMeter> {
         self.0.policy_meters.get(&self.0.metrics, hook, policy, version)
@@ -63,9 +67,9 @@ impl Default for Telemetry {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Options {
-    /// `text` or `json`, on standard output.
+    /// Format of the log on standard output: `text` or `json`.
     pub log_format: LogFormat,
-    /// What to log, in the syntax of tracing's `EnvFilter`, such as `info` or `sluice=debug`.
+    /// Minimum level to log, overall or by module, in the syntax of tracing's `EnvFilter`: `info`, `sluice=debug`.
     pub log_filter: String,
 }
 
@@ -75,42 +79,98 @@ impl Default for Options {
     }
 }
 
-/// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
-    /// For people.
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
-/// Reads the filter.
+/// Checks the log filter.
 ///
 /// # Errors
-/// When it cannot be read.
+/// If it cannot be parsed.
 pub fn check(options: &Options) -> Result<(), String> {
     filter(options).map(|_| ())
-}
-
-fn filter(options: &Options) -> Result<tracing_subscriber::EnvFilter, String> {
-    tracing_subscriber::EnvFilter::try_new(&options.log_filter)
-        .map_err(|error| format!("telemetry.log_filter: expected an EnvFilter such as `info`: {error}"))
 }
 
 /// Starts logging to standard output.
 ///
 /// # Errors
-/// When the filter cannot be read.
+/// If the log filter cannot be parsed, or logging was started before.
 pub fn start_logging(options: &Options) -> Result<(), String> {
+    dispatch(options, std::io::stdout)?.try_init().map_err(|error| format!("cannot start logging: {error}"))
+}
+
+fn filter(options: &Options) -> Result<EnvFilter, String> {
+    EnvFilter::try_new(&options.log_filter)
+        .map_err(|error| format!("telemetry.log_filter: expected an EnvFilter such as `info`: {error}"))
+}
+
+fn dispatch<W>(options: &Options, writer: W) -> Result<Dispatch, String>
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter(options)?)
-        // A line that cannot be written (closed pipe, full disk) is dropped: reporting it on stderr could panic.
+        // A line that cannot be written (closed pipe, full disk) is dropped. By default the failure is printed to
+        // standard error, and printing panics if that is closed too.
         .log_internal_errors(false)
-        .with_writer(std::io::stdout);
-    let started = match options.log_format {
-        LogFormat::Text => builder.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stdout())).try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
-    };
-    started.map_err(|error| format!("start logging: {error}"))
+        .with_writer(writer);
+    Ok(match options.log_format {
+        LogFormat::Text => builder.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stdout())).finish().into(),
+        LogFormat::Json => builder.json().flatten_event(true).finish().into(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::process::{Command, Stdio};
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    /// A closed pipe or a full disk.
+    #[derive(Clone, Default)]
+    struct FailingWriter {
+        attempts: Arc<AtomicUsize>,
+    }
+
+    impl io::Write for FailingWriter {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            self.attempts.fetch_add(1, Ordering::Relaxed);
+            Err(io::ErrorKind::StorageFull.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_log_line_that_cannot_be_written_is_dropped() {
+        for log_format in [LogFormat::Text, LogFormat::Json] {
+            let writer = FailingWriter::default();
+            let attempts = Arc::clone(&writer.attempts);
+            let options = Options { log_format, ..Options::default() };
+            let dispatch = dispatch(&options, move || writer.clone()).expect("a valid filter");
+            tracing::dispatcher::with_default(&dispatch, || tracing::error!(value = 1, "a line"));
+            assert!(attempts.load(Ordering::Relaxed) > 0, "{log_format:?}");
+        }
+    }
+
+    /// Runs the test above in a process of its own: standard error belongs to the whole process.
+    #[test]
+    fn a_log_line_that_cannot_be_written_never_panics_even_if_standard_error_is_full() {
+        let full = std::fs::File::options().write(true).open("/dev/full").expect("a device that is always full");
+        let status = Command::new(std::env::current_exe().expect("this binary"))
+            .args(["--exact", "telemetry::tests::a_log_line_that_cannot_be_written_is_dropped", "--nocapture"])
+            .stdout(Stdio::null())
+            .stderr(full)
+            .status()
+            .expect("runs");
+        assert!(status.success(), "{status}");
+    }
 }

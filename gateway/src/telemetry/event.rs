@@ -1,17 +1,16 @@
-//! What can happen that metrics know of.
+//! The events that metrics count.
 
 use std::time::Duration;
 
 use super::metrics::{Metrics, reason_label};
 use crate::coupon::{CouponId, GenerationNo, Offset, PartitionNo, Reason, ShardNo};
 
-/// Something that happened, and how the metrics know of it.
 pub trait Event {
     /// Updates the metrics that the event affects.
     fn record(self, metrics: &Metrics);
 }
 
-/// How `POST /coupon/issue` was answered.
+/// `POST /coupon/issue` was answered.
 #[derive(Debug, Clone, Copy)]
 pub struct IssueAnswered {
     /// `accepted`, or the reason of the refusal in lower case.
@@ -27,10 +26,10 @@ impl Event for IssueAnswered {
     }
 }
 
-/// The counters are in reach, or are not.
+/// The counters became reachable or unreachable.
 #[derive(Debug, Clone, Copy)]
 pub struct CountersSeen {
-    /// Whether they are.
+    /// Whether they are reachable.
     pub are_up: bool,
 }
 
@@ -40,7 +39,7 @@ impl Event for CountersSeen {
     }
 }
 
-/// The counters were asked and were out of reach.
+/// A request to the counters failed because they are unreachable.
 #[derive(Debug, Clone, Copy)]
 pub struct CountersMissed;
 
@@ -53,9 +52,8 @@ impl Event for CountersMissed {
 /// A group of records became durable.
 #[derive(Debug, Clone, Copy)]
 pub struct GroupAppended {
-    /// How many.
     pub records: usize,
-    /// How long the commit took.
+    /// Of the commit.
     pub duration: Duration,
 }
 
@@ -67,10 +65,10 @@ impl Event for GroupAppended {
     }
 }
 
-/// A log that acknowledges one record at a time did so.
+/// Kafka acknowledged a record.
 #[derive(Debug, Clone, Copy)]
 pub struct RecordAcknowledged {
-    /// Since it was appended.
+    /// From the append to the acknowledgement.
     pub duration: Duration,
 }
 
@@ -80,12 +78,11 @@ impl Event for RecordAcknowledged {
     }
 }
 
-/// The log of a partition has so many records that are not settled.
+/// The lag of a partition was measured.
 #[derive(Debug, Clone, Copy)]
 pub struct LagSeen {
-    /// Which partition.
     pub partition: PartitionNo,
-    /// How many.
+    /// Records that are not settled.
     pub records: u64,
 }
 
@@ -95,7 +92,7 @@ impl Event for LagSeen {
     }
 }
 
-/// So many brokers are there.
+/// The number of brokers in the cluster, as one of them reports it.
 #[derive(Debug, Clone, Copy)]
 pub struct BrokersSeen(pub usize);
 
@@ -105,16 +102,14 @@ impl Event for BrokersSeen {
     }
 }
 
-/// Who has a partition of the log.
+/// The replicas of a partition, as a broker reports them.
 #[derive(Debug, Clone, Copy)]
 pub struct ReplicasSeen {
-    /// Which partition.
     pub partition: i32,
-    /// The broker that takes its records; -1 while there is none.
+    /// The id of the broker that accepts its records; -1 while there is none.
     pub leader: i32,
-    /// How many brokers have it.
     pub replicas: usize,
-    /// How many of them have all of it.
+    /// Replicas that store every record.
     pub in_sync: usize,
 }
 
@@ -127,14 +122,13 @@ impl Event for ReplicasSeen {
     }
 }
 
-/// What a partition of the log holds.
+/// The first and the last record of a partition, as a broker reports them.
 #[derive(Debug, Clone, Copy)]
 pub struct OffsetsSeen {
-    /// Which partition.
     pub partition: i32,
-    /// Of the oldest record.
+    /// The offset of the oldest record.
     pub start: Offset,
-    /// After the newest record.
+    /// The offset after the newest record.
     pub end: Offset,
 }
 
@@ -146,18 +140,17 @@ impl Event for OffsetsSeen {
     }
 }
 
-/// A batch was settled.
+/// A settlement transaction was committed.
 #[derive(Debug, Clone, Default)]
 pub struct BatchSettled {
-    /// Records of the log that it covered.
     pub records: u64,
-    /// ISSUED.
+    /// Records with the outcome ISSUED.
     pub issued: u64,
-    /// REJECTED, by reason.
+    /// Records with the outcome REJECTED, by reason.
     pub rejected: Vec<(Reason, u64)>,
-    /// Requests that had an outcome already.
+    /// Records whose request already had an outcome.
     pub replayed: u64,
-    /// Coupons taken from a shard other than the one picked.
+    /// Coupons taken from another shard than the picked one, by coupon.
     pub steals: Vec<(CouponId, u64)>,
     /// From the first statement to the commit.
     pub duration: Duration,
@@ -179,7 +172,7 @@ impl Event for BatchSettled {
     }
 }
 
-/// A settlement was rolled back and will be tried again.
+/// A settlement transaction was rolled back and will be retried.
 #[derive(Debug, Clone, Copy)]
 pub struct SettlementRetried;
 
@@ -189,14 +182,11 @@ impl Event for SettlementRetried {
     }
 }
 
-/// The stock of a shard as the gateway now knows it.
+/// The stock of a shard was read.
 #[derive(Debug, Clone, Copy)]
 pub struct StockSeen {
-    /// Of which coupon.
     pub coupon_id: CouponId,
-    /// Which shard.
     pub shard_no: ShardNo,
-    /// What is left.
     pub remaining: u64,
 }
 
@@ -208,24 +198,22 @@ impl Event for StockSeen {
     }
 }
 
-/// A shard is no more: a reshard removed it.
+/// A reshard removed a shard.
 #[derive(Debug, Clone, Copy)]
 pub struct ShardGone {
-    /// Of which coupon.
     pub coupon_id: CouponId,
-    /// Which shard.
     pub shard_no: ShardNo,
 }
 
 impl Event for ShardGone {
     fn record(self, metrics: &Metrics) {
         let labels = [&*self.coupon_id.to_string(), &*self.shard_no.to_string()];
-        // A series that is not there is as gone as it should be.
+        // Fails if the series does not exist.
         let _ = metrics.shard_remaining.remove_label_values(&labels);
     }
 }
 
-/// A generation was published and decides from now on.
+/// A generation of the pipeline became active.
 #[derive(Debug, Clone, Copy)]
 pub struct GenerationPublished(pub GenerationNo);
 
@@ -236,7 +224,7 @@ impl Event for GenerationPublished {
     }
 }
 
-/// A change of the pipeline was refused; the generation before it goes on deciding.
+/// A change of the pipeline was rejected; the active generation stays.
 #[derive(Debug, Clone, Copy)]
 pub struct GenerationRefused;
 
@@ -246,7 +234,7 @@ impl Event for GenerationRefused {
     }
 }
 
-/// So many requests are being answered.
+/// The number of requests in progress.
 #[derive(Debug, Clone, Copy)]
 pub struct InFlight(pub usize);
 

@@ -1,4 +1,4 @@
-//! The metrics: their names, what they mean, and the series that are there from the start.
+//! Metric names, help texts, and the series that exist from the start.
 
 use std::collections::BTreeSet;
 
@@ -9,8 +9,8 @@ use prometheus::{
 
 use crate::coupon::Reason;
 
-/// Outcomes of `POST /coupon/issue` whose series exist from the start.
-const ISSUE_OUTCOMES: [&'static str; 15] = [
+/// Outcomes of `POST /coupon/issue`. Their series exist from the start, so that a rate over the first one is right.
+const ISSUE_OUTCOMES: [&str; 15] = [
     "accepted",
     "malformed",
     "invalid",
@@ -28,7 +28,6 @@ const ISSUE_OUTCOMES: [&'static str; 15] = [
     "policy_unavailable",
 ];
 
-/// Every metric of one system.
 pub struct Metrics {
     registry: Registry,
     pub(super) issue_requests: IntCounterVec,
@@ -69,54 +68,58 @@ impl Metrics {
             issue_requests: counters(
                 &registry,
                 "sluice_issue_requests_total",
-                "Answers to POST /coupon/issue, by outcome.",
+                "Responses to POST /coupon/issue, by outcome.",
                 &["outcome"],
             ),
             issue_duration: histogram(
                 &registry,
                 "sluice_issue_duration_seconds",
-                "From a request's arrival to its answer.",
+                "Time from the arrival of a request to its response.",
                 latency.clone(),
             ),
-            in_flight: gauge_of(&registry, "sluice_issue_in_flight", "Requests being answered."),
+            in_flight: gauge_of(&registry, "sluice_issue_in_flight", "Requests in progress."),
             policy_call: histograms(
                 &registry,
                 "sluice_policy_call_seconds",
-                "A policy's decision, measured around the call into the guest.",
+                "Duration of a policy call.",
                 call,
                 &["hook", "policy", "version"],
             ),
             policy_failures: counters(
                 &registry,
                 "sluice_policy_failures_total",
-                "Decisions that a policy did not give, by reason.",
+                "Policy calls without a valid decision, by reason.",
                 &["hook", "policy", "version", "reason"],
             ),
-            policy_generation: gauge_of(&registry, "sluice_policy_generation", "The generation that decides."),
+            policy_generation: gauge_of(
+                &registry,
+                "sluice_policy_generation",
+                "Number of the active pipeline generation.",
+            ),
             policy_swaps: counters(
                 &registry,
                 "sluice_policy_swaps_total",
-                "Changes of the pipeline, by what became of them.",
+                "Pipeline changes, by outcome: published or refused.",
                 &["outcome"],
             ),
-            counters_up: gauge_of(&registry, "sluice_counters_up", "Whether the counters are in reach."),
+            counters_up: gauge_of(&registry, "sluice_counters_up", "1 if the counters are reachable, 0 if not."),
             counters_unavailable: register(
                 &registry,
                 IntCounter::new(
                     "sluice_counters_unavailable_total",
-                    "Times that the counters were asked and were out of reach.",
+                    "Requests to the counters that failed because they are unreachable.",
                 ),
             ),
             log_append: histogram(
                 &registry,
                 "sluice_log_append_seconds",
-                "Making records durable: a group commit of the embedded log, a record's acknowledgement by Kafka.",
+                "Time to make records durable: a group commit of the embedded log, or Kafka's acknowledgement of a record.",
                 latency.clone(),
             ),
             log_append_records: histogram(
                 &registry,
                 "sluice_log_append_records",
-                "Records made durable by one group commit of the embedded log.",
+                "Records in a group commit of the embedded log.",
                 batch.clone(),
             ),
             log_lag: gauges(
@@ -125,46 +128,51 @@ impl Metrics {
                 "Records in the log that are not settled.",
                 &["partition"],
             ),
-            // The next six have no series on the embedded log.
-            log_brokers: gauges(&registry, "sluice_log_brokers", "Brokers that the cluster says are there.", &[]),
+            // The embedded log sets none of the next six.
+            log_brokers: gauges(&registry, "sluice_log_brokers", "Brokers in the Kafka cluster.", &[]),
             log_leader: gauges(
                 &registry,
                 "sluice_log_leader",
-                "The broker that leads a partition; -1 while none does.",
+                "Id of the broker that leads a partition; -1 while there is none.",
                 &["partition"],
             ),
             log_replicas: gauges(&registry, "sluice_log_replicas", "Replicas of a partition.", &["partition"]),
             log_replicas_in_sync: gauges(
                 &registry,
                 "sluice_log_replicas_in_sync",
-                "Replicas of a partition that have all of it.",
+                "In-sync replicas of a partition.",
                 &["partition"],
             ),
             log_start_offset: gauges(
                 &registry,
                 "sluice_log_start_offset",
-                "The offset of a partition's oldest record.",
+                "Offset of the oldest record of a partition.",
                 &["partition"],
             ),
             log_end_offset: gauges(
                 &registry,
                 "sluice_log_end_offset",
-                "The offset after a partition's newest record.",
+                "Offset after the newest record of a partition.",
                 &["partition"],
             ),
             settled: counters(&registry, "sluice_settled_total", "Settled records, by outcome.", &["outcome"]),
             settlement_batch: histogram(
                 &registry,
                 "sluice_settlement_batch_records",
-                "Records settled by one transaction.",
+                "Records in a settlement transaction.",
                 batch,
             ),
-            settlement: histogram(&registry, "sluice_settlement_seconds", "One settlement transaction.", latency),
+            settlement: histogram(
+                &registry,
+                "sluice_settlement_seconds",
+                "Duration of a settlement transaction.",
+                latency,
+            ),
             settlement_retries: register(
                 &registry,
                 IntCounter::new(
                     "sluice_settlement_retries_total",
-                    "Settlements that were rolled back and tried again.",
+                    "Settlement transactions that were rolled back and retried.",
                 ),
             ),
             shard_remaining: gauges(
@@ -176,7 +184,7 @@ impl Metrics {
             shard_steals: counters(
                 &registry,
                 "sluice_shard_steals_total",
-                "Coupons taken from a shard other than the one picked, because that one was empty.",
+                "Coupons taken from another shard than the picked one, because that was exhausted.",
                 &["coupon"],
             ),
             registry,
@@ -185,7 +193,6 @@ impl Metrics {
         metrics
     }
 
-    /// All metrics in the Prometheus text format, version 0.0.4.
     pub(super) fn render(&self) -> Vec<u8> {
         let mut text = Vec::with_capacity(16 * 1024);
         TextEncoder::new().encode(&self.registry.gather(), &mut text).expect("a registry of valid metrics encodes");
@@ -208,7 +215,7 @@ impl Metrics {
 
 fn register<M: prometheus::core::Collector + Clone + 'static>(registry: &Registry, metric: prometheus::Result<M>) -> M {
     let metric = metric.expect("the metric's name is valid");
-    registry.register(Box::new(metric.clone())).expect("every metric has a name of its own");
+    registry.register(Box::new(metric.clone())).expect("metric names are unique");
     metric
 }
 

@@ -1,4 +1,4 @@
-//! The series of one policy version, looked up once a generation instead of once a call.
+//! The series of one policy version. A generation looks them up once, not at every call.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,40 +8,38 @@ use prometheus::{Histogram, IntCounter};
 
 use super::metrics::Metrics;
 
-/// Series of older versions are let go, so that hot-loading for a year does not fill the memory.
+/// Series of older, unloaded versions are removed: otherwise years of policy changes would fill the memory.
 const VERSIONS_MAX: usize = 64;
 
-/// Why a policy gave no decision.
+/// Why a policy call gave no valid decision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FailureReason {
-    /// The guest trapped.
     Trap,
-    /// It took longer than its deadline.
+    /// It exceeded its deadline.
     Deadline,
-    /// It wanted more memory or a larger table than it may have.
+    /// It exceeded its memory or table limit.
     Memory,
-    /// Its answer makes no sense, such as a shard that does not exist.
+    /// It returned an invalid decision, such as a shard that does not exist.
     Answer,
-    /// No instance was free in time.
+    /// No instance became free in time.
     Busy,
-    /// What it asked to be measured could not be.
+    /// Its measures could not be taken: the counters are unreachable.
     Counters,
-    /// It was not asked: its circuit breaker is open.
+    /// It was not called: its circuit breaker is open.
     CircuitOpen,
 }
 
 impl FailureReason {
-    /// Every reason.
     pub const ALL: [Self; 7] =
         [Self::Trap, Self::Deadline, Self::Memory, Self::Answer, Self::Busy, Self::Counters, Self::CircuitOpen];
 
-    /// Whether a policy that fails so takes processor time from everybody.
+    /// Whether such a failure uses enough processor time to slow down other requests.
     #[must_use]
     pub const fn is_costly(self) -> bool {
         matches!(self, Self::Deadline | Self::Memory)
     }
 
-    /// The word that metrics and logs use.
+    /// The label in metrics and logs.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -56,7 +54,7 @@ impl FailureReason {
     }
 }
 
-/// Counts the calls of one version of a policy in one hook.
+/// Measures the calls of one version of a policy in one hook.
 #[derive(Debug)]
 pub struct PolicyMeter {
     labels: [String; 3],
@@ -64,12 +62,11 @@ pub struct PolicyMeter {
     failures: [IntCounter; FailureReason::ALL.len()],
 }
 
-/// The meters of all policy versions that were ever loaded, newest last.
+/// The meters of loaded policy versions, newest last.
 #[derive(Debug, Default)]
 pub(super) struct PolicyMeters(Mutex<VecDeque<Arc<PolicyMeter>>>);
 
 impl PolicyMeters {
-    /// The meter of a version. Everybody who asks for one version gets the same meter.
     pub(super) fn get(&self, metrics: &Metrics, hook: &str, policy: &str, version: &str) -> Arc<PolicyMeter> {
         let mut meters = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(meter) = meters.iter().find(|meter| meter.labels == [hook, policy, version]) {
@@ -93,19 +90,19 @@ impl PolicyMeters {
 }
 
 impl PolicyMeter {
-    /// The guest answered, or failed, after so long.
+    /// Records a call, whether it failed or not.
     pub fn called(&self, duration: Duration) {
         self.calls.observe(duration.as_secs_f64());
     }
 
-    /// The policy gave no decision.
+    /// Records a failed call.
     pub fn failed(&self, reason: FailureReason) {
         self.failures[reason as usize].inc();
     }
 
     fn remove_series(&self, metrics: &Metrics) {
         let [hook, policy, version] = &self.labels;
-        // A series that is not there is as gone as it should be.
+        // Fails if the series does not exist.
         let _ = metrics.policy_call.remove_label_values(&[hook, policy, version]);
         for reason in FailureReason::ALL {
             let _ = metrics.policy_failures.remove_label_values(&[hook, policy, version, reason.as_str()]);
