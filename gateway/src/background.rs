@@ -1,7 +1,7 @@
-//! Work that runs for as long as the system does, described but not started.
+//! Background tasks as values: named, but not started.
 //!
-//! Whoever opens a port or a watcher returns its background work as a value, and `app` alone runs it: so every
-//! task has a name, and none can end unnoticed.
+//! Opening a port or a watcher returns its background tasks, and only `app` runs them. So every task has a name, and
+//! none ends unnoticed.
 
 use std::any::Any;
 use std::borrow::Cow;
@@ -9,21 +9,20 @@ use std::fmt;
 
 use futures_util::future::{BoxFuture, FutureExt};
 
-/// A named task that has not been started. It runs until shutdown, when it is dropped.
+/// A named task that has not started. It runs until shutdown, when it is dropped.
 pub struct Background {
-    /// Names the task in logs and errors, such as `log writer`.
+    /// Identifies the task in logs and errors, such as `log writer`.
     pub name: Cow<'static, str>,
-    /// Ends early only by failing. Dropped at any point, it leaves nothing half done.
+    /// Ends before shutdown only if it fails. Safe to drop at any await point.
     pub run: BoxFuture<'static, Result<(), TaskFailure>>,
 }
 
-/// A task that panicked, or ended although nobody had stopped it.
+/// A task that panicked, or ended before shutdown.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("task `{task}` {cause}")]
 pub struct TaskFailure {
-    /// The task's name.
     pub task: Cow<'static, str>,
-    /// `panicked: …`, or how it ended.
+    /// `panicked: MESSAGE` or `ended before shutdown`.
     pub cause: String,
 }
 
@@ -32,7 +31,7 @@ impl Background {
         Self { name: name.into(), run: run.map(Ok).boxed() }
     }
 
-    /// For a loop that blocks its thread. It must end by itself at shutdown: a thread cannot be dropped.
+    /// Runs a blocking loop on a thread. The loop must end by itself at shutdown: a thread cannot be dropped.
     pub(crate) fn blocking(name: impl Into<Cow<'static, str>>, run: impl FnOnce() + Send + 'static) -> Self {
         Self::new(name, async move {
             if let Err(error) = tokio::task::spawn_blocking(run).await
@@ -51,12 +50,10 @@ impl fmt::Debug for Background {
 }
 
 impl TaskFailure {
-    /// A task that returned before shutdown.
     pub(crate) fn ended(task: impl Into<Cow<'static, str>>) -> Self {
         Self { task: task.into(), cause: "ended before shutdown".to_owned() }
     }
 
-    /// A task that panicked with this payload.
     pub(crate) fn panicked(task: impl Into<Cow<'static, str>>, payload: &(dyn Any + Send)) -> Self {
         let text = payload.downcast_ref::<&str>().copied();
         let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
@@ -64,8 +61,8 @@ impl TaskFailure {
     }
 }
 
-/// Panics if the environment variable `SLUICE_PANIC_IN` names this task. Tests use it to make a task of the real
-/// process fail; a build without debug assertions has no such hook.
+/// Panics if the environment variable `SLUICE_PANIC_IN` names this task, so that tests can make a task of the real
+/// process fail. Does nothing in a build without debug assertions.
 #[cfg(debug_assertions)]
 pub(crate) fn fault_point(task: &str) {
     static FAULTY: std::sync::LazyLock<Option<String>> =
