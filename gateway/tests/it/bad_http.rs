@@ -4,7 +4,7 @@ mod case;
 mod issue_cases;
 mod other_cases;
 
-use crate::harness::{Campaign, Gateway, turn};
+use crate::harness::{Campaign, Gateway};
 use case::Case;
 
 /// Sends each and lists those that are answered otherwise.
@@ -18,7 +18,6 @@ async fn assert_refused(gateway: &Gateway, cases: Vec<Case>) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_bad_request_for_a_coupon_is_refused_by_name() {
-    let _turn = turn::together();
     let gateway = Gateway::start().await;
     let cases = [issue_cases::types_and_ranges(), issue_cases::broken_json(), issue_cases::headers_and_size()];
     let cases: Vec<_> = cases.into_iter().flatten().collect();
@@ -35,7 +34,6 @@ async fn every_bad_request_for_a_coupon_is_refused_by_name() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_bad_call_elsewhere_is_refused_by_name() {
-    let _turn = turn::together();
     let gateway = Gateway::start().await;
     gateway.create(Campaign::of(10, 2)).await;
     let cases = [other_cases::paths_and_methods(), other_cases::statuses(), other_cases::campaigns()];
@@ -47,7 +45,6 @@ async fn every_bad_call_elsewhere_is_refused_by_name() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_looks_bad_and_is_not_is_accepted() {
-    let _turn = turn::together();
     let gateway = Gateway::start().await;
     for (user, body) in (1..).zip(issue_cases::accepted_all_the_same()) {
         let answer = gateway.client.post("/coupon/issue", body.for_user(user).text()).await;

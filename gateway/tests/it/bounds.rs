@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::client::{Answer, raw};
 use crate::crowd::Crowd;
-use crate::harness::{Campaign, Gateway, turn};
+use crate::harness::{Campaign, Gateway, machine};
 use crate::load;
 
 /// The gateway gives a client 10 s for its headers and as much for its body.
@@ -14,7 +14,6 @@ const CUT_WITHIN: Duration = Duration::from_secs(15);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn more_requests_than_may_be_on_their_way_are_shed_at_once() {
-    let _turn = turn::together();
     let gateway = Gateway::with(&[("HTTP__IN_FLIGHT_MAX", "8")]).await;
     // It holds every request for as long as a policy may.
     gateway.suffer("rate-shaper", "stall").await;
@@ -33,7 +32,6 @@ async fn more_requests_than_may_be_on_their_way_are_shed_at_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_is_shed_is_told_when_to_come_back() {
-    let _turn = turn::together();
     let gateway = Gateway::with(&[("HTTP__IN_FLIGHT_MAX", "1")]).await;
     gateway.suffer("rate-shaper", "stall").await;
     let first = Crowd::before(&gateway, 104);
@@ -48,7 +46,6 @@ async fn who_is_shed_is_told_when_to_come_back() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_sends_its_body_too_slowly_is_cut() {
-    let _turn = turn::together();
     let gateway = Gateway::start().await;
     let half = "POST /coupon/issue HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
                 Content-Length: 100\r\nConnection: close\r\n\r\n{\"userId\":";
@@ -62,7 +59,6 @@ async fn a_client_that_sends_its_body_too_slowly_is_cut() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_sends_its_headers_too_slowly_is_cut() {
-    let _turn = turn::together();
     let gateway = Gateway::start().await;
     let begun = Instant::now();
     raw(gateway.http, b"POST /coupon/issue HTTP/1.1\r\nHost:", CUT_WITHIN).await;
@@ -72,7 +68,6 @@ async fn a_client_that_sends_its_headers_too_slowly_is_cut() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn headers_beyond_their_bound_are_refused() {
-    let _turn = turn::together();
     let gateway = Gateway::start().await;
     let long = format!("GET /livez HTTP/1.1\r\nHost: x\r\nX-Long: {}\r\n\r\n", "x".repeat(17 * 1024));
     let answer = Answer::of_text(&raw(gateway.http, long.as_bytes(), CUT_WITHIN).await).expect("an answer");
@@ -82,7 +77,6 @@ async fn headers_beyond_their_bound_are_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_too_many_waits_until_another_ends() {
-    let _turn = turn::together();
     let gateway = Gateway::with(&[("HTTP__CONNECTIONS_MAX", "2")]).await;
     let idle = [tokio::net::TcpStream::connect(gateway.http), tokio::net::TcpStream::connect(gateway.http)];
     let mut open = Vec::new();
@@ -99,7 +93,7 @@ async fn a_connection_too_many_waits_until_another_ends() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rate_that_is_kept_sheds_the_rest_and_loses_nothing() {
-    let _turn = turn::alone();
+    machine::exclusive();
     let gateway = Gateway::start().await;
     let config = json!({ "per_second": 500, "burst": 100 });
     gateway.change_pipeline(json!({ "rate-shaper": { "policy": "token-bucket", "config": config } })).await;

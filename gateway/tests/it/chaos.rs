@@ -15,7 +15,7 @@ use rand::{RngExt, SeedableRng};
 use self::fault::Fault;
 use crate::checker::Reply;
 use crate::crowd::Crowd;
-use crate::harness::{Campaign, Cluster, turn};
+use crate::harness::{Campaign, Cluster, machine};
 
 /// About a quarter of the time nothing is wrong, so that recovery is seen as well.
 const QUIET_SHARE: f64 = 0.25;
@@ -47,7 +47,7 @@ fn number(variable: &str, default: u64) -> u64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_fails_the_promises_hold() {
-    let _turn = turn::alone();
+    machine::exclusive();
     let (seed, seconds) = (number("SLUICE_CHAOS_SEED", 7), number("SLUICE_CHAOS_SECONDS", 30));
     let mut random = StdRng::seed_from_u64(seed);
     let mut cluster = Cluster::start(2, 3).await;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::crowd::Crowd;
-use crate::harness::{Campaign, Ended, Gateway, Launch, Process, turn};
+use crate::harness::{Campaign, Ended, Gateway, Launch, Process};
 
 const WITHIN: Duration = Duration::from_secs(20);
 
@@ -26,7 +26,6 @@ impl Gateway {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_campaign_is_made_listed_shown_and_audited() {
-    let _turn = turn::together();
     let gateway = Gateway::start().await;
     let create = ["coupon", "create", "--coupon", "9", "--policy", "21", "--total", "10", "--shards", "2", "--json"];
     let created = gateway.run_for_json(&create).await;
@@ -50,7 +49,6 @@ async fn a_campaign_is_made_listed_shown_and_audited() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_campaign_is_shown_to_people_as_a_table() {
-    let _turn = turn::together();
     let gateway = Gateway::start().await;
     let shown = gateway.run(&["coupon", "show", "104"]).await;
     assert_eq!(shown.code, Some(0), "{shown}");
@@ -63,7 +61,6 @@ async fn a_campaign_is_shown_to_people_as_a_table() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_gateway_refuses_is_told_in_its_words() {
-    let _turn = turn::together();
     let gateway = Gateway::start().await;
     let ended = gateway.run(&["coupon", "show", "999"]).await;
     let told = (ended.code, ended.stderr.trim_end());

@@ -9,7 +9,7 @@ use rand::{RngExt, SeedableRng};
 
 use crate::checker::Reply;
 use crate::crowd::Crowd;
-use crate::harness::{Campaign, Gateway, Launch, Process, eventually, turn};
+use crate::harness::{Campaign, Gateway, Launch, Process, eventually, machine};
 
 /// The moments of the kills are the same in every run.
 const SEED: u64 = 30;
@@ -42,7 +42,7 @@ async fn people_come(crowd: Crowd, stop: Arc<AtomicBool>) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn thirty_kills_under_load_lose_nothing_and_change_no_outcome() {
-    let _turn = turn::alone();
+    machine::exclusive();
     let mut random = StdRng::seed_from_u64(SEED);
     let mut gateway = Gateway::start().await;
     // Less stock than people, so that the end of it falls among the kills.
@@ -68,7 +68,7 @@ async fn thirty_kills_under_load_lose_nothing_and_change_no_outcome() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_under_load_answers_what_is_under_way_and_loses_nothing() {
-    let _turn = turn::alone();
+    machine::exclusive();
     let mut gateway = Gateway::start().await;
     let campaign = Campaign::of(100_000, 12);
     let crowd = Crowd::before(&gateway, gateway.create(campaign).await);
@@ -86,7 +86,6 @@ async fn a_stop_under_load_answers_what_is_under_way_and_loses_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_is_under_way_when_it_stops_is_answered() {
-    let _turn = turn::together();
     let mut gateway = Gateway::start().await;
     // It holds every request for two seconds: all of them are under way when the stop comes.
     gateway.suffer("rate-shaper", "stall").await;
@@ -109,7 +108,6 @@ async fn whoever_is_under_way_when_it_stops_is_answered() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_on_request_is_in_good_order() {
-    let _turn = turn::together();
     let mut gateway = Gateway::start().await;
     let begun = Instant::now();
     let log = gateway.stop().await;
@@ -121,7 +119,6 @@ async fn a_stop_on_request_is_in_good_order() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_process_on_the_same_folder_is_refused_with_a_clear_message() {
-    let _turn = turn::together();
     let gateway = Gateway::start().await;
     let elsewhere = [("HTTP__LISTEN", "127.0.0.1:0"), ("ADMIN__LISTEN", "127.0.0.1:0")];
     let second = Launch::with(&elsewhere).command(gateway.home.path(), &["serve", "--config", "sluice.toml"]);
@@ -134,7 +131,6 @@ async fn a_second_process_on_the_same_folder_is_refused_with_a_clear_message() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_port_that_is_taken_is_named() {
-    let _turn = turn::together();
     let gateway = Gateway::start().await;
     let folder = tempfile::tempdir().expect("a temporary folder");
     let taken = gateway.http.to_string();
@@ -161,7 +157,7 @@ async fn fill(crowd: &Crowd, from: u64) -> u64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_is_answered_with_503_and_loses_nothing() {
-    let _turn = turn::alone();
+    machine::exclusive();
     let mut gateway = Gateway::launch(Launch::on_a_full_disk(SMALL_DISK_BLOCKS)).await;
     let campaign = Campaign::of(200_000, 4);
     let crowd = Crowd::before(&gateway, gateway.create(campaign).await);
@@ -180,7 +176,7 @@ async fn a_full_disk_is_answered_with_503_and_loses_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_disk_that_has_room_again_is_written_again_with_nothing_to_do_by_hand() {
-    let _turn = turn::alone();
+    machine::exclusive();
     let gateway = Gateway::launch(Launch::on_a_full_disk(1 << 30)).await;
     let campaign = Campaign::of(200_000, 4);
     let crowd = Crowd::before(&gateway, gateway.create(campaign).await);

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use crate::client::Client;
 use crate::crowd::Crowd;
-use crate::harness::{Campaign, Cluster, Process, eventually, free_address, turn};
+use crate::harness::{Campaign, Cluster, Process, eventually, free_address};
 
 const READY_WITHIN: Duration = Duration::from_secs(20);
 /// Longer than the minute for which an alert that pages may wait before it fires.
@@ -29,7 +29,6 @@ const SMALL: Campaign = Campaign { coupon: 7_002, ..Campaign::of(20, 4) };
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_panel_of_every_dashboard_shows_something_and_nothing_pages() {
-    let _turn = turn::together();
     watchers_must_run();
     let cluster = Cluster::start(2, 3).await;
     let prometheus = Prometheus::watching(&cluster).await;

@@ -9,7 +9,7 @@ use rand::seq::SliceRandom;
 use serde_json::json;
 
 use crate::crowd::Crowd;
-use crate::harness::{Campaign, Cluster, eventually, turn};
+use crate::harness::{Campaign, Cluster, eventually, machine};
 use crate::load;
 
 const SEED: u64 = 104;
@@ -18,7 +18,7 @@ const HEARD_WITHIN: Duration = Duration::from_secs(2);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ten_thousand_coupons_are_issued_by_two_gateways_and_three_consumers() {
-    let _turn = turn::alone();
+    machine::exclusive();
     let cluster = Cluster::start(2, 3).await;
     let campaign = Campaign::of(10_000, 4);
     let coupon = cluster.gateways[0].create(campaign).await;
@@ -42,7 +42,6 @@ async fn ten_thousand_coupons_are_issued_by_two_gateways_and_three_consumers() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_changed_on_one_gateway_reaches_the_other() {
-    let _turn = turn::together();
     let cluster = Cluster::start(2, 1).await;
     let [here, there] = &cluster.gateways[..] else { panic!("two gateways") };
     let coupon = here.create(Campaign::of(1, 1)).await;

@@ -8,7 +8,7 @@ use rand::seq::SliceRandom;
 
 use crate::checker::Report;
 use crate::crowd::Crowd;
-use crate::harness::{Campaign, Gateway, turn};
+use crate::harness::{Campaign, Gateway, machine};
 use crate::load;
 
 /// The order in which people ask is the same in every run.
@@ -39,7 +39,7 @@ async fn drop_with(gateway: &Gateway, campaign: Campaign, people: Vec<u64>) -> R
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ten_thousand_coupons_go_to_ten_thousand_of_twenty_thousand_users_at_full_speed() {
-    let _turn = turn::alone();
+    machine::exclusive();
     let gateway = Gateway::start().await;
     let report = drop_with(&gateway, LARGE, people_of_the_large_drop()).await;
     assert_eq!(report.issued(), 10_000);
@@ -47,7 +47,7 @@ async fn ten_thousand_coupons_go_to_ten_thousand_of_twenty_thousand_users_at_ful
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ten_thousand_coupons_go_to_as_many_users_when_only_the_ledger_holds_the_limit() {
-    let _turn = turn::alone();
+    machine::exclusive();
     let gateway = Gateway::start().await;
     gateway.allow_requests(1_000).await;
     let report = drop_with(&gateway, LARGE, people_of_the_large_drop()).await;
@@ -56,7 +56,7 @@ async fn ten_thousand_coupons_go_to_as_many_users_when_only_the_ledger_holds_the
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_of_fifteen_hundred_users_gets_one_of_fifteen_hundred_coupons() {
-    let _turn = turn::alone();
+    machine::exclusive();
     let gateway = Gateway::start().await;
     let report = drop_with(&gateway, EXACT, (1..=1_500).collect()).await;
     assert_eq!((report.issued(), report.refused.len()), (1_500, 0));
@@ -64,7 +64,7 @@ async fn each_of_fifteen_hundred_users_gets_one_of_fifteen_hundred_coupons() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_picker_that_always_answers_shard_0_costs_nobody_a_coupon() {
-    let _turn = turn::alone();
+    machine::exclusive();
     let gateway = Gateway::start().await;
     gateway.suffer("shard-picker", "always-zero").await;
     let report = drop_with(&gateway, EXACT, (1..=1_500).collect()).await;
@@ -77,7 +77,7 @@ async fn a_picker_that_always_answers_shard_0_costs_nobody_a_coupon() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_picker_that_answers_a_shard_which_does_not_exist_costs_nobody_a_coupon() {
-    let _turn = turn::alone();
+    machine::exclusive();
     let gateway = Gateway::start().await;
     gateway.suffer("shard-picker", "nowhere").await;
     let report = drop_with(&gateway, EXACT, (1..=1_500).collect()).await;

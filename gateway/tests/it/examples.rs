@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use crate::harness::{Ended, Home, Launch, Process, authority, free_address, turn};
+use crate::harness::{Ended, Home, Launch, Process, authority, free_address, machine};
 
 /// The first build of a policy elsewhere compiles its dependencies.
 const WITHIN: Duration = Duration::from_secs(180);
@@ -27,7 +27,7 @@ fn assert_says(ended: &Ended, lines: &[&str]) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_midnight_drop_gives_a_thousand_coupons_to_a_thousand_people() {
-    let _turn = turn::alone();
+    machine::exclusive();
     let ended = run("midnight-drop").await;
     assert_says(
         &ended,
@@ -37,7 +37,7 @@ async fn the_midnight_drop_gives_a_thousand_coupons_to_a_thousand_people() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_policy_of_ones_own_decides_and_is_taken_back() {
-    let _turn = turn::alone();
+    machine::exclusive();
     let ended = run("own-policy").await;
     let told = [
         "user 666: 202",
@@ -64,7 +64,6 @@ fn configuration_on_kubernetes(secrets: &Path) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_configuration_on_kubernetes_is_a_sound_one() {
-    let _turn = turn::together();
     let home = Home::new(free_address(), free_address());
     let folder = tempfile::tempdir().expect("a temporary folder");
     let certificate = std::fs::read_to_string(authority()).expect("a certificate");

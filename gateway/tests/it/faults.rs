@@ -5,7 +5,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use crate::crowd::Crowd;
-use crate::harness::{Campaign, Cluster, eventually, service, turn};
+use crate::harness::{Campaign, Cluster, eventually, machine, service};
 
 /// Kafka chooses new leaders within this time, also on a busy machine.
 const RECOVERED_WITHIN: Duration = Duration::from_secs(60);
@@ -23,7 +23,7 @@ async fn before(gateways: usize, consumers: usize, campaign: Campaign) -> (Clust
 
 #[tokio::test(flavor = "multi_thread")]
 async fn with_one_broker_of_three_nothing_is_accepted_and_with_two_it_goes_on() {
-    let _turn = turn::alone();
+    machine::exclusive();
     let campaign = Campaign::of(1_000, 12);
     let (cluster, crowd) = before(1, 1, campaign).await;
     crowd.rush(16, 1..=200).await;
@@ -51,7 +51,6 @@ async fn with_one_broker_of_three_nothing_is_accepted_and_with_two_it_goes_on() 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn records_that_are_delivered_twice_are_settled_once_and_poison_is_put_aside() {
-    let _turn = turn::together();
     let campaign = Campaign::of(3_000, 12);
     let (mut cluster, crowd) = before(1, 2, campaign).await;
     crowd.rush(32, 1..=1_000).await;
@@ -77,7 +76,6 @@ async fn records_that_are_delivered_twice_are_settled_once_and_poison_is_put_asi
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_consumer_that_slept_through_its_session_settles_nothing_more() {
-    let _turn = turn::together();
     let campaign = Campaign::of(2_000, 12);
     let (cluster, crowd) = before(1, 2, campaign).await;
     crowd.rush(32, 1..=500).await;
@@ -96,7 +94,6 @@ async fn a_consumer_that_slept_through_its_session_settles_nothing_more() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gateway_whose_clock_is_an_hour_ahead_turns_nobody_away_and_holds_the_limit() {
-    let _turn = turn::together();
     let campaign = Campaign::of(2_000, 12);
     let (mut cluster, crowd) = before(2, 1, campaign).await;
     cluster.gateways[1].kill().await;

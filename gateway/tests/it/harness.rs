@@ -3,11 +3,11 @@
 mod admin;
 mod cluster;
 mod home;
+pub(crate) mod machine;
 mod metrics;
 mod process;
 mod services;
 mod topic;
-pub(crate) mod turn;
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -219,6 +219,8 @@ async fn serve(home: &Home, launch: &Launch) -> Process {
 /// is down cannot take its place.
 pub(crate) fn free_address() -> SocketAddr {
     const PORTS: std::ops::Range<u16> = 15_000..32_000;
+    // Another test could take the port while this one waits.
+    machine::share();
     let free = std::iter::repeat_with(|| SocketAddr::from(([127, 0, 0, 1], rand::random_range(PORTS))))
         .take(100)
         .find(|address| TcpListener::bind(address).is_ok());

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::checker::{Promised, Receipt};
 use crate::client::{Answer, post};
 use crate::crowd::Crowd;
-use crate::harness::{Campaign, Gateway, eventually, payload, turn};
+use crate::harness::{Campaign, Gateway, eventually, payload};
 use crate::load;
 
 /// What the README's curl asks for: the coupon that a new ledger starts with.
@@ -30,7 +30,6 @@ impl Gateway {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_is_accepted_and_issued_within_a_second_and_takes_one_coupon_from_one_shard() {
-    let _turn = turn::together();
     let gateway = Gateway::start().await;
     let before = gateway.metrics().await;
 
@@ -63,7 +62,6 @@ async fn a_request_is_accepted_and_issued_within_a_second_and_takes_one_coupon_f
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_retry_under_the_same_key_is_the_same_request() {
-    let _turn = turn::together();
     let mut gateway = Gateway::start().await;
     let first = gateway.issue_under("order-1", payload(1, FIRST_COUPON)).await;
     let retry = gateway.issue_under("order-1", payload(1, FIRST_COUPON)).await;
@@ -84,7 +82,6 @@ async fn a_retry_under_the_same_key_is_the_same_request() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_order_of_fields_does_not_make_another_request_and_a_value_does() {
-    let _turn = turn::together();
     let gateway = Gateway::start().await;
     let of = |body: &str| body.to_owned();
     let first = of(r#"{"userId":1,"couponId":104,"policyId":21,"typeSnapshot":"FIXED"}"#);
@@ -100,7 +97,6 @@ async fn the_order_of_fields_does_not_make_another_request_and_a_value_does() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn fifty_retries_at_once_are_one_request() {
-    let _turn = turn::together();
     let gateway = Gateway::start().await;
     let campaign = Campaign::of(100, 4);
     let crowd = Crowd::before(&gateway, gateway.create(campaign).await);
@@ -120,7 +116,6 @@ async fn fifty_retries_at_once_are_one_request() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pending_request_knows_its_position_and_is_settled_when_settlement_comes_back() {
-    let _turn = turn::together();
     let mut gateway = Gateway::with(&[("SETTLEMENT__ENABLED", "false")]).await;
     let crowd = Crowd::before(&gateway, gateway.create(Campaign::of(100, 1)).await);
     let mut receipts = Vec::new();
@@ -145,7 +140,6 @@ async fn a_pending_request_knows_its_position_and_is_settled_when_settlement_com
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_that_never_was_is_unknown() {
-    let _turn = turn::together();
     let gateway = Gateway::start().await;
     let receipt = Crowd::before(&gateway, FIRST_COUPON).ask(1).await.receipt().clone();
     let known = gateway.client.get(&format!("/coupon/issue/{}?wait=10s", receipt.request_id)).await;
@@ -165,7 +159,6 @@ async fn a_request_that_never_was_is_unknown() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_user_who_asks_twice_is_told_at_once() {
-    let _turn = turn::together();
     let gateway = Gateway::start().await;
     let crowd = Crowd::before(&gateway, FIRST_COUPON);
     assert!(crowd.ask(1).await.is_accepted());
@@ -177,7 +170,6 @@ async fn a_user_who_asks_twice_is_told_at_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_ledger_holds_the_limit_of_a_user_when_the_policy_does_not() {
-    let _turn = turn::together();
     let gateway = Gateway::start().await;
     gateway.allow_requests(100).await;
     let campaign = Campaign { per_user_limit: 2, ..Campaign::of(100, 4) };
@@ -190,7 +182,6 @@ async fn the_ledger_holds_the_limit_of_a_user_when_the_policy_does_not() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_user_beyond_the_rate_is_told_when_to_come_back() {
-    let _turn = turn::together();
     let gateway = Gateway::start().await;
     let config = json!({ "per_second": 1, "burst": 1, "scope": "gateway" });
     gateway.change_pipeline(json!({ "rate-shaper": { "policy": "token-bucket", "config": config } })).await;
@@ -208,7 +199,6 @@ async fn a_user_beyond_the_rate_is_told_when_to_come_back() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_was_too_late_may_come_again_after_a_top_up() {
-    let _turn = turn::together();
     let gateway = Gateway::start().await;
     let coupon = gateway.create(Campaign::of(2, 2)).await;
     let crowd = Crowd::before(&gateway, coupon);
@@ -228,7 +218,6 @@ async fn who_was_too_late_may_come_again_after_a_top_up() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_was_rejected_by_settlement_may_come_again_after_a_top_up() {
-    let _turn = turn::together();
     let mut gateway = Gateway::with(&[("SETTLEMENT__ENABLED", "false")]).await;
     let coupon = gateway.create(Campaign::of(1, 1)).await;
     let crowd = Crowd::before(&gateway, coupon);

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::crowd::Crowd;
-use crate::harness::{Campaign, Gateway, Launch, turn};
+use crate::harness::{Campaign, Gateway, Launch, machine};
 use crate::load;
 
 /// The lag that the write-up saw.
@@ -14,7 +14,7 @@ const DRAINED_WITHIN: Duration = Duration::from_secs(120);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_quarter_of_a_million_waiting_records_take_less_than_200_mib() {
-    let _turn = turn::alone();
+    machine::exclusive();
     let mut gateway = Gateway::with(&[("SETTLEMENT__ENABLED", "false")]).await;
     let campaign = Campaign::of(300_000, 12);
     let crowd = Crowd::before(&gateway, gateway.create(campaign).await);

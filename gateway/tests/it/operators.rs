@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::client::{Client, post};
 use crate::crowd::Crowd;
-use crate::harness::{Campaign, Gateway, eventually, free_address, payload, turn};
+use crate::harness::{Campaign, Gateway, eventually, free_address, machine, payload};
 
 /// A time so far from now, as the admin API takes it.
 fn from_now(seconds: i64) -> String {
@@ -18,7 +18,6 @@ fn from_now(seconds: i64) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_campaign_is_made_once_and_shown_as_it_was_made() {
-    let _turn = turn::together();
     let gateway = Gateway::start().await;
     let campaign = Campaign::of(10, 4);
     let coupon = gateway.create(campaign).await;
@@ -42,7 +41,6 @@ async fn a_campaign_is_made_once_and_shown_as_it_was_made() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_paused_campaign_takes_nobody_until_it_is_resumed_and_a_closed_one_never_again() {
-    let _turn = turn::together();
     let gateway = Gateway::start().await;
     let coupon = gateway.create(Campaign::of(10, 2)).await;
     let crowd = Crowd::before(&gateway, coupon);
@@ -60,7 +58,6 @@ async fn a_paused_campaign_takes_nobody_until_it_is_resumed_and_a_closed_one_nev
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_campaign_opens_and_closes_at_its_times() {
-    let _turn = turn::together();
     let gateway = Gateway::start().await;
     let create = async |coupon: u64, key: &str, time: String| {
         let mut body = Campaign { coupon, ..Campaign::of(10, 2) }.json();
@@ -90,7 +87,7 @@ async fn a_campaign_opens_and_closes_at_its_times() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn resharding_while_people_ask_loses_and_makes_no_coupon() {
-    let _turn = turn::alone();
+    machine::exclusive();
     let gateway = Gateway::start().await;
     let campaign = Campaign::of(2_500, 4);
     let coupon = gateway.create(campaign).await;
@@ -111,7 +108,6 @@ async fn resharding_while_people_ask_loses_and_makes_no_coupon() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_metric_of_the_design_is_there_from_the_start() {
-    let _turn = turn::together();
     let gateway = Gateway::start().await;
     let metrics = gateway.metrics().await;
     let hooks = ["rate-shaper", "user-limit", "shard-picker"].map(|hook| [("hook", hook)]);
@@ -145,7 +141,6 @@ async fn every_metric_of_the_design_is_there_from_the_start() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_listener_serves_its_own_calls_and_not_the_others() {
-    let _turn = turn::together();
     let gateway = Gateway::start().await;
     for client in [&gateway.client, &gateway.operator] {
         assert_eq!((client.get("/livez").await.status, client.get("/readyz").await.status), (200, 200));
@@ -160,7 +155,6 @@ async fn each_listener_serves_its_own_calls_and_not_the_others() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_of_another_origin_may_not_call_the_admin_listener() {
-    let _turn = turn::together();
     let gateway = Gateway::start().await;
     let mut request = post("/admin/coupons/104/close", "{}");
     request.headers_mut().insert("origin", "http://elsewhere.example".parse().expect("a header"));
@@ -178,7 +172,6 @@ fn outward_address() -> Option<SocketAddr> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_from_elsewhere_needs_the_token() {
-    let _turn = turn::together();
     let Some(mut outward) = outward_address() else {
         println!("this machine has no address but loopback: nothing to try");
         return;

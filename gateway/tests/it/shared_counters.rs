@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use crate::harness::{Gateway, Home, Launch, eventually, free_address, payload, turn};
+use crate::harness::{Gateway, Home, Launch, eventually, free_address, payload};
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -50,7 +50,6 @@ async fn until_counting_is(gateway: &Gateway, is_up: bool) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_user_who_asks_two_gateways_is_counted_once() {
-    let _turn = turn::together();
     let address = free_address();
     let _redis = Redis::start(address);
     let one = Gateway::launch(counting_at(address, "pass")).await;
@@ -66,7 +65,6 @@ async fn a_user_who_asks_two_gateways_is_counted_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gateway_that_can_do_without_goes_on_and_says_so() {
-    let _turn = turn::together();
     let address = free_address();
     let gateway = Gateway::launch(counting_at(address, "pass")).await;
     let (status, counters) = readiness(&gateway).await;
@@ -87,7 +85,6 @@ async fn a_gateway_that_can_do_without_goes_on_and_says_so() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gateway_that_cannot_do_without_neither_starts_nor_stays_ready() {
-    let _turn = turn::together();
     let address = free_address();
     let launch = counting_at(address, "refuse");
     let home = Home::new(free_address(), free_address());

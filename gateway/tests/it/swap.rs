@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::crowd::Crowd;
-use crate::harness::{Campaign, Gateway, turn};
+use crate::harness::{Campaign, Gateway, machine};
 use crate::load;
 
 const SHARDS: u32 = 4;
@@ -49,7 +49,7 @@ fn fits(picker: &str, shards: [u64; SHARDS as usize]) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn swapping_the_picker_under_load_fails_no_request_and_every_answer_has_one_generation() {
-    let _turn = turn::alone();
+    machine::exclusive();
     let gateway = Gateway::start().await;
     gateway.home.install_hostile("always-zero");
     let crowd = Crowd::before(&gateway, gateway.create(CAMPAIGN).await);
@@ -77,7 +77,7 @@ async fn swapping_the_picker_under_load_fails_no_request_and_every_answer_has_on
 
 #[tokio::test(flavor = "multi_thread")]
 async fn swaps_under_load_leave_the_slowest_answers_within_twice_their_time() {
-    let _turn = turn::alone();
+    machine::exclusive();
     let gateway = Gateway::start().await;
     let coupon = gateway.create(CAMPAIGN).await;
     let (still, swapped) = (Crowd::before(&gateway, coupon), Crowd::before(&gateway, coupon));
@@ -103,7 +103,7 @@ const FLAT_WITHIN_BYTES: u64 = 16 << 20;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ten_thousand_swaps_leave_memory_flat() {
-    let _turn = turn::alone();
+    machine::exclusive();
     let gateway = Gateway::start().await;
     let begun = Instant::now();
     let mut after_warm_up = gateway.memory();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::harness::{Ended, Launch, Process, authority, turn};
+use crate::harness::{Ended, Launch, Process, authority};
 
 const WITHIN: Duration = Duration::from_secs(30);
 const WRONG_PASSWORD: &str = "wr0ng";
@@ -35,7 +35,6 @@ const COUNTERS: &[(&str, &str)] = &[("COUNTERS__URL", "rediss://sluice@127.0.0.1
 
 #[tokio::test]
 async fn a_wrong_password_ends_every_command_that_needs_it() {
-    let _turn = turn::together();
     let log = "sluice: log.password_file: Kafka authentication failed: ";
     let ledger = "sluice: authentication failed for user `sluice_tls` at the database server 127.0.0.1:13306: ";
     let counters = "sluice: counters.url: authentication failed for user `sluice` at 127.0.0.1:16380: ";

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::checker::Exchange;
 use crate::crowd::Crowd;
-use crate::harness::{Campaign, Gateway, hostile_guests, turn};
+use crate::harness::{Campaign, Gateway, hostile_guests, machine};
 use crate::load::{self, Latencies};
 
 /// The pipeline's default, in milliseconds.
@@ -56,7 +56,7 @@ async fn others_beside<T>(gateway: &Gateway, asking: impl Future<Output = T>) ->
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_guest_that_misbehaves_costs_its_own_decision_and_nobody_elses_time() {
-    let _turn = turn::alone();
+    machine::exclusive();
     let gateway = Gateway::start().await;
     let campaign = Campaign::of(100_000, 12);
     let crowd = Crowd::before(&gateway, gateway.create(campaign).await);
@@ -120,7 +120,7 @@ const DEFAULTS: &str = r#"{
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_does_not_meet_the_trap_does_not_wait_for_those_who_do() {
-    let _turn = turn::alone();
+    machine::exclusive();
     let gateway = Gateway::start().await;
     let coupon = gateway.create(Campaign::of(100_000, 12)).await;
     let is_trapped = |user: &u64| user.is_multiple_of(10);
@@ -147,7 +147,6 @@ async fn who_does_not_meet_the_trap_does_not_wait_for_those_who_do() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hook_that_refuses_on_failure_answers_503_and_takes_nothing() {
-    let _turn = turn::together();
     let gateway = Gateway::start().await;
     gateway.home.install_hostile("trap");
     gateway.change_pipeline(json!({ "shard-picker": { "policy": "trap", "on_failure": "refuse" } })).await;
@@ -163,7 +162,6 @@ async fn a_hook_that_refuses_on_failure_answers_503_and_takes_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_limit_that_fails_and_may_be_skipped_lets_everybody_through_to_the_ledger() {
-    let _turn = turn::together();
     let gateway = Gateway::start().await;
     gateway.home.install_hostile("bad-code");
     gateway.change_pipeline(json!({ "user-limit": { "policy": "bad-code", "on_failure": "skip" } })).await;
@@ -177,7 +175,7 @@ async fn a_limit_that_fails_and_may_be_skipped_lets_everybody_through_to_the_led
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_guest_that_leaks_is_replaced_before_the_gateway_grows() {
-    let _turn = turn::alone();
+    machine::exclusive();
     let gateway = Gateway::start().await;
     gateway.suffer("shard-picker", "leak").await;
     let campaign = Campaign::of(100_000, 12);

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::crowd::Crowd;
-use crate::harness::{Gateway, Launch, Process, hostile, policy, turn};
+use crate::harness::{Gateway, Launch, Process, hostile, policy};
 
 /// The first coupon of a new ledger.
 const COUPON: u64 = 104;
@@ -56,7 +56,6 @@ impl Gateway {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_component_that_cannot_be_used_changes_nothing_and_the_reason_is_told() {
-    let _turn = turn::together();
     let gateway = Gateway::start().await;
     let crowd = Crowd::before(&gateway, COUPON);
     let useless = useless();
@@ -76,7 +75,6 @@ async fn a_component_that_cannot_be_used_changes_nothing_and_the_reason_is_told(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_component_that_is_no_policy_cannot_be_uploaded() {
-    let _turn = turn::together();
     let gateway = Gateway::start().await;
     // Another world is a policy too, only not in this hook, and no policy is tried before it has one.
     let is_policy = |name| ["another world", "a policy that fails whenever it is tried"].contains(&name);
@@ -99,7 +97,6 @@ async fn a_component_that_is_no_policy_cannot_be_uploaded() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_uploaded_policy_decides_once_a_pipeline_names_it() {
-    let _turn = turn::together();
     let gateway = Gateway::start().await;
     let answer = gateway.operator.post("/admin/policies?name=my-own", policy("hash-user")).await;
     assert_eq!((answer.status, &answer.json()["name"]), (201, &json!("my-own")), "{answer}");
@@ -110,7 +107,6 @@ async fn an_uploaded_policy_decides_once_a_pipeline_names_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_configuration_that_the_policy_refuses_is_refused_in_its_own_words() {
-    let _turn = turn::together();
     let gateway = Gateway::start().await;
     for (hook, spec, words) in [
         ("user-limit", json!({ "policy": "quota", "config": { "limit": 0 } }), "limit: invalid value: integer `0`"),
@@ -128,7 +124,6 @@ async fn a_configuration_that_the_policy_refuses_is_refused_in_its_own_words() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_bad_hook_of_three_changes_none() {
-    let _turn = turn::together();
     let gateway = Gateway::start().await;
     let patch = json!({
         "shard-picker": { "policy": "hash-user" },
@@ -140,7 +135,6 @@ async fn one_bad_hook_of_three_changes_none() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn going_back_puts_the_pipeline_before_in_force() {
-    let _turn = turn::together();
     let gateway = Gateway::start().await;
     let picker = async || gateway.pipeline().await["pipeline"]["shard-picker"]["policy"].clone();
     for policy in ["hash-user", "weighted"] {
@@ -156,7 +150,6 @@ async fn going_back_puts_the_pipeline_before_in_force() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_pipeline_in_force_survives_a_kill_with_the_components_it_had() {
-    let _turn = turn::together();
     let mut gateway = Gateway::start().await;
     gateway.pick_by("hash-user").await;
     let before = gateway.pipeline().await;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::crowd::Crowd;
-use crate::harness::{Gateway, eventually, policy, turn};
+use crate::harness::{Gateway, eventually, policy};
 
 /// A file that was replaced is noticed, compiled and in force within this time.
 const NOTICED_WITHIN: Duration = Duration::from_secs(10);
@@ -32,7 +32,6 @@ impl Gateway {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_component_that_is_replaced_in_the_folder_decides_from_then_on() {
-    let _turn = turn::together();
     let gateway = Gateway::start().await;
     let before = gateway.pipeline().await["hooks"]["shard-picker"]["version"].clone();
     gateway.home.install("random", &policy("round-robin"));
@@ -44,7 +43,6 @@ async fn a_component_that_is_replaced_in_the_folder_decides_from_then_on() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bad_component_in_the_folder_changes_nothing_and_a_good_one_after_it_does() {
-    let _turn = turn::together();
     let gateway = Gateway::start().await;
     let picker = policy("random");
     gateway.home.install("random", &picker[..picker.len() / 2]);
@@ -59,7 +57,6 @@ async fn a_bad_component_in_the_folder_changes_nothing_and_a_good_one_after_it_d
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_component_that_no_hook_names_changes_nothing() {
-    let _turn = turn::together();
     let gateway = Gateway::start().await;
     gateway.home.install("something-new", &policy("weighted"));
     gateway.home.install("random", &policy("random"));
@@ -69,7 +66,6 @@ async fn a_component_that_no_hook_names_changes_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pipeline_edited_in_the_file_is_in_force_without_a_restart() {
-    let _turn = turn::together();
     let gateway = Gateway::start().await;
     gateway.home.configure("[pipeline.shard-picker]\npolicy = \"hash-user\"\n");
     gateway.reaches_generation(2).await;
@@ -78,7 +74,6 @@ async fn a_pipeline_edited_in_the_file_is_in_force_without_a_restart() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_that_is_wrong_changes_nothing() {
-    let _turn = turn::together();
     let gateway = Gateway::start().await;
     gateway.home.configure("[pipeline.shard-picker]\npolicy = 7\n");
     gateway.refuses_a_change("invalid type: integer `7`").await;
@@ -90,7 +85,6 @@ async fn a_file_that_is_wrong_changes_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_newest_change_wins_whichever_way_it_came_and_survives_a_restart() {
-    let _turn = turn::together();
     let mut gateway = Gateway::start().await;
     gateway.home.configure("[pipeline.shard-picker]\npolicy = \"hash-user\"\n");
     gateway.reaches_generation(2).await;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use serde_json::Value;
 
-use super::POLL_EVERY;
+use super::{POLL_EVERY, machine};
 
 /// A process; it is killed by its id when it is dropped.
 pub(crate) struct Process {
@@ -43,6 +43,7 @@ pub(crate) struct Memory {
 
 impl Process {
     pub(crate) fn spawn(mut command: Command) -> Self {
+        machine::share();
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the binary starts");
         let stdout = Lines::of(child.stdout.take().expect("is piped"));
