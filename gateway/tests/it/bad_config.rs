@@ -118,7 +118,7 @@ fn files() -> Vec<Case> {
                 2,
                 1,
                 5,
-                "unknown field `lisen`, expected one of `enabled`, `listen`, `in_flight_max`, `connections_max`, \
+                "unknown field `lisen`, expected one of `listen`, `in_flight_max`, `connections_max`, \
                  `drain_seconds`",
             ),
         ),

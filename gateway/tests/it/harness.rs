@@ -96,7 +96,7 @@ impl Gateway {
         Self::launch(Launch::default()).await
     }
 
-    /// With keys overridden, such as `("SETTLEMENT__ENABLED", "false")`.
+    /// With keys overridden, such as `("HTTP__IN_FLIGHT_MAX", "8")`.
     pub(crate) async fn with(variables: &[(&str, &str)]) -> Self {
         Self::launch(Launch::with(variables)).await
     }

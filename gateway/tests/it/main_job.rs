@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::checker::{Promised, Receipt};
 use crate::client::{Answer, post};
 use crate::crowd::Crowd;
-use crate::harness::{Campaign, Gateway, eventually, payload};
+use crate::harness::{Campaign, Gateway, Launch, eventually, payload};
 use crate::load;
 
 /// What the README's curl asks for: the coupon that a new ledger starts with.
@@ -116,7 +116,7 @@ async fn fifty_retries_at_once_are_one_request() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pending_request_knows_its_position_and_is_settled_when_settlement_comes_back() {
-    let mut gateway = Gateway::with(&[("SETTLEMENT__ENABLED", "false")]).await;
+    let mut gateway = Gateway::launch(Launch::default().with_role("gateway")).await;
     let crowd = Crowd::before(&gateway, gateway.create(Campaign::of(100, 1)).await);
     let mut receipts = Vec::new();
     for user in 1..=3 {
@@ -132,7 +132,7 @@ async fn a_pending_request_knows_its_position_and_is_settled_when_settlement_com
     assert!(begun.elapsed() >= Duration::from_millis(300), "waited {:?}", begun.elapsed());
 
     gateway.stop().await;
-    gateway.start_again_as(crate::harness::Launch::default()).await;
+    gateway.start_again_as(Launch::default()).await;
     for receipt in &receipts {
         assert_eq!(gateway.status(receipt, "&wait=10s").await["status"], "ISSUED");
     }
@@ -218,13 +218,13 @@ async fn who_was_too_late_may_come_again_after_a_top_up() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_was_rejected_by_settlement_may_come_again_after_a_top_up() {
-    let mut gateway = Gateway::with(&[("SETTLEMENT__ENABLED", "false")]).await;
+    let mut gateway = Gateway::launch(Launch::default().with_role("gateway")).await;
     let coupon = gateway.create(Campaign::of(1, 1)).await;
     let crowd = Crowd::before(&gateway, coupon);
     let first = crowd.ask(1).await.receipt().clone();
     let late = crowd.ask(2).await.receipt().clone();
     gateway.stop().await;
-    gateway.start_again_as(crate::harness::Launch::default()).await;
+    gateway.start_again_as(Launch::default()).await;
     assert_eq!(gateway.status(&first, "&wait=10s").await["status"], "ISSUED");
     let rejected = gateway.status(&late, "&wait=10s").await;
     assert_eq!((&rejected["status"], &rejected["reason"]), (&json!("REJECTED"), &json!("SOLD_OUT")));

@@ -15,7 +15,7 @@ const DRAINED_WITHIN: Duration = Duration::from_secs(120);
 #[tokio::test(flavor = "multi_thread")]
 async fn a_quarter_of_a_million_waiting_records_take_less_than_200_mib() {
     machine::exclusive();
-    let mut gateway = Gateway::with(&[("SETTLEMENT__ENABLED", "false")]).await;
+    let mut gateway = Gateway::launch(Launch::default().with_role("gateway")).await;
     let campaign = Campaign::of(300_000, 12);
     let crowd = Crowd::before(&gateway, gateway.create(campaign).await);
     let begun = Instant::now();
