@@ -1,8 +1,8 @@
-//! The accept path on Kafka beside a bare producer: how much of what the brokers take is left when three
-//! policies decide and the answer goes over HTTP.
+//! The accept path on Kafka compared with a bare producer: the share of the brokers' throughput that remains when three
+//! policies decide and requests come over HTTP.
 //!
-//! Both keep as many requests on their way as the load has connections, take turns on topics of the same
-//! shape, and wait for all in-sync replicas. The servers are those of `infra/native/services`.
+//! Both keep one request in flight per connection, alternate on topics of the same shape, and wait for all in-sync
+//! replicas. The servers are those of `infra/native/services`.
 
 mod common;
 
@@ -25,12 +25,12 @@ fn main() {
 
 async fn compare() {
     let users = Arc::new(AtomicU64::new(1));
-    let [for_gateway, for_producer] = [Stage::set().await, Stage::set().await];
+    let [for_gateway, for_producer] = [Stage::create().await, Stage::create().await];
     let variables = for_gateway.variables();
     let gateway = Server::sluice("gateway", &variables.each_ref().map(|(name, value)| (*name, value.as_str())));
     gateway.open_campaign().await;
     let http = gateway.http.expect("a gateway listens");
-    // The client's own settings are the gateway's; all else is what any producer has.
+    // The settings that affect durability and batching are the gateway's; the rest are defaults.
     let producer: FutureProducer = ClientConfig::new()
         .set("bootstrap.servers", BROKERS)
         .set("enable.idempotence", "true")
@@ -39,13 +39,13 @@ async fn compare() {
         .create()
         .expect("a producer");
 
-    // The first records of a topic wait for its leaders.
+    // A warm-up: the first records of a topic wait for the election of leaders.
     load(http, &users).await;
     produce(&producer, for_producer.topic(), &users).await;
     let [mut gateway_rates, mut producer_rates] = [Vec::new(), Vec::new()];
     for round in 0..ROUNDS {
-        for turn in 0..2 {
-            if (round + turn) % 2 == 0 {
+        for position in 0..2 {
+            if (round + position) % 2 == 0 {
                 gateway_rates.push(load(http, &users).await);
             } else {
                 producer_rates.push(produce(&producer, for_producer.topic(), &users).await);
@@ -54,14 +54,14 @@ async fn compare() {
     }
     println!("bare producer: {producer_rates:.0?}/s\ngateway:       {gateway_rates:.0?}/s");
     let [gateway_rate, producer_rate] = [gateway_rates, producer_rates].map(median);
-    println!("bare producer, {CONNECTIONS} records on their way   {producer_rate:8.0}/s");
+    println!("bare producer, {CONNECTIONS} records in flight      {producer_rate:8.0}/s");
     println!(
         "gateway, {CONNECTIONS} connections                 {gateway_rate:8.0}/s   {:.2} of it (target 0.80)",
         gateway_rate / producer_rate
     );
     drop(gateway);
-    for_gateway.clear().await;
-    for_producer.clear().await;
+    for_gateway.delete().await;
+    for_producer.delete().await;
 }
 
 /// Appends the same bodies for one round; records a second.
@@ -84,7 +84,7 @@ async fn produce(producer: &FutureProducer, topic: &str, users: &Arc<AtomicU64>)
     });
     let mut appended = 0;
     for task in appending.collect::<Vec<_>>() {
-        appended += task.await.expect("a task ends well");
+        appended += task.await.expect("the task does not panic");
     }
     f64::from(appended) / begun.elapsed().as_secs_f64()
 }

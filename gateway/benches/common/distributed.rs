@@ -1,4 +1,4 @@
-//! A topic and a database of the benchmark's own, on the servers of `infra/native/services`.
+//! A topic and a database for one benchmark, on the servers of `infra/native/services`.
 
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions};
@@ -9,16 +9,15 @@ pub(crate) const BROKERS: &str = "127.0.0.1:19092,127.0.0.1:19093,127.0.0.1:1909
 const DATABASE_SERVER: &str = "mysql://sluice:sluice@127.0.0.1:13306";
 const START: &str = "start the servers with `infra/native/services up`";
 
-/// What one run of the system has to itself.
 pub(crate) struct Stage {
     name: String,
 }
 
 impl Stage {
-    /// Makes the database and the topic, as `sluice migrate` and `sluice topic ensure` would.
-    pub(crate) async fn set() -> Self {
+    /// Creates the database and the topic, as `sluice migrate` and `sluice topic ensure` do.
+    pub(crate) async fn create() -> Self {
         let this = Self { name: format!("sluice_bench_{:08x}", rand::random::<u32>()) };
-        this.server_itself(&format!("CREATE DATABASE {}", this.name)).await;
+        this.execute_on_server(&format!("CREATE DATABASE {}", this.name)).await;
         ledger::migrate(&this.ledger()).await.unwrap_or_else(|error| panic!("{error}: {START}"));
         log::ensure_topics(&this.log()).await.unwrap_or_else(|error| panic!("{error}: {START}"));
         this
@@ -40,7 +39,7 @@ impl Stage {
         }
     }
 
-    /// What a process of the system is told.
+    /// Environment variables for a process, without their prefix `SLUICE__`.
     pub(crate) fn variables(&self) -> [(&'static str, String); 3] {
         [("LOG__URL", self.log().url), ("LOG__GROUP", self.name.clone()), ("LEDGER__URL", self.ledger().url)]
     }
@@ -49,9 +48,9 @@ impl Stage {
         MySqlConnection::connect(&self.ledger().url).await.unwrap_or_else(|error| panic!("{error}: {START}"))
     }
 
-    /// Takes back what was made on the servers.
-    pub(crate) async fn clear(self) {
-        self.server_itself(&format!("DROP DATABASE {}", self.name)).await;
+    /// Deletes the database and the topics.
+    pub(crate) async fn delete(self) {
+        self.execute_on_server(&format!("DROP DATABASE {}", self.name)).await;
         let admin: AdminClient<_> =
             ClientConfig::new().set("bootstrap.servers", BROKERS).create().expect("an administrator");
         let dead_letters = format!("{}.dead-letter", self.name);
@@ -59,7 +58,7 @@ impl Stage {
         gone.expect("the topics are deleted");
     }
 
-    async fn server_itself(&self, statement: &str) {
+    async fn execute_on_server(&self, statement: &str) {
         let connected = MySqlConnection::connect(&format!("{DATABASE_SERVER}/sluice?ssl-mode=DISABLED")).await;
         let mut server = connected.unwrap_or_else(|error| panic!("{error}: {START}"));
         server.execute(AssertSqlSafe(statement.to_owned())).await.expect("the database is made or dropped");
