@@ -1,22 +1,21 @@
-//! Bad configurations: each is refused with where it is wrong and what was expected.
+//! Invalid configurations: the message names the position and what was expected.
 
 use std::time::Duration;
 
 use tempfile::TempDir;
 
-use crate::harness::{Ended, Launch, Process, policy};
+use crate::harness::{Exit, Launch, Process, policy};
 
-const WITHIN: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// What is checked: a file, perhaps a variable, and what standard error must say.
 struct Case {
     file: &'static str,
     variable: Option<(&'static str, &'static str)>,
-    says: String,
+    expected_message: String,
 }
 
-/// The message for so many characters from a line and column on.
-fn at(line: usize, column: usize, width: usize, message: &str) -> impl Fn(&str) -> String {
+/// The message of the TOML parser, with an excerpt that marks `width` characters.
+fn parse_error_at(line: usize, column: usize, width: usize, message: &str) -> impl Fn(&str) -> String {
     move |file| {
         let excerpt = file.lines().nth(line - 1).expect("the line is there");
         let mark = format!("{}{}", " ".repeat(column), "^".repeat(width));
@@ -26,28 +25,27 @@ fn at(line: usize, column: usize, width: usize, message: &str) -> impl Fn(&str) 
     }
 }
 
-/// A message that stands for itself.
-fn told(message: &str) -> impl Fn(&str) -> String {
+fn plain(message: &str) -> impl Fn(&str) -> String {
     move |_| message.to_owned()
 }
 
 impl Case {
-    fn file(file: &'static str, says: impl Fn(&str) -> String) -> Self {
-        Self { file, variable: None, says: says(file) }
+    fn file(file: &'static str, expected_message: impl Fn(&str) -> String) -> Self {
+        Self { file, variable: None, expected_message: expected_message(file) }
     }
 
-    const fn variable(name: &'static str, value: &'static str, says: String) -> Self {
-        Self { file: "", variable: Some((name, value)), says }
+    const fn variable(name: &'static str, value: &'static str, expected_message: String) -> Self {
+        Self { file: "", variable: Some((name, value)), expected_message }
     }
 
-    async fn check(&self, folder: &TempDir) -> Ended {
+    async fn check(&self, folder: &TempDir) -> Exit {
         std::fs::write(folder.path().join("sluice.toml"), self.file).expect("writes");
         let launch = Launch::with(self.variable.as_slice());
-        Process::run(launch.command(folder.path(), &["config", "check", "--config", "sluice.toml"]), WITHIN).await
+        Process::run(launch.command(folder.path(), &["config", "check", "--config", "sluice.toml"]), TIMEOUT).await
     }
 }
 
-/// A folder with the policies that the default pipeline names.
+/// `config check` loads the policies of the default pipeline.
 fn folder_with_policies() -> TempDir {
     let folder = tempfile::tempdir().expect("a temporary folder");
     std::fs::create_dir(folder.path().join("policies")).expect("a folder");
@@ -62,49 +60,52 @@ async fn assert_refused(cases: &[Case]) {
     let mut wrong = Vec::new();
     for case in cases {
         let ended = case.check(&folder).await;
-        let expected = format!("sluice: {}", case.says);
+        let expected = format!("sluice: {}", case.expected_message);
         if ended.code != Some(2) || ended.stderr.trim_end() != expected || !ended.stdout.is_empty() {
             wrong.push(format!("{:?} {:?}\n  expected {expected}\n  found {ended}", case.file, case.variable));
         }
     }
-    assert!(wrong.is_empty(), "{} of {} are told otherwise:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
+    assert!(wrong.is_empty(), "{} of {} have another message:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
 }
 
 #[tokio::test]
-async fn the_defaults_are_right() {
+async fn config_check_accepts_the_defaults() {
     let folder = folder_with_policies();
-    let ended = Case::file("", told("")).check(&folder).await;
+    let ended = Case::file("", plain("")).check(&folder).await;
     assert_eq!((ended.code, ended.stdout.trim_end()), (Some(0), "the configuration is right"), "{ended}");
 }
 
 #[tokio::test]
-async fn a_file_that_is_wrong_is_refused_with_line_and_column() {
+async fn an_invalid_file_is_rejected_with_line_and_column() {
     assert_refused(&files()).await;
     assert_refused(&pipelines()).await;
 }
 
 #[tokio::test]
-async fn a_value_that_no_part_of_the_gateway_understands_is_refused_by_its_key() {
+async fn an_invalid_value_is_rejected_with_its_key() {
     assert_refused(&values()).await;
 }
 
 #[tokio::test]
-async fn a_variable_that_is_wrong_is_refused_by_its_name() {
+async fn an_invalid_environment_variable_is_rejected_with_its_name() {
     assert_refused(&variables()).await;
 }
 
 #[tokio::test]
-async fn a_pipeline_that_cannot_be_loaded_is_refused_before_anything_runs() {
+async fn config_check_rejects_a_pipeline_that_cannot_be_loaded() {
     assert_refused(&policies()).await;
 }
 
 fn files() -> Vec<Case> {
     vec![
-        Case::file("[http\n", at(1, 6, 1, "unclosed table, expected `]`")),
-        Case::file("[http]\nlisten = \"127.0.0.1:1\"\nlisten = \"127.0.0.1:2\"\n", at(3, 1, 6, "duplicate key")),
+        Case::file("[http\n", parse_error_at(1, 6, 1, "unclosed table, expected `]`")),
+        Case::file(
+            "[http]\nlisten = \"127.0.0.1:1\"\nlisten = \"127.0.0.1:2\"\n",
+            parse_error_at(3, 1, 6, "duplicate key"),
+        ),
         Case::file(
             "[htpp]\nlisten = \"127.0.0.1:1\"\n",
-            at(
+            parse_error_at(
                 1,
                 2,
                 4,
@@ -114,7 +115,7 @@ fn files() -> Vec<Case> {
         ),
         Case::file(
             "[http]\nlisen = \"127.0.0.1:1\"\n",
-            at(
+            parse_error_at(
                 2,
                 1,
                 5,
@@ -122,78 +123,95 @@ fn files() -> Vec<Case> {
                  `drain_seconds`",
             ),
         ),
-        Case::file("[http]\nlisten = \"localhost\"\n", at(2, 10, 11, "invalid socket address syntax")),
-        Case::file("[http]\nlisten = 8080\n", at(2, 10, 4, "invalid type: integer `8080`, expected socket address")),
-        Case::file("[http]\nin_flight_max = 0\n", at(2, 17, 1, "expected an integer from 1 to 1000000, found 0")),
-        Case::file("[http]\ndrain_seconds = -1\n", at(2, 17, 2, "expected an integer from 0 to 3600, found -1")),
-        Case::file("[log]\npartitions = \"many\"\n", at(2, 14, 6, "invalid type: string \"many\", expected i64")),
-        Case::file("[log]\npartitions = 0\n", at(2, 14, 1, "expected an integer from 1 to 256, found 0")),
-        Case::file("[log]\npartitions = 257\n", at(2, 14, 3, "expected an integer from 1 to 256, found 257")),
+        Case::file("[http]\nlisten = \"localhost\"\n", parse_error_at(2, 10, 11, "invalid socket address syntax")),
+        Case::file(
+            "[http]\nlisten = 8080\n",
+            parse_error_at(2, 10, 4, "invalid type: integer `8080`, expected socket address"),
+        ),
+        Case::file(
+            "[http]\nin_flight_max = 0\n",
+            parse_error_at(2, 17, 1, "expected an integer from 1 to 1000000, found 0"),
+        ),
+        Case::file(
+            "[http]\ndrain_seconds = -1\n",
+            parse_error_at(2, 17, 2, "expected an integer from 0 to 3600, found -1"),
+        ),
+        Case::file(
+            "[log]\npartitions = \"many\"\n",
+            parse_error_at(2, 14, 6, "invalid type: string \"many\", expected i64"),
+        ),
+        Case::file("[log]\npartitions = 0\n", parse_error_at(2, 14, 1, "expected an integer from 1 to 256, found 0")),
+        Case::file(
+            "[log]\npartitions = 257\n",
+            parse_error_at(2, 14, 3, "expected an integer from 1 to 256, found 257"),
+        ),
         Case::file(
             "[settlement]\nbatch_records_max = 5000\n",
-            at(2, 21, 4, "expected an integer from 1 to 4096, found 5000"),
+            parse_error_at(2, 21, 4, "expected an integer from 1 to 4096, found 5000"),
         ),
         Case::file(
             "[telemetry]\nlog_format = \"xml\"\n",
-            at(2, 14, 5, "unknown variant `xml`, expected `text` or `json`"),
+            parse_error_at(2, 14, 5, "unknown variant `xml`, expected `text` or `json`"),
         ),
     ]
 }
 
-/// Each value is a string, and only what it is for tells whether it is right.
+/// Strings of the right type that the port they configure cannot parse.
 fn values() -> Vec<Case> {
     vec![
         Case::file(
             "[log]\nurl = \"carrier-pigeon:loft\"\n",
-            told("log.url: expected `embedded:PATH` or `kafka://BROKER:PORT,…/TOPIC`, found `carrier-pigeon:loft`"),
+            plain("log.url: expected `embedded:PATH` or `kafka://BROKER:PORT,…/TOPIC`, found `carrier-pigeon:loft`"),
         ),
         Case::file(
             "[ledger]\nurl = \"paper:book\"\n",
-            told("ledger.url: expected `sqlite:PATH` or `mysql://user@host:3306/database`, found `paper:book`"),
+            plain("ledger.url: expected `sqlite:PATH` or `mysql://user@host:3306/database`, found `paper:book`"),
         ),
         Case::file(
             "[ledger]\nurl = \"mysql://sluice:secret@db:3306\"\n",
-            told(
+            plain(
                 "ledger.url: the database is missing; expected `mysql://user@host:3306/database`, found \
                  `mysql://sluice:***@db:3306`",
             ),
         ),
         Case::file(
             "[ledger]\nurl = \"mysql://sluice@db/sluice\"\npassword_file = \"no/such/file\"\n",
-            told("ledger.password_file: read no/such/file: No such file or directory (os error 2)"),
+            plain("ledger.password_file: read no/such/file: No such file or directory (os error 2)"),
         ),
         Case::file(
             "[counters]\nurl = \"fingers:\"\n",
-            told("counters.url: expected `local:`, `redis://[user@]host:port[/db]` or `rediss://…`, found `fingers:`"),
+            plain("counters.url: expected `local:`, `redis://[user@]host:port[/db]` or `rediss://…`, found `fingers:`"),
         ),
         Case::file(
             "[counters]\nurl = \"redis://somebody:s3cret@localhost\"\n",
-            told("counters.url: contains a password: move it to a file and name that file in counters.password_file"),
+            plain("counters.url: contains a password: move it to a file and name that file in counters.password_file"),
         ),
         Case::file(
             "[counters]\nurl = \"redis://localhost\"\npassword_file = \"no/such/file\"\n",
-            told("counters.password_file: read no/such/file: No such file or directory (os error 2)"),
+            plain("counters.password_file: read no/such/file: No such file or directory (os error 2)"),
         ),
         Case::file(
             "[counters]\nurl = \"redis://localhost\"\non_unavailable = \"panic\"\n",
-            at(3, 18, 7, "unknown variant `panic`, expected `pass` or `refuse`"),
+            parse_error_at(3, 18, 7, "unknown variant `panic`, expected `pass` or `refuse`"),
         ),
         Case::file(
             "[telemetry]\nlog_filter = \"a=b=c\"\n",
-            told(
+            plain(
                 "telemetry.log_filter: expected an EnvFilter such as `info`: error parsing level filter: expected one \
                  of \"off\", \"error\", \"warn\", \"info\", \"debug\", \"trace\", or a number 0-5",
             ),
         ),
         Case::file(
             "[admin]\ntoken_file = \"no/such/file\"\n",
-            told("admin.token_file: read no/such/file: No such file or directory (os error 2)"),
+            plain("admin.token_file: read no/such/file: No such file or directory (os error 2)"),
         ),
     ]
 }
 
 fn variables() -> Vec<Case> {
-    let wrong = |name, value, says: &str| Case::variable(name, value, format!("SLUICE__{name}: {says}"));
+    let wrong = |name, value, expected_message: &str| {
+        Case::variable(name, value, format!("SLUICE__{name}: {expected_message}"))
+    };
     vec![
         wrong("LOG__PARTITIONS", "0", "expected an integer from 1 to 256, found 0"),
         wrong("LOG__PARTITIONS", "many", "invalid type: string \"many\", expected i64"),
@@ -215,52 +233,57 @@ fn variables() -> Vec<Case> {
     ]
 }
 
-/// What can be told from the file alone.
+/// What can be plain from the file alone.
 fn pipelines() -> Vec<Case> {
     vec![
-        Case::file("[pipeline.shard-picker]\nconfig = {}\n", at(1, 1, 23, "missing field `policy`")),
+        Case::file("[pipeline.shard-picker]\nconfig = {}\n", parse_error_at(1, 1, 23, "missing field `policy`")),
         Case::file(
             "[pipeline.shard-pciker]\npolicy = \"random\"\n",
-            at(1, 11, 12, "unknown field `shard-pciker`, expected one of `rate-shaper`, `user-limit`, `shard-picker`"),
+            parse_error_at(
+                1,
+                11,
+                12,
+                "unknown field `shard-pciker`, expected one of `rate-shaper`, `user-limit`, `shard-picker`",
+            ),
         ),
         Case::file(
             "[pipeline.shard-picker]\npolicy = \"random\"\non_failure = \"cry\"\n",
-            at(3, 14, 5, "unknown variant `cry`, expected one of `fallback`, `refuse`, `skip`"),
+            parse_error_at(3, 14, 5, "unknown variant `cry`, expected one of `fallback`, `refuse`, `skip`"),
         ),
         Case::file(
             "[pipeline.shard-picker]\npolicy = \"random\"\non_failure = \"skip\"\n",
-            told(
+            plain(
                 "pipeline.shard-picker.on_failure: expected `fallback` or `refuse`, found `skip`: \
                  a request cannot go on without a shard",
             ),
         ),
         Case::file(
             "[pipeline.shard-picker]\npolicy = \"../random\"\n",
-            told("pipeline.shard-picker.policy: expected 1 to 64 of a-z, 0-9 and -, found `../random`"),
+            plain("pipeline.shard-picker.policy: expected 1 to 64 of a-z, 0-9 and -, found `../random`"),
         ),
     ]
 }
 
-/// What only loading the policies can tell.
+/// Errors that appear when the policies are loaded.
 fn policies() -> Vec<Case> {
     vec![
         Case::file(
             "[pipeline.shard-picker]\npolicy = \"clairvoyant\"\n",
-            told(
+            plain(
                 "read the policy policies/clairvoyant.wasm: No such file or directory (os error 2); \
                  build the policies with `policies/build`, or set policies.dir to their folder",
             ),
         ),
         Case::file(
             "[pipeline.shard-picker]\npolicy = \"quota\"\n",
-            told(
+            plain(
                 "shard-picker: expected the world shard-picker of sluice:policy: \
                  it exports no function `pick`",
             ),
         ),
         Case::file(
             "[pipeline.user-limit]\npolicy = \"quota\"\nconfig = { limit = 0 }\n",
-            told(
+            plain(
                 "user-limit: the policy refuses its configuration: limit: invalid value: integer `0`, \
                  expected a nonzero u32 at line 1 column 10",
             ),
@@ -269,22 +292,22 @@ fn policies() -> Vec<Case> {
 }
 
 #[tokio::test]
-async fn a_file_that_is_not_there_is_named() {
+async fn a_missing_configuration_file_is_named() {
     let folder = folder_with_policies();
     let launch = Launch::default();
-    let ended = Process::run(launch.command(folder.path(), &["config", "check", "--config", "no.toml"]), WITHIN).await;
+    let ended = Process::run(launch.command(folder.path(), &["config", "check", "--config", "no.toml"]), TIMEOUT).await;
     assert_eq!(ended.code, Some(2), "{ended}");
     assert_eq!(ended.stderr.trim_end(), "sluice: read no.toml: No such file or directory (os error 2)");
 }
 
 #[tokio::test]
-async fn what_show_prints_is_a_configuration_with_the_overrides_in_it() {
+async fn config_show_prints_a_valid_file_that_includes_overrides() {
     let folder = folder_with_policies();
     let launch = Launch::with(&[("LOG__PARTITIONS", "3"), ("PIPELINE__SHARD_PICKER__POLICY", "hash-user")]);
-    let shown = Process::run(launch.command(folder.path(), &["config", "show"]), WITHIN).await;
+    let shown = Process::run(launch.command(folder.path(), &["config", "show"]), TIMEOUT).await;
     assert_eq!(shown.code, Some(0), "{shown}");
     assert!(shown.stdout.contains("partitions = 3"), "{shown}");
     std::fs::write(folder.path().join("sluice.toml"), &shown.stdout).expect("writes");
-    let again = Process::run(Launch::default().command(folder.path(), &["config", "show"]), WITHIN).await;
+    let again = Process::run(Launch::default().command(folder.path(), &["config", "show"]), TIMEOUT).await;
     assert_eq!(again.stdout, shown.stdout);
 }

@@ -1,5 +1,5 @@
-//! Bad policies: what cannot be used changes nothing, and what misbehaves costs its own decision.
+//! Unusable components are refused, and hostile policies fail only their own decisions.
 
 mod hostile;
-mod useless;
-mod watched;
+mod unusable;
+mod watcher;

@@ -1,7 +1,7 @@
-//! The black-box checker: it keeps every request and every answer, waits for the last outcome, and
-//! then holds all of it against the audit.
+//! The black-box checker: it records every request and response, waits for all outcomes, and compares them with
+//! the audit.
 
-mod gather;
+mod poll;
 mod report;
 #[cfg(test)]
 mod tests;
@@ -12,9 +12,9 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-pub(crate) use report::{Promised, Report, check};
+pub(crate) use report::{CampaignLimits, Report, check};
 
-/// One request and what became of it, as its sender saw it.
+/// One request and its response, as the client saw it.
 #[derive(Debug, Clone)]
 pub(crate) struct Exchange {
     pub(crate) user: u64,
@@ -32,13 +32,13 @@ pub(crate) enum Reply {
     Refused { status: u16, reason: String, generation: Option<u64> },
     /// The connection broke: it may have been accepted.
     Unanswered,
-    /// Nobody listened.
+    /// The connection was refused, so the request was not accepted.
     NotSent,
 }
 
 impl Reply {
-    /// Whether the request may have been accepted, although its sender was not told so. A log that did not
-    /// answer in time may have the record all the same.
+    /// Whether the request may have been accepted although the client got no 202. The log may have stored the record
+    /// of an append that timed out.
     fn is_uncertain(&self) -> bool {
         match self {
             Self::Unanswered => true,
@@ -52,20 +52,19 @@ impl Reply {
 pub(crate) struct Receipt {
     pub(crate) request_id: String,
     pub(crate) status_url: String,
-    /// Which generation decided.
     pub(crate) generation: Option<u64>,
 }
 
-/// What a status call said of a request.
+/// The answer to a status call.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Seen {
+pub(crate) enum Observed {
     Pending,
-    Ended(Outcome),
-    /// An answer that is no status, such as 404.
-    Nothing(String),
+    Final(Outcome),
+    /// Another answer, such as 404.
+    NoStatus(String),
 }
 
-/// How a request ended, to the last field.
+/// All fields are compared, so that any change of an outcome is a violation.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Outcome {
@@ -84,7 +83,6 @@ impl Outcome {
         self.reason.as_deref() == Some(SOLD_OUT)
     }
 
-    /// `ISSUED`, or why not.
     fn word(&self) -> &str {
         self.reason.as_deref().unwrap_or(&self.status)
     }
@@ -110,7 +108,6 @@ pub(crate) struct Audit {
     pub(crate) shards: Vec<ShardAudit>,
 }
 
-/// One line of it.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct ShardAudit {
@@ -120,15 +117,14 @@ pub(crate) struct ShardAudit {
     pub(crate) picked: u64,
 }
 
-/// All that was asked and answered.
 #[derive(Default)]
 pub(crate) struct History {
     exchanges: Mutex<Vec<Exchange>>,
-    seen: Mutex<Sightings>,
+    observed: Mutex<Observations>,
 }
 
-/// What was seen of each request, in order; the same thing seen twice stands once.
-pub(crate) type Sightings = HashMap<String, Vec<Seen>>;
+/// Statuses of each request in the order of observation, without repetitions.
+pub(crate) type Observations = HashMap<String, Vec<Observed>>;
 
 impl History {
     pub(crate) fn record(&self, exchange: Exchange) {
@@ -139,7 +135,7 @@ impl History {
         lock(&self.exchanges).clone()
     }
 
-    /// Every receipt once.
+    /// Distinct by request id.
     pub(crate) fn receipts(&self) -> Vec<Receipt> {
         let mut known = std::collections::HashSet::new();
         let exchanges = lock(&self.exchanges);
@@ -150,22 +146,22 @@ impl History {
         receipts.filter(|receipt| known.insert(&receipt.request_id)).cloned().collect()
     }
 
-    fn saw(&self, request_id: &str, seen: Seen) {
-        let mut all = lock(&self.seen);
+    fn observe(&self, request_id: &str, seen: Observed) {
+        let mut all = lock(&self.observed);
         let before = all.entry(request_id.to_owned()).or_default();
         if before.last() != Some(&seen) {
             before.push(seen);
         }
     }
 
-    pub(crate) fn sightings(&self) -> Sightings {
-        lock(&self.seen).clone()
+    pub(crate) fn observations(&self) -> Observations {
+        lock(&self.observed).clone()
     }
 
-    /// The outcome that was last seen.
+    /// The outcome, if the latest status is final.
     pub(crate) fn outcome(&self, request_id: &str) -> Option<Outcome> {
-        match lock(&self.seen).get(request_id)?.last()? {
-            Seen::Ended(outcome) => Some(outcome.clone()),
+        match lock(&self.observed).get(request_id)?.last()? {
+            Observed::Final(outcome) => Some(outcome.clone()),
             _ => None,
         }
     }

@@ -15,18 +15,16 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// Longer than any answer may take: a status call waits 30 s at most.
+/// Above the 30 s for which a status call may wait.
 const ANSWER_MAX: Duration = Duration::from_secs(40);
 
 type Connection = SendRequest<Full<Bytes>>;
 
-/// Calls one listener.
 pub(crate) struct Client {
     address: SocketAddr,
     idle: Mutex<Vec<Connection>>,
 }
 
-/// A whole answer.
 #[derive(Debug, Clone)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -34,10 +32,9 @@ pub(crate) struct Answer {
     pub(crate) body: Bytes,
 }
 
-/// Why there is no answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Lost {
-    /// Nobody listened: the request never arrived.
+pub(crate) enum SendError {
+    /// The connection was refused, so the request did not arrive.
     NotSent(String),
     /// The connection broke; the request may have arrived.
     Unanswered(String),
@@ -62,19 +59,18 @@ impl Client {
         self.call(request).await
     }
 
-    /// Sends a request that must be answered.
     pub(crate) async fn call(&self, request: Request<Full<Bytes>>) -> Answer {
         self.send(request).await.expect("there is an answer")
     }
 
-    pub(crate) async fn send(&self, mut request: Request<Full<Bytes>>) -> Result<Answer, Lost> {
+    pub(crate) async fn send(&self, mut request: Request<Full<Bytes>>) -> Result<Answer, SendError> {
         let host = self.address.to_string().parse().expect("an address is a header");
         request.headers_mut().insert(header::HOST, host);
-        let late = |_| Lost::Unanswered(format!("no answer within {ANSWER_MAX:?}"));
+        let late = |_| SendError::Unanswered(format!("no answer within {ANSWER_MAX:?}"));
         tokio::time::timeout(ANSWER_MAX, self.exchange(request)).await.unwrap_or_else(|passed| Err(late(passed)))
     }
 
-    async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<Answer, Lost> {
+    async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<Answer, SendError> {
         loop {
             let mut connection = self.connection().await?;
             match exchange(&mut connection, request.clone()).await {
@@ -84,25 +80,25 @@ impl Client {
                     }
                     return Ok(answer);
                 }
-                // The connection had been closed, and nothing was written to it.
+                // The server had closed the idle connection before the request was written, so it is safe to retry.
                 Err(error) if error.is_canceled() => {}
-                Err(error) => return Err(Lost::Unanswered(error.to_string())),
+                Err(error) => return Err(SendError::Unanswered(error.to_string())),
             }
         }
     }
 
-    async fn connection(&self) -> Result<Connection, Lost> {
+    async fn connection(&self) -> Result<Connection, SendError> {
         loop {
             let Some(mut idle) = self.idle().pop() else { break };
             if idle.ready().await.is_ok() {
                 return Ok(idle);
             }
         }
-        let stream = TcpStream::connect(self.address).await.map_err(|error| Lost::NotSent(error.to_string()))?;
+        let stream = TcpStream::connect(self.address).await.map_err(|error| SendError::NotSent(error.to_string()))?;
         stream.set_nodelay(true).expect("a TCP option");
         let handshake = http1::handshake(TokioIo::new(stream)).await;
-        let (sender, connection) = handshake.map_err(|error| Lost::NotSent(error.to_string()))?;
-        // What breaks it is told to whoever waits for an answer.
+        let (sender, connection) = handshake.map_err(|error| SendError::NotSent(error.to_string()))?;
+        // Its error also reaches the sender, through the response future.
         tokio::spawn(connection);
         Ok(sender)
     }
@@ -118,16 +114,15 @@ async fn exchange(connection: &mut Connection, request: Request<Full<Bytes>>) ->
     Ok(Answer { status: parts.status.as_u16(), headers: parts.headers, body })
 }
 
-/// A request with a JSON body.
 pub(crate) fn post(path: &str, json: impl Into<Bytes>) -> Request<Full<Bytes>> {
     let request = Request::post(path).header(header::CONTENT_TYPE, "application/json");
     request.body(Full::new(json.into())).expect("a request")
 }
 
-/// Sends bytes as they are and reads until the other side closes, or has been silent for a while.
+/// Sends bytes unchanged and reads until the server closes the connection or the time is over.
 pub(crate) async fn raw(address: SocketAddr, bytes: &[u8], within: Duration) -> String {
     let mut stream = TcpStream::connect(address).await.expect("the gateway listens");
-    // It may answer, and close, before it has read everything.
+    // The server may answer and close before it has read all.
     let _ = stream.write_all(bytes).await;
     let mut answer = Vec::new();
     let _ = tokio::time::timeout(within, stream.read_to_end(&mut answer)).await;
@@ -135,7 +130,7 @@ pub(crate) async fn raw(address: SocketAddr, bytes: &[u8], within: Duration) -> 
 }
 
 impl Answer {
-    /// Reads what [`raw`] got; the bytes after the first answer are left out.
+    /// Parses the first response of what [`raw`] returned.
     pub(crate) fn of_text(text: &str) -> Option<Self> {
         let (head, body) = text.split_once("\r\n\r\n")?;
         let mut lines = head.lines();
@@ -160,12 +155,10 @@ impl Answer {
         self.headers.get(name).and_then(|value| value.to_str().ok())
     }
 
-    /// The stable word of a refusal.
     pub(crate) fn reason(&self) -> String {
         self.json()["reason"].as_str().unwrap_or_default().to_owned()
     }
 
-    /// The status code and the stable word of a refusal.
     pub(crate) fn refusal(&self) -> (u16, String) {
         (self.status, self.reason())
     }

@@ -1,20 +1,20 @@
-//! The command line: campaigns and audits through a running gateway.
+//! The commands, most of them against a running gateway.
 
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::crowd::Crowd;
-use crate::harness::{Campaign, Ended, Gateway, Launch, Process};
+use crate::harness::{Campaign, Exit, Gateway, Launch, Process};
 
-const WITHIN: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 impl Gateway {
-    async fn run(&self, arguments: &[&str]) -> Ended {
+    async fn run(&self, arguments: &[&str]) -> Exit {
         let admin = format!("http://{}", self.admin);
         let mut command = Launch::default().command(self.home.path(), arguments);
         command.env("SLUICE_ADMIN", admin);
-        Process::run(command, WITHIN).await
+        Process::run(command, TIMEOUT).await
     }
 
     async fn run_for_json(&self, arguments: &[&str]) -> Value {
@@ -25,7 +25,7 @@ impl Gateway {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_campaign_is_made_listed_shown_and_audited() {
+async fn coupon_commands_create_list_show_and_audit_a_campaign() {
     let gateway = Gateway::start().await;
     let create = ["coupon", "create", "--coupon", "9", "--policy", "21", "--total", "10", "--shards", "2", "--json"];
     let created = gateway.run_for_json(&create).await;
@@ -34,10 +34,10 @@ async fn a_campaign_is_made_listed_shown_and_audited() {
     let listed = gateway.run_for_json(&["coupon", "list", "--json"]).await;
     assert_eq!(listed[0], created);
 
-    let crowd = Crowd::before(&gateway, 9);
-    crowd.rush(4, 1..=3).await;
+    let crowd = Crowd::at(&gateway, 9);
+    crowd.send_burst(4, 1..=3).await;
     let campaign = Campaign { coupon: 9, ..Campaign::of(10, 2) };
-    crowd.verdict(&gateway, campaign).await.assert_holds();
+    crowd.verify(&gateway, campaign).await.assert_holds();
     let audit = gateway.run_for_json(&["coupon", "audit", "9", "--json"]).await;
     assert_eq!((&audit["granted"], &audit["balanced"]), (&json!(3), &json!(true)));
 
@@ -48,7 +48,7 @@ async fn a_campaign_is_made_listed_shown_and_audited() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_campaign_is_shown_to_people_as_a_table() {
+async fn coupon_show_prints_a_table() {
     let gateway = Gateway::start().await;
     let shown = gateway.run(&["coupon", "show", "104"]).await;
     assert_eq!(shown.code, Some(0), "{shown}");
@@ -60,28 +60,28 @@ async fn a_campaign_is_shown_to_people_as_a_table() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_gateway_refuses_is_told_in_its_words() {
+async fn a_failed_command_prints_the_reason_and_detail_of_the_gateway() {
     let gateway = Gateway::start().await;
     let ended = gateway.run(&["coupon", "show", "999"]).await;
-    let told = (ended.code, ended.stderr.trim_end());
-    assert_eq!(told, (Some(1), "sluice: COUPON_NOT_FOUND: no campaign for coupon 999"));
+    let result = (ended.code, ended.stderr.trim_end());
+    assert_eq!(result, (Some(1), "sluice: COUPON_NOT_FOUND: no campaign for coupon 999"));
 }
 
 #[tokio::test]
-async fn a_gateway_that_does_not_run_is_told_apart_from_one_that_refuses() {
+async fn a_command_that_cannot_connect_asks_whether_the_gateway_runs() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let arguments = ["coupon", "--admin", "http://127.0.0.1:1", "list"];
-    let ended = Process::run(Launch::default().command(folder.path(), &arguments), WITHIN).await;
+    let ended = Process::run(Launch::default().command(folder.path(), &arguments), TIMEOUT).await;
     assert_eq!(ended.code, Some(1), "{ended}");
     assert!(ended.stderr.contains("http://127.0.0.1:1/admin/coupons"), "{ended}");
     assert!(ended.stderr.contains("is `sluice serve` running"), "{ended}");
 }
 
 #[tokio::test]
-async fn every_command_has_help_and_a_wrong_one_ends_with_2() {
+async fn every_command_has_help_and_invalid_usage_exits_with_2() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let run =
-        async |arguments: &[&str]| Process::run(Launch::default().command(folder.path(), arguments), WITHIN).await;
+        async |arguments: &[&str]| Process::run(Launch::default().command(folder.path(), arguments), TIMEOUT).await;
     for command in [
         &["--help"][..],
         &["serve", "--help"],

@@ -1,15 +1,15 @@
-//! People who ask for one coupon, and the memory of what they were told.
+//! Users who request one coupon, and the history of their requests.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::checker::{Exchange, History, Promised, Receipt, Reply, Report, check};
-use crate::client::{Answer, Client, Lost, post};
+use crate::checker::{CampaignLimits, Exchange, History, Receipt, Reply, Report, check};
+use crate::client::{Answer, Client, SendError, post};
 use crate::harness::{Campaign, Gateway, payload};
 use crate::load::{self, Latencies};
 
-/// Everything that was accepted is settled within this time after the last request.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// All accepted requests must settle within this time after the last one.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 #[derive(Clone)]
 pub(crate) struct Crowd {
@@ -19,22 +19,20 @@ pub(crate) struct Crowd {
 }
 
 impl Crowd {
-    pub(crate) fn before(gateway: &Gateway, coupon: u64) -> Self {
+    pub(crate) fn at(gateway: &Gateway, coupon: u64) -> Self {
         Self { client: Arc::clone(&gateway.client), coupon, history: Arc::default() }
     }
 
-    /// The same people before another gateway.
+    /// The same history, but requests go to another gateway.
     pub(crate) fn through(&self, gateway: &Gateway) -> Self {
         Self { client: Arc::clone(&gateway.client), ..self.clone() }
     }
 
-    /// One person asks, once.
-    pub(crate) async fn ask(&self, user: u64) -> Reply {
-        self.ask_under(user, None).await
+    pub(crate) async fn request(&self, user: u64) -> Reply {
+        self.request_with_key(user, None).await
     }
 
-    /// One person asks, perhaps under an Idempotency-Key.
-    pub(crate) async fn ask_under(&self, user: u64, key: Option<String>) -> Reply {
+    pub(crate) async fn request_with_key(&self, user: u64, key: Option<String>) -> Reply {
         let mut request = post("/coupon/issue", payload(user, self.coupon));
         if let Some(key) = &key {
             request.headers_mut().insert("idempotency-key", key.parse().expect("a header"));
@@ -46,45 +44,46 @@ impl Crowd {
         reply
     }
 
-    /// They ask as fast as so many connections go.
-    pub(crate) async fn rush(
+    /// One request per user, as fast as the connections allow (a closed model).
+    pub(crate) async fn send_burst(
         &self,
         connections: usize,
         users: impl IntoIterator<Item = u64, IntoIter: Send + 'static>,
     ) {
         let this = self.clone();
-        let ask = move |user| {
+        let request = move |user| {
             let this = this.clone();
-            async move { drop(this.ask(user).await) }
+            async move { drop(this.request(user).await) }
         };
-        load::closed(connections, users, ask).await;
+        load::run_closed(connections, users, request).await;
     }
 
-    /// So many of them ask a second.
-    pub(crate) async fn stream(&self, per_second: f64, users: impl IntoIterator<Item = u64>) {
-        let ask = |user| {
+    /// Starts requests at a fixed rate, whatever their latency (an open model).
+    pub(crate) async fn send_at_rate(&self, per_second: f64, users: impl IntoIterator<Item = u64>) {
+        let request = |user| {
             let this = self.clone();
-            async move { drop(this.ask(user).await) }
+            async move { drop(this.request(user).await) }
         };
-        load::open(per_second, users, ask).await;
+        load::run_open(per_second, users, request).await;
     }
 
-    /// Waits for every outcome, asks for each a second time, and holds all against the audit.
-    pub(crate) async fn verdict(&self, gateway: &Gateway, campaign: Campaign) -> Report {
+    /// Waits for every outcome, reads each a second time to see that it does not change, and checks all against the
+    /// audit.
+    pub(crate) async fn verify(&self, gateway: &Gateway, campaign: Campaign) -> Report {
         let Campaign { total, per_user_limit, .. } = campaign;
-        self.verdict_as(gateway, Promised { total, per_user_limit, was_topped_up: false }).await
+        self.verify_against(gateway, CampaignLimits { total, per_user_limit, was_topped_up: false }).await
     }
 
-    pub(crate) async fn verdict_as(&self, gateway: &Gateway, promised: Promised) -> Report {
-        self.history.gather(&self.client, PATIENCE).await;
+    pub(crate) async fn verify_against(&self, gateway: &Gateway, limits: CampaignLimits) -> Report {
+        self.history.collect_outcomes(&self.client, TIMEOUT).await;
         // A request without an answer has no receipt to wait for.
-        gateway.drained(PATIENCE).await;
-        self.history.glance(&self.client, self.history.receipts()).await;
+        gateway.wait_until_drained(TIMEOUT).await;
+        self.history.poll_once(&self.client, self.history.receipts()).await;
         let audit = gateway.audit(self.coupon).await;
-        check(&self.history.exchanges(), &self.history.sightings(), promised, audit)
+        check(&self.history.exchanges(), &self.history.observations(), limits, audit)
     }
 
-    /// Who was turned away at once.
+    /// Users whose request was refused before it reached the log.
     pub(crate) fn refused_users(&self) -> Vec<u64> {
         let is_refused = |exchange: &Exchange| matches!(exchange.reply, Reply::Refused { .. });
         self.history.exchanges().iter().filter(|exchange| is_refused(exchange)).map(|exchange| exchange.user).collect()
@@ -95,14 +94,14 @@ impl Crowd {
     }
 }
 
-fn reply(answer: Result<Answer, Lost>) -> Reply {
+fn reply(answer: Result<Answer, SendError>) -> Reply {
     match answer {
         Ok(answer) if answer.status == 202 => accepted(&answer),
         Ok(answer) => {
             Reply::Refused { status: answer.status, reason: answer.reason(), generation: generation(&answer) }
         }
-        Err(Lost::Unanswered(_)) => Reply::Unanswered,
-        Err(Lost::NotSent(_)) => Reply::NotSent,
+        Err(SendError::Unanswered(_)) => Reply::Unanswered,
+        Err(SendError::NotSent(_)) => Reply::NotSent,
     }
 }
 
@@ -123,7 +122,6 @@ impl Reply {
         matches!(self, Self::Accepted(_))
     }
 
-    /// The receipt of a request that must have been accepted.
     pub(crate) fn receipt(&self) -> &Receipt {
         match self {
             Self::Accepted(receipt) => receipt,
@@ -131,7 +129,6 @@ impl Reply {
         }
     }
 
-    /// The status and reason of a request that must have been refused.
     pub(crate) fn refusal(&self) -> (u16, &str) {
         match self {
             Self::Refused { status, reason, .. } => (*status, reason),

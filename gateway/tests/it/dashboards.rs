@@ -1,4 +1,4 @@
-//! A real Prometheus watches a run: nothing it evaluates may fail, and no panel of a dashboard may be empty.
+//! A real Prometheus scrapes a system under load: every rule must evaluate, and every dashboard panel must have data.
 
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
@@ -14,81 +14,77 @@ use crate::crowd::Crowd;
 use crate::harness::{Campaign, Cluster, Process, eventually, free_address};
 
 const READY_WITHIN: Duration = Duration::from_secs(20);
-/// Longer than the minute for which an alert that pages may wait before it fires.
+/// Longer than the minute for which a paging alert may be pending.
 const WATCHED: Duration = Duration::from_secs(65);
-/// What Grafana takes for scrapes five seconds apart.
+/// Grafana's value for a scrape interval of 5 s.
 const RATE_INTERVAL: &str = "20s";
-/// The first only shows that it is installed: the test starts its own.
-const WATCHERS: [u16; 3] = [19090, 19104, 19100];
+/// The first shows that Prometheus is installed; the test starts its own.
+const MONITORING_PORTS: [u16; 3] = [19090, 19104, 19100];
 const JOBS_OF_ONE: usize = 2;
 
-const PEOPLE_A_SECOND: f64 = 150.0;
+const REQUESTS_PER_SECOND: f64 = 150.0;
 const LARGE: Campaign = Campaign::of(100_000, 4);
-/// Is sold out at once, its last coupons from shards that were not picked.
+/// Sells out at once, its last coupons from shards that were not picked.
 const SMALL: Campaign = Campaign { coupon: 7_002, ..Campaign::of(20, 4) };
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_panel_of_every_dashboard_shows_something_and_nothing_pages() {
-    watchers_must_run();
+async fn every_dashboard_panel_has_data_and_no_paging_alert_fires() {
+    assert_monitoring_runs();
     let cluster = Cluster::start(2, 3).await;
     let prometheus = Prometheus::watching(&cluster).await;
     let watching = async {
         tokio::time::sleep(WATCHED).await;
         [prometheus.targets().await, prometheus.rules().await, prometheus.dashboards().await].concat()
     };
-    let complaints = tokio::select! {
-        complaints = watching => complaints,
-        () = people_and_operators(&cluster) => unreachable!("there are always more people"),
+    let problems = tokio::select! {
+        problems = watching => problems,
+        () = generate_traffic(&cluster) => unreachable!("traffic has no end"),
     };
-    assert!(complaints.is_empty(), "{}", complaints.join("\n"));
-    cluster.end().await;
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
+    cluster.tear_down().await;
 }
 
-fn watchers_must_run() {
-    for port in WATCHERS {
+fn assert_monitoring_runs() {
+    for port in MONITORING_PORTS {
         let found = TcpStream::connect(SocketAddr::from(([127, 0, 0, 1], port)));
-        assert!(
-            found.is_ok(),
-            "nobody at port {port}: start what watches with `infra/native/services up observability`"
-        );
+        assert!(found.is_ok(), "no answer at port {port}: run `infra/native/services up observability` first");
     }
 }
 
-/// People at both gateways, without end: most are issued a coupon, some are refused, some ask again under
-/// their key. Meanwhile an operator changes the pipeline, and tries to change it to nonsense.
-async fn people_and_operators(cluster: &Cluster) {
+/// Endless traffic at both gateways that reaches every outcome, and a valid and an invalid pipeline change, so that every
+/// series has samples.
+async fn generate_traffic(cluster: &Cluster) {
     let [here, there] = &cluster.gateways[..] else { panic!("two gateways") };
     let (large, small) = (here.create(LARGE).await, here.create(SMALL).await);
-    cluster.hears_of(large).await;
-    cluster.hears_of(small).await;
-    let crowd = Crowd::before(here, large);
+    cluster.wait_for_campaign(large).await;
+    cluster.wait_for_campaign(small).await;
+    let crowd = Crowd::at(here, large);
     let others = crowd.through(there);
-    let unlucky = Crowd::before(there, small);
+    let sold_out = Crowd::at(there, small);
     let operator = async {
         tokio::time::sleep(WATCHED * 3 / 4).await;
-        here.pick_by("hash-user").await;
-        let refused = there.put_pipeline(json!({ "shard-picker": { "policy": "nobody-knows-it" } })).await;
+        here.set_shard_picker("hash-user").await;
+        let refused = there.put_pipeline(json!({ "shard-picker": { "policy": "no-such-policy" } })).await;
         assert_eq!(refused.status, 422, "{refused}");
     };
-    let again_and_again = async {
+    let retries = async {
         for user in 1_000_001.. {
             let key = Some(format!("key-{user}"));
-            crowd.ask_under(user, key.clone()).await;
-            others.ask_under(user, key).await;
-            others.ask(user).await;
-            unlucky.ask(user).await;
+            crowd.request_with_key(user, key.clone()).await;
+            others.request_with_key(user, key).await;
+            others.request(user).await;
+            sold_out.request(user).await;
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     };
     tokio::join!(
         operator,
-        again_and_again,
-        crowd.stream(PEOPLE_A_SECOND / 2.0, 1..),
-        others.stream(PEOPLE_A_SECOND / 2.0, 500_001..)
+        retries,
+        crowd.send_at_rate(REQUESTS_PER_SECOND / 2.0, 1..),
+        others.send_at_rate(REQUESTS_PER_SECOND / 2.0, 500_001..)
     );
 }
 
-/// A Prometheus of the test's own; it ends with the test.
 struct Prometheus {
     client: Arc<Client>,
     process: Process,
@@ -108,7 +104,7 @@ impl Prometheus {
             .arg(format!("--web.listen-address={address}"));
         let mut this = Self { client: Client::to(address), process: Process::spawn(command), _folder: folder };
         let is_ready = async || {
-            if let Some(ended) = this.process.has_ended() {
+            if let Some(ended) = this.process.try_exit() {
                 panic!("prometheus did not start: {ended}");
             }
             let request = hyper::Request::get("/-/ready").body(http_body_util::Full::default()).expect("a request");
@@ -118,14 +114,14 @@ impl Prometheus {
         this
     }
 
-    async fn ask(&self, path: &str) -> Result<Value, String> {
+    async fn query(&self, path: &str) -> Result<Value, String> {
         let answer = self.client.get(path).await;
         if answer.status == 200 { Ok(answer.json()["data"].clone()) } else { Err(answer.text()) }
     }
 
-    /// Those that do not answer.
+    /// Targets that are down.
     async fn targets(&self) -> Vec<String> {
-        let targets = self.ask("/api/v1/targets").await.expect("the targets");
+        let targets = self.query("/api/v1/targets").await.expect("the targets");
         let targets = list(&targets["activeTargets"]);
         assert_eq!(targets.len(), 2 + 3 + JOBS_OF_ONE, "{targets:?}");
         let is_down = |target: &&Value| target["health"] != "up";
@@ -136,31 +132,31 @@ impl Prometheus {
             .collect()
     }
 
-    /// Rules that cannot be evaluated, and alerts that would wake somebody.
+    /// Rules that cannot be evaluated, and firing alerts of severity `page`.
     async fn rules(&self) -> Vec<String> {
-        let groups = self.ask("/api/v1/rules").await.expect("the rules");
+        let groups = self.query("/api/v1/rules").await.expect("the rules");
         let rules: Vec<_> = list(&groups["groups"]).iter().flat_map(|group| list(&group["rules"])).collect();
         assert!(rules.iter().any(|rule| rule["type"] == "alerting"), "the rules are not loaded: {groups}");
-        let ails = |rule: &&&Value| {
+        let is_unhealthy = |rule: &&&Value| {
             rule["health"] != "ok" || (rule["state"] == "firing" && rule["labels"]["severity"] == "page")
         };
         let say = |rule: &Value| {
             let [name, health, error, alerts] = ["name", "health", "lastError", "alerts"].map(|key| &rule[key]);
             format!("rule {name}: {health} {error} {alerts}")
         };
-        rules.iter().filter(ails).map(|rule| say(rule)).collect()
+        rules.iter().filter(is_unhealthy).map(|rule| say(rule)).collect()
     }
 
-    /// Queries of panels, and variables, that find nothing.
+    /// Panel queries and variables without a result.
     async fn dashboards(&self) -> Vec<String> {
-        let mut complaints = Vec::new();
+        let mut problems = Vec::new();
         let mut asked = 0;
         for dashboard in dashboards() {
             let title = &dashboard["title"];
             let variables = list(&dashboard["templating"]["list"]);
             for variable in variables {
                 if let Err(found) = self.values(&variable["definition"]).await {
-                    complaints.push(format!("{title}: variable {}: {found}", variable["name"]));
+                    problems.push(format!("{title}: variable {}: {found}", variable["name"]));
                 }
             }
             for panel in list(&dashboard["panels"]) {
@@ -168,32 +164,32 @@ impl Prometheus {
                     let query = fill_in(text(&target["expr"]), variables);
                     asked += 1;
                     if let Err(found) = self.samples(&query).await {
-                        complaints.push(format!("{title}: {}: {query}: {found}", panel["title"]));
+                        problems.push(format!("{title}: {}: {query}: {found}", panel["title"]));
                     }
                 }
             }
         }
         assert!(asked > 0, "the dashboards have queries");
-        complaints
+        problems
     }
 
-    /// What a variable of the form `label_values(METRIC, LABEL)` offers.
+    /// Evaluates a variable of the form `label_values(METRIC, LABEL)`.
     async fn values(&self, definition: &Value) -> Result<(), String> {
         let parts = text(definition).strip_prefix("label_values(").and_then(|rest| rest.strip_suffix(')'));
         let (metric, label) = parts.and_then(|parts| parts.rsplit_once(", ")).expect("label_values(METRIC, LABEL)");
         let path = format!("/api/v1/label/{label}/values?match[]={}", encode(metric));
-        let values = self.ask(&path).await?;
+        let values = self.query(&path).await?;
         if list(&values).is_empty() { Err("no values".to_owned()) } else { Ok(()) }
     }
 
     async fn samples(&self, query: &str) -> Result<(), String> {
-        let found = self.ask(&format!("/api/v1/query?query={}", encode(query))).await?;
+        let found = self.query(&format!("/api/v1/query?query={}", encode(query))).await?;
         let is_finite = |sample: &Value| text(&sample["value"][1]).parse::<f64>().is_ok_and(f64::is_finite);
         if list(&found["result"]).iter().any(is_finite) { Ok(()) } else { Err(found["result"].to_string()) }
     }
 }
 
-/// The configuration of the native system, with the addresses of this one. What is recorded is looked at sooner.
+/// The configuration of the native system with the addresses of this cluster, and a shorter evaluation interval.
 fn configure(cluster: &Cluster) -> String {
     let text = std::fs::read_to_string(infra().join("native/prometheus.yml")).expect("the native configuration");
     let gateways = ["127.0.0.1:18081", "127.0.0.1:18082"].into_iter().zip(&cluster.gateways);
@@ -209,7 +205,7 @@ fn configure(cluster: &Cluster) -> String {
     })
 }
 
-/// As Grafana does when a dashboard is opened.
+/// Replaces variables as Grafana does when it opens a dashboard.
 fn fill_in(query: &str, variables: &[Value]) -> String {
     let filled = query.replace("$__rate_interval", RATE_INTERVAL);
     let filled = variables.iter().fold(filled, |query, variable| {

@@ -1,5 +1,4 @@
-//! Several gateways and consumers on Kafka, MariaDB and Redis: the same promises, and what each process
-//! must hear of the others.
+//! Several gateways and consumers on Kafka, MariaDB and Redis keep the same promises and see each other's changes.
 
 use std::time::{Duration, Instant};
 
@@ -13,55 +12,55 @@ use crate::harness::{Campaign, Cluster, eventually, machine};
 use crate::load;
 
 const SEED: u64 = 104;
-/// What an operator changes on one process, all have heard of within this time.
-const HEARD_WITHIN: Duration = Duration::from_secs(2);
+/// An operator's change on one process is active on all within this time.
+const ACTIVE_WITHIN: Duration = Duration::from_secs(2);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ten_thousand_coupons_are_issued_by_two_gateways_and_three_consumers() {
+async fn two_gateways_and_three_consumers_issue_exactly_ten_thousand_coupons() {
     machine::exclusive();
     let cluster = Cluster::start(2, 3).await;
     let campaign = Campaign::of(10_000, 4);
     let coupon = cluster.gateways[0].create(campaign).await;
-    cluster.hears_of(coupon).await;
-    let crowd = Crowd::before(&cluster.gateways[0], coupon);
+    cluster.wait_for_campaign(coupon).await;
+    let crowd = Crowd::at(&cluster.gateways[0], coupon);
     let others = crowd.through(&cluster.gateways[1]);
 
-    let mut people: Vec<u64> = (1..=20_000).chain(1..=10_000).collect();
-    people.shuffle(&mut StdRng::seed_from_u64(SEED));
-    let rest = people.split_off(15_000);
+    let mut requests: Vec<u64> = (1..=20_000).chain(1..=10_000).collect();
+    requests.shuffle(&mut StdRng::seed_from_u64(SEED));
+    let rest = requests.split_off(15_000);
     let begun = Instant::now();
-    tokio::join!(crowd.rush(64, people), others.rush(64, rest));
+    tokio::join!(crowd.send_burst(64, requests), others.send_burst(64, rest));
     println!("{:.0} requests/s, {}", load::per_second(30_000, begun), crowd.latencies());
 
-    let report = crowd.verdict(&cluster.gateways[0], campaign).await;
+    let report = crowd.verify(&cluster.gateways[0], campaign).await;
     report.assert_holds();
-    // On a busy machine a request may be told 503 although its record arrived, so what counts is the ledger's word.
+    // On a busy machine a request may get a 503 although its record was appended, so the ledger's counts are compared.
     assert_eq!((report.audit.granted, report.audit.users), (10_000, 10_000));
-    cluster.end().await;
+    cluster.tear_down().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_changed_on_one_gateway_reaches_the_other() {
+async fn a_change_on_one_gateway_reaches_the_other_within_2_seconds() {
     let cluster = Cluster::start(2, 1).await;
     let [here, there] = &cluster.gateways[..] else { panic!("two gateways") };
     let coupon = here.create(Campaign::of(1, 1)).await;
-    cluster.hears_of(coupon).await;
-    let crowd = Crowd::before(there, coupon);
+    cluster.wait_for_campaign(coupon).await;
+    let crowd = Crowd::at(there, coupon);
 
-    let number = here.pick_by("hash-user").await;
-    let is_in_force = async || (there.pipeline().await["generation"] == number).then_some(());
-    eventually("the pipeline is in force everywhere", HEARD_WITHIN, is_in_force).await;
-    let number = there.pick_by("weighted").await;
-    let is_in_force = async || (here.pipeline().await["generation"] == number).then_some(());
-    eventually("the pipeline is in force everywhere", HEARD_WITHIN, is_in_force).await;
+    let number = here.set_shard_picker("hash-user").await;
+    let is_active = async || (there.pipeline().await["generation"] == number).then_some(());
+    eventually("the pipeline is active on both gateways", ACTIVE_WITHIN, is_active).await;
+    let number = there.set_shard_picker("weighted").await;
+    let is_active = async || (here.pipeline().await["generation"] == number).then_some(());
+    eventually("the pipeline is active on both gateways", ACTIVE_WITHIN, is_active).await;
 
     let mut users = 1..;
     let mut refusal_becomes = async |expected: &str| {
         let asked = async || {
-            let reply = crowd.ask(users.next().expect("users")).await;
+            let reply = crowd.request(users.next().expect("users")).await;
             (!reply.is_accepted() && reply.refusal().1 == expected).then_some(())
         };
-        eventually(expected, HEARD_WITHIN, asked).await;
+        eventually(expected, ACTIVE_WITHIN, asked).await;
     };
     here.change(coupon, "pause", json!({})).await;
     refusal_becomes("PAUSED").await;
@@ -69,10 +68,10 @@ async fn what_is_changed_on_one_gateway_reaches_the_other() {
     refusal_becomes("SOLD_OUT").await;
 
     here.change(coupon, "top-up", json!({ "amount": 1 })).await;
-    let late = async || crowd.ask(users.next().expect("users")).await.is_accepted().then_some(());
-    eventually("the top-up is known", HEARD_WITHIN, late).await;
-    crowd.history.gather(&there.client, Duration::from_secs(20)).await;
+    let late = async || crowd.request(users.next().expect("users")).await.is_accepted().then_some(());
+    eventually("the top-up is active on the other gateway", ACTIVE_WITHIN, late).await;
+    crowd.history.collect_outcomes(&there.client, Duration::from_secs(20)).await;
     let audit = here.audit(coupon).await;
     assert_eq!((audit.total, audit.granted, audit.balanced), (2, 2, true), "{audit:?}");
-    cluster.end().await;
+    cluster.tear_down().await;
 }

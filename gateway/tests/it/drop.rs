@@ -1,4 +1,4 @@
-//! Drops: more people than coupons, all in the same second.
+//! Bursts: more users than coupons at the same moment.
 
 use std::time::Instant;
 
@@ -11,63 +11,62 @@ use crate::crowd::Crowd;
 use crate::harness::{Campaign, Gateway, machine};
 use crate::load;
 
-/// The order in which people ask is the same in every run.
+/// Fixed, so that the order of users is the same in every run.
 const SEED: u64 = 104;
 const CONNECTIONS: usize = 128;
 
-/// The write-up's drop: 10,000 coupons in 4 shards.
 const LARGE: Campaign = Campaign::of(10_000, 4);
-/// As many coupons as people, spread thin over many shards: where stock gets stranded.
+/// As many coupons as users over many shards, where unequal picks would strand stock.
 const EXACT: Campaign = Campaign::of(1_500, 16);
 
-/// 30,000 requests from 20,000 users: half of them ask twice.
-fn people_of_the_large_drop() -> Vec<u64> {
-    let mut people: Vec<u64> = (1..=20_000).chain(1..=10_000).collect();
-    people.shuffle(&mut StdRng::seed_from_u64(SEED));
-    people
+/// 30,000 requests from 20,000 users, half of whom send two.
+fn large_drop_users() -> Vec<u64> {
+    let mut users: Vec<u64> = (1..=20_000).chain(1..=10_000).collect();
+    users.shuffle(&mut StdRng::seed_from_u64(SEED));
+    users
 }
 
-async fn drop_with(gateway: &Gateway, campaign: Campaign, people: Vec<u64>) -> Report {
-    let crowd = Crowd::before(gateway, gateway.create(campaign).await);
-    let (begun, asked) = (Instant::now(), people.len());
-    crowd.rush(CONNECTIONS, people).await;
-    println!("{:.0} requests/s, {}", load::per_second(asked, begun), crowd.latencies());
-    let report = crowd.verdict(gateway, campaign).await;
+async fn run_drop(gateway: &Gateway, campaign: Campaign, users: Vec<u64>) -> Report {
+    let crowd = Crowd::at(gateway, gateway.create(campaign).await);
+    let (begun, requests) = (Instant::now(), users.len());
+    crowd.send_burst(CONNECTIONS, users).await;
+    println!("{:.0} requests/s, {}", load::per_second(requests, begun), crowd.latencies());
+    let report = crowd.verify(gateway, campaign).await;
     report.assert_holds();
     report
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ten_thousand_coupons_go_to_ten_thousand_of_twenty_thousand_users_at_full_speed() {
+async fn a_burst_of_20000_users_is_issued_exactly_10000_coupons() {
     machine::exclusive();
     let gateway = Gateway::start().await;
-    let report = drop_with(&gateway, LARGE, people_of_the_large_drop()).await;
+    let report = run_drop(&gateway, LARGE, large_drop_users()).await;
     assert_eq!(report.issued(), 10_000);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ten_thousand_coupons_go_to_as_many_users_when_only_the_ledger_holds_the_limit() {
+async fn the_ledger_alone_enforces_the_limit_per_user_in_a_burst() {
     machine::exclusive();
     let gateway = Gateway::start().await;
-    gateway.allow_requests(1_000).await;
-    let report = drop_with(&gateway, LARGE, people_of_the_large_drop()).await;
+    gateway.set_request_limit(1_000).await;
+    let report = run_drop(&gateway, LARGE, large_drop_users()).await;
     assert_eq!(report.issued(), 10_000);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_of_fifteen_hundred_users_gets_one_of_fifteen_hundred_coupons() {
+async fn every_user_is_issued_a_coupon_when_stock_equals_users() {
     machine::exclusive();
     let gateway = Gateway::start().await;
-    let report = drop_with(&gateway, EXACT, (1..=1_500).collect()).await;
+    let report = run_drop(&gateway, EXACT, (1..=1_500).collect()).await;
     assert_eq!((report.issued(), report.refused.len()), (1_500, 0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_picker_that_always_answers_shard_0_costs_nobody_a_coupon() {
+async fn a_picker_that_always_answers_shard_0_strands_no_stock() {
     machine::exclusive();
     let gateway = Gateway::start().await;
-    gateway.suffer("shard-picker", "always-zero").await;
-    let report = drop_with(&gateway, EXACT, (1..=1_500).collect()).await;
+    gateway.activate_hostile("shard-picker", "always-zero").await;
+    let report = run_drop(&gateway, EXACT, (1..=1_500).collect()).await;
     assert_eq!(report.issued(), 1_500);
     let steals = gateway.metrics().await.value("sluice_shard_steals_total", &[("coupon", "7001")]);
     assert_eq!(steals, 1_500.0 - 94.0, "94 coupons lay in shard 0");
@@ -76,11 +75,11 @@ async fn a_picker_that_always_answers_shard_0_costs_nobody_a_coupon() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_picker_that_answers_a_shard_which_does_not_exist_costs_nobody_a_coupon() {
+async fn a_picker_that_answers_an_unknown_shard_falls_back_and_strands_no_stock() {
     machine::exclusive();
     let gateway = Gateway::start().await;
-    gateway.suffer("shard-picker", "nowhere").await;
-    let report = drop_with(&gateway, EXACT, (1..=1_500).collect()).await;
+    gateway.activate_hostile("shard-picker", "nowhere").await;
+    let report = run_drop(&gateway, EXACT, (1..=1_500).collect()).await;
     assert_eq!(report.issued(), 1_500);
     let labels = [("hook", "shard-picker"), ("policy", "nowhere"), ("reason", "answer")];
     assert_eq!(gateway.metrics().await.value("sluice_policy_failures_total", &labels), 1_500.0);

@@ -1,4 +1,4 @@
-//! A gateway of its own for each test: the real binary, in a temporary folder, on free ports.
+//! The fixtures: each test runs its own gateway, the real binary in a temporary folder on free ports.
 
 mod admin;
 mod cluster;
@@ -7,6 +7,7 @@ pub(crate) mod machine;
 mod metrics;
 mod process;
 mod services;
+pub(crate) mod soak;
 mod topic;
 
 use std::net::{SocketAddr, TcpListener};
@@ -22,40 +23,39 @@ use crate::client::Client;
 
 pub(crate) use admin::{Campaign, payload};
 pub(crate) use cluster::Cluster;
-pub(crate) use home::{Home, hostile, hostile_guests, policy};
-pub(crate) use process::{Ended, Memory, Process};
+pub(crate) use home::{Home, hostile, hostile_policies, policy};
+pub(crate) use process::{Exit, Memory, Process};
 pub(crate) use services::{authority, service, services};
 
-/// A start compiles three policies; on a busy machine that takes a while.
+/// A start compiles three policies, which takes long on a busy machine.
 const START_MAX: Duration = Duration::from_secs(60);
 /// Shutdown waits at most 10 s for requests, 5 s for settlement, 5 s for the log and 3 s for its readers.
 const STOP_MAX: Duration = Duration::from_secs(30);
 const POLL_EVERY: Duration = Duration::from_millis(10);
 
-/// A running gateway; it ends with the test.
+/// A running process with any role; it is killed when it is dropped.
 pub(crate) struct Gateway {
     pub(crate) home: Home,
     pub(crate) http: SocketAddr,
     pub(crate) admin: SocketAddr,
-    /// Calls the public listener.
+    /// For the public listener.
     pub(crate) client: Arc<Client>,
-    /// Calls the admin listener.
+    /// For the admin listener.
     pub(crate) operator: Arc<Client>,
     process: Process,
     launch: Launch,
 }
 
-/// How the process is started.
 #[derive(Clone, Default)]
 pub(crate) struct Launch {
     variables: Vec<(String, String)>,
     file_blocks_max: Option<u64>,
     role: Option<&'static str>,
-    clock_off_seconds: i64,
+    clock_offset_seconds: i64,
 }
 
 impl Launch {
-    /// With `SLUICE__` before each name.
+    /// Environment variables without their prefix `SLUICE__`.
     pub(crate) fn with(variables: &[(&str, &str)]) -> Self {
         let variables = variables.iter().map(|(name, value)| (format!("SLUICE__{name}"), (*value).to_owned()));
         Self { variables: variables.collect(), ..Self::default() }
@@ -66,8 +66,8 @@ impl Launch {
         Self { role: Some(role), ..self }
     }
 
-    /// Files end at so many blocks of 512 bytes, as if the disk were full.
-    pub(crate) fn on_a_full_disk(file_blocks_max: u64) -> Self {
+    /// Limits the size of a file to blocks of 512 bytes. Writes beyond it fail as on a full disk.
+    pub(crate) fn with_file_size_limit(file_blocks_max: u64) -> Self {
         Self { file_blocks_max: Some(file_blocks_max), ..Self::default() }
     }
 
@@ -77,26 +77,27 @@ impl Launch {
             None => Command::new(binary),
             Some(blocks) => {
                 let mut shell = Command::new("sh");
-                // Without the trap, the first byte too many would end the process.
+                // The signal for exceeding the limit ends a process that does not ignore it.
                 shell.args(["-c", &format!("trap '' XFSZ; ulimit -Sf {blocks}; exec \"$0\" \"$@\""), binary]);
                 shell
             }
         };
         command.args(arguments).current_dir(home).envs(self.variables.iter().cloned());
-        if self.clock_off_seconds != 0 {
-            command.env("LD_PRELOAD", clock_off()).env("CLOCK_OFF_SECONDS", self.clock_off_seconds.to_string());
+        if self.clock_offset_seconds != 0 {
+            command
+                .env("LD_PRELOAD", clock_offset())
+                .env("CLOCK_OFFSET_SECONDS", self.clock_offset_seconds.to_string());
         }
         command
     }
 }
 
 impl Gateway {
-    /// With the defaults, but for addresses.
     pub(crate) async fn start() -> Self {
         Self::launch(Launch::default()).await
     }
 
-    /// With keys overridden, such as `("HTTP__IN_FLIGHT_MAX", "8")`.
+    /// With configuration keys overridden, such as `("HTTP__IN_FLIGHT_MAX", "8")`.
     pub(crate) async fn with(variables: &[(&str, &str)]) -> Self {
         Self::launch(Launch::with(variables)).await
     }
@@ -105,7 +106,7 @@ impl Gateway {
         Self::launch_at(free_address(), launch).await
     }
 
-    /// With an admin listener that others than this machine may reach.
+    /// With an admin listener that other machines can reach.
     pub(crate) async fn with_admin_at(admin: SocketAddr, variables: &[(&str, &str)]) -> Self {
         Self::launch_at(admin, Launch::with(variables)).await
     }
@@ -113,14 +114,14 @@ impl Gateway {
     async fn launch_at(admin: SocketAddr, launch: Launch) -> Self {
         let http = free_address();
         let home = Home::new(http, admin);
-        let process = serve(&home, &launch).await;
+        let process = start_and_wait(&home, &launch).await;
         Self { http, admin, client: Client::to(http), operator: Client::to(admin), process, home, launch }
     }
 
-    /// Asks it to stop, which it must do in good order; answers with what it logged.
+    /// Stops it with SIGTERM, asserts exit code 0, and returns its log.
     pub(crate) async fn stop(&mut self) -> Vec<Value> {
         self.process.signal(Signal::TERM);
-        let ended = self.ended().await;
+        let ended = self.wait_for_exit().await;
         assert_eq!(ended.code, Some(0), "{ended}");
         ended.log()
     }
@@ -129,62 +130,60 @@ impl Gateway {
         self.process.signal(signal);
     }
 
-    /// Asks it to stop, without waiting for it.
+    /// Sends SIGTERM without waiting for the exit.
     pub(crate) fn terminate(&self) {
         self.process.signal(Signal::TERM);
     }
 
-    /// Waits until it has ended.
-    pub(crate) async fn ended(&mut self) -> Ended {
-        self.process.ended(STOP_MAX).await
+    pub(crate) async fn wait_for_exit(&mut self) -> Exit {
+        self.process.wait_for_exit(STOP_MAX).await
     }
 
     /// `kill -9`.
     pub(crate) async fn kill(&mut self) {
         self.process.signal(Signal::KILL);
-        self.ended().await;
+        self.wait_for_exit().await;
     }
 
-    /// Starts it again on the same data and the same ports.
-    pub(crate) async fn start_again(&mut self) {
-        self.process = serve(&self.home, &self.launch).await;
+    /// Starts it on the same data and ports.
+    pub(crate) async fn restart(&mut self) {
+        self.process = start_and_wait(&self.home, &self.launch).await;
     }
 
-    /// As [`start_again`](Self::start_again), with a clock that is so much ahead.
-    pub(crate) async fn start_again_with_a_clock(&mut self, off_seconds: i64) {
-        self.launch.clock_off_seconds = off_seconds;
-        self.start_again().await;
-        let said = self.logged("serving").pop().expect("it serves")["timestamp"].clone();
-        let said: jiff::Timestamp = said.as_str().and_then(|text| text.parse().ok()).expect("a time");
-        let off = said.duration_since(jiff::Timestamp::now()).as_secs() - off_seconds;
-        assert!(off.abs() < 120, "its clock is not off by {off_seconds} s: {said}");
+    /// As [`restart`](Self::restart), with the process's clock moved.
+    pub(crate) async fn restart_with_clock_offset(&mut self, offset_seconds: i64) {
+        self.launch.clock_offset_seconds = offset_seconds;
+        self.restart().await;
+        let logged = self.log_lines("serving").pop().expect("it serves")["timestamp"].clone();
+        let logged: jiff::Timestamp = logged.as_str().and_then(|text| text.parse().ok()).expect("a time");
+        let offset = logged.duration_since(jiff::Timestamp::now()).as_secs() - offset_seconds;
+        assert!(offset.abs() < 120, "the clock is not moved by {offset_seconds} s: {logged}");
     }
 
-    pub(crate) async fn start_again_as(&mut self, launch: Launch) {
+    pub(crate) async fn restart_as(&mut self, launch: Launch) {
         self.launch = launch;
-        self.start_again().await;
+        self.restart().await;
     }
 
     pub(crate) fn memory(&self) -> Memory {
         self.process.memory()
     }
 
-    /// Lifts or sets the limit on the size of its files while it runs.
+    /// Sets or removes the file size limit of the running process.
     pub(crate) fn limit_files(&self, bytes_max: Option<u64>) {
         self.process.limit_files(bytes_max);
     }
 
-    /// Lines of its log with this message.
-    pub(crate) fn logged(&self, message: &str) -> Vec<Value> {
+    pub(crate) fn log_lines(&self, message: &str) -> Vec<Value> {
         self.process.log().into_iter().filter(|line| line["message"] == message).collect()
     }
 }
 
-/// What tells a process another time, compiled once.
-fn clock_off() -> &'static Path {
+/// The preloaded library that moves a process's clock, compiled once per run.
+fn clock_offset() -> &'static Path {
     static LIBRARY: LazyLock<PathBuf> = LazyLock::new(|| {
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/harness/clock_off.c");
-        let library = Path::new(env!("CARGO_TARGET_TMPDIR")).join("clock_off.so");
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/harness/clock_offset.c");
+        let library = Path::new(env!("CARGO_TARGET_TMPDIR")).join("clock_offset.so");
         let mut compile = Command::new("cc");
         compile.args(["-D_GNU_SOURCE", "-shared", "-fPIC", "-o"]).args([&library, &source]);
         assert!(compile.status().expect("there is a C compiler").success(), "{} compiles", source.display());
@@ -193,7 +192,7 @@ fn clock_off() -> &'static Path {
     &LIBRARY
 }
 
-async fn serve(home: &Home, launch: &Launch) -> Process {
+async fn start_and_wait(home: &Home, launch: &Launch) -> Process {
     let mut arguments = vec!["serve", "--config", "sluice.toml"];
     arguments.extend(launch.role.iter().flat_map(|role| ["--role", role]));
     let mut process = Process::spawn(launch.command(home.path(), &arguments));
@@ -202,7 +201,7 @@ async fn serve(home: &Home, launch: &Launch) -> Process {
             if let Some(line) = process.log().into_iter().find(|line| line["message"] == "serving") {
                 return line;
             }
-            if let Some(ended) = process.has_ended() {
+            if let Some(ended) = process.try_exit() {
                 panic!("the gateway did not start: {ended}");
             }
             tokio::time::sleep(POLL_EVERY).await;
@@ -215,8 +214,8 @@ async fn serve(home: &Home, launch: &Launch) -> Process {
     process
 }
 
-/// A free port below those that the kernel gives to clients: so a client that calls a gateway which
-/// is down cannot take its place.
+/// A free port below the kernel's range for clients. A client that connects to a stopped gateway could otherwise be given
+/// that very port, and the gateway could not restart.
 pub(crate) fn free_address() -> SocketAddr {
     const PORTS: std::ops::Range<u16> = 15_000..32_000;
     // Another test could take the port while this one waits.
@@ -227,7 +226,7 @@ pub(crate) fn free_address() -> SocketAddr {
     free.expect("one of a hundred ports is free")
 }
 
-/// Asks until there is an answer.
+/// Polls until the probe returns a value.
 pub(crate) async fn eventually<T>(what: &str, within: Duration, mut probe: impl AsyncFnMut() -> Option<T>) -> T {
     let asking = async {
         loop {

@@ -1,4 +1,4 @@
-//! Many requests: in a closed model (so many at once) or an open one (so many a second).
+//! Load generators: a closed model (fixed concurrency) and an open model (fixed rate).
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-/// An open model that finds more unanswered than this waits: the gateway is far behind by then.
+/// The open model pauses at this number of unanswered requests: the gateway is overloaded by then, and more would
+/// only use up sockets.
 const UNANSWERED_MAX: usize = 4096;
 
-/// Handles the items in order, so many at once; answers with the results in no order.
-pub(crate) async fn closed<T, R, F>(
-    at_once: usize,
+/// Starts items in order; results come in any order.
+pub(crate) async fn run_closed<T, R, F>(
+    concurrency: usize,
     items: impl IntoIterator<Item = T, IntoIter: Send + 'static>,
     handle: impl Fn(T) -> F + Clone + Send + 'static,
 ) -> Vec<R>
@@ -23,7 +24,7 @@ where
 {
     let items = Arc::new(Mutex::new(items.into_iter()));
     let mut workers = JoinSet::new();
-    for _ in 0..at_once {
+    for _ in 0..concurrency {
         let (items, handle) = (Arc::clone(&items), handle.clone());
         workers.spawn(async move {
             let mut results = Vec::new();
@@ -37,8 +38,7 @@ where
     workers.join_all().await.into_iter().flatten().collect()
 }
 
-/// Begins with so many items a second, however long each takes.
-pub(crate) async fn open<T, R, F>(
+pub(crate) async fn run_open<T, R, F>(
     per_second: f64,
     items: impl IntoIterator<Item = T>,
     handle: impl Fn(T) -> F,
@@ -63,7 +63,6 @@ where
     under_way.join_all().await
 }
 
-/// How long answers took.
 #[derive(Debug, Clone)]
 pub(crate) struct Latencies(Vec<Duration>);
 
@@ -74,7 +73,6 @@ impl Latencies {
         Self(sorted)
     }
 
-    /// The duration that this share of the answers did not exceed.
     pub(crate) fn quantile(&self, share: f64) -> Duration {
         let place = (self.0.len() as f64 * share) as usize;
         self.0.get(place).or(self.0.last()).copied().unwrap_or_default()
@@ -92,7 +90,6 @@ impl fmt::Display for Latencies {
     }
 }
 
-/// What happened in so long, a second.
 pub(crate) fn per_second(count: usize, since: Instant) -> f64 {
     count as f64 / since.elapsed().as_secs_f64()
 }

@@ -1,7 +1,7 @@
-//! The gateway from outside: its structure, and the real binary over HTTP.
+//! Black-box tests of the real binary over HTTP, and `tidy`, which checks the sources.
 //!
-//! Apart from `tidy`, nothing here knows the gateway's code: what is expected stands in the design's
-//! HTTP contract, and what is found out comes from answers, logs and `/proc`.
+//! Apart from `tidy`, no test uses the gateway's code: expectations come from the HTTP contract, and observations
+//! from responses, logs and `/proc`.
 
 mod bad_config;
 mod bad_http;
@@ -11,7 +11,7 @@ mod chaos;
 mod checker;
 mod client;
 mod command_line;
-mod crash;
+mod shutdown;
 mod crowd;
 mod dashboards;
 mod distributed;
@@ -24,6 +24,6 @@ mod main_job;
 mod memory;
 mod operators;
 mod shared_counters;
-mod swap;
+mod pipeline_changes;
 mod tidy;
 mod wrong_logins;

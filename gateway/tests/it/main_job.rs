@@ -1,20 +1,20 @@
-//! The main job: ask for a coupon, be told how it ended, ask again.
+//! The main job: request a coupon, read the outcome, retry.
 
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::checker::{Promised, Receipt};
+use crate::checker::{CampaignLimits, Receipt};
 use crate::client::{Answer, post};
 use crate::crowd::Crowd;
 use crate::harness::{Campaign, Gateway, Launch, eventually, payload};
 use crate::load;
 
-/// What the README's curl asks for: the coupon that a new ledger starts with.
+/// The coupon of a new ledger, which the README requests.
 const FIRST_COUPON: u64 = 104;
 
 impl Gateway {
-    /// The status of a request, with more behind the `?`.
+    /// `more` is appended to the query of the status URL.
     async fn status(&self, receipt: &Receipt, more: &str) -> Value {
         let answer = self.client.get(&format!("{}{more}", receipt.status_url)).await;
         assert_eq!(answer.status, 200, "{answer}");
@@ -29,7 +29,7 @@ impl Gateway {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_is_accepted_and_issued_within_a_second_and_takes_one_coupon_from_one_shard() {
+async fn a_request_is_issued_one_coupon_from_one_shard_within_a_second() {
     let gateway = Gateway::start().await;
     let before = gateway.metrics().await;
 
@@ -73,7 +73,7 @@ async fn a_retry_under_the_same_key_is_the_same_request() {
     assert_eq!(ended["status"], "ISSUED");
 
     gateway.kill().await;
-    gateway.start_again().await;
+    gateway.restart().await;
     let late = gateway.issue_under("order-1", payload(1, FIRST_COUPON)).await;
     assert_eq!((late.status, &late.json()["status"]), (202, &json!("ISSUED")), "{late}");
     assert_eq!(late.json()["statusUrl"], *status_url);
@@ -81,7 +81,7 @@ async fn a_retry_under_the_same_key_is_the_same_request() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_order_of_fields_does_not_make_another_request_and_a_value_does() {
+async fn a_key_with_another_body_conflicts_but_field_order_does_not_matter() {
     let gateway = Gateway::start().await;
     let of = |body: &str| body.to_owned();
     let first = of(r#"{"userId":1,"couponId":104,"policyId":21,"typeSnapshot":"FIXED"}"#);
@@ -96,31 +96,31 @@ async fn the_order_of_fields_does_not_make_another_request_and_a_value_does() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn fifty_retries_at_once_are_one_request() {
+async fn fifty_concurrent_retries_under_one_key_are_one_request() {
     let gateway = Gateway::start().await;
     let campaign = Campaign::of(100, 4);
-    let crowd = Crowd::before(&gateway, gateway.create(campaign).await);
-    let asking = crowd.clone();
-    let ask = move |_| {
-        let crowd = asking.clone();
-        async move { crowd.ask_under(1, Some("the same key".to_owned())).await }
+    let crowd = Crowd::at(&gateway, gateway.create(campaign).await);
+    let sender = crowd.clone();
+    let retry = move |_| {
+        let crowd = sender.clone();
+        async move { crowd.request_with_key(1, Some("the same key".to_owned())).await }
     };
-    let replies = load::closed(50, 0..50, ask).await;
+    let replies = load::run_closed(50, 0..50, retry).await;
     let accepted: Vec<_> = replies.iter().filter(|reply| reply.is_accepted()).collect();
     assert_eq!(accepted.len(), 50, "{replies:?}");
     assert!(accepted.iter().all(|reply| reply.receipt().request_id == accepted[0].receipt().request_id));
-    let report = crowd.verdict(&gateway, campaign).await;
+    let report = crowd.verify(&gateway, campaign).await;
     report.assert_holds();
     assert_eq!(report.audit.granted, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pending_request_knows_its_position_and_is_settled_when_settlement_comes_back() {
+async fn a_pending_request_has_a_position_and_settles_once_settlement_runs() {
     let mut gateway = Gateway::launch(Launch::default().with_role("gateway")).await;
-    let crowd = Crowd::before(&gateway, gateway.create(Campaign::of(100, 1)).await);
+    let crowd = Crowd::at(&gateway, gateway.create(Campaign::of(100, 1)).await);
     let mut receipts = Vec::new();
     for user in 1..=3 {
-        receipts.push(crowd.ask(user).await.receipt().clone());
+        receipts.push(crowd.request(user).await.receipt().clone());
     }
     for (receipt, position) in receipts.iter().zip(1..) {
         let status = gateway.status(receipt, "").await;
@@ -132,16 +132,16 @@ async fn a_pending_request_knows_its_position_and_is_settled_when_settlement_com
     assert!(begun.elapsed() >= Duration::from_millis(300), "waited {:?}", begun.elapsed());
 
     gateway.stop().await;
-    gateway.start_again_as(Launch::default()).await;
+    gateway.restart_as(Launch::default()).await;
     for receipt in &receipts {
         assert_eq!(gateway.status(receipt, "&wait=10s").await["status"], "ISSUED");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_that_never_was_is_unknown() {
+async fn an_unknown_request_id_is_answered_with_404() {
     let gateway = Gateway::start().await;
-    let receipt = Crowd::before(&gateway, FIRST_COUPON).ask(1).await.receipt().clone();
+    let receipt = Crowd::at(&gateway, FIRST_COUPON).request(1).await.receipt().clone();
     let known = gateway.client.get(&format!("/coupon/issue/{}?wait=10s", receipt.request_id)).await;
     assert_eq!((known.status, &known.json()["status"]), (200, &json!("ISSUED")));
 
@@ -158,35 +158,35 @@ async fn a_request_that_never_was_is_unknown() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_user_who_asks_twice_is_told_at_once() {
+async fn a_second_request_of_a_user_is_rejected_with_user_limit() {
     let gateway = Gateway::start().await;
-    let crowd = Crowd::before(&gateway, FIRST_COUPON);
-    assert!(crowd.ask(1).await.is_accepted());
+    let crowd = Crowd::at(&gateway, FIRST_COUPON);
+    assert!(crowd.request(1).await.is_accepted());
     let second = gateway.client.post("/coupon/issue", payload(1, FIRST_COUPON)).await;
     assert_eq!(second.refusal(), (429, "USER_LIMIT".to_owned()));
     assert_eq!(second.header("ratelimit"), Some("\"user-limit\";r=0"));
-    assert!(crowd.ask(2).await.is_accepted(), "another user is not concerned");
+    assert!(crowd.request(2).await.is_accepted(), "other users are not limited");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_ledger_holds_the_limit_of_a_user_when_the_policy_does_not() {
+async fn the_ledger_enforces_per_user_limit_when_the_policy_does_not() {
     let gateway = Gateway::start().await;
-    gateway.allow_requests(100).await;
+    gateway.set_request_limit(100).await;
     let campaign = Campaign { per_user_limit: 2, ..Campaign::of(100, 4) };
-    let crowd = Crowd::before(&gateway, gateway.create(campaign).await);
-    crowd.rush(8, std::iter::repeat_n(1, 10)).await;
-    let report = crowd.verdict(&gateway, campaign).await;
+    let crowd = Crowd::at(&gateway, gateway.create(campaign).await);
+    crowd.send_burst(8, std::iter::repeat_n(1, 10)).await;
+    let report = crowd.verify(&gateway, campaign).await;
     report.assert_holds();
     assert_eq!((report.accepted, report.issued(), report.audit.user_limit), (10, 2, 8));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_user_beyond_the_rate_is_told_when_to_come_back() {
+async fn a_rate_limited_request_carries_retry_after_and_ratelimit_headers() {
     let gateway = Gateway::start().await;
     let config = json!({ "per_second": 1, "burst": 1, "scope": "gateway" });
     gateway.change_pipeline(json!({ "rate-shaper": { "policy": "token-bucket", "config": config } })).await;
-    let crowd = Crowd::before(&gateway, FIRST_COUPON);
-    assert!(crowd.ask(1).await.is_accepted());
+    let crowd = Crowd::at(&gateway, FIRST_COUPON);
+    assert!(crowd.request(1).await.is_accepted());
     let shed = gateway.client.post("/coupon/issue", payload(2, FIRST_COUPON)).await;
     assert_eq!(shed.refusal(), (429, "RATE_LIMITED".to_owned()));
     assert_eq!(shed.header("retry-after"), Some("1"));
@@ -194,47 +194,48 @@ async fn a_user_beyond_the_rate_is_told_when_to_come_back() {
     assert!(shed.header("ratelimit-policy").is_some(), "{shed}");
 
     tokio::time::sleep(Duration::from_secs(1)).await;
-    assert!(crowd.ask(2).await.is_accepted(), "who was shed may come again");
+    assert!(crowd.request(2).await.is_accepted(), "a rate-limited user may retry");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_was_too_late_may_come_again_after_a_top_up() {
+async fn a_user_refused_with_sold_out_is_issued_a_coupon_after_a_top_up() {
     let gateway = Gateway::start().await;
     let coupon = gateway.create(Campaign::of(2, 2)).await;
-    let crowd = Crowd::before(&gateway, coupon);
+    let crowd = Crowd::at(&gateway, coupon);
     for user in 1..=2 {
-        let receipt = crowd.ask(user).await.receipt().clone();
+        let receipt = crowd.request(user).await.receipt().clone();
         assert_eq!(gateway.status(&receipt, "&wait=10s").await["status"], "ISSUED");
     }
-    assert_eq!(crowd.ask(3).await.refusal(), (409, "SOLD_OUT"));
+    assert_eq!(crowd.request(3).await.refusal(), (409, "SOLD_OUT"));
 
     let answer = gateway.change(coupon, "top-up", json!({ "amount": 1 })).await;
     assert_eq!((answer.status, &answer.json()["total"]), (200, &json!(3)), "{answer}");
-    let receipt = crowd.ask(3).await.receipt().clone();
+    let receipt = crowd.request(3).await.receipt().clone();
     assert_eq!(gateway.status(&receipt, "&wait=10s").await["status"], "ISSUED");
-    let report = crowd.verdict_as(&gateway, Promised { total: 3, per_user_limit: 1, was_topped_up: true }).await;
+    let report =
+        crowd.verify_against(&gateway, CampaignLimits { total: 3, per_user_limit: 1, was_topped_up: true }).await;
     report.assert_holds();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_was_rejected_by_settlement_may_come_again_after_a_top_up() {
+async fn a_user_rejected_by_settlement_is_issued_a_coupon_after_a_top_up() {
     let mut gateway = Gateway::launch(Launch::default().with_role("gateway")).await;
     let coupon = gateway.create(Campaign::of(1, 1)).await;
-    let crowd = Crowd::before(&gateway, coupon);
-    let first = crowd.ask(1).await.receipt().clone();
-    let late = crowd.ask(2).await.receipt().clone();
+    let crowd = Crowd::at(&gateway, coupon);
+    let first = crowd.request(1).await.receipt().clone();
+    let late = crowd.request(2).await.receipt().clone();
     gateway.stop().await;
-    gateway.start_again_as(Launch::default()).await;
+    gateway.restart_as(Launch::default()).await;
     assert_eq!(gateway.status(&first, "&wait=10s").await["status"], "ISSUED");
     let rejected = gateway.status(&late, "&wait=10s").await;
     assert_eq!((&rejected["status"], &rejected["reason"]), (&json!("REJECTED"), &json!("SOLD_OUT")));
 
     gateway.change(coupon, "top-up", json!({ "amount": 1 })).await;
     let again = eventually("the user may come again", Duration::from_secs(5), async || {
-        let reply = crowd.ask(2).await;
+        let reply = crowd.request(2).await;
         reply.is_accepted().then_some(reply)
     });
     let receipt = again.await.receipt().clone();
     assert_eq!(gateway.status(&receipt, "&wait=10s").await["status"], "ISSUED");
-    assert_eq!(gateway.status(&late, "").await, rejected, "the first outcome stands");
+    assert_eq!(gateway.status(&late, "").await, rejected, "an outcome never changes");
 }

@@ -1,4 +1,4 @@
-//! What operators do while people ask: campaigns opened, paused, closed, resharded and watched.
+//! Operator calls: campaigns, resharding under load, metrics and the protection of the admin listener.
 
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
@@ -11,13 +11,12 @@ use crate::client::{Client, post};
 use crate::crowd::Crowd;
 use crate::harness::{Campaign, Gateway, eventually, free_address, machine, payload};
 
-/// A time so far from now, as the admin API takes it.
 fn from_now(seconds: i64) -> String {
     (jiff::Timestamp::now() + jiff::SignedDuration::from_secs(seconds)).to_string()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_campaign_is_made_once_and_shown_as_it_was_made() {
+async fn creating_a_campaign_is_idempotent_and_conflicts_when_it_differs() {
     let gateway = Gateway::start().await;
     let campaign = Campaign::of(10, 4);
     let coupon = gateway.create(campaign).await;
@@ -40,20 +39,20 @@ async fn a_campaign_is_made_once_and_shown_as_it_was_made() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_paused_campaign_takes_nobody_until_it_is_resumed_and_a_closed_one_never_again() {
+async fn a_paused_campaign_can_be_resumed_and_a_closed_one_cannot() {
     let gateway = Gateway::start().await;
     let coupon = gateway.create(Campaign::of(10, 2)).await;
-    let crowd = Crowd::before(&gateway, coupon);
+    let crowd = Crowd::at(&gateway, coupon);
 
     assert_eq!(gateway.change(coupon, "pause", json!({})).await.json()["state"], "PAUSED");
-    assert_eq!(crowd.ask(1).await.refusal(), (409, "PAUSED"));
+    assert_eq!(crowd.request(1).await.refusal(), (409, "PAUSED"));
     assert_eq!(gateway.change(coupon, "resume", json!({})).await.json()["state"], "OPEN");
-    assert!(crowd.ask(1).await.is_accepted());
+    assert!(crowd.request(1).await.is_accepted());
     assert_eq!(gateway.change(coupon, "close", json!({})).await.json()["state"], "CLOSED");
-    assert_eq!(crowd.ask(2).await.refusal(), (409, "CLOSED"));
+    assert_eq!(crowd.request(2).await.refusal(), (409, "CLOSED"));
     let reopened = gateway.change(coupon, "resume", json!({})).await;
     assert_eq!(reopened.refusal(), (409, "CLOSED".to_owned()), "{reopened}");
-    crowd.verdict(&gateway, Campaign::of(10, 2)).await.assert_holds();
+    crowd.verify(&gateway, Campaign::of(10, 2)).await.assert_holds();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -64,7 +63,7 @@ async fn a_campaign_opens_and_closes_at_its_times() {
         body[key] = json!(time);
         let answer = gateway.operator.post("/admin/coupons", body.to_string()).await;
         assert_eq!(answer.status, 201, "{answer}");
-        Crowd::before(&gateway, coupon)
+        Crowd::at(&gateway, coupon)
     };
     let opening = create(1, "opensAt", from_now(2)).await;
     let closing = create(2, "closesAt", from_now(2)).await;
@@ -74,24 +73,24 @@ async fn a_campaign_opens_and_closes_at_its_times() {
     assert_eq!(early.refusal(), (409, "NOT_OPEN".to_owned()));
     let seconds: u64 = early.header("retry-after").expect("when to come back").parse().expect("seconds");
     assert!((1..=2).contains(&seconds), "{seconds}");
-    assert!(closing.ask(1).await.is_accepted());
+    assert!(closing.request(1).await.is_accepted());
 
-    eventually("it opens", Duration::from_secs(5), async || opening.ask(1).await.is_accepted().then_some(())).await;
+    eventually("it opens", Duration::from_secs(5), async || opening.request(1).await.is_accepted().then_some(())).await;
     let is_closed = async || {
-        let answer = closing.ask(2).await;
+        let answer = closing.request(2).await;
         (!answer.is_accepted() && answer.refusal() == (409, "CLOSED")).then_some(())
     };
     eventually("it closes", Duration::from_secs(5), is_closed).await;
-    assert_eq!(never.ask(1).await.refusal(), (409, "NOT_OPEN"));
+    assert_eq!(never.request(1).await.refusal(), (409, "NOT_OPEN"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn resharding_while_people_ask_loses_and_makes_no_coupon() {
+async fn resharding_under_load_keeps_the_total() {
     machine::exclusive();
     let gateway = Gateway::start().await;
     let campaign = Campaign::of(2_500, 4);
     let coupon = gateway.create(campaign).await;
-    let crowd = Crowd::before(&gateway, coupon);
+    let crowd = Crowd::at(&gateway, coupon);
     let operator = async {
         for shards in [7, 2, 16, 1, 5] {
             tokio::time::sleep(Duration::from_millis(400)).await;
@@ -100,14 +99,14 @@ async fn resharding_while_people_ask_loses_and_makes_no_coupon() {
             assert_eq!(answer.json()["shards"].as_array().map(Vec::len), Some(shards));
         }
     };
-    tokio::join!(operator, crowd.stream(1_000.0, 1..=3_000));
-    let report = crowd.verdict(&gateway, campaign).await;
+    tokio::join!(operator, crowd.send_at_rate(1_000.0, 1..=3_000));
+    let report = crowd.verify(&gateway, campaign).await;
     report.assert_holds();
     assert_eq!(report.issued(), 2_500);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_metric_of_the_design_is_there_from_the_start() {
+async fn every_metric_exists_at_zero_after_a_start() {
     let gateway = Gateway::start().await;
     let metrics = gateway.metrics().await;
     let hooks = ["rate-shaper", "user-limit", "shard-picker"].map(|hook| [("hook", hook)]);
@@ -140,7 +139,7 @@ async fn every_metric_of_the_design_is_there_from_the_start() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_listener_serves_its_own_calls_and_not_the_others() {
+async fn public_and_admin_listeners_serve_only_their_own_calls() {
     let gateway = Gateway::start().await;
     for client in [&gateway.client, &gateway.operator] {
         assert_eq!((client.get("/livez").await.status, client.get("/readyz").await.status), (200, 200));
@@ -154,7 +153,7 @@ async fn each_listener_serves_its_own_calls_and_not_the_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_page_of_another_origin_may_not_call_the_admin_listener() {
+async fn the_admin_listener_rejects_requests_from_another_origin() {
     let gateway = Gateway::start().await;
     let mut request = post("/admin/coupons/104/close", "{}");
     request.headers_mut().insert("origin", "http://elsewhere.example".parse().expect("a header"));
@@ -163,7 +162,7 @@ async fn a_page_of_another_origin_may_not_call_the_admin_listener() {
     assert_eq!(gateway.operator.get("/admin/coupons/104").await.json()["state"], "OPEN");
 }
 
-/// An address of this machine that is not loopback, where there is one. Nothing is sent.
+/// An address of this machine other than loopback, if it has one. Connecting a UDP socket sends nothing.
 fn outward_address() -> Option<SocketAddr> {
     let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
     socket.connect("192.0.2.1:9").ok()?;
@@ -171,9 +170,9 @@ fn outward_address() -> Option<SocketAddr> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_call_from_elsewhere_needs_the_token() {
+async fn an_admin_call_from_another_machine_needs_the_token() {
     let Some(mut outward) = outward_address() else {
-        println!("this machine has no address but loopback: nothing to try");
+        println!("skipped: this machine has only a loopback address");
         return;
     };
     const TOKEN: &str = "a token that is long enough";
@@ -191,7 +190,7 @@ async fn a_call_from_elsewhere_needs_the_token() {
         assert_eq!(answer.status, status, "{answer}");
     }
     let local = Client::to(SocketAddr::from(([127, 0, 0, 1], gateway.admin.port())));
-    assert_eq!(local.get("/admin/coupons").await.status, 200, "this machine needs none");
+    assert_eq!(local.get("/admin/coupons").await.status, 200, "a call from loopback needs no token");
 }
 
 impl Gateway {

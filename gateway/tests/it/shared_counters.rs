@@ -1,4 +1,4 @@
-//! Gateways that share their counters in Redis, with it and without.
+//! Gateways that share counters in Redis, and their behaviour while it is down.
 
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
@@ -6,9 +6,8 @@ use std::time::Duration;
 
 use crate::harness::{Gateway, Home, Launch, eventually, free_address, payload};
 
-const SOON: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A Redis of the test's own; it ends with the test.
 struct Redis(Child);
 
 impl Redis {
@@ -24,7 +23,7 @@ impl Redis {
 
 impl Drop for Redis {
     fn drop(&mut self) {
-        // One that has ended is as gone as it should be.
+        // It may have ended already.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
@@ -35,27 +34,29 @@ fn counting_at(redis: SocketAddr, on_unavailable: &str) -> Launch {
     Launch::with(&[("COUNTERS__URL", &url), ("COUNTERS__ON_UNAVAILABLE", on_unavailable)])
 }
 
-/// What `/readyz` says of the counters, with its status.
+/// The status of `/readyz` and its entry for the counters.
 async fn readiness(gateway: &Gateway) -> (u16, String) {
     let answer = gateway.client.get("/readyz").await;
     (answer.status, answer.json()["counters"].as_str().unwrap_or_default().to_owned())
 }
 
-async fn until_counting_is(gateway: &Gateway, is_up: bool) {
-    eventually("the gateway knows of it", SOON, async || ((readiness(gateway).await.1 == "ok") == is_up).then_some(()))
-        .await;
+async fn wait_for_counters(gateway: &Gateway, is_up: bool) {
+    eventually("the gateway sees whether Redis is up", TIMEOUT, async || {
+        ((readiness(gateway).await.1 == "ok") == is_up).then_some(())
+    })
+    .await;
     let up = gateway.metrics().await.value("sluice_counters_up", &[]);
     assert_eq!(up, f64::from(u8::from(is_up)));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_user_who_asks_two_gateways_is_counted_once() {
+async fn two_gateways_share_the_count_of_a_user() {
     let address = free_address();
     let _redis = Redis::start(address);
     let one = Gateway::launch(counting_at(address, "pass")).await;
     let other = Gateway::launch(counting_at(address, "pass")).await;
-    until_counting_is(&one, true).await;
-    until_counting_is(&other, true).await;
+    wait_for_counters(&one, true).await;
+    wait_for_counters(&other, true).await;
 
     assert_eq!(one.client.post("/coupon/issue", payload(1, 104)).await.status, 202);
     let refused = other.client.post("/coupon/issue", payload(1, 104)).await;
@@ -64,35 +65,35 @@ async fn a_user_who_asks_two_gateways_is_counted_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_gateway_that_can_do_without_goes_on_and_says_so() {
+async fn redis_outage_in_pass_mode_keeps_the_gateway_ready_and_is_reported() {
     let address = free_address();
     let gateway = Gateway::launch(counting_at(address, "pass")).await;
     let (status, counters) = readiness(&gateway).await;
     assert!(status == 200 && counters.contains("refused"), "{status} {counters}");
-    until_counting_is(&gateway, false).await;
+    wait_for_counters(&gateway, false).await;
     assert_eq!(gateway.client.post("/coupon/issue", payload(1, 104)).await.status, 202);
     assert!(gateway.metrics().await.value("sluice_counters_unavailable_total", &[]) >= 2.0);
 
     let redis = Redis::start(address);
-    until_counting_is(&gateway, true).await;
+    wait_for_counters(&gateway, true).await;
     assert_eq!(gateway.client.post("/coupon/issue", payload(2, 104)).await.status, 202);
     assert_eq!(gateway.client.post("/coupon/issue", payload(2, 104)).await.status, 429);
     drop(redis);
-    until_counting_is(&gateway, false).await;
+    wait_for_counters(&gateway, false).await;
     assert_eq!(readiness(&gateway).await.0, 200);
     assert_eq!(gateway.client.post("/coupon/issue", payload(3, 104)).await.status, 202);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_gateway_that_cannot_do_without_neither_starts_nor_stays_ready() {
+async fn redis_outage_in_refuse_mode_fails_the_start_and_readiness() {
     let address = free_address();
     let launch = counting_at(address, "refuse");
     let home = Home::new(free_address(), free_address());
     let ended = launch.command(home.path(), &["serve", "--config", "sluice.toml"]).output().expect("it runs");
-    let said = String::from_utf8_lossy(&ended.stderr);
-    assert!(!ended.status.success(), "{said}");
+    let stderr = String::from_utf8_lossy(&ended.stderr);
+    assert!(!ended.status.success(), "{stderr}");
     for part in ["counters.url: ", &address.to_string(), "refused", "counters.on_unavailable = \"pass\""] {
-        assert!(said.contains(part), "{said}");
+        assert!(stderr.contains(part), "{stderr}");
     }
 
     let redis = Redis::start(address);
@@ -100,7 +101,7 @@ async fn a_gateway_that_cannot_do_without_neither_starts_nor_stays_ready() {
     let gateway = Gateway::launch(launch).await;
     assert_eq!(readiness(&gateway).await, (200, "ok".to_owned()));
     drop(redis);
-    until_counting_is(&gateway, false).await;
+    wait_for_counters(&gateway, false).await;
     assert_eq!(readiness(&gateway).await.0, 503);
     let refused = gateway.client.post("/coupon/issue", payload(1, 104)).await;
     assert_eq!(refused.refusal(), (503, "POLICY_UNAVAILABLE".to_owned()), "{refused}");

@@ -1,14 +1,14 @@
-//! A server that turns the gateway away ends every command that needs it: it does not wait for another answer.
+//! A command that cannot authenticate fails at once: it does not retry, because only an operator can fix a password.
 
 use std::time::Duration;
 
-use crate::harness::{Ended, Launch, Process, authority};
+use crate::harness::{Exit, Launch, Process, authority};
 
-const WITHIN: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 const WRONG_PASSWORD: &str = "wr0ng";
 
-/// Runs a command of somebody who has the wrong password for everything that these variables name.
-async fn run(arguments: &[&str], variables: &[(&str, &str)]) -> Ended {
+/// Runs a command with a wrong password for every server that the variables name.
+async fn run(arguments: &[&str], variables: &[(&str, &str)]) -> Exit {
     let home = tempfile::tempdir().expect("a temporary folder");
     let password = home.path().join("password");
     std::fs::write(&password, WRONG_PASSWORD).expect("writes");
@@ -22,7 +22,7 @@ async fn run(arguments: &[&str], variables: &[(&str, &str)]) -> Ended {
     let files = files.iter().map(|(name, path)| (name.as_str(), path.as_str()));
     let anywhere = [("HTTP__LISTEN", "127.0.0.1:0"), ("ADMIN__LISTEN", "127.0.0.1:0")];
     let variables: Vec<_> = variables.iter().copied().chain(anywhere).chain(files).collect();
-    Process::run(Launch::with(&variables).command(home.path(), arguments), WITHIN).await
+    Process::run(Launch::with(&variables).command(home.path(), arguments), TIMEOUT).await
 }
 
 const LOG: &[(&str, &str)] = &[
@@ -34,11 +34,11 @@ const LEDGER: &[(&str, &str)] = &[("LEDGER__URL", "mysql://sluice_tls@127.0.0.1:
 const COUNTERS: &[(&str, &str)] = &[("COUNTERS__URL", "rediss://sluice@127.0.0.1:16380")];
 
 #[tokio::test]
-async fn a_wrong_password_ends_every_command_that_needs_it() {
+async fn a_wrong_password_fails_every_command_at_once() {
     let log = "sluice: log.password_file: Kafka authentication failed: ";
     let ledger = "sluice: authentication failed for user `sluice_tls` at the database server 127.0.0.1:13306: ";
     let counters = "sluice: counters.url: authentication failed for user `sluice` at 127.0.0.1:16380: ";
-    for (arguments, variables, beginning, mend) in [
+    for (arguments, variables, beginning, instruction) in [
         (&["serve"][..], LOG, log, "check log.username, log.password_file"),
         (&["topic", "ensure"], LOG, log, "check log.username, log.password_file"),
         (&["serve"], LEDGER, ledger, "ledger.password_file"),
@@ -46,9 +46,9 @@ async fn a_wrong_password_ends_every_command_that_needs_it() {
         (&["serve"], COUNTERS, counters, "counters.password_file"),
     ] {
         let ended = run(arguments, variables).await;
-        let told = ended.stderr.lines().last().unwrap_or_default();
+        let error = ended.stderr.lines().last().unwrap_or_default();
         assert_eq!(ended.code, Some(1), "{arguments:?}: {ended}");
-        assert!(told.starts_with(beginning) && told.contains(mend), "{arguments:?}: {ended}");
+        assert!(error.starts_with(beginning) && error.contains(instruction), "{arguments:?}: {ended}");
         assert!(!ended.to_string().contains(WRONG_PASSWORD), "{arguments:?}: {ended}");
     }
 }

@@ -1,4 +1,4 @@
-//! One bad request and the answer it must get.
+//! An invalid request and its expected answer.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::client::{Answer, raw};
 use crate::harness::Gateway;
 
-/// What arrives raw is answered at once, and the connection closed.
+/// The gateway answers invalid HTTP at once and closes the connection.
 const RAW_WITHIN: Duration = Duration::from_secs(5);
 
 pub(super) struct Case {
@@ -43,22 +43,18 @@ impl Case {
         }
     }
 
-    /// Something sent to the public listener.
     pub(super) fn request(name: &'static str, request: Request<Full<Bytes>>) -> Self {
         Self::of(name, Send::Request(Box::new(request)))
     }
 
-    /// JSON posted to `/coupon/issue`.
     pub(super) fn issue(name: &'static str, body: impl Into<Bytes>) -> Self {
         Self::request(name, crate::client::post("/coupon/issue", body))
     }
 
-    /// Bytes as they are.
     pub(super) fn raw(name: &'static str, bytes: impl Into<Vec<u8>>) -> Self {
         Self::of(name, Send::Raw(bytes.into()))
     }
 
-    /// Something sent to the admin listener.
     pub(super) fn admin(name: &'static str, method: Method, path: &str, body: impl Into<Bytes>) -> Self {
         let mut request = crate::client::post(path, body);
         *request.method_mut() = method;
@@ -75,13 +71,13 @@ impl Case {
         Self { field: Some(field), ..self.is(422, "INVALID", detail) }
     }
 
-    /// With this header in the answer.
+    /// Adds a header that the answer must have.
     pub(super) fn with(mut self, name: &'static str, value: &'static str) -> Self {
         self.headers.push((name, value));
         self
     }
 
-    /// How the answer differs from what it must be.
+    /// The difference between the expected answer and the received one.
     pub(super) async fn differs(&self, gateway: &Gateway) -> Option<String> {
         let Some(answer) = self.answer(gateway).await else { return Some(format!("{}: no answer", self.name)) };
         let mut expected = json!({
@@ -120,13 +116,13 @@ fn title(status: u16) -> &'static str {
 pub(super) struct Body(Vec<(String, String)>);
 
 impl Body {
-    /// What is required, and nothing else.
+    /// Only the required fields.
     pub(super) fn good() -> Self {
         let fields = [("userId", "1"), ("couponId", "104"), ("policyId", "21"), ("typeSnapshot", "\"FIXED\"")];
         Self(fields.map(|(name, json)| (name.to_owned(), json.to_owned())).to_vec())
     }
 
-    /// With a field set, at its place or at the end.
+    /// Replaces a field, or appends it.
     pub(super) fn with(mut self, name: &str, json: &str) -> Self {
         match self.0.iter_mut().find(|field| field.0 == name) {
             Some(field) => json.clone_into(&mut field.1),
@@ -135,7 +131,7 @@ impl Body {
         self
     }
 
-    /// With a field at the end, even where there is one of that name.
+    /// Appends a field, which may then be there twice.
     pub(super) fn and(mut self, name: &str, json: &str) -> Self {
         self.0.push((name.to_owned(), json.to_owned()));
         self

@@ -1,4 +1,4 @@
-//! Bad requests for a coupon.
+//! Invalid bodies, headers and sizes for `POST /coupon/issue`.
 
 use http_body_util::Full;
 use hyper::{Method, Request};
@@ -92,7 +92,7 @@ pub(super) fn types_and_ranges() -> Vec<Case> {
     ]
 }
 
-/// What is no JSON object with each field once.
+/// Bodies that are not a JSON object with each field once.
 pub(super) fn broken_json() -> Vec<Case> {
     let malformed = |name, body: &str, detail: &str| Case::issue(name, body.to_owned()).is(400, "MALFORMED", detail);
     let with_type = |json: &str| Body::good().with("typeSnapshot", json).text();
@@ -130,7 +130,7 @@ pub(super) fn broken_json() -> Vec<Case> {
     ]
 }
 
-/// The right JSON in the wrong wrapping.
+/// Valid JSON with invalid headers or of invalid size.
 pub(super) fn headers_and_size() -> Vec<Case> {
     let good = Body::good().text();
     let typed = |content_type: &str| {
@@ -187,8 +187,8 @@ pub(super) fn headers_and_size() -> Vec<Case> {
     ]
 }
 
-/// Odd, but right.
-pub(super) fn accepted_all_the_same() -> Vec<Body> {
+/// Unusual JSON that the contract allows.
+pub(super) fn unusual_but_valid() -> Vec<Body> {
     let optional = [
         "discountRateSnapshot",
         "discountAmountSnapshot",

@@ -1,4 +1,4 @@
-//! Bad calls that do not ask for a coupon.
+//! Invalid calls other than `POST /coupon/issue`.
 
 use http_body_util::Full;
 use hyper::{Method, Request};

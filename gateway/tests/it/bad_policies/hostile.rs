@@ -1,4 +1,4 @@
-//! Guests that do what a policy must not, in force while people ask.
+//! Hostile policies, active under load.
 
 use std::time::Duration;
 
@@ -6,26 +6,25 @@ use serde_json::json;
 
 use crate::checker::Exchange;
 use crate::crowd::Crowd;
-use crate::harness::{Campaign, Gateway, hostile_guests, machine};
+use crate::harness::{Campaign, Gateway, hostile_policies, machine};
 use crate::load::{self, Latencies};
 
 /// The pipeline's default, in milliseconds.
 const DEADLINE_MS: u64 = 5;
-/// What a busy machine adds to a deadline.
+/// A busy machine delays answers by up to this.
 const SLACK: Duration = Duration::from_millis(250);
-/// How long a policy may delay a request at most.
+/// The longest delay that a rate shaper may ask for.
 const DELAY_MAX: Duration = Duration::from_secs(2);
-/// Requests a second while a guest misbehaves: a guest that burns its whole deadline takes a quarter
-/// of a core at this rate.
-const ASKED_PER_SECOND: f64 = 50.0;
-const ASKED_FOR: Duration = Duration::from_millis(1500);
-/// Other work on the machine can only make answers slower, so the best of a few rounds counts.
+/// At this rate a policy that always runs into its deadline takes a quarter of a core.
+const REQUESTS_PER_SECOND: f64 = 50.0;
+const ROUND: Duration = Duration::from_millis(1500);
+/// Other work on the machine only makes answers slower, so one round within the limit is enough.
 const ROUNDS: u64 = 3;
-/// Status calls a second beside them: they must not notice.
-const OTHERS_PER_SECOND: f64 = 200.0;
+/// Concurrent status calls, whose latency must not rise.
+const STATUS_CALLS_PER_SECOND: f64 = 200.0;
 
-/// The hook that a guest is made for, and the failures that it may be metered with.
-fn nature(guest: &str) -> (&'static str, &'static [&'static str]) {
+/// The hook that a policy implements, and the failure reasons that are expected of it.
+fn hook_and_failures(guest: &str) -> (&'static str, &'static [&'static str]) {
     match guest {
         "stall" => ("rate-shaper", &[]),
         "bad-code" => ("user-limit", &["answer"]),
@@ -38,9 +37,9 @@ fn nature(guest: &str) -> (&'static str, &'static [&'static str]) {
     }
 }
 
-/// How long status calls take, while somebody else asks.
-async fn others_beside<T>(gateway: &Gateway, asking: impl Future<Output = T>) -> Latencies {
-    let calls = (OTHERS_PER_SECOND * ASKED_FOR.as_secs_f64()) as u64;
+/// Latency of status calls during other load.
+async fn status_latencies_during<T>(gateway: &Gateway, traffic: impl Future<Output = T>) -> Latencies {
+    let calls = (STATUS_CALLS_PER_SECOND * ROUND.as_secs_f64()) as u64;
     let call = |_| {
         let client = std::sync::Arc::clone(&gateway.client);
         async move {
@@ -50,23 +49,27 @@ async fn others_beside<T>(gateway: &Gateway, asking: impl Future<Output = T>) ->
             begun.elapsed()
         }
     };
-    let (latencies, _) = tokio::join!(load::open(OTHERS_PER_SECOND, 0..calls, call), asking);
+    let (latencies, _) = tokio::join!(load::run_open(STATUS_CALLS_PER_SECOND, 0..calls, call), traffic);
     Latencies::of(latencies)
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_guest_that_misbehaves_costs_its_own_decision_and_nobody_elses_time() {
+async fn a_hostile_policy_fails_only_its_own_decisions_and_delays_no_other_call() {
     machine::exclusive();
     let gateway = Gateway::start().await;
     let campaign = Campaign::of(100_000, 12);
-    let crowd = Crowd::before(&gateway, gateway.create(campaign).await);
-    let asked = (ASKED_PER_SECOND * ASKED_FOR.as_secs_f64()) as u64;
+    let crowd = Crowd::at(&gateway, gateway.create(campaign).await);
+    let requests = (REQUESTS_PER_SECOND * ROUND.as_secs_f64()) as u64;
     let mut users = 1..;
-    let baseline = others_beside(&gateway, crowd.stream(ASKED_PER_SECOND, users.by_ref().take(asked as usize))).await;
+    let baseline = status_latencies_during(
+        &gateway,
+        crowd.send_at_rate(REQUESTS_PER_SECOND, users.by_ref().take(requests as usize)),
+    )
+    .await;
     println!("{:16} others {baseline}", "(none)");
 
-    for guest in hostile_guests() {
-        let (hook, expected) = nature(&guest);
+    for guest in hostile_policies() {
+        let (hook, expected) = hook_and_failures(&guest);
         gateway.home.install_hostile(&guest);
         let answer = gateway.put_pipeline(json!({ hook: { "policy": guest } })).await;
         if answer.status != 200 {
@@ -78,8 +81,8 @@ async fn a_guest_that_misbehaves_costs_its_own_decision_and_nobody_elses_time() 
         let mut is_within = false;
         for _ in 0..ROUNDS {
             let begun = crowd.history.exchanges().len();
-            let people: Vec<u64> = users.by_ref().take(asked as usize).collect();
-            let others = others_beside(&gateway, crowd.stream(ASKED_PER_SECOND, people)).await;
+            let batch: Vec<u64> = users.by_ref().take(requests as usize).collect();
+            let others = status_latencies_during(&gateway, crowd.send_at_rate(REQUESTS_PER_SECOND, batch)).await;
             let exchanges = crowd.history.exchanges().split_off(begun);
             assert!(exchanges.iter().all(|exchange| exchange.reply.is_accepted()), "{guest}: {exchanges:?}");
             let own = Latencies::of(exchanges.iter().map(|exchange| exchange.took));
@@ -90,24 +93,24 @@ async fn a_guest_that_misbehaves_costs_its_own_decision_and_nobody_elses_time() 
             }
         }
         assert!(is_within, "{guest}: in none of {ROUNDS} rounds; others without it {baseline}");
-        gateway.assert_metered(hook, &guest, expected).await;
+        gateway.assert_failures_counted(hook, &guest, expected).await;
         gateway.change_pipeline(DEFAULTS.parse().expect("JSON")).await;
     }
-    crowd.verdict(&gateway, campaign).await.assert_holds();
+    crowd.verify(&gateway, campaign).await.assert_holds();
 }
 
 impl Gateway {
-    /// Whether the failures of a guest are metered, and with a fitting reason.
-    async fn assert_metered(&self, hook: &str, guest: &str, expected: &[&str]) {
+    /// Failures must be counted under an expected reason.
+    async fn assert_failures_counted(&self, hook: &str, guest: &str, expected: &[&str]) {
         let metrics = self.metrics().await;
         let labels = [("hook", hook), ("policy", guest)];
         let failures = metrics.sum("sluice_policy_failures_total", &labels);
         let with =
             |reason: &&str| metrics.sum("sluice_policy_failures_total", &[labels[0], labels[1], ("reason", reason)]);
         let fitting: f64 = expected.iter().map(with).sum();
-        // A processor that is busy elsewhere can cost any guest its deadline.
+        // On a busy machine any policy may miss its deadline.
         let preempted = with(&"deadline");
-        assert!(failures <= fitting + preempted, "{guest}: {failures} failures, {fitting} of them fitting");
+        assert!(failures <= fitting + preempted, "{guest}: {failures} failures, {fitting} of them expected");
         assert!(expected.is_empty() || fitting > 0.0, "{guest}: none of {expected:?}");
     }
 }
@@ -119,20 +122,20 @@ const DEFAULTS: &str = r#"{
 }"#;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_does_not_meet_the_trap_does_not_wait_for_those_who_do() {
+async fn requests_without_a_trap_are_not_delayed_by_requests_with_one() {
     machine::exclusive();
     let gateway = Gateway::start().await;
     let coupon = gateway.create(Campaign::of(100_000, 12)).await;
     let is_trapped = |user: &u64| user.is_multiple_of(10);
     let mut is_within = false;
     for round in 0..ROUNDS {
-        let people = round * 100_000 + 1..round * 100_000 + 2_000;
-        gateway.pick_by("random").await;
-        let without = Crowd::before(&gateway, coupon);
-        without.stream(1_000.0, people.clone().map(|user| user + 50_000)).await;
-        gateway.suffer("shard-picker", "trap-sometimes").await;
-        let crowd = Crowd::before(&gateway, coupon);
-        crowd.stream(1_000.0, people).await;
+        let batch = round * 100_000 + 1..round * 100_000 + 2_000;
+        gateway.set_shard_picker("random").await;
+        let without = Crowd::at(&gateway, coupon);
+        without.send_at_rate(1_000.0, batch.clone().map(|user| user + 50_000)).await;
+        gateway.activate_hostile("shard-picker", "trap-sometimes").await;
+        let crowd = Crowd::at(&gateway, coupon);
+        crowd.send_at_rate(1_000.0, batch).await;
 
         let exchanges = crowd.history.exchanges();
         assert!(exchanges.iter().all(|exchange| exchange.reply.is_accepted()), "{exchanges:?}");
@@ -146,44 +149,44 @@ async fn who_does_not_meet_the_trap_does_not_wait_for_those_who_do() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hook_that_refuses_on_failure_answers_503_and_takes_nothing() {
+async fn on_failure_refuse_answers_503_and_releases_the_reservation() {
     let gateway = Gateway::start().await;
     gateway.home.install_hostile("trap");
     gateway.change_pipeline(json!({ "shard-picker": { "policy": "trap", "on_failure": "refuse" } })).await;
-    let crowd = Crowd::before(&gateway, 104);
+    let crowd = Crowd::at(&gateway, 104);
     for _ in 0..3 {
         let answer = gateway.client.post("/coupon/issue", crate::harness::payload(1, 104)).await;
         assert_eq!(answer.refusal(), (503, "POLICY_UNAVAILABLE".to_owned()));
         assert_eq!(answer.header("retry-after"), Some("1"));
     }
-    gateway.pick_by("random").await;
-    assert!(crowd.ask(1).await.is_accepted(), "what was counted for the user was given back");
+    gateway.set_shard_picker("random").await;
+    assert!(crowd.request(1).await.is_accepted(), "the reservation was released");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_limit_that_fails_and_may_be_skipped_lets_everybody_through_to_the_ledger() {
+async fn on_failure_skip_leaves_the_limit_to_the_ledger() {
     let gateway = Gateway::start().await;
     gateway.home.install_hostile("bad-code");
     gateway.change_pipeline(json!({ "user-limit": { "policy": "bad-code", "on_failure": "skip" } })).await;
     let campaign = Campaign::of(100, 4);
-    let crowd = Crowd::before(&gateway, gateway.create(campaign).await);
-    crowd.rush(4, std::iter::repeat_n(1, 5)).await;
-    let report = crowd.verdict(&gateway, campaign).await;
+    let crowd = Crowd::at(&gateway, gateway.create(campaign).await);
+    crowd.send_burst(4, std::iter::repeat_n(1, 5)).await;
+    let report = crowd.verify(&gateway, campaign).await;
     report.assert_holds();
     assert_eq!((report.accepted, report.issued(), report.audit.user_limit), (5, 1, 4));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_guest_that_leaks_is_replaced_before_the_gateway_grows() {
+async fn an_instance_of_a_leaking_policy_is_replaced_before_memory_grows() {
     machine::exclusive();
     let gateway = Gateway::start().await;
-    gateway.suffer("shard-picker", "leak").await;
+    gateway.activate_hostile("shard-picker", "leak").await;
     let campaign = Campaign::of(100_000, 12);
-    let crowd = Crowd::before(&gateway, gateway.create(campaign).await);
-    // Each call keeps 64 KiB: without bounds this would be 1.2 GiB.
-    crowd.rush(32, 1..=20_000).await;
+    let crowd = Crowd::at(&gateway, gateway.create(campaign).await);
+    // Each call leaks 64 KiB, 1.2 GiB in all.
+    crowd.send_burst(32, 1..=20_000).await;
     let memory = gateway.memory();
-    println!("{memory} after 20,000 calls that keep 64 KiB each");
+    println!("{memory} after 20,000 calls that leak 64 KiB each");
     assert!(memory.peak < 300 << 20, "{memory}");
-    crowd.verdict(&gateway, campaign).await.assert_holds();
+    crowd.verify(&gateway, campaign).await.assert_holds();
 }

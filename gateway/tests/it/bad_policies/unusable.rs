@@ -1,4 +1,4 @@
-//! Components that cannot be put in force.
+//! Components that cannot be activated.
 
 use serde_json::{Value, json};
 
@@ -8,8 +8,8 @@ use crate::harness::{Gateway, Launch, Process, hostile, policy};
 /// The first coupon of a new ledger.
 const COUPON: u64 = 104;
 
-/// Bytes that are no shard picker, and how the refusal begins.
-fn useless() -> Vec<(&'static str, Vec<u8>, &'static str)> {
+/// Name, bytes, and the beginning of the refusal as a shard picker.
+fn unusable_components() -> Vec<(&'static str, Vec<u8>, &'static str)> {
     let picker = policy("random");
     let wat = |text: &str| wat::parse_str(text).expect("valid WebAssembly text");
     let mut damaged = picker.clone();
@@ -35,7 +35,7 @@ fn useless() -> Vec<(&'static str, Vec<u8>, &'static str)> {
 const IMPORTS_A_CLOCK: &str = r#"(component
     (import "wasi:clocks/monotonic-clock@0.2.0" (instance (export "now" (func (result u64))))))"#;
 
-/// `pick` and `configure` are there, but take and give something else.
+/// `pick` and `configure` are exported with other types.
 const PICKS_A_TEXT: &str = r#"(component
     (core module $m (func (export "f") (result i32) i32.const 0))
     (core instance $i (instantiate $m))
@@ -44,7 +44,7 @@ const PICKS_A_TEXT: &str = r#"(component
     (export "pick" (func $f)))"#;
 
 impl Gateway {
-    /// Whether generation 1 still decides, and the newest change says why it was refused.
+    /// Generation 1 is active, and the history names the reason of the refusal.
     async fn assert_unchanged(&self, name: &str, reason: &str) {
         let pipeline = self.pipeline().await;
         assert_eq!(pipeline["generation"], 1, "{name}");
@@ -55,38 +55,38 @@ impl Gateway {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_component_that_cannot_be_used_changes_nothing_and_the_reason_is_told() {
+async fn an_unusable_component_leaves_the_pipeline_unchanged_and_its_reason_is_reported() {
     let gateway = Gateway::start().await;
-    let crowd = Crowd::before(&gateway, COUPON);
-    let useless = useless();
-    for (user, (name, bytes, reason)) in (1..).zip(&useless) {
+    let crowd = Crowd::at(&gateway, COUPON);
+    let unusable_components = unusable_components();
+    for (user, (name, bytes, reason)) in (1..).zip(&unusable_components) {
         gateway.home.install("candidate", bytes);
         let answer = gateway.put_pipeline(json!({ "shard-picker": { "policy": "candidate" } })).await;
         assert_eq!(answer.refusal(), (422, "POLICY_REFUSED".to_owned()), "{name}: {answer}");
         let detail = answer.json()["detail"].as_str().expect("a detail").to_owned();
         assert!(detail.starts_with(&format!("shard-picker: {reason}")), "{name}: {detail}");
         gateway.assert_unchanged(name, reason).await;
-        assert_eq!(crowd.ask(user).await.receipt().generation, Some(1), "{name}");
+        assert_eq!(crowd.request(user).await.receipt().generation, Some(1), "{name}");
     }
     let refused = gateway.metrics().await.value("sluice_policy_swaps_total", &[("outcome", "refused")]);
-    assert_eq!(refused, useless.len() as f64);
-    assert_eq!(gateway.logged("pipeline change refused").len(), useless.len());
+    assert_eq!(refused, unusable_components.len() as f64);
+    assert_eq!(gateway.log_lines("pipeline change refused").len(), unusable_components.len());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_component_that_is_no_policy_cannot_be_uploaded() {
+async fn uploading_a_component_that_is_no_policy_is_rejected() {
     let gateway = Gateway::start().await;
-    // Another world is a policy too, only not in this hook, and no policy is tried before it has one.
+    // An upload names no hook, so a policy of another world is valid, and none is tried.
     let is_policy = |name| ["another world", "a policy that fails whenever it is tried"].contains(&name);
-    for (name, bytes, reason) in useless().into_iter().filter(|(name, ..)| !is_policy(*name)) {
+    for (name, bytes, reason) in unusable_components().into_iter().filter(|(name, ..)| !is_policy(*name)) {
         let answer = gateway.operator.post("/admin/policies?name=candidate", bytes).await;
         match name {
             "a component that is far too large" => assert_eq!(answer.refusal(), (413, "BODY_TOO_LARGE".to_owned())),
             _ => {
                 assert_eq!(answer.refusal(), (422, "POLICY_REFUSED".to_owned()), "{name}: {answer}");
-                // Which world was meant is not known here.
-                let is_told = reason.contains("world") || answer.text().contains(reason);
-                assert!(is_told, "{name}: {answer}");
+                // Without a hook the message cannot name the expected world.
+                let is_reported = reason.contains("world") || answer.text().contains(reason);
+                assert!(is_reported, "{name}: {answer}");
             }
         }
     }
@@ -96,17 +96,17 @@ async fn a_component_that_is_no_policy_cannot_be_uploaded() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_uploaded_policy_decides_once_a_pipeline_names_it() {
+async fn an_uploaded_policy_is_active_once_the_pipeline_names_it() {
     let gateway = Gateway::start().await;
     let answer = gateway.operator.post("/admin/policies?name=my-own", policy("hash-user")).await;
     assert_eq!((answer.status, &answer.json()["name"]), (201, &json!("my-own")), "{answer}");
-    let generation = gateway.pick_by("my-own").await;
+    let generation = gateway.set_shard_picker("my-own").await;
     assert_eq!(generation, 2);
-    assert_eq!(Crowd::before(&gateway, COUPON).ask(1).await.receipt().generation, Some(2));
+    assert_eq!(Crowd::at(&gateway, COUPON).request(1).await.receipt().generation, Some(2));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_configuration_that_the_policy_refuses_is_refused_in_its_own_words() {
+async fn a_configuration_that_the_policy_rejects_is_reported_with_its_message() {
     let gateway = Gateway::start().await;
     for (hook, spec, words) in [
         ("user-limit", json!({ "policy": "quota", "config": { "limit": 0 } }), "limit: invalid value: integer `0`"),
@@ -123,7 +123,7 @@ async fn a_configuration_that_the_policy_refuses_is_refused_in_its_own_words() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_bad_hook_of_three_changes_none() {
+async fn one_invalid_hook_leaves_all_hooks_unchanged() {
     let gateway = Gateway::start().await;
     let patch = json!({
         "shard-picker": { "policy": "hash-user" },
@@ -134,37 +134,37 @@ async fn one_bad_hook_of_three_changes_none() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn going_back_puts_the_pipeline_before_in_force() {
+async fn rollback_activates_the_previous_pipeline() {
     let gateway = Gateway::start().await;
     let picker = async || gateway.pipeline().await["pipeline"]["shard-picker"]["policy"].clone();
     for policy in ["hash-user", "weighted"] {
-        gateway.pick_by(policy).await;
+        gateway.set_shard_picker(policy).await;
     }
     let back = |answer: crate::client::Answer| (answer.status, answer.json()["generation"].clone());
     let rollback = async || back(gateway.operator.post("/admin/pipeline/rollback", "").await);
     assert_eq!(rollback().await, (200, json!(4)));
     assert_eq!(picker().await, "hash-user");
     assert_eq!(rollback().await, (200, json!(5)));
-    assert_eq!(picker().await, "random", "going back twice goes two steps back");
+    assert_eq!(picker().await, "random", "a second rollback goes one generation further back");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_pipeline_in_force_survives_a_kill_with_the_components_it_had() {
+async fn the_active_pipeline_survives_a_kill_with_its_components() {
     let mut gateway = Gateway::start().await;
-    gateway.pick_by("hash-user").await;
+    gateway.set_shard_picker("hash-user").await;
     let before = gateway.pipeline().await;
     gateway.home.install("hash-user", b"damaged meanwhile");
     gateway.kill().await;
-    gateway.start_again().await;
+    gateway.restart().await;
     let after = gateway.pipeline().await;
     let kept =
         |pipeline: &Value| (pipeline["generation"].clone(), pipeline["pipeline"].clone(), pipeline["hooks"].clone());
     assert_eq!(kept(&after), kept(&before));
-    assert_eq!(Crowd::before(&gateway, COUPON).ask(1).await.receipt().generation, Some(2));
+    assert_eq!(Crowd::at(&gateway, COUPON).request(1).await.receipt().generation, Some(2));
 }
 
 #[tokio::test]
-async fn inspect_tells_what_a_component_is_or_why_it_is_none() {
+async fn policy_inspect_prints_the_world_or_why_the_component_is_unusable() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let inspect = async |bytes: &[u8]| {
         std::fs::write(folder.path().join("candidate.wasm"), bytes).expect("writes");
@@ -177,7 +177,7 @@ async fn inspect_tells_what_a_component_is_or_why_it_is_none() {
         assert!(ended.stdout.starts_with(&format!("world     {world}\n")), "{ended}");
     }
     let is_policy = |reason: &str| reason.contains("world") || reason.contains("trial");
-    for (name, bytes, reason) in useless().into_iter().filter(|(.., reason)| !is_policy(reason)) {
+    for (name, bytes, reason) in unusable_components().into_iter().filter(|(.., reason)| !is_policy(reason)) {
         let ended = inspect(&bytes).await;
         assert_eq!(ended.code, Some(1), "{name}: {ended}");
         assert!(ended.stderr.starts_with(&format!("sluice: candidate.wasm: {reason}")), "{name}: {ended}");

@@ -1,13 +1,13 @@
-//! The folder of policies and `sluice.toml` are watched: a change of either is a change of what decides.
+//! Changes of the policies' folder and of `sluice.toml` are activated without a restart.
 
 use std::time::Duration;
 
 use crate::crowd::Crowd;
 use crate::harness::{Gateway, eventually, policy};
 
-/// A file that was replaced is noticed, compiled and in force within this time.
+/// From replacing a file until its policy is compiled and active.
 const NOTICED_WITHIN: Duration = Duration::from_secs(10);
-/// How long nothing may happen after a change that is none.
+/// Longer than the watcher needs to notice a change.
 const QUIET: Duration = Duration::from_millis(1500);
 
 impl Gateway {
@@ -15,13 +15,13 @@ impl Gateway {
         self.pipeline().await["generation"].as_u64().expect("a generation")
     }
 
-    async fn reaches_generation(&self, number: u64) {
+    async fn wait_for_generation(&self, number: u64) {
         eventually("a new generation", NOTICED_WITHIN, async || (self.generation().await >= number).then_some(()))
             .await;
     }
 
-    /// Waits until the newest change is a refusal for this reason.
-    async fn refuses_a_change(&self, reason: &str) {
+    /// Waits for the refusal to appear in the history.
+    async fn wait_for_refusal(&self, reason: &str) {
         let refused = async || {
             let newest = self.pipeline().await["history"][0].clone();
             newest["error"].as_str().is_some_and(|error| error.contains(reason)).then_some(())
@@ -31,32 +31,32 @@ impl Gateway {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_component_that_is_replaced_in_the_folder_decides_from_then_on() {
+async fn replacing_a_component_in_the_folder_activates_it() {
     let gateway = Gateway::start().await;
     let before = gateway.pipeline().await["hooks"]["shard-picker"]["version"].clone();
     gateway.home.install("random", &policy("round-robin"));
-    gateway.reaches_generation(2).await;
+    gateway.wait_for_generation(2).await;
     let after = gateway.pipeline().await["hooks"]["shard-picker"]["version"].clone();
     assert_ne!(before, after);
-    assert_eq!(Crowd::before(&gateway, 104).ask(1).await.receipt().generation, Some(2));
+    assert_eq!(Crowd::at(&gateway, 104).request(1).await.receipt().generation, Some(2));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_bad_component_in_the_folder_changes_nothing_and_a_good_one_after_it_does() {
+async fn an_invalid_component_in_the_folder_is_refused_and_a_valid_one_after_it_is_activated() {
     let gateway = Gateway::start().await;
     let picker = policy("random");
     gateway.home.install("random", &picker[..picker.len() / 2]);
-    gateway.refuses_a_change("not a valid component").await;
-    assert_eq!(Crowd::before(&gateway, 104).ask(1).await.receipt().generation, Some(1));
+    gateway.wait_for_refusal("not a valid component").await;
+    assert_eq!(Crowd::at(&gateway, 104).request(1).await.receipt().generation, Some(1));
     let refused = gateway.metrics().await.value("sluice_policy_swaps_total", &[("outcome", "refused")]);
     assert!(refused >= 1.0, "{refused}");
 
     gateway.home.install("random", &policy("weighted"));
-    gateway.reaches_generation(2).await;
+    gateway.wait_for_generation(2).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_component_that_no_hook_names_changes_nothing() {
+async fn a_component_that_no_hook_names_leaves_the_pipeline_unchanged() {
     let gateway = Gateway::start().await;
     gateway.home.install("something-new", &policy("weighted"));
     gateway.home.install("random", &policy("random"));
@@ -65,32 +65,32 @@ async fn a_component_that_no_hook_names_changes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pipeline_edited_in_the_file_is_in_force_without_a_restart() {
+async fn editing_the_pipeline_in_the_file_activates_it_without_a_restart() {
     let gateway = Gateway::start().await;
     gateway.home.configure("[pipeline.shard-picker]\npolicy = \"hash-user\"\n");
-    gateway.reaches_generation(2).await;
+    gateway.wait_for_generation(2).await;
     assert_eq!(gateway.pipeline().await["pipeline"]["shard-picker"]["policy"], "hash-user");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_that_is_wrong_changes_nothing() {
+async fn an_invalid_file_leaves_the_pipeline_unchanged() {
     let gateway = Gateway::start().await;
     gateway.home.configure("[pipeline.shard-picker]\npolicy = 7\n");
-    gateway.refuses_a_change("invalid type: integer `7`").await;
+    gateway.wait_for_refusal("invalid type: integer `7`").await;
     gateway.home.configure("[pipeline.user-limit]\npolicy = \"quota\"\nconfig = { limit = 0 }\n");
-    gateway.refuses_a_change("limit: invalid value").await;
+    gateway.wait_for_refusal("limit: invalid value").await;
     assert_eq!(gateway.generation().await, 1);
-    assert!(Crowd::before(&gateway, 104).ask(1).await.is_accepted());
+    assert!(Crowd::at(&gateway, 104).request(1).await.is_accepted());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_newest_change_wins_whichever_way_it_came_and_survives_a_restart() {
+async fn the_newest_change_from_any_source_wins_and_survives_a_restart() {
     let mut gateway = Gateway::start().await;
     gateway.home.configure("[pipeline.shard-picker]\npolicy = \"hash-user\"\n");
-    gateway.reaches_generation(2).await;
-    gateway.pick_by("weighted").await;
+    gateway.wait_for_generation(2).await;
+    gateway.set_shard_picker("weighted").await;
     gateway.kill().await;
-    gateway.start_again().await;
+    gateway.restart().await;
     let after = gateway.pipeline().await;
     assert_eq!(after["pipeline"]["shard-picker"]["policy"], "weighted", "the file has not changed since");
 }

@@ -1,4 +1,4 @@
-//! What can go wrong, and how it is brought about and taken back.
+//! The faults, each injected for a while and then undone.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -9,13 +9,13 @@ use rustix::process::Signal;
 
 use crate::harness::{Cluster, Gateway, service, services};
 
-/// Longer than the consumer group's session: a consumer that wakes up again has been replaced.
+/// Longer than the consumer group's session, so that another consumer takes over the partitions.
 const STOPPED_FOR: Duration = Duration::from_secs(13);
 const BROKERS: [&str; 3] = ["kafka-1", "kafka-2", "kafka-3"];
-/// A slow server works for so long, and hangs for so long.
+/// A slow server alternates between running and paused.
 const SLOW: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis(300)];
-/// As wrong as a clock is that took daylight saving for its own.
-const CLOCK_OFF_SECONDS: i64 = 3600;
+/// The error of a clock with the wrong daylight-saving setting.
+const CLOCK_OFFSET_SECONDS: i64 = 3600;
 
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Fault {
@@ -24,23 +24,23 @@ pub(super) enum Fault {
     ClockOff(usize),
     KillConsumer(usize),
     StopConsumer(usize),
-    /// Leaves the group in good order and comes back: two rebalances.
+    /// A graceful stop and start: two rebalances.
     RestartConsumer(usize),
     KillBroker(usize),
-    HangBroker(usize),
-    /// All but this one: no record has two in-sync replicas.
+    PauseBroker(usize),
+    /// All brokers but this one, so that no append reaches two in-sync replicas.
     KillOtherBrokers(usize),
     KillDatabase,
     SlowDatabase,
-    /// Somebody locks what settlement locks, in the opposite order.
+    /// Locks the rows of settlement in the opposite order.
     DeadlockDatabase,
     KillCounters,
     FlushCounters,
-    /// The group's offsets are put back to the start.
+    /// Resets the group's offsets to the start.
     RewindGroup,
-    /// Records stand in the topic a second time, in their own partition and in others.
+    /// Appends records a second time, to their own partition and to others.
     Redeliver,
-    /// Records that can never settle.
+    /// Appends records that can never settle.
     Poison,
 }
 
@@ -51,7 +51,7 @@ impl fmt::Display for Fault {
 }
 
 impl Fault {
-    pub(super) fn draw(random: &mut StdRng) -> Self {
+    pub(super) fn random(random: &mut StdRng) -> Self {
         let mut one_of = |many: usize| random.random_range(0..many);
         match one_of(16) {
             0 => Self::KillGateway(one_of(2)),
@@ -60,7 +60,7 @@ impl Fault {
             3 => Self::StopConsumer(one_of(3)),
             4 => Self::RestartConsumer(one_of(3)),
             5 => Self::KillBroker(one_of(3)),
-            6 => Self::HangBroker(one_of(3)),
+            6 => Self::PauseBroker(one_of(3)),
             7 => Self::KillOtherBrokers(one_of(3)),
             8 => Self::KillDatabase,
             9 => Self::SlowDatabase,
@@ -73,19 +73,18 @@ impl Fault {
         }
     }
 
-    /// What it is, whomever it hits.
+    /// Without the number of the process or broker.
     pub(super) fn name(self) -> String {
         let text = self.to_string();
         text.split('(').next().unwrap_or_default().to_owned()
     }
 
-    /// Does it, and takes it back.
-    pub(super) async fn inflict(self, cluster: &mut Cluster, lasting: Duration) {
+    pub(super) async fn inject(self, cluster: &mut Cluster, duration: Duration) {
         match self {
-            Self::Nothing => tokio::time::sleep(lasting).await,
-            Self::KillGateway(which) => die_and_rise(&mut cluster.gateways[which], lasting).await,
-            Self::ClockOff(which) => be_off(&mut cluster.gateways[which], lasting).await,
-            Self::KillConsumer(which) => die_and_rise(&mut cluster.consumers[which], lasting).await,
+            Self::Nothing => tokio::time::sleep(duration).await,
+            Self::KillGateway(which) => kill_and_restart(&mut cluster.gateways[which], duration).await,
+            Self::ClockOff(which) => run_with_wrong_clock(&mut cluster.gateways[which], duration).await,
+            Self::KillConsumer(which) => kill_and_restart(&mut cluster.consumers[which], duration).await,
             Self::StopConsumer(which) => {
                 cluster.consumers[which].signal(Signal::STOP);
                 tokio::time::sleep(STOPPED_FOR).await;
@@ -93,68 +92,68 @@ impl Fault {
             }
             Self::RestartConsumer(which) => {
                 cluster.consumers[which].stop().await;
-                tokio::time::sleep(lasting).await;
-                cluster.consumers[which].start_again().await;
+                tokio::time::sleep(duration).await;
+                cluster.consumers[which].restart().await;
             }
-            Self::KillBroker(which) => bounce(BROKERS[which], lasting).await,
-            Self::HangBroker(which) => hang(BROKERS[which], lasting).await,
+            Self::KillBroker(which) => kill_and_start_service(BROKERS[which], duration).await,
+            Self::PauseBroker(which) => pause_and_resume_service(BROKERS[which], duration).await,
             Self::KillOtherBrokers(spared) => {
                 let killed = [BROKERS[(spared + 1) % 3], BROKERS[(spared + 2) % 3]];
                 for broker in killed {
                     service("kill", broker).await;
                 }
-                tokio::time::sleep(lasting).await;
+                tokio::time::sleep(duration).await;
                 services("start", &killed).await;
             }
-            Self::KillDatabase => bounce("mariadb", lasting).await,
+            Self::KillDatabase => kill_and_start_service("mariadb", duration).await,
             Self::SlowDatabase => {
                 let begun = Instant::now();
-                while begun.elapsed() < lasting {
-                    let [works, hangs] = SLOW;
-                    hang("mariadb", hangs).await;
-                    tokio::time::sleep(works).await;
+                while begun.elapsed() < duration {
+                    let [running, paused] = SLOW;
+                    pause_and_resume_service("mariadb", paused).await;
+                    tokio::time::sleep(running).await;
                 }
             }
-            Self::DeadlockDatabase => cluster.lock_in_reverse(lasting).await,
-            Self::KillCounters => bounce("redis", lasting).await,
+            Self::DeadlockDatabase => cluster.provoke_deadlocks(duration).await,
+            Self::KillCounters => kill_and_start_service("redis", duration).await,
             Self::FlushCounters => cluster.flush_counters().await,
             Self::RewindGroup => {
                 for consumer in &mut cluster.consumers {
                     consumer.stop().await;
                 }
-                cluster.topic().rewind_group().await;
+                cluster.topic().reset_group_offsets().await;
                 for consumer in &mut cluster.consumers {
-                    consumer.start_again().await;
+                    consumer.restart().await;
                 }
             }
-            Self::Redeliver => drop(cluster.topic().append_again(500).await),
-            Self::Poison => cluster.topic().poison().await,
+            Self::Redeliver => drop(cluster.topic().append_duplicates(500).await),
+            Self::Poison => cluster.topic().append_invalid_records().await,
         }
     }
 }
 
-async fn die_and_rise(process: &mut Gateway, lasting: Duration) {
+async fn kill_and_restart(process: &mut Gateway, duration: Duration) {
     process.kill().await;
-    tokio::time::sleep(lasting).await;
-    process.start_again().await;
+    tokio::time::sleep(duration).await;
+    process.restart().await;
 }
 
-async fn be_off(process: &mut Gateway, lasting: Duration) {
+async fn run_with_wrong_clock(process: &mut Gateway, duration: Duration) {
     process.kill().await;
-    process.start_again_with_a_clock(CLOCK_OFF_SECONDS).await;
-    tokio::time::sleep(lasting).await;
+    process.restart_with_clock_offset(CLOCK_OFFSET_SECONDS).await;
+    tokio::time::sleep(duration).await;
     process.kill().await;
-    process.start_again_with_a_clock(0).await;
+    process.restart_with_clock_offset(0).await;
 }
 
-async fn bounce(name: &str, lasting: Duration) {
+async fn kill_and_start_service(name: &str, duration: Duration) {
     service("kill", name).await;
-    tokio::time::sleep(lasting).await;
+    tokio::time::sleep(duration).await;
     service("start", name).await;
 }
 
-async fn hang(name: &str, lasting: Duration) {
+async fn pause_and_resume_service(name: &str, duration: Duration) {
     service("pause", name).await;
-    tokio::time::sleep(lasting).await;
+    tokio::time::sleep(duration).await;
     service("resume", name).await;
 }

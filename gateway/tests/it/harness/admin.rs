@@ -1,4 +1,4 @@
-//! What an operator does with a gateway, and the body that people send.
+//! Operator calls, and the body of an issue request.
 
 use std::time::Duration;
 
@@ -8,7 +8,6 @@ use super::{Gateway, eventually};
 use crate::checker::Audit;
 use crate::client::Answer;
 
-/// What a campaign is made from.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Campaign {
     pub(crate) coupon: u64,
@@ -18,7 +17,7 @@ pub(crate) struct Campaign {
 }
 
 impl Campaign {
-    /// The terms that every campaign of these tests belongs to.
+    /// The `policyId` of every campaign in these tests.
     pub(crate) const POLICY: u64 = 21;
 
     pub(crate) const fn of(total: u64, shards: u32) -> Self {
@@ -33,7 +32,7 @@ impl Campaign {
     }
 }
 
-/// The body of `POST /coupon/issue`, as the write-up's load script sends it.
+/// The body of `POST /coupon/issue` with all fields.
 pub(crate) fn payload(user: u64, coupon: u64) -> String {
     format!(
         r#"{{"userId":{user},"couponId":{coupon},"policyId":{},"typeSnapshot":"FIXED","discountRateSnapshot":10.0,"discountAmountSnapshot":1000,"minimumOrderAmountSnapshot":5000,"usagePeriodSnapshot":30,"expiredAt":"2025-12-31T23:59:59"}}"#,
@@ -42,7 +41,6 @@ pub(crate) fn payload(user: u64, coupon: u64) -> String {
 }
 
 impl Gateway {
-    /// Makes a campaign and answers with its coupon.
     pub(crate) async fn create(&self, campaign: Campaign) -> u64 {
         let answer = self.operator.post("/admin/coupons", campaign.json().to_string()).await;
         assert_eq!(answer.status, 201, "{answer}");
@@ -68,34 +66,33 @@ impl Gateway {
         self.operator.put("/admin/pipeline", patch.to_string()).await
     }
 
-    /// Puts a change in force and answers with the number of the new generation.
+    /// Returns the number of the new generation.
     pub(crate) async fn change_pipeline(&self, patch: Value) -> u64 {
         let answer = self.put_pipeline(patch).await;
         assert_eq!(answer.status, 200, "{answer}");
         answer.json()["generation"].as_u64().expect("a generation")
     }
 
-    pub(crate) async fn pick_by(&self, policy: &str) -> u64 {
+    pub(crate) async fn set_shard_picker(&self, policy: &str) -> u64 {
         self.change_pipeline(json!({ "shard-picker": { "policy": policy } })).await
     }
 
-    /// Puts a hostile guest in force in the hook it is made for.
-    pub(crate) async fn suffer(&self, hook: &str, guest: &str) -> u64 {
+    /// Activates a hostile policy in the hook that it implements.
+    pub(crate) async fn activate_hostile(&self, hook: &str, guest: &str) -> u64 {
         self.home.install_hostile(guest);
         self.change_pipeline(json!({ hook: { "policy": guest } })).await
     }
 
-    /// Lets a user ask so often before the early answer is no; the ledger's limit stays.
-    pub(crate) async fn allow_requests(&self, limit: u32) -> u64 {
+    /// Raises the limit of the policy, so that the ledger's limit decides.
+    pub(crate) async fn set_request_limit(&self, limit: u32) -> u64 {
         self.change_pipeline(json!({ "user-limit": { "policy": "quota", "config": { "limit": limit } } })).await
     }
 
-    /// Records in the log that are not settled.
     pub(crate) async fn lag(&self) -> f64 {
         self.metrics().await.sum("sluice_log_lag_records", &[])
     }
 
-    pub(crate) async fn drained(&self, within: Duration) {
-        eventually("everything is settled", within, async || (self.lag().await == 0.0).then_some(())).await;
+    pub(crate) async fn wait_until_drained(&self, within: Duration) {
+        eventually("all records are settled", within, async || (self.lag().await == 0.0).then_some(())).await;
     }
 }

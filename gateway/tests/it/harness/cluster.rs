@@ -1,38 +1,35 @@
-//! Gateways and consumers that share a topic, a database and counters, on real servers.
-//!
-//! The servers are those of `infra/native/services`; what a test makes on them is its own.
+//! Gateways and consumers on the servers of `infra/native/services`. Each cluster has its own topic, database and
+//! counters.
 
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use super::topic::Topic;
-use super::{Ended, Gateway, Launch, Process, eventually};
+use super::{Exit, Gateway, Launch, Process, eventually};
 
 const COMMAND_MAX: Duration = Duration::from_secs(30);
-/// Redis has so many by default, far more than clusters run at once.
+/// The default of Redis, and far more than the clusters that run at the same time.
 const REDIS_DATABASES: usize = 16;
 static NEXT_DATABASE: AtomicUsize = AtomicUsize::new(0);
 const BROKERS: &str = "127.0.0.1:19092,127.0.0.1:19093,127.0.0.1:19094";
 
-/// A system of several processes.
 pub(crate) struct Cluster {
     pub(crate) gateways: Vec<Gateway>,
     pub(crate) consumers: Vec<Gateway>,
-    /// Of the database, the topic and the group.
+    /// Of the database, the topic and the consumer group.
     name: String,
-    /// Which of Redis' databases holds the counters.
+    /// The number of the Redis database.
     counters: String,
 }
 
-async fn run(program: &str, arguments: &[&str]) -> Ended {
+async fn run(program: &str, arguments: &[&str]) -> Exit {
     let mut command = Command::new(program);
     command.args(arguments);
     Process::run(command, COMMAND_MAX).await
 }
 
-/// Statements, as the user of the ledger.
-async fn try_sql(statements: &str) -> Ended {
+async fn try_sql(statements: &str) -> Exit {
     let server = ["--host=127.0.0.1", "--port=13306", "--user=sluice", "--password=sluice", "--execute", statements];
     run("mariadb", &server).await
 }
@@ -75,13 +72,12 @@ impl Cluster {
         this
     }
 
-    /// Waits until every gateway has heard of a campaign.
-    pub(crate) async fn hears_of(&self, coupon: u64) {
+    pub(crate) async fn wait_for_campaign(&self, coupon: u64) {
         for gateway in &self.gateways {
             let coupon = coupon.to_string();
             let stock = async || gateway.metrics().await.sum("sluice_shard_remaining", &[("coupon", &coupon)]);
-            let has_heard = async || (stock().await > 0.0).then_some(());
-            eventually("every gateway hears of the campaign", Duration::from_secs(2), has_heard).await;
+            let knows_it = async || (stock().await > 0.0).then_some(());
+            eventually("every gateway knows the campaign", Duration::from_secs(2), knows_it).await;
         }
     }
 
@@ -89,32 +85,31 @@ impl Cluster {
         Topic::new(BROKERS, &self.name)
     }
 
-    /// What was counted is forgotten.
     pub(crate) async fn flush_counters(&self) {
         redis(&["-n", &self.counters, "FLUSHDB"]).await;
     }
 
-    /// Locks what settlements lock in the opposite order, again and again: shards, and then offsets. Half of
-    /// the time it has done so much that the database rather breaks off a settlement than this.
-    pub(crate) async fn lock_in_reverse(&self, lasting: Duration) {
+    /// Locks shards and then offsets, the reverse of settlement's order. Half of the transactions first insert rows, because
+    /// the database rolls back the transaction of a deadlock that has changed less: then it is settlement's.
+    pub(crate) async fn provoke_deadlocks(&self, duration: Duration) {
         let name = &self.name;
         let locks = "SELECT remaining FROM coupon_issue_shard FOR UPDATE; DO SLEEP(0.1); \
                      SELECT epoch FROM partition_offset FOR UPDATE; ROLLBACK";
         let work = "INSERT INTO weight SELECT seq FROM seq_1_to_5000;";
         sql(&format!("USE {name}; CREATE TABLE IF NOT EXISTS weight (number INT) ENGINE = InnoDB")).await;
         let begun = Instant::now();
-        while begun.elapsed() < lasting {
+        while begun.elapsed() < duration {
             for before in ["", work] {
                 let ended = try_sql(&format!("USE {name}; START TRANSACTION; {before} {locks}")).await;
-                // It may be the one that is broken off, or that waits for too long.
-                let is_broken_off = ["ERROR 1213", "ERROR 1205"].iter().any(|error| ended.to_string().contains(error));
-                assert!(ended.code == Some(0) || is_broken_off, "{ended}");
+                // This transaction may itself be rolled back, or time out waiting for a lock.
+                let is_rolled_back = ["ERROR 1213", "ERROR 1205"].iter().any(|error| ended.to_string().contains(error));
+                assert!(ended.code == Some(0) || is_rolled_back, "{ended}");
             }
         }
     }
 
-    /// Ends all processes and takes back what was made on the servers.
-    pub(crate) async fn end(self) {
+    /// Kills all processes and deletes the database and topics.
+    pub(crate) async fn tear_down(self) {
         let (topic, name) = (self.topic(), self.name);
         drop((self.gateways, self.consumers));
         sql(&format!("DROP DATABASE {name}")).await;

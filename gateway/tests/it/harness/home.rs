@@ -24,7 +24,7 @@ impl Home {
         home
     }
 
-    /// Writes `sluice.toml`, with more at its end.
+    /// Writes `sluice.toml` and appends `more`.
     pub(crate) fn configure(&self, more: &str) {
         let Self { http, admin, .. } = self;
         let text = format!(
@@ -39,12 +39,11 @@ impl Home {
         self.folder.path()
     }
 
-    /// Puts a component into the policies' folder, in one step.
+    /// Installs a component atomically, so that the watcher never reads half of it.
     pub(crate) fn install(&self, name: &str, component: &[u8]) {
         replace(&self.path().join("policies").join(format!("{name}.wasm")), component);
     }
 
-    /// Puts one of the hostile guests there.
     pub(crate) fn install_hostile(&self, name: &str) {
         self.install(name, &hostile(name));
     }
@@ -57,20 +56,17 @@ fn replace(path: &Path, bytes: &[u8]) {
     std::fs::rename(&half, path).expect("a file can be renamed");
 }
 
-/// The bytes of a built policy.
 pub(crate) fn policy(name: &str) -> Vec<u8> {
     read(&workspace().join(format!("policies/{name}.wasm")), "policies/build")
 }
 
-/// The bytes of a built guest that does what a policy must not.
 pub(crate) fn hostile(name: &str) -> Vec<u8> {
     read(&hostile_folder().join(format!("{name}.wasm")), "policies/build --hostile")
 }
 
-/// The names of the guests that do what a policy must not.
-pub(crate) fn hostile_guests() -> Vec<String> {
+pub(crate) fn hostile_policies() -> Vec<String> {
     let guests = components(&hostile_folder());
-    assert!(!guests.is_empty(), "there are no hostile guests: run `policies/build --hostile` first");
+    assert!(!guests.is_empty(), "the hostile policies are not built: run `policies/build --hostile` first");
     guests.iter().filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned())).collect()
 }
 

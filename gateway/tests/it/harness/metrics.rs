@@ -1,8 +1,7 @@
-//! A reader of the Prometheus text format, as far as `/metrics` uses it.
+//! A parser for the part of the Prometheus text format that `/metrics` uses.
 
 use super::Gateway;
 
-/// One scrape.
 pub(crate) struct Metrics {
     series: Vec<Series>,
 }
@@ -27,14 +26,14 @@ impl Metrics {
         Self { series: lines.map(|line| Series::parse(line).unwrap_or_else(|| panic!("no series: {line}"))).collect() }
     }
 
-    /// The value of the one series with these labels.
+    /// Panics unless exactly one series has these labels.
     pub(crate) fn value(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
         let found: Vec<_> = self.matching(name, labels).collect();
         assert_eq!(found.len(), 1, "{name} {labels:?}");
         found[0].value
     }
 
-    /// The sum over the series that carry at least these labels.
+    /// The sum of all series that have at least these labels.
     pub(crate) fn sum(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
         self.matching(name, labels).map(|series| series.value).sum()
     }
@@ -68,7 +67,7 @@ impl Series {
 }
 
 #[test]
-fn a_scrape_is_read_series_by_series() {
+fn the_metrics_parser_reads_every_series() {
     let metrics = Metrics::parse("# TYPE a counter\na{x=\"1\",y=\"2\"} 3\na{x=\"2\",y=\"2\"} 4\nb 0.5\n");
     assert_eq!(metrics.value("a", &[("x", "2")]).to_bits(), 4.0_f64.to_bits());
     assert_eq!(metrics.sum("a", &[("y", "2")]).to_bits(), 7.0_f64.to_bits());

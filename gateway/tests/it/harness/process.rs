@@ -1,4 +1,4 @@
-//! A child process: what it says, how it ends, how much memory it takes.
+//! A child process, its output, exit code and memory.
 
 use std::fmt;
 use std::io::{BufRead, BufReader, Read};
@@ -12,23 +12,22 @@ use serde_json::Value;
 
 use super::{POLL_EVERY, machine};
 
-/// A process; it is killed by its id when it is dropped.
+/// Killed when it is dropped.
 pub(crate) struct Process {
     child: Child,
     stdout: Lines,
     stderr: Lines,
 }
 
-/// The lines of a pipe, read as they come so that the writer never waits.
+/// The lines of a pipe. A thread reads them, so that the writer never blocks on a full pipe.
 struct Lines {
     read: Arc<Mutex<Vec<String>>>,
     reader: Option<JoinHandle<()>>,
 }
 
-/// How a process ended.
 #[derive(Debug)]
-pub(crate) struct Ended {
-    /// `None` when a signal ended it.
+pub(crate) struct Exit {
+    /// `None` after a signal.
     pub(crate) code: Option<i32>,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
@@ -51,9 +50,8 @@ impl Process {
         Self { child, stdout, stderr }
     }
 
-    /// Runs a command to its end.
-    pub(crate) async fn run(command: Command, within: Duration) -> Ended {
-        Self::spawn(command).ended(within).await
+    pub(crate) async fn run(command: Command, within: Duration) -> Exit {
+        Self::spawn(command).wait_for_exit(within).await
     }
 
     fn id(&self) -> Pid {
@@ -64,10 +62,10 @@ impl Process {
         kill_process(self.id(), signal).expect("the process is there");
     }
 
-    pub(crate) async fn ended(&mut self, within: Duration) -> Ended {
+    pub(crate) async fn wait_for_exit(&mut self, within: Duration) -> Exit {
         let waiting = async {
             loop {
-                if let Some(ended) = self.has_ended() {
+                if let Some(ended) = self.try_exit() {
                     return ended;
                 }
                 tokio::time::sleep(POLL_EVERY).await;
@@ -76,12 +74,11 @@ impl Process {
         tokio::time::timeout(within, waiting).await.unwrap_or_else(|_| panic!("still running after {within:?}"))
     }
 
-    pub(crate) fn has_ended(&mut self) -> Option<Ended> {
+    pub(crate) fn try_exit(&mut self) -> Option<Exit> {
         let status = self.child.try_wait().expect("a child can be waited for")?;
-        Some(Ended { code: status.code(), stdout: self.stdout.rest(), stderr: self.stderr.rest() })
+        Some(Exit { code: status.code(), stdout: self.stdout.rest(), stderr: self.stderr.rest() })
     }
 
-    /// Its JSON log so far.
     pub(crate) fn log(&self) -> Vec<Value> {
         parse(&self.stdout.so_far())
     }
@@ -90,7 +87,7 @@ impl Process {
         let path = format!("/proc/{}/status", self.child.id());
         let status = std::fs::read_to_string(path).expect("the process runs");
         let bytes = |key: &str| {
-            let line = status.lines().find_map(|line| line.strip_prefix(key)).expect("the kernel says so");
+            let line = status.lines().find_map(|line| line.strip_prefix(key)).expect("the kernel reports the memory");
             line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number of KiB") * 1024
         };
         Memory { now: bytes("VmRSS:"), peak: bytes("VmHWM:") }
@@ -134,14 +131,13 @@ impl Lines {
     }
 }
 
-impl Ended {
-    /// Its JSON log.
+impl Exit {
     pub(crate) fn log(&self) -> Vec<Value> {
         parse(&self.stdout)
     }
 }
 
-impl fmt::Display for Ended {
+impl fmt::Display for Exit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "exit code {:?}\n{}\n{}", self.code, self.stdout, self.stderr)
     }

@@ -1,4 +1,4 @@
-//! The servers of `infra/native/services`, which run before the tests do.
+//! The servers of `infra/native/services`, which must run before the tests.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -6,23 +6,22 @@ use std::time::Duration;
 
 use super::Process;
 
-/// The script installs nothing here: it only says what is wrong, ends a server or starts it again.
-const WITHIN: Duration = Duration::from_secs(150);
+/// Starting a server takes longest.
+const TIMEOUT: Duration = Duration::from_secs(150);
 
-/// `kill`, `start`, `pause` or `resume` one of them, by name.
+/// `action` is `kill`, `start`, `pause` or `resume`.
 pub(crate) async fn service(action: &str, name: &str) {
     services(action, &[name]).await;
 }
 
-/// The same to several at once.
 pub(crate) async fn services(action: &str, names: &[&str]) {
     let mut command = Command::new(root().join("infra/native/services"));
     command.arg(action).args(names);
-    let ended = Process::run(command, WITHIN).await;
+    let ended = Process::run(command, TIMEOUT).await;
     assert_eq!(ended.code, Some(0), "infra/native/services {action} {names:?}: {ended}");
 }
 
-/// The certificate of the authority that signed theirs.
+/// The CA certificate of the servers.
 pub(crate) fn authority() -> PathBuf {
     let made_by_services = || root().join("target/services/tls");
     std::env::var_os("SLUICE_TEST_TLS").map_or_else(made_by_services, PathBuf::from).join("ca.pem")

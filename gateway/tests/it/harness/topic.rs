@@ -1,4 +1,4 @@
-//! The topic of a cluster, as somebody who is not a gateway may treat it.
+//! Direct access to the topic of a cluster, to inject what no gateway would write.
 
 use std::time::{Duration, Instant};
 
@@ -13,14 +13,14 @@ use rdkafka::{Offset, TopicPartitionList};
 use serde_json::{Value, json};
 
 const PARTITIONS: i32 = 12;
-const PATIENCE: Duration = Duration::from_secs(30);
-const LOOK: Duration = Duration::from_secs(2);
-/// No ledger has a column for it.
+const TIMEOUT: Duration = Duration::from_secs(30);
+const READ_TIMEOUT: Duration = Duration::from_secs(2);
+/// Above the range of the ledger's column, so that the record can never settle.
 const GENERATION_TOO_LARGE: u64 = u64::MAX;
 
 pub(crate) struct Topic {
     brokers: &'static str,
-    /// Also that of the group.
+    /// Also the name of the consumer group.
     name: String,
 }
 
@@ -29,27 +29,27 @@ impl Topic {
         Self { brokers, name: name.to_owned() }
     }
 
-    /// Puts the offsets that the group committed back to the start. Nobody may be in the group.
-    pub(crate) async fn rewind_group(&self) {
+    /// Resets the committed offsets to the start. Kafka refuses while the group has members.
+    pub(crate) async fn reset_group_offsets(&self) {
         let (consumer, name) = (self.consumer(), self.name.clone());
-        let rewind = move || {
+        let reset = move || {
             let mut start = TopicPartitionList::new();
             for partition in 0..PARTITIONS {
                 start.add_partition_offset(&name, partition, Offset::Offset(0)).expect("an offset");
             }
             let begun = Instant::now();
-            // Who was killed is a member until its session times out.
+            // A killed consumer stays a member until its session times out.
             while let Err(error) = consumer.commit(&start, CommitMode::Sync) {
-                assert!(begun.elapsed() < PATIENCE, "the group cannot be rewound: {error}");
+                assert!(begun.elapsed() < TIMEOUT, "the group's offsets cannot be reset: {error}");
                 std::thread::sleep(Duration::from_millis(200));
             }
         };
-        tokio::task::spawn_blocking(rewind).await.expect("rewinds");
+        tokio::task::spawn_blocking(reset).await.expect("the task does not panic");
     }
 
-    /// Appends up to so many of the records a second time: each to its own partition, and to the next one. Says how
-    /// many it found.
-    pub(crate) async fn append_again(&self, records_max: usize) -> usize {
+    /// Appends up to `records_max` records a second time, each to its own partition and to the next. Returns how many it
+    /// found.
+    pub(crate) async fn append_duplicates(&self, records_max: usize) -> usize {
         let (producer, records) = (self.producer(), self.read(records_max).await);
         let twice = records.iter().flat_map(|(partition, key, payload)| {
             [*partition, (partition + 1) % PARTITIONS].map(|partition| {
@@ -59,8 +59,8 @@ impl Topic {
         futures_util::future::join_all(twice).await.len() / 2
     }
 
-    /// Appends what is no request, and a request that no ledger can keep, whatever becomes of it.
-    pub(crate) async fn poison(&self) {
+    /// Appends three records that are not requests, and one valid request that no ledger can store.
+    pub(crate) async fn append_invalid_records(&self) {
         let producer = self.producer();
         for (partition, payload) in [(0, ""), (1, "{\"requestId\""), (2, "[1, 2, 3]")] {
             append(&producer, FutureRecord::to(&self.name).partition(partition).key("poison").payload(payload)).await;
@@ -74,17 +74,16 @@ impl Topic {
         }
     }
 
-    /// How many records were put aside.
-    pub(crate) async fn dead_letters(&self) -> i64 {
+    pub(crate) async fn count_dead_letters(&self) -> i64 {
         let (consumer, name) = (self.consumer(), self.dead_letter_topic());
         let count = move || {
-            let ends = (0..PARTITIONS).map(|partition| consumer.fetch_watermarks(&name, partition, PATIENCE));
+            let ends = (0..PARTITIONS).map(|partition| consumer.fetch_watermarks(&name, partition, TIMEOUT));
             ends.map(|ends| ends.expect("the topic is there").1).sum()
         };
         tokio::task::spawn_blocking(count).await.expect("counts")
     }
 
-    /// Takes it back, with its dead letters.
+    /// With the dead-letter topic.
     pub(super) async fn delete(&self) {
         let admin: AdminClient<DefaultClientContext> = self.config().create().expect("an administrator");
         let topics = [self.name.clone(), self.dead_letter_topic()];
@@ -96,10 +95,10 @@ impl Topic {
         format!("{}.dead-letter", self.name)
     }
 
-    /// Some of the records that somebody asked for, with partition and key.
+    /// Recent valid records, as partition, key and value.
     async fn read(&self, records_max: usize) -> Vec<(i32, Vec<u8>, Vec<u8>)> {
         let (consumer, name) = (self.consumer(), self.name.clone());
-        let is_asked_for = |message: &BorrowedMessage<'_>| message.key() != Some(b"poison");
+        let is_valid = |message: &BorrowedMessage<'_>| message.key() != Some(b"poison");
         let read = move || {
             let mut start = TopicPartitionList::new();
             for partition in 0..PARTITIONS {
@@ -108,10 +107,10 @@ impl Topic {
             consumer.assign(&start).expect("partitions to read");
             let begun = Instant::now();
             let mut records = Vec::new();
-            while records.len() < records_max && begun.elapsed() < LOOK {
-                // A broker that is away is as good as one that has no records.
+            while records.len() < records_max && begun.elapsed() < READ_TIMEOUT {
+                // An unreachable broker yields an error; the other partitions still have records.
                 let Some(Ok(message)) = consumer.poll(Duration::from_millis(100)) else { continue };
-                if let (true, Some(key), Some(payload)) = (is_asked_for(&message), message.key(), message.payload()) {
+                if let (true, Some(key), Some(payload)) = (is_valid(&message), message.key(), message.payload()) {
                     records.push((message.partition(), key.to_vec(), payload.to_vec()));
                 }
             }
@@ -140,5 +139,5 @@ async fn append<P: rdkafka::message::ToBytes + ?Sized>(
     producer: &FutureProducer<DefaultClientContext>,
     record: FutureRecord<'_, impl rdkafka::message::ToBytes + ?Sized, P>,
 ) {
-    producer.send(record, Timeout::After(PATIENCE)).await.expect("the record is appended");
+    producer.send(record, Timeout::After(TIMEOUT)).await.expect("the record is appended");
 }
