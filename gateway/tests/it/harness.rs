@@ -66,6 +66,12 @@ impl Launch {
         Self { role: Some(role), ..self }
     }
 
+    /// A background task panics in the process. See `background::fault_point`.
+    pub(crate) fn with_panic_in(mut self, task: &str) -> Self {
+        self.variables.push(("SLUICE_PANIC_IN".to_owned(), task.to_owned()));
+        self
+    }
+
     /// Limits the size of a file to blocks of 512 bytes. Writes beyond it fail as on a full disk.
     pub(crate) fn with_file_size_limit(file_blocks_max: u64) -> Self {
         Self { file_blocks_max: Some(file_blocks_max), ..Self::default() }
@@ -162,6 +168,12 @@ impl Gateway {
 
     pub(crate) async fn restart_as(&mut self, launch: Launch) {
         self.launch = launch;
+        self.restart().await;
+    }
+
+    /// As [`restart`](Self::restart), with a background task that panics.
+    pub(crate) async fn restart_with_panic_in(&mut self, task: &str) {
+        self.launch = self.launch.clone().with_panic_in(task);
         self.restart().await;
     }
 

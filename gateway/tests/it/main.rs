@@ -25,5 +25,6 @@ mod memory;
 mod operators;
 mod shared_counters;
 mod pipeline_changes;
+mod supervision;
 mod tidy;
 mod wrong_logins;
