@@ -1,6 +1,7 @@
 //! The command line: one file per command, each one call into the library.
 
 mod admin_client;
+mod common;
 mod config;
 mod coupon;
 mod migrate;
@@ -9,16 +10,11 @@ mod serve;
 mod table;
 mod topic;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 
-use crate::config::Config;
-
-/// Two per processor: a worker whose policy burns its deadline shares its processor with another worker, so the
-/// requests of others go on.
-const WORKERS_PER_PROCESSOR: usize = 2;
+use self::common::{ConfigArgs, write};
 
 /// A first-come-first-served issuance gateway whose decisions are WebAssembly policies.
 #[derive(Parser)]
@@ -56,39 +52,7 @@ enum Command {
     Policy(policy::Command),
 }
 
-#[derive(Args)]
-struct ConfigArgs {
-    /// The configuration file. Default: ./sluice.toml if it exists, else built-in defaults.
-    /// The environment overrides any key: SLUICE__SECTION__KEY, as in SLUICE__HTTP__LISTEN=0.0.0.0:80.
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-}
-
-impl ConfigArgs {
-    fn load(&self) -> Result<Config, Failure> {
-        Config::load(self.config.as_deref(), std::env::vars()).map_err(Failure::usage)
-    }
-}
-
-/// Why a command failed, and its exit code.
-struct Failure {
-    code: u8,
-    message: String,
-}
-
-impl Failure {
-    /// The command line or the configuration is wrong.
-    fn usage(error: impl std::fmt::Display) -> Self {
-        Self { code: 2, message: error.to_string() }
-    }
-
-    /// The command was right and did not succeed.
-    fn run(error: impl std::fmt::Display) -> Self {
-        Self { code: 1, message: error.to_string() }
-    }
-}
-
-/// Runs the command that the process was started with.
+/// Runs the command of this process's arguments.
 #[must_use]
 pub fn run() -> ExitCode {
     let result = match Cli::parse().command {
@@ -106,21 +70,4 @@ pub fn run() -> ExitCode {
             ExitCode::from(failure.code)
         }
     }
-}
-
-/// Prints to standard output.
-fn print(text: &str) {
-    write(&mut std::io::stdout(), text);
-}
-
-/// A reader that closed its end, such as `head`, has seen enough: that is no failure.
-fn write(stream: &mut impl std::io::Write, text: &str) {
-    let _ = stream.write_all(text.as_bytes()).and_then(|()| stream.flush());
-}
-
-fn block_on<T>(future: impl Future<Output = T>) -> Result<T, Failure> {
-    let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    let mut runtime = tokio::runtime::Builder::new_multi_thread();
-    let runtime = runtime.worker_threads(WORKERS_PER_PROCESSOR * processors).enable_all().build();
-    Ok(runtime.map_err(Failure::run)?.block_on(future))
 }

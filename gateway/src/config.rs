@@ -1,7 +1,7 @@
-//! `sluice.toml`: the product of each module's `Options`.
+//! `sluice.toml`: one section for the `Options` of each module.
 //!
-//! Every key has a default, and every key is overridden by `SLUICE__SECTION__KEY`. An error names
-//! the file, line and column, or the variable.
+//! Every key has a default, and the variable `SLUICE__SECTION__KEY` overrides any key. An error names the file, the
+//! line and the column, or the variable.
 
 use std::path::{Path, PathBuf};
 
@@ -10,38 +10,33 @@ use serde::{Deserialize, Serialize};
 use crate::secret::redact;
 use crate::{counters, http, ledger, log, policy, settlement, telemetry};
 
-/// Read from the working folder when no file is named.
+/// Read from the working directory if no file is named.
 pub const DEFAULT_FILE: &str = "sluice.toml";
 
 const VARIABLE_PREFIX: &str = "SLUICE__";
 
-/// All of the configuration.
+/// Keys of earlier versions: section, key, and the command that replaces the value `false`.
+const REMOVED: [(&str, &str, &str); 2] =
+    [("http", "enabled", "sluice serve --role consumer"), ("settlement", "enabled", "sluice serve --role gateway")];
+
+/// The whole configuration.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// The public listener.
     pub http: http::Options,
-    /// The admin listener.
     pub admin: http::AdminOptions,
-    /// What makes requests durable.
     pub log: log::Options,
-    /// The authority on stock.
     pub ledger: ledger::Options,
-    /// What is measured.
     pub counters: counters::Options,
-    /// Where the policies lie.
     pub policies: policy::Options,
-    /// How accepted requests are settled.
     pub settlement: settlement::Options,
-    /// What the gateway says of itself.
     pub telemetry: telemetry::Options,
-    /// The three policies that decide. The ledger remembers the one in force; this is where it
-    /// starts from, and a change here is a change of it.
+    /// The initial pipeline. The active pipeline is kept in the ledger; a later change of this section changes it.
     pub pipeline: policy::Pipeline,
-    /// Given by `--role`, not by the file.
+    /// Set by `--role`, not by the file.
     #[serde(skip)]
     pub role: Role,
-    /// The file this was read from, watched for changes of the pipeline; absent where there is none.
+    /// The file that was read, which the gateway watches for pipeline changes. Absent if there was none.
     #[serde(skip)]
     pub file: Option<PathBuf>,
 }
@@ -49,55 +44,41 @@ pub struct Config {
 /// What a process does. Gateways and consumers that share a log, a ledger and counters form one system.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Role {
-    /// Takes requests.
+    /// Accepts requests for coupons.
     Gateway,
     /// Settles accepted requests.
     Consumer,
-    /// Both.
+    /// Both roles in one process.
     #[default]
     All,
 }
 
-/// Why a configuration was refused.
+/// Why a configuration is invalid.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// The file cannot be read.
     #[error("read {}: {source}", path.display())]
     Read {
-        /// Which one.
         path: PathBuf,
-        /// What went wrong.
         #[source]
         source: std::io::Error,
     },
-    /// The file is not what it should be. The message carries line, column and the line itself.
+    /// The file is invalid. The message has the line, the column and the text of the line.
     #[error("{}: {message}", path.display())]
-    File {
-        /// Which one.
-        path: PathBuf,
-        /// What is wrong, where, and what was expected.
-        message: String,
-    },
-    /// A variable is not what it should be.
+    File { path: PathBuf, message: String },
     #[error("{variable}: {message}")]
-    Variable {
-        /// Which one.
-        variable: String,
-        /// What is wrong and what was expected.
-        message: String,
-    },
-    /// Each value is right, but they do not go together.
+    Variable { variable: String, message: String },
+    /// Each value is valid, but their combination is not.
     #[error("{0}")]
     Conflict(String),
 }
 
 impl Config {
-    /// Reads the file, if there is one, and then the variables.
+    /// Reads the file, then applies the variables.
     ///
-    /// Without `path`, [`DEFAULT_FILE`] is read where it exists, and defaults hold where it does not.
+    /// Without `path`, reads [`DEFAULT_FILE`] if it exists, and uses the defaults if it does not.
     ///
     /// # Errors
-    /// [`ConfigError`] says where, what was expected, and what was found.
+    /// [`ConfigError`] names the place, what was expected and what was found.
     pub fn load(
         path: Option<&Path>,
         variables: impl IntoIterator<Item = (String, String)>,
@@ -111,7 +92,9 @@ impl Config {
             variables.into_iter().filter(|(name, _)| name.starts_with(VARIABLE_PREFIX)).collect();
         variables.sort();
         let config = variables.iter().try_fold(config, |config, (name, value)| {
-            config.overridden(name, value).map_err(|message| ConfigError::Variable { variable: name.clone(), message })
+            config
+                .with_variable(name, value)
+                .map_err(|message| ConfigError::Variable { variable: name.clone(), message })
         })?;
         config.pipeline.check().map_err(ConfigError::Conflict)?;
         Ok(config)
@@ -120,17 +103,24 @@ impl Config {
     fn read(path: &Path) -> Result<Self, ConfigError> {
         let text =
             std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-        // The message quotes the line, which may hold a password.
-        let told = |error: toml::de::Error| redact(error.to_string().trim());
-        let config: Self =
-            toml::from_str(&text).map_err(|error| ConfigError::File { path: path.to_owned(), message: told(error) })?;
+        let invalid = |message| ConfigError::File { path: path.to_owned(), message };
+        if let Some(message) = toml::from_str(&text).ok().as_ref().and_then(removed_key) {
+            return Err(invalid(message));
+        }
+        // The message quotes the line, which may contain a password.
+        let config: Self = toml::from_str(&text).map_err(|error| invalid(redact(error.to_string().trim())))?;
         Ok(Self { file: Some(path.to_owned()), ..config })
     }
 
-    fn overridden(&self, variable: &str, value: &str) -> Result<Self, String> {
+    fn with_variable(&self, variable: &str, value: &str) -> Result<Self, String> {
         let mut table = toml::Table::try_from(self).map_err(|error| error.to_string())?;
         let keys: Vec<&str> = variable.trim_start_matches(VARIABLE_PREFIX).split("__").collect();
         let (last, sections) = keys.split_last().ok_or("expected SLUICE__SECTION__KEY")?;
+        if let [section] = sections
+            && let Some(message) = removed(section, last, value.trim() == "true")
+        {
+            return Err(message);
+        }
         let mut section = &mut table;
         for name in sections {
             let key = find(section, name).ok_or_else(|| no_such_key(section, name))?;
@@ -139,11 +129,11 @@ impl Config {
                 .and_then(toml::Value::as_table_mut)
                 .ok_or_else(|| format!("`{key}` is a value, not a section"))?;
         }
-        // A policy's own keys are known to the policy alone; those of a section are known here.
-        let free = sections.last().is_some_and(|name| name.eq_ignore_ascii_case("config"));
+        // Only the policy knows the keys of its own configuration.
+        let is_free = sections.last().is_some_and(|name| name.eq_ignore_ascii_case("config"));
         let key = match find(section, last) {
             Some(key) => key,
-            None if free || is_optional(last) => last.to_ascii_lowercase(),
+            None if is_free || is_optional(last) => last.to_ascii_lowercase(),
             None => return Err(no_such_key(section, last)),
         };
         let value = match section.get(&key) {
@@ -155,31 +145,46 @@ impl Config {
         Ok(Self { role: self.role, file: self.file.clone(), ..config })
     }
 
-    /// The configuration as a file would say it, but for passwords in URLs.
+    /// The configuration as a file that can be read back. Passwords in URLs are redacted.
     #[must_use]
     pub fn to_toml(&self) -> String {
         let shown = Self { ledger: self.ledger.redacted(), ..self.clone() };
-        toml::to_string(&shown).expect("a configuration is TOML")
+        toml::to_string(&shown).expect("a configuration serializes")
     }
 }
 
-/// Finds a key as a variable may spell it: in capitals, with `_` for `-`.
+/// Finds a key as a variable spells it: in upper case, with `_` for `-`.
 fn find(section: &toml::Table, name: &str) -> Option<String> {
     let plain = |key: &str| key.to_ascii_lowercase().replace('-', "_");
     section.keys().find(|key| plain(key) == plain(name)).cloned()
 }
 
-/// Keys that have no default, and so are absent from the defaults.
+/// Keys without a default. The serialized defaults do not contain them.
 fn is_optional(name: &str) -> bool {
     ["token_file", "username", "password_file", "tls_ca_file"].iter().any(|key| key.eq_ignore_ascii_case(name))
 }
 
 fn no_such_key(section: &toml::Table, name: &str) -> String {
     let keys: Vec<&str> = section.keys().map(String::as_str).collect();
-    format!("no such key `{}`; expected one of {}", name.to_ascii_lowercase(), keys.join(", "))
+    format!("unknown key `{}`; expected one of {}", name.to_ascii_lowercase(), keys.join(", "))
 }
 
-/// A TOML value, or else a string.
+/// Describes the first removed key in a file.
+fn removed_key(file: &toml::Table) -> Option<String> {
+    REMOVED.iter().find_map(|(section, key, _)| {
+        let value = file.get(*section)?.get(key)?;
+        removed(section, key, value.as_bool() == Some(true)).map(|message| format!("{section}.{key}: {message}"))
+    })
+}
+
+/// What to do about a removed key; `None` if the key is not a removed one. Its default was `true`.
+fn removed(section: &str, key: &str, is_default: bool) -> Option<String> {
+    let is_same = |a: &str, b: &str| a.eq_ignore_ascii_case(b);
+    let (_, _, command) = REMOVED.iter().find(|(other, name, _)| is_same(section, other) && is_same(key, name))?;
+    Some(if is_default { "removed; delete it".to_owned() } else { format!("removed; use `{command}`") })
+}
+
+/// Parses a TOML value. Text that is not TOML is a string.
 fn parse(value: &str) -> toml::Value {
     let line = format!("value = {value}");
     toml::from_str::<toml::Table>(&line)
@@ -192,7 +197,7 @@ fn parse(value: &str) -> toml::Value {
 mod tests {
     use super::*;
 
-    fn with(variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
+    fn load_variables(variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("sluice.toml");
         std::fs::write(&path, "").expect("writes");
@@ -200,7 +205,7 @@ mod tests {
         Config::load(Some(&path), variables)
     }
 
-    fn of_file(text: &str) -> Result<Config, ConfigError> {
+    fn load_file(text: &str) -> Result<Config, ConfigError> {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("sluice.toml");
         std::fs::write(&path, text).expect("writes");
@@ -208,29 +213,29 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_file_is_the_default() {
-        assert_eq!(of_file("").expect("loads"), Config::default());
+    fn an_empty_file_means_the_defaults() {
+        assert_eq!(load_file("").expect("loads"), Config::default());
     }
 
     #[test]
-    fn what_show_prints_reads_back_as_the_same() {
-        assert_eq!(of_file(&Config::default().to_toml()).expect("loads"), Config::default());
+    fn printed_configuration_reads_back_unchanged() {
+        assert_eq!(load_file(&Config::default().to_toml()).expect("loads"), Config::default());
     }
 
     #[test]
-    fn a_password_is_used_and_never_shown() {
+    fn a_password_is_used_and_never_printed() {
         let secret = [("SLUICE__LEDGER__URL", "mysql://u:secret@db/s"), ("SLUICE__LEDGER__PASSWORD_FILE", "pass")];
-        let config = with(&secret).expect("loads");
+        let config = load_variables(&secret).expect("loads");
         assert_eq!(config.ledger.url, "mysql://u:secret@db/s");
         assert_eq!(config.ledger.password_file, Some("pass".into()));
         assert!(config.to_toml().contains("mysql://u:***@db/s"), "{}", config.to_toml());
-        let error = of_file("[ledger]\nurl = \"mysql://u:secret@db/s\n").expect_err("refused").to_string();
+        let error = load_file("[ledger]\nurl = \"mysql://u:secret@db/s\n").expect_err("refused").to_string();
         assert!(!error.contains("secret"), "{error}");
     }
 
     #[test]
     fn a_variable_overrides_a_key() {
-        let config = with(&[
+        let config = load_variables(&[
             ("SLUICE__HTTP__LISTEN", "127.0.0.1:0"),
             ("SLUICE__LOG__PARTITIONS", "3"),
             ("SLUICE__ADMIN__TOKEN_FILE", "token"),
@@ -246,22 +251,53 @@ mod tests {
 
     #[test]
     fn an_error_names_line_column_key_and_what_was_expected() {
-        let error = of_file("[log]\npartitions = \"many\"\n").expect_err("refused").to_string();
+        let error = load_file("[log]\npartitions = \"many\"\n").expect_err("refused").to_string();
         for part in ["sluice.toml", "line 2, column 14", "invalid type: string \"many\"", "expected"] {
             assert!(error.contains(part), "{error}");
         }
     }
 
     #[test]
-    fn an_unknown_variable_names_the_keys_there_are() {
-        let error = with(&[("SLUICE__LOG__PARTITION", "3")]).expect_err("refused").to_string();
-        assert!(error.starts_with("SLUICE__LOG__PARTITION: no such key `partition`; expected one of"), "{error}");
+    fn an_unknown_variable_is_refused_with_the_valid_keys() {
+        let error = load_variables(&[("SLUICE__LOG__PARTITION", "3")]).expect_err("refused").to_string();
+        assert!(error.starts_with("SLUICE__LOG__PARTITION: unknown key `partition`; expected one of"), "{error}");
         assert!(error.contains("partitions"), "{error}");
     }
 
     #[test]
-    fn a_variable_out_of_range_is_refused_by_name() {
-        let error = with(&[("SLUICE__LOG__PARTITIONS", "0")]).expect_err("refused").to_string();
+    fn a_variable_out_of_range_is_refused_with_its_name() {
+        let error = load_variables(&[("SLUICE__LOG__PARTITIONS", "0")]).expect_err("refused").to_string();
         assert_eq!(error, "SLUICE__LOG__PARTITIONS: expected an integer from 1 to 256, found 0");
+    }
+
+    #[test]
+    fn a_removed_key_in_the_file_is_refused_with_its_replacement() {
+        for (text, expected) in [
+            ("[http]\nenabled = false\n", "http.enabled: removed; use `sluice serve --role consumer`"),
+            ("[settlement]\nenabled = false\n", "settlement.enabled: removed; use `sluice serve --role gateway`"),
+            ("[http]\nenabled = true\n", "http.enabled: removed; delete it"),
+        ] {
+            let error = load_file(text).expect_err("refused").to_string();
+            assert!(error.ends_with(&format!("sluice.toml: {expected}")), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_variable_for_a_removed_key_is_refused_with_its_replacement() {
+        for (name, value, expected) in [
+            ("SLUICE__HTTP__ENABLED", "false", "removed; use `sluice serve --role consumer`"),
+            ("SLUICE__SETTLEMENT__ENABLED", "false", "removed; use `sluice serve --role gateway`"),
+            ("SLUICE__SETTLEMENT__ENABLED", "true", "removed; delete it"),
+        ] {
+            let error = load_variables(&[(name, value)]).expect_err("refused").to_string();
+            assert_eq!(error, format!("{name}: {expected}"));
+        }
+    }
+
+    #[test]
+    fn native_isolation_is_refused_with_the_values_for_operators() {
+        let text = "[pipeline.shard-picker]\npolicy = \"random\"\nisolation = \"native\"\n";
+        let error = load_file(text).expect_err("refused").to_string();
+        assert!(error.contains("expected `warm` or `fresh`"), "{error}");
     }
 }

@@ -1,9 +1,7 @@
 //! Sluice: a WebAssembly-extensible issuance gateway.
 //!
-//! The modules stand in the order in which a request meets them, and a module uses only modules that
-//! stand after it.
-//!
-//! What `main.rs` awaits comes boxed: the code of a future is compiled in every crate that knows its type.
+//! The modules are listed in the order of a request's path, and a module uses only modules that are listed after it. A
+//! test checks this.
 
 pub mod cli;
 pub mod app;

@@ -1,9 +1,10 @@
-//! The second half of a request's way: a batch from one partition becomes outcomes in the ledger.
+//! The second half of a request's path: a batch from one partition becomes outcomes in the ledger.
 //!
 //! One task per partition reads in offset order and settles a batch in one transaction: outcomes, stock and offset
 //! together. A rejection is a row; a failure rolls the whole batch back, and the batch is settled again. Nothing
 //! here knows which log and which ledger it runs on.
 
+mod context;
 mod partition;
 mod progress;
 mod verdict;
@@ -18,13 +19,9 @@ use tokio_util::sync::CancellationToken;
 use self::partition::PartitionTask;
 use crate::background::TaskFailure;
 use crate::bounded::bounded;
-use crate::campaign_cache::CampaignCache;
-use crate::counters::Counters;
 use crate::coupon::PartitionNo;
-use crate::ledger::Ledger;
-use crate::log::Log;
-use crate::telemetry::Telemetry;
 
+pub use context::Settlement;
 pub use progress::Progress;
 pub use verdict::{Facts, Item, Stock, Verdict, settle};
 
@@ -32,8 +29,8 @@ pub use verdict::{Facts, Item, Stock, Verdict, settle};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Options {
-    /// The most records that one transaction settles. A larger batch holds its shard rows for longer, a smaller one
-    /// pays more commits.
+    /// The most records that one transaction settles, 1 to 4096. A larger batch locks its shard rows for longer; a
+    /// smaller one needs more commits.
     #[serde(deserialize_with = "bounded::<_, _, 1, 4096>")]
     pub batch_records_max: u32,
 }
@@ -44,32 +41,14 @@ impl Default for Options {
     }
 }
 
-/// Settles the partitions of a log into a ledger.
-pub struct Settlement {
-    /// Where the records come from.
-    pub log: Arc<dyn Log>,
-    /// Where the outcomes go.
-    pub ledger: Arc<dyn Ledger>,
-    /// Where rejected requests stop counting.
-    pub counters: Arc<dyn Counters>,
-    /// Learns the stock that each batch leaves.
-    pub campaigns: Arc<CampaignCache>,
-    /// Learns how far each partition is settled.
-    pub progress: Arc<Progress>,
-    /// Counts what was settled.
-    pub telemetry: Telemetry,
-    /// Bounds a batch.
-    pub options: Options,
-}
-
 impl Settlement {
     /// Settles every partition that the log assigns, until `stop` is cancelled.
     ///
     /// # Errors
     /// The first partition's task that panicked, or the log if it stopped assigning: both leave records unsettled.
     pub async fn run(self, stop: CancellationToken) -> Result<(), TaskFailure> {
-        let this = Arc::new(self);
-        let mut assignments = this.log.assignments();
+        let settlement = Arc::new(self);
+        let mut assignments = settlement.log.assignments();
         let mut partitions: JoinSet<PartitionNo> = JoinSet::new();
         let mut running: HashMap<Id, PartitionNo> = HashMap::new();
         loop {
@@ -78,7 +57,7 @@ impl Settlement {
                 assignment = assignments.recv() => {
                     let assignment = assignment.ok_or_else(|| TaskFailure::ended("partition assignment"))?;
                     let partition = assignment.partition;
-                    let task = PartitionTask::new(Arc::clone(&this), partition);
+                    let task = PartitionTask::new(Arc::clone(&settlement), partition);
                     let stop = stop.clone();
                     let id = partitions.spawn(async move {
                         stop.run_until_cancelled_owned(task.run(assignment)).await;

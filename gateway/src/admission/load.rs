@@ -1,4 +1,4 @@
-//! How busy this gateway is, as the rate shaper is told. Sampled, so that a request only reads.
+//! How busy this gateway is, for the rate shaper. A background task samples the load; a request only reads the result.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -9,13 +9,13 @@ use crate::policy;
 use crate::settlement::Progress;
 use crate::telemetry::{LagSeen, Telemetry};
 
-/// How often the load is sampled: often enough for a policy to answer a burst within a blink.
+/// Sampling interval. A rate shaper sees a burst after this time at the latest.
 pub const SAMPLE_EVERY: Duration = Duration::from_millis(100);
 
-/// A rate moves half-way to a new level within about this time.
+/// Half-life of the moving averages. A shorter one follows noise, a longer one hides a burst.
 const HALF_LIFE_SECONDS: f64 = 0.5;
 
-/// The load as it was last sampled.
+/// The load at the last sample.
 #[derive(Debug)]
 pub struct LoadGauge {
     arrivals: AtomicU64,
@@ -25,7 +25,7 @@ pub struct LoadGauge {
     lag_records: Vec<AtomicU64>,
 }
 
-/// What one sample remembers for the next.
+/// The totals at the last sample, from which the next one computes rates.
 #[derive(Debug)]
 pub struct Sampler {
     at: Instant,
@@ -34,7 +34,7 @@ pub struct Sampler {
 }
 
 impl LoadGauge {
-    /// No load, on so many partitions.
+    /// No load, for a log with this number of partitions.
     #[must_use]
     pub fn new(partitions: u32) -> Self {
         Self {
@@ -46,24 +46,24 @@ impl LoadGauge {
         }
     }
 
-    /// Somebody asks.
-    pub fn arrived(&self) {
+    /// Counts a request that arrived, accepted or not.
+    pub fn count_arrival(&self) {
         self.arrivals.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Records of a partition that are not settled.
+    /// Unsettled records of a partition, at the last sample.
     #[must_use]
     pub fn lag_records(&self, partition: PartitionNo) -> u64 {
         self.lag_records.get(partition.0 as usize).map_or(0, |lag| lag.load(Ordering::Relaxed))
     }
 
-    /// Those of all partitions.
+    /// Unsettled records of all partitions, at the last sample.
     #[must_use]
     pub fn lag_records_total(&self) -> u64 {
         self.lag_records.iter().map(|lag| lag.load(Ordering::Relaxed)).sum()
     }
 
-    /// The load, with so many requests on their way.
+    /// The load as policies see it, with the current number of requests in flight.
     #[must_use]
     pub fn read(&self, in_flight: usize) -> policy::Load {
         policy::Load {
@@ -75,13 +75,13 @@ impl LoadGauge {
         }
     }
 
-    /// Where sampling starts from.
+    /// The totals now.
     #[must_use]
     pub fn sampler(&self, progress: &Progress) -> Sampler {
         Sampler { at: Instant::now(), arrivals: self.arrivals.load(Ordering::Relaxed), grants: progress.granted() }
     }
 
-    /// Takes a sample.
+    /// Updates the load from the difference to the previous sample, and the lag gauges of all partitions.
     pub fn sample(&self, sampler: &mut Sampler, log: &dyn Log, progress: &Progress, telemetry: &Telemetry) {
         let next = self.sampler(progress);
         let seconds = next.at.duration_since(sampler.at).as_secs_f64().max(f64::EPSILON);

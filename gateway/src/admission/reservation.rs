@@ -1,15 +1,16 @@
-//! What was measured for one request, until it is known whether the request goes through.
+//! What one request reserved in the counters, until it is accepted or refused.
 
 use std::sync::Arc;
 
 use crate::counters::{Counters, Hook, Measured, Subject, Unavailable};
 use crate::policy::Generation;
 
-/// Gives everything back, unless it is told to keep it: also when the client hangs up half-way.
+/// Releases everything when it is dropped, unless it was kept: the handler is dropped when the client disconnects.
 pub(super) struct Reservation {
     counters: Arc<dyn Counters>,
     generation: Arc<Generation>,
     subject: Subject,
+    /// For each hook, which of its measures were added for this request and not by an earlier one.
     added: Vec<(Hook, u32)>,
 }
 
@@ -18,7 +19,7 @@ impl Reservation {
         Self { counters: Arc::clone(counters), generation: Arc::clone(generation), subject, added: Vec::new() }
     }
 
-    /// Has all measured that a hook's policy asked for.
+    /// Takes all measures that a hook's policy declared, in one call to the counters.
     pub(super) async fn reserve(&mut self, hook: Hook) -> Result<Vec<Measured>, Unavailable> {
         let measures = self.generation.measures(hook);
         if measures.is_empty() {
@@ -31,12 +32,12 @@ impl Reservation {
         Ok(reserved.measured)
     }
 
-    /// The request went through: what was measured stands.
+    /// The request was accepted: its measures stay.
     pub(super) fn keep(&mut self) {
         self.added.clear();
     }
 
-    /// The request did not go through.
+    /// The request was refused, or its append failed.
     pub(super) async fn release(&mut self) {
         let added = std::mem::take(&mut self.added);
         release(&*self.counters, &self.generation, &self.subject, &added).await;
@@ -57,7 +58,7 @@ impl Drop for Reservation {
 async fn release(counters: &dyn Counters, generation: &Generation, subject: &Subject, added: &[(Hook, u32)]) {
     for &(hook, added) in added {
         if let Err(error) = counters.release(hook, generation.measures(hook), subject, added).await {
-            tracing::warn!(%error, "a user may be counted for longer than they should");
+            tracing::warn!(%error, hook = hook.as_str(), "reservation not released; the request stays counted until its window ends");
         }
     }
 }

@@ -1,9 +1,9 @@
-//! Opening the three ports a system runs on, and checking that they belong together.
+//! Opens the log, the ledger and the counters, and checks that log and ledger share one history.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::StartError;
+use super::error::StartError;
 use crate::background::Background;
 use crate::config::Config;
 use crate::counters::{self, Counters};
@@ -15,20 +15,17 @@ use crate::telemetry::Telemetry;
 
 /// Retry interval while a dependency is unreachable.
 const RETRY_EVERY: Duration = Duration::from_secs(1);
-/// A ready log knows what other processes appended within this time, also from a leader that was just elected.
+/// A ready log reports records that other processes appended within this time, also after a leader election.
 const END_OFFSET_KNOWN_WITHIN: Duration = Duration::from_secs(5);
 
-/// What a system runs on, and where all of it reports its metrics.
+/// What a system runs on.
 pub struct Ports {
-    /// Makes requests durable.
     pub log: Arc<dyn Log>,
-    /// Holds stock and outcomes.
     pub ledger: Arc<dyn Ledger>,
-    /// Measures requests for the policies.
     pub counters: Arc<dyn Counters>,
-    /// Shared by the ports and the system: a port reports here from the moment it is opened.
+    /// Shared by the ports and the system: ports count from the moment they are opened.
     pub telemetry: Telemetry,
-    /// What the ports need to have run while they are open.
+    /// The tasks that the ports need while they are open.
     pub background: Vec<Background>,
 }
 
@@ -36,7 +33,7 @@ impl Ports {
     /// Opens what the configuration names, retrying while a dependency is unreachable.
     ///
     /// # Errors
-    /// [`StartError`] when an option is wrong or a dependency refuses this process: waiting would not help.
+    /// [`StartError`] when an option is invalid or a dependency rejects this process. A retry would not help.
     pub async fn open(config: &Config) -> Result<Self, StartError> {
         let telemetry = Telemetry::new();
         let (log, mut background) = retry(|| log::open(&config.log, &telemetry), log::OpenError::is_transient).await?;
@@ -46,7 +43,7 @@ impl Ports {
         Ok(Self { log, ledger, counters, telemetry, background })
     }
 
-    /// How far each partition is settled. The ledger can never be ahead of the log it settles.
+    /// How far each partition is settled. A ledger that is ahead of the log belongs to another log.
     pub(super) async fn progress(&self) -> Result<Progress, StartError> {
         let mut next_offsets = Vec::new();
         for partition in (0..self.log.partitions()).map(PartitionNo) {
@@ -72,7 +69,7 @@ impl Ports {
     }
 }
 
-/// Opens a dependency that may start later than this process does, and logs each new reason to wait once.
+/// Opens a dependency that may start later than this process. Logs each new reason once.
 async fn retry<T, E: std::fmt::Display, F: Future<Output = Result<T, E>>>(
     mut open: impl FnMut() -> F,
     is_transient: impl Fn(&E) -> bool,

@@ -4,9 +4,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio_util::sync::CancellationToken;
-
-use super::StartError;
+use super::core::{ADMIN_LISTENER, Core, PUBLIC_LISTENER, SETTLEMENT, Stages};
+use super::error::StartError;
 use super::ports::Ports;
 use super::roles;
 use super::tasks::Tasks;
@@ -21,37 +20,13 @@ use crate::settlement::Progress;
 
 /// At shutdown, accepted requests are settled for this long. The rest is settled after the next start.
 const SETTLE_AT_SHUTDOWN_MAX: Duration = Duration::from_secs(5);
-/// The tasks that are left hold nothing that a restart would miss.
+/// After that, remaining tasks are dropped. Accepted requests are in the log, so nothing is lost.
 const TASKS_END_WITHIN: Duration = Duration::from_secs(5);
 
-/// What both roles are built from.
-pub(super) struct Core {
-    pub(super) config: Config,
-    pub(super) ports: Ports,
-    pub(super) campaigns: Arc<CampaignCache>,
-    pub(super) progress: Arc<Progress>,
-    pub(super) health: Arc<Health>,
-    pub(super) token: Option<AdminToken>,
-    pub(super) tasks: Tasks,
-    pub(super) stages: Stages,
-}
-
-/// The tokens that end a system stage by stage.
-pub(super) struct Stages {
-    pub(super) public: CancellationToken,
-    pub(super) settlement: CancellationToken,
-    pub(super) admin: CancellationToken,
-}
-
-/// The names of the tasks that end by stage.
-pub(super) const PUBLIC_LISTENER: &str = "public listener";
-pub(super) const ADMIN_LISTENER: &str = "admin listener";
-pub(super) const SETTLEMENT: &str = "settlement";
-
-/// Starts systems. Two can run in one process.
+/// Starts systems. Several can run in one process.
 pub struct System;
 
-/// A system that serves.
+/// A started system.
 pub struct Running {
     /// The address of the public listener; absent in the role `consumer`.
     pub http: Option<SocketAddr>,
@@ -67,10 +42,10 @@ pub struct Running {
 }
 
 impl System {
-    /// Starts the configured role on these ports. It serves as soon as this returns.
+    /// Starts the configured role on these ports. The system serves when this returns.
     ///
     /// # Errors
-    /// [`StartError`]; then no listener is open.
+    /// [`StartError`]. No listener is open then.
     pub async fn start(config: Config, mut ports: Ports) -> Result<Running, StartError> {
         let token = config.admin.token_file.as_deref().map(AdminToken::read).transpose().map_err(StartError::Token)?;
         let mut tasks = Tasks::new();
@@ -128,9 +103,9 @@ impl Running {
         self.tasks.finish(PUBLIC_LISTENER).await;
         if self.settles {
             tokio::select! {
-                // What is left waits in the log for the next start.
+                // Records that are not settled in time stay in the log until the next start.
                 _ = tokio::time::timeout(SETTLE_AT_SHUTDOWN_MAX, all_settled(&*self.log, &self.progress)) => {}
-                // Without settlement there is nothing to wait for.
+                // If settlement itself failed, waiting for it would only delay the stop.
                 _ = self.tasks.failed() => {}
             }
         }
@@ -145,7 +120,7 @@ impl Running {
     }
 }
 
-/// A new embedded ledger starts with the coupon of the README's first request.
+/// A new embedded ledger gets the campaign that the README's first request uses.
 async fn create_first_campaign(config: &Config, campaigns: &CampaignCache) -> Result<(), StartError> {
     if !config.ledger.url.starts_with("sqlite:") || !campaigns.all().is_empty() {
         return Ok(());
@@ -160,7 +135,7 @@ async fn create_first_campaign(config: &Config, campaigns: &CampaignCache) -> Re
         closes_at_ms: None,
     };
     campaigns.create(&new).await?;
-    tracing::info!(coupon = %new.coupon_id, total = new.total, "created a first campaign to try");
+    tracing::info!(coupon = %new.coupon_id, total = new.total, "created the example campaign");
     Ok(())
 }
 

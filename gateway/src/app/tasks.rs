@@ -28,7 +28,7 @@ impl Tasks {
         self.shutdown.child_token()
     }
 
-    /// Starts a task. It is dropped at shutdown, unless it ended before.
+    /// Starts a task. Shutdown drops it if it has not ended by then.
     pub(super) fn spawn<F>(&mut self, name: impl Into<Cow<'static, str>>, run: F)
     where
         F: Future<Output = Result<(), TaskFailure>> + Send + 'static,
@@ -43,7 +43,8 @@ impl Tasks {
         self.spawn(background.name, background.run);
     }
 
-    /// Waits until a task ends, which none does before shutdown, and tells why it did. Pending for ever without tasks.
+    /// Waits until a task ends, and returns its failure: a task that returns before shutdown has failed. Never resolves
+    /// without tasks.
     pub(super) async fn failed(&mut self) -> TaskFailure {
         if let Some(failure) = &self.failure {
             return failure.clone();
@@ -58,7 +59,7 @@ impl Tasks {
         }
     }
 
-    /// Waits for a task that has been told to end. Others that end meanwhile have been told so too, or failed.
+    /// Waits for a task whose stage was cancelled. Another task that returns meanwhile had its stage cancelled too.
     pub(super) async fn finish(&mut self, name: &str) {
         while self.names.values().any(|running| running == name)
             && let Some((_, ended)) = self.next().await
@@ -69,7 +70,7 @@ impl Tasks {
         }
     }
 
-    /// Ends all tasks that are left, waiting for `within` at most, and answers with the first failure of any.
+    /// Drops the remaining tasks, waits up to `within` for them, and returns the first failure of any task.
     pub(super) async fn shut_down(mut self, within: Duration) -> Result<(), TaskFailure> {
         self.shutdown.cancel();
         let all = async {
@@ -80,7 +81,7 @@ impl Tasks {
             }
         };
         if tokio::time::timeout(within, all).await.is_err() {
-            tracing::warn!(tasks = ?self.names.values().collect::<Vec<_>>(), "tasks did not end in time");
+            tracing::warn!(tasks = ?self.names.values().collect::<Vec<_>>(), "background tasks did not stop in time");
         }
         self.failure.map_or(Ok(()), Err)
     }
@@ -130,7 +131,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_task_that_ends_with_its_stage_has_not_failed() {
+    async fn a_task_that_ends_after_its_stage_was_cancelled_has_not_failed() {
         let mut tasks = Tasks::new();
         let stage = tasks.stage();
         let stopped = stage.clone();
@@ -145,7 +146,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_panic_during_shutdown_is_a_failure_too() {
+    async fn a_panic_during_shutdown_is_a_failure() {
         let mut tasks = Tasks::new();
         let stage = tasks.stage();
         let stopped = stage.clone();

@@ -2,7 +2,7 @@
 
 use clap::Subcommand;
 
-use super::{ConfigArgs, Failure, print};
+use super::common::{ConfigArgs, Failure, print};
 use crate::app;
 
 #[derive(Subcommand)]

@@ -4,8 +4,8 @@ use clap::Subcommand;
 use serde_json::{Value, json};
 
 use super::admin_client::{AdminClient, AdminClientError};
+use super::common::{Failure, block_on, print};
 use super::table::table;
-use super::{Failure, block_on, print};
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -17,13 +17,13 @@ pub(super) struct Args {
 
 #[derive(clap::Args)]
 struct AdminArgs {
-    /// The admin listener of a gateway.
+    /// The URL of a gateway's admin listener.
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8081", env = "SLUICE_ADMIN", global = true)]
     admin: String,
-    /// The bearer token; required from another machine.
+    /// The bearer token of admin.token_file. Required from another machine.
     #[arg(long, env = "SLUICE_ADMIN_TOKEN", hide_env_values = true, global = true)]
     token: Option<String>,
-    /// Print JSON.
+    /// Print the answer as JSON instead of a table.
     #[arg(long, global = true)]
     json: bool,
 }

@@ -1,13 +1,13 @@
 //! `sluice migrate`
 
-use super::{ConfigArgs, Failure, block_on, print};
+use super::common::{ConfigArgs, Failure, block_on, print};
 use crate::ledger;
 
 pub(super) fn run(args: &ConfigArgs) -> Result<(), Failure> {
     let config = args.load()?;
     let applied = block_on(ledger::migrate(&config.ledger))?.map_err(Failure::run)?.applied;
     if applied.is_empty() {
-        print("nothing to do\n");
+        print("database is up to date\n");
     }
     applied.iter().for_each(|name| print(&format!("applied {name}\n")));
     Ok(())

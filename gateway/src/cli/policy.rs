@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 
-use super::{Failure, print};
+use super::common::{Failure, print};
 use crate::policy;
 
 #[derive(Subcommand)]

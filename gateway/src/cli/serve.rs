@@ -2,7 +2,7 @@
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::{ConfigArgs, Failure, block_on};
+use super::common::{ConfigArgs, Failure, block_on};
 use crate::app::{Ports, System};
 use crate::config::{Config, Role};
 use crate::telemetry;
@@ -51,21 +51,21 @@ async fn serve(config: Config) -> Result<(), Failure> {
         () = signals.next() => return Ok(()),
     };
     tokio::select! {
-        // It is logged where it is noticed, and is the exit's reason below.
+        // Already logged. `stop` returns the failure again, for the exit code.
         _ = running.wait() => tracing::info!("shutting down because a task failed"),
-        () = signals.next() => tracing::info!("shutting down: new requests are refused, those in progress finish"),
+        () = signals.next() => tracing::info!("shutting down; requests in progress finish"),
     }
     tokio::select! {
         stopped = running.stop() => {
             stopped.map_err(Failure::run)?;
             tracing::info!("stopped");
         }
-        () = signals.next() => tracing::warn!("stopped at once on a second signal; accepted requests are in the log"),
+        () = signals.next() => tracing::warn!("stopped without draining after a second signal; accepted requests are in the log"),
     }
     Ok(())
 }
 
-/// Every connection takes a file descriptor, and the usual soft limit of 1024 is soon reached.
+/// Every connection takes a file descriptor. The usual soft limit of 1024 is below `http.connections_max`.
 fn raise_file_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 

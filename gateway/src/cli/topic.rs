@@ -2,7 +2,7 @@
 
 use clap::Subcommand;
 
-use super::{ConfigArgs, Failure, block_on, print};
+use super::common::{ConfigArgs, Failure, block_on, print};
 use crate::log;
 
 #[derive(Subcommand)]

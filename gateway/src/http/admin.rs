@@ -1,4 +1,4 @@
-//! The admin listener: who may call it, and the metrics.
+//! The admin listener: its access check, and `GET /metrics`.
 
 pub(super) mod coupons;
 pub(super) mod policies;
@@ -16,18 +16,18 @@ use super::error::Problem;
 use crate::secret::read_secret;
 use crate::telemetry::Telemetry;
 
-/// The hash of the bearer token: comparing hashes tells nothing of the token by how long it takes.
+/// The SHA-256 of the bearer token. How long comparing two hashes takes tells an attacker nothing about the token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AdminToken([u8; 32]);
 
-/// A token that can be guessed is none.
+/// A shorter token can be guessed.
 const TOKEN_CHARACTERS_MIN: usize = 16;
 
 impl AdminToken {
-    /// Reads the first line of a file.
+    /// Reads the token from the first line of a file.
     ///
     /// # Errors
-    /// When the file cannot be read, or the token is too short.
+    /// The message for the operator when the file cannot be read, or the token is too short.
     pub fn read(path: &Path) -> Result<Self, String> {
         let token = read_secret(path).map_err(|error| format!("admin.token_file: {error}"))?;
         if token.len() < TOKEN_CHARACTERS_MIN {
@@ -44,17 +44,17 @@ impl AdminToken {
     }
 }
 
-/// Lets calls of this machine through, and others only with the token. A page in an operator's browser
-/// may not call at all, unless it came from here.
+/// Lets calls from this machine pass, and calls from other machines with the token. A cross-origin call is refused
+/// from anywhere: a page in an operator's browser would otherwise reach the loopback address.
 pub(super) async fn guard(State(token): State<Option<AdminToken>>, request: Request, next: Next) -> Response {
     let local = request.extensions().get::<SocketAddr>().is_some_and(|peer| peer.ip().is_loopback());
     let headers = request.headers();
-    if is_foreign_page(headers) {
-        let detail = "a page of another origin may not call the admin listener";
+    if is_cross_origin(headers) {
+        let detail = "cross-origin calls are not allowed: the Origin header must match the Host header";
         return Problem::new(StatusCode::FORBIDDEN, "FORBIDDEN", detail).into_response();
     }
     if !local && (token.is_none() || bearer(headers) != token) {
-        let detail = "expected Authorization: Bearer with the token of admin.token_file";
+        let detail = "calls from another machine need `Authorization: Bearer` with the token in admin.token_file";
         return Problem::new(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", detail)
             .with(header::WWW_AUTHENTICATE, "Bearer")
             .into_response();
@@ -67,7 +67,7 @@ fn bearer(headers: &HeaderMap) -> Option<AdminToken> {
     value.strip_prefix("Bearer ").map(str::trim).map(AdminToken::of)
 }
 
-fn is_foreign_page(headers: &HeaderMap) -> bool {
+fn is_cross_origin(headers: &HeaderMap) -> bool {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
     match (text(header::ORIGIN), text(header::HOST)) {
         (None, _) => false,

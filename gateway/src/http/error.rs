@@ -1,17 +1,18 @@
-//! Refusals as RFC 9457 problem details: the one place that chooses a status.
+//! Refusals and failures as RFC 9457 problem details. Only this file chooses an error status.
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
+use super::limits::HEADER_BYTES_MAX;
 use crate::admission::Refusal;
 use crate::coupon::now_ms;
 use crate::ledger::{CampaignError, LedgerError};
 
-/// When to come back after a 503: by then a queue that was full has drained, or a restart is over.
+/// Retry-After of a 503: by then a full queue has drained, or a restart is over.
 const UNAVAILABLE_RETRY_SECONDS: u64 = 1;
 
-/// A refusal on its way to the client.
+/// An error answer.
 #[derive(Debug)]
 pub(super) struct Problem {
     status: StatusCode,
@@ -51,7 +52,7 @@ impl Problem {
         Self::new(
             StatusCode::PAYLOAD_TOO_LARGE,
             "BODY_TOO_LARGE",
-            format!("the body is longer than the {bytes_max} bytes allowed"),
+            format!("the body exceeds the limit of {bytes_max} bytes"),
         )
     }
 
@@ -65,7 +66,7 @@ impl Problem {
         self
     }
 
-    /// The label of this answer in the metrics.
+    /// The label of this answer in `sluice_issue_requests_total`.
     pub(super) fn outcome(&self) -> &'static str {
         match self.reason.as_str() {
             "COUPON_NOT_FOUND" => "coupon_not_found",
@@ -80,7 +81,7 @@ impl Problem {
             "OVERLOADED" => "overloaded",
             "LOG_UNAVAILABLE" | "LEDGER_UNAVAILABLE" => "log_unavailable",
             "POLICY_UNAVAILABLE" => "policy_unavailable",
-            // A policy may refuse for reasons of its own; one label holds them all.
+            // A policy chooses its own reasons. One label for all of them bounds the number of series.
             _ if self.status == StatusCode::TOO_MANY_REQUESTS => "refused",
             _ => "malformed",
         }
@@ -97,7 +98,7 @@ impl IntoResponse for Problem {
             detail: &self.detail,
             field: self.field.as_deref(),
         };
-        let body = serde_json::to_vec(&body).expect("strings and a number are JSON");
+        let body = serde_json::to_vec(&body).expect("strings and a number serialize");
         let mut response = (self.status, body).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
@@ -135,8 +136,8 @@ impl From<Refusal> for Problem {
     }
 }
 
-/// 429 with Retry-After, and the fields of draft-ietf-httpapi-ratelimit-headers under the hook's name:
-/// nothing remains, and `t` seconds pass until something does.
+/// 429 with Retry-After and the RateLimit fields of draft-ietf-httpapi-ratelimit-headers, named after the hook:
+/// `r=0` means that no quota remains, `t` is the number of seconds until some does.
 fn policy_refusal(
     hook: &str,
     rejection: &crate::policy::Rejection,
@@ -175,29 +176,25 @@ impl From<CampaignError> for Problem {
 
 impl From<LedgerError> for Problem {
     fn from(error: LedgerError) -> Self {
-        tracing::error!(%error, "the ledger did not answer");
-        Self::unavailable("LEDGER_UNAVAILABLE", "the ledger is not available")
+        tracing::error!(%error, "ledger call failed");
+        Self::unavailable("LEDGER_UNAVAILABLE", "the ledger is unavailable: retry later")
     }
 }
 
-/// Headers of a request, all together, names included.
-const HEADER_BYTES_MAX: usize = 16 * 1024;
-
-/// Refuses headers that are beyond their bound.
-pub(super) fn bound_headers(headers: &HeaderMap) -> Result<(), Problem> {
+pub(super) fn check_headers(headers: &HeaderMap) -> Result<(), Problem> {
     let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
     if bytes <= HEADER_BYTES_MAX {
         return Ok(());
     }
-    let detail = format!("the headers are longer than the {HEADER_BYTES_MAX} bytes allowed");
+    let detail = format!("the headers exceed the limit of {HEADER_BYTES_MAX} bytes");
     Err(Problem::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "HEADERS_TOO_LARGE", detail))
 }
 
 pub(super) async fn not_found(uri: Uri) -> Problem {
-    Problem::new(StatusCode::NOT_FOUND, "NOT_FOUND", format!("there is nothing at {}", uri.path()))
+    Problem::new(StatusCode::NOT_FOUND, "NOT_FOUND", format!("no resource at {}", uri.path()))
 }
 
 pub(super) async fn method_not_allowed(method: axum::http::Method, uri: Uri) -> Problem {
-    let detail = format!("{} does not take {method}", uri.path());
+    let detail = format!("{} does not support {method}", uri.path());
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", detail)
 }

@@ -1,4 +1,4 @@
-//! `GET /livez` and `GET /readyz`, by Kubernetes' conventions.
+//! `GET /livez` and `GET /readyz`, as Kubernetes probes them.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -15,7 +15,7 @@ use crate::ledger::Ledger;
 use crate::log::Log;
 use crate::policy::Pipelines;
 
-/// Whether a process can do its work.
+/// Whether the process can do its work.
 pub struct Health {
     log: Arc<dyn Log>,
     ledger: Arc<dyn Ledger>,
@@ -26,7 +26,7 @@ pub struct Health {
     failed_task: OnceLock<String>,
 }
 
-/// The body of `/readyz`: `ok`, or what is wrong, part by part.
+/// The body of `/readyz`. Each part is `ok` or the reason why it is not ready.
 #[derive(Serialize)]
 struct Readiness {
     ready: bool,
@@ -40,7 +40,7 @@ struct Readiness {
 }
 
 impl Health {
-    /// Healthy as long as the ports are.
+    /// Ready as long as the ports are ready.
     #[must_use]
     pub fn new(log: Arc<dyn Log>, ledger: Arc<dyn Ledger>, counters: Arc<dyn Counters>) -> Self {
         Self {
@@ -53,20 +53,20 @@ impl Health {
         }
     }
 
-    /// Reports the generation that decides, too.
-    pub fn decides_with(&self, pipelines: Arc<Pipelines>) {
-        // Set once, by the one role that has pipelines.
+    /// Adds the current generation to `/readyz`.
+    pub fn set_pipelines(&self, pipelines: Arc<Pipelines>) {
+        // Only the role `gateway` has pipelines, and it calls this once.
         let _ = self.pipelines.set(pipelines);
     }
 
-    /// Fails readiness because shutdown begins, so that load balancers send no new requests.
+    /// Fails readiness at the start of shutdown, so that load balancers send no new requests.
     pub fn drain(&self) {
         self.draining.store(true, Ordering::Relaxed);
     }
 
-    /// Fails readiness for good: a background task is gone.
+    /// Fails readiness until the process ends, because a background task failed.
     pub fn fail(&self, task: &str) {
-        // The first failure is the one to look at.
+        // Later failures are often consequences of the first.
         let _ = self.failed_task.set(task.to_owned());
     }
 
@@ -74,12 +74,12 @@ impl Health {
         let log = self.log.ready();
         let ledger = self.ledger.ready().await.map_err(|error| error.to_string());
         let counters = self.counters.ready();
-        let may_count = counters.is_ok() || self.counters.is_optional();
+        let counters_suffice = counters.is_ok() || self.counters.is_optional();
         let draining = self.draining.load(Ordering::Relaxed);
         let tasks = self.failed_task.get().map_or(Ok(()), |task| Err(format!("background task `{task}` failed")));
         let part = |check: Result<(), String>| check.err().unwrap_or_else(|| "ok".to_owned());
         Readiness {
-            ready: log.is_ok() && ledger.is_ok() && may_count && tasks.is_ok() && !draining,
+            ready: log.is_ok() && ledger.is_ok() && counters_suffice && tasks.is_ok() && !draining,
             log: part(log),
             ledger: part(ledger),
             counters: part(counters),
@@ -94,12 +94,11 @@ pub(super) fn routes(health: Arc<Health>) -> Router {
     Router::new().route("/livez", get(livez)).route("/readyz", get(readyz)).with_state(health)
 }
 
-/// The process runs. Checks no dependency: a restart would not bring one back.
+/// Checks no dependency: a restart of this process would not repair one.
 async fn livez() -> &'static str {
     "ok"
 }
 
-/// Whether a request sent here now would be accepted, and if not, why.
 async fn readyz(State(health): State<Arc<Health>>) -> (StatusCode, Json<Readiness>) {
     let readiness = health.readiness().await;
     (if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, Json(readiness))

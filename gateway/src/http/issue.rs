@@ -10,15 +10,15 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
 use super::error::Problem;
-use super::{ApiState, json, status};
+use super::state::ApiState;
+use super::{json, status};
 use crate::admission::{Receipt, Submission};
 use crate::coupon::{CouponId, GenerationNo, IssueRequest, PolicyId, RequestId, Terms, UserId, now_ms};
 use crate::telemetry::IssueAnswered;
 
-/// Which generation decided.
+/// The number of the policy generation that decided.
 const GENERATION: HeaderName = HeaderName::from_static("sluice-generation");
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
-/// As draft-ietf-httpapi-idempotency-key-header has it, keys are short.
 const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
 const TYPE_CHARACTERS_MAX: usize = 64;
 
@@ -37,7 +37,7 @@ struct IssueBody {
     expired_at: Option<jiff::civil::DateTime>,
 }
 
-/// A date and time as the shop's own calendar has it.
+/// `expiredAt` has no zone: it is a date and time in the shop's own calendar.
 fn zoneless<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<jiff::civil::DateTime>, D::Error> {
     let expected = "a date and time without a zone, such as 2025-12-31T23:59:59";
     Option::<String>::deserialize(deserializer)?
@@ -72,11 +72,11 @@ type Answer = Result<(GenerationNo, Receipt), (Option<GenerationNo>, Problem)>;
 async fn answer(api: &ApiState, request: Request<Body>) -> Answer {
     let arrived_at_ms = now_ms();
     let (parts, body) = request.into_parts();
-    let undecided = |problem| (None, problem);
-    let idempotency_key = idempotency_key(&parts.headers).map_err(undecided)?;
-    let body: IssueBody = json::read(&parts.headers, body).await.map_err(undecided)?;
+    let before_admission = |problem| (None, problem);
+    let idempotency_key = idempotency_key(&parts.headers).map_err(before_admission)?;
+    let body: IssueBody = json::read(&parts.headers, body).await.map_err(before_admission)?;
     let submission = Submission {
-        request: body.check().map_err(undecided)?,
+        request: body.check().map_err(before_admission)?,
         idempotency_key,
         traceparent: traceparent(&parts.headers),
         arrived_at_ms,
@@ -127,7 +127,7 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<Vec<u8>>, Problem> {
     Err(Problem::malformed(detail))
 }
 
-/// W3C Trace Context, version 00; anything else is not carried on.
+/// Only version 00 of W3C Trace Context is propagated.
 fn traceparent(headers: &HeaderMap) -> Option<String> {
     let text = headers.get("traceparent")?.to_str().ok()?;
     let well_formed = text.len() == 55 && text.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
@@ -137,8 +137,8 @@ fn traceparent(headers: &HeaderMap) -> Option<String> {
 fn accepted(receipt: Receipt) -> Response {
     let Receipt { request_id, partition, offset, outcome } = receipt;
     let status_url = format!("/coupon/issue/{request_id}?partition={partition}&offset={offset}");
-    let location = HeaderValue::try_from(&status_url).expect("a path of letters and digits");
-    let body = ReceiptBody { request_id, status: status::word(outcome), status_url };
+    let location = HeaderValue::try_from(&status_url).expect("an ASCII path");
+    let body = ReceiptBody { request_id, status: status::name(outcome), status_url };
     let mut response = (StatusCode::ACCEPTED, axum::Json(body)).into_response();
     response.headers_mut().insert(header::LOCATION, location);
     response

@@ -1,4 +1,4 @@
-//! JSON bodies: read within bounds, and refused with the field and what was expected.
+//! Reading JSON bodies within bounds, and explaining what is wrong with one.
 
 use std::time::Duration;
 
@@ -9,35 +9,34 @@ use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 
 use super::error::Problem;
-use super::{BODY_BYTES_MAX, READ_TIMEOUT};
+use super::limits::{BODY_BYTES_MAX, READ_TIMEOUT};
 
-/// What is left of a body that is too long is read for so long at most, and thrown away.
+/// How long the rest of a body that is too long is read and discarded.
 const DISCARD_MAX: Duration = Duration::from_secs(2);
-/// And no further than so many times its bound.
+/// How much of that rest is read, as a multiple of the limit.
 const DISCARD_TIMES: usize = 2;
 
-/// Reads a JSON body.
+/// Reads a JSON body of up to [`BODY_BYTES_MAX`] bytes.
 pub(super) async fn read<T: DeserializeOwned>(headers: &HeaderMap, body: Body) -> Result<T, Problem> {
-    expect_type(headers, "application/json")?;
+    check_type(headers, "application/json")?;
     parse(&bytes(body, BODY_BYTES_MAX).await?)
 }
 
-/// Refuses a body that says to be something else.
-fn expect_type(headers: &HeaderMap, expected: &str) -> Result<(), Problem> {
-    let given = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let essence = given.split(';').next().unwrap_or_default().trim();
+fn check_type(headers: &HeaderMap, expected: &str) -> Result<(), Problem> {
+    let found = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = found.split(';').next().unwrap_or_default().trim();
     if essence.eq_ignore_ascii_case(expected) {
         return Ok(());
     }
-    let found = if given.is_empty() { "none" } else { given };
+    let found = if found.is_empty() { "none" } else { found };
     let detail = format!("expected Content-Type {expected}, found {found}");
     Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "UNSUPPORTED_MEDIA_TYPE", detail))
 }
 
-/// Reads a whole body, of so many bytes at most, from a client that sends it in time.
+/// Reads a whole body of up to `bytes_max` bytes, within [`READ_TIMEOUT`].
 pub(super) async fn bytes(body: Body, bytes_max: usize) -> Result<Vec<u8>, Problem> {
     tokio::time::timeout(READ_TIMEOUT, collect(body, bytes_max)).await.unwrap_or_else(|_| {
-        let detail = format!("the body did not arrive within {} seconds", READ_TIMEOUT.as_secs());
+        let detail = format!("the body was not received within {} seconds", READ_TIMEOUT.as_secs());
         Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "TIMEOUT", detail))
     })
 }
@@ -46,13 +45,14 @@ async fn collect(mut body: Body, bytes_max: usize) -> Result<Vec<u8>, Problem> {
     let mut bytes = Vec::new();
     let mut is_too_long = body.size_hint().lower() > bytes_max as u64;
     while !is_too_long && let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| Problem::malformed(format!("the body broke off: {error}")))?;
+        let frame =
+            frame.map_err(|error| Problem::malformed(format!("the body was not received completely: {error}")))?;
         let data = frame.into_data().unwrap_or_default();
         is_too_long = bytes.len() + data.len() > bytes_max;
         bytes.extend_from_slice(&data);
     }
     if is_too_long {
-        // A client reads the answer once it has sent its body; cut off in the middle, it would see none.
+        // Many clients read the answer only after they have sent the whole body: a close now would hide it.
         let _ = tokio::time::timeout(DISCARD_MAX, discard(body, DISCARD_TIMES * bytes_max)).await;
         return Err(Problem::too_large(bytes_max));
     }
@@ -68,10 +68,10 @@ async fn discard(mut body: Body, bytes_max: usize) {
     }
 }
 
-/// Reads JSON. What is not JSON, or names a field twice, is malformed; a field that is absent or of
-/// the wrong kind is invalid, and named.
-pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
-    expect_object(bytes)?;
+/// Parses JSON. Text that is not JSON, or has a field twice, is MALFORMED. A missing field, or one of the wrong type,
+/// is INVALID and named.
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    check_object(bytes)?;
     // The path of a field is kept only when there is an error to explain.
     serde_json::from_slice(bytes).or_else(|_| {
         let mut deserializer = serde_json::Deserializer::from_slice(bytes);
@@ -81,11 +81,13 @@ pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     })
 }
 
-/// A struct can be read from a list of its values too, and a list of values is nobody's request.
-fn expect_object(bytes: &[u8]) -> Result<(), Problem> {
+/// Serde also reads a struct from an array of its values. Only an object is a valid body.
+fn check_object(bytes: &[u8]) -> Result<(), Problem> {
     match bytes.trim_ascii_start().first() {
-        Some(b'[' | b'"' | b'-' | b'0'..=b'9' | b't' | b'f' | b'n') => Err(Problem::malformed("expected an object")),
-        // What is no JSON at all is told apart by the parser.
+        Some(b'[' | b'"' | b'-' | b'0'..=b'9' | b't' | b'f' | b'n') => {
+            Err(Problem::malformed("expected a JSON object"))
+        }
+        // The parser has the better message for text that is not JSON.
         _ => Ok(()),
     }
 }

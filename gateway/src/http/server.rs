@@ -1,4 +1,4 @@
-//! Serving a router: connections are bounded, slow clients are cut, shutdown lets answers finish.
+//! Serving a router: connections are bounded, slow clients are disconnected, and shutdown waits for answers.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -17,25 +17,26 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tower::Service;
 
-use super::{READ_TIMEOUT, error};
+use super::error;
+use super::limits::READ_TIMEOUT;
 
-/// What is read of a request before its headers must have ended: room enough to read headers that are
-/// beyond their bound to the end, and answer them instead of breaking off.
+/// Larger than the limit on headers, so that headers beyond the limit are read to their end and answered 431. With a
+/// smaller buffer, hyper would close the connection.
 const BUFFER_BYTES_MAX: usize = 64 * 1024;
-/// After a failed accept (mostly: no file descriptors left) others get time to end.
+/// After a failed accept. The usual cause is that no file descriptors are left; other connections get time to close.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// A listener that is bound and not served yet.
+/// A bound listener that does not accept connections yet.
 pub struct Bound {
     listener: TcpListener,
-    /// Where it listens.
+    /// The actual address, also when port 0 was configured.
     pub address: SocketAddr,
 }
 
-/// Binds a listener.
+/// Binds a listener. Port 0 takes a free port.
 ///
 /// # Errors
-/// When the address is taken, or not of this machine.
+/// When the address is in use, or does not belong to this machine.
 pub async fn bind(address: SocketAddr) -> std::io::Result<Bound> {
     let listener = TcpListener::bind(address).await?;
     let address = listener.local_addr()?;
@@ -43,44 +44,44 @@ pub async fn bind(address: SocketAddr) -> std::io::Result<Bound> {
 }
 
 impl Bound {
-    /// Serves until `stop` is cancelled; then lets requests under way finish, for `drain` at most.
+    /// Serves until `stop` is cancelled. Then waits up to `drain` for requests in progress.
     pub async fn serve(self, router: Router, connections_max: usize, stop: CancellationToken, drain: Duration) {
         let graceful = GracefulShutdown::new();
-        let places = Arc::new(Semaphore::new(connections_max));
+        let permits = Arc::new(Semaphore::new(connections_max));
         let builder = builder();
         loop {
             let accepted = tokio::select! {
                 () = stop.cancelled() => break,
-                accepted = self.accept(&places) => accepted,
+                accepted = self.accept(&permits) => accepted,
             };
-            let Some((stream, peer, place)) = accepted else { continue };
+            let Some((stream, peer, permit)) = accepted else { continue };
             let router = router.clone();
             let service = service_fn(move |request| answer(router.clone(), peer, request));
             let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
             let connection = graceful.watch(connection);
             tokio::spawn(async move {
-                // A connection that breaks is the client's affair.
+                // A broken connection needs no action here: the client retries.
                 let _ = connection.await;
-                drop(place);
+                drop(permit);
             });
         }
         drop(self.listener);
         if tokio::time::timeout(drain, graceful.shutdown()).await.is_err() {
-            tracing::warn!(?drain, "some requests did not end in time and are cut");
+            tracing::warn!(?drain, "closed connections whose requests did not finish in time");
         }
     }
 
-    /// The next connection, once there is a place for it.
-    async fn accept(&self, places: &Arc<Semaphore>) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
-        let place = Arc::clone(places).acquire_owned().await.ok()?;
+    /// Waits for a free permit, then for a connection.
+    async fn accept(&self, permits: &Arc<Semaphore>) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+        let permit = Arc::clone(permits).acquire_owned().await.ok()?;
         match self.listener.accept().await {
             Ok((stream, peer)) => {
-                // Answers are small: waiting to fill a packet only delays them.
+                // Answers fit in one packet: waiting for more data only delays them.
                 let _ = stream.set_nodelay(true);
-                Some((stream, peer, place))
+                Some((stream, peer, permit))
             }
             Err(error) => {
-                tracing::warn!(%error, "a connection was not accepted");
+                tracing::warn!(%error, "connection not accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 None
             }
@@ -93,7 +94,7 @@ async fn answer(
     peer: SocketAddr,
     mut request: hyper::Request<Incoming>,
 ) -> Result<Response, Infallible> {
-    if let Err(problem) = error::bound_headers(request.headers()) {
+    if let Err(problem) = error::check_headers(request.headers()) {
         return Ok(problem.into_response());
     }
     request.extensions_mut().insert(peer);

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::Settlement;
+use super::context::Settlement;
 use super::verdict::{Facts, Item, Stock, Verdict, settle};
 use crate::background::fault_point;
-use crate::campaign_cache::Settling;
+use crate::campaign_cache::SettlementGuard;
 use crate::counters;
 use crate::coupon::{Accepted, CouponId, Offset, Outcome, PartitionNo, Reason, RequestId, UserId, now_ms};
 use crate::ledger::{Claim, LedgerError, Shards, Transaction};
@@ -63,7 +63,7 @@ impl PartitionTask {
         self.settlement.progress.advance(partition, claim.next_offset);
         let mut trimmed = Instant::now();
         loop {
-            let records_max = self.settlement.options.batch_records_max as usize;
+            let records_max = self.settlement.batch_records_max as usize;
             let read = match assignment.reader.read(claim.next_offset, records_max).await {
                 Ok(Some(read)) => read,
                 Ok(None) => return Ok(()),
@@ -155,7 +155,7 @@ impl PartitionTask {
         fault_point("settlement");
         let Settlement { campaigns, ledger, progress, telemetry, .. } = &*self.settlement;
         let begun = Instant::now();
-        let settling = campaigns.settling().await;
+        let guard = campaigns.begin_settlement().await;
         let mut transaction = ledger.begin().await?;
         let row = transaction.lock_offset(claim.partition).await?;
         if row.epoch != claim.epoch {
@@ -175,8 +175,8 @@ impl PartitionTask {
         transaction.advance(claim, next_offset).await?;
         transaction.commit().await?;
 
-        self.publish(&settling, &verdict).await;
-        drop(settling);
+        self.publish(&guard, &verdict).await;
+        drop(guard);
         let summary = summary(&verdict, begun.elapsed());
         progress.grant(summary.issued);
         telemetry.emit(summary);
@@ -185,7 +185,7 @@ impl PartitionTask {
     }
 
     /// Reports what was committed to the counters and the campaign cache.
-    async fn publish(&self, settling: &Settling<'_>, verdict: &Verdict) {
+    async fn publish(&self, guard: &SettlementGuard<'_>, verdict: &Verdict) {
         let rejected: Vec<_> = verdict.settled.iter().filter_map(rejected_subject).collect();
         if !rejected.is_empty()
             && let Err(error) = self.settlement.counters.forget(&rejected).await
@@ -194,14 +194,14 @@ impl PartitionTask {
         }
         for take in &verdict.takes {
             let left = verdict.left.get(&take.coupon_id).and_then(|stock| stock.shards.get(&take.shard_no));
-            settling.publish(take.coupon_id, take.shard_no, left.copied().unwrap_or(0));
+            guard.set_remaining(take.coupon_id, take.shard_no, left.copied().unwrap_or(0));
         }
         let mut settled = BTreeMap::new();
         for subject in verdict.settled.iter().filter_map(|settled| settled.subject.as_ref()) {
             *settled.entry((subject.coupon_id, subject.picked_shard)).or_default() += 1;
         }
         for ((coupon, shard), records) in settled {
-            settling.settled(coupon, shard, records);
+            guard.subtract_unsettled(coupon, shard, records);
         }
     }
 
@@ -216,7 +216,7 @@ impl PartitionTask {
     }
 }
 
-/// Reads what the verdict needs, in the order in which everybody takes locks.
+/// Reads what the verdict needs, in the lock order of all transactions.
 async fn read_facts(
     transaction: &mut dyn Transaction,
     items: &[Item],
@@ -224,13 +224,13 @@ async fn read_facts(
 ) -> Result<Facts, LedgerError> {
     let names: Vec<RequestId> = items.iter().map(|item| item.request_id).collect();
     let mut facts = Facts { replays: transaction.replays(&names).await?, ..Facts::default() };
-    let mut asked: BTreeMap<CouponId, (BTreeSet<_>, BTreeSet<UserId>)> = BTreeMap::new();
+    let mut picked: BTreeMap<CouponId, (BTreeSet<_>, BTreeSet<UserId>)> = BTreeMap::new();
     for accepted in items.iter().filter_map(|item| item.content.as_ref().ok()) {
-        let (shards, users) = asked.entry(accepted.request.coupon_id).or_default();
+        let (shards, users) = picked.entry(accepted.request.coupon_id).or_default();
         shards.insert(accepted.shard_no);
         users.insert(accepted.request.user_id);
     }
-    for (coupon, (shards, users)) in asked {
+    for (coupon, (shards, users)) in picked {
         let complete = exhausted.contains(&coupon);
         let shards = if complete { Shards::All } else { Shards::Some(shards) };
         let Some(locked) = transaction.lock_stock(coupon, &shards).await? else { continue };

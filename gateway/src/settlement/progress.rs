@@ -1,4 +1,4 @@
-//! How far each partition is settled, for those who wait for it and those who watch the lag.
+//! How far each partition is settled. Status calls wait for it, and the lag is computed from it.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
@@ -6,7 +6,7 @@ use tokio::sync::watch;
 
 use crate::coupon::{Offset, PartitionNo, UnixMs};
 
-/// The progress of all partitions.
+/// How far each partition is settled, in this process or by another one.
 #[derive(Debug)]
 pub struct Progress {
     partitions: Vec<Partition>,
@@ -16,12 +16,12 @@ pub struct Progress {
 #[derive(Debug)]
 struct Partition {
     next_offset: watch::Sender<Offset>,
-    /// When the first record of the batch under way arrived; 0 while there is none.
+    /// The arrival time of the oldest record in the current batch; 0 between batches.
     oldest_ms: AtomicI64,
 }
 
 impl Progress {
-    /// So many partitions, each settled up to the offset at its index.
+    /// Takes the first unsettled offset of each partition, in order.
     #[must_use]
     pub fn new(next_offsets: Vec<Offset>) -> Self {
         let partitions = next_offsets
@@ -31,7 +31,7 @@ impl Progress {
         Self { partitions, granted: AtomicU64::new(0) }
     }
 
-    /// The first offset that is not settled.
+    /// The first offset of a partition that is not settled.
     #[must_use]
     pub fn next_offset(&self, partition: PartitionNo) -> Offset {
         self.partition(partition).map_or(0, |partition| *partition.next_offset.borrow())
@@ -40,11 +40,11 @@ impl Progress {
     /// Resolves when the record at `offset` is settled.
     pub async fn settled(&self, partition: PartitionNo, offset: Offset) {
         let Some(partition) = self.partition(partition) else { return };
-        // The sender lives as long as this.
+        // Fails only when the sender is dropped, and `self` owns it.
         let _ = partition.next_offset.subscribe().wait_for(|next| *next > offset).await;
     }
 
-    /// How long the oldest record of the batch under way has waited, in seconds.
+    /// The age of the oldest record in the current batch, in seconds; 0 between batches.
     #[must_use]
     pub fn age_seconds(&self, partition: PartitionNo, now: UnixMs) -> f64 {
         let oldest = self.partition(partition).map_or(0, |partition| partition.oldest_ms.load(Ordering::Relaxed));
@@ -73,15 +73,14 @@ impl Progress {
         }
     }
 
-    /// Another process settled up to there.
+    /// Moves a partition forward to what another process settled; never back.
     pub fn catch_up(&self, partition: PartitionNo, next_offset: Offset) {
         if let Some(partition) = self.partition(partition) {
-            let further = |known: &mut Offset| {
-                let is_further = *known < next_offset;
-                *known = next_offset.max(*known);
-                is_further
-            };
-            partition.next_offset.send_if_modified(further);
+            partition.next_offset.send_if_modified(|current| {
+                let is_ahead = *current < next_offset;
+                *current = next_offset.max(*current);
+                is_ahead
+            });
         }
     }
 

@@ -1,6 +1,6 @@
-//! The decision: given what was read under locks, how does each request of a batch end?
+//! Decides the outcome of each request of a batch, from what was read under locks.
 //!
-//! Pure, so that its promises can be tested with made-up batches by the thousand.
+//! A pure function, so that property tests check its invariants on thousands of generated batches.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -10,60 +10,58 @@ use crate::coupon::{
 };
 use crate::ledger::StockDecrement;
 
-/// A record of the log as settlement sees it.
+/// One record of a batch.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Item {
-    /// Its place in the partition.
     pub offset: Offset,
-    /// Its name.
     pub request_id: RequestId,
-    /// What it asks for; or why it cannot be read.
+    /// The decoded record, or why it cannot be decoded.
     pub content: Result<Accepted, String>,
 }
 
-/// What was read under locks.
+/// What the transaction read under locks before the decision.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Facts {
-    /// Requests of the batch that have an outcome already.
+    /// Requests of the batch that already have an outcome.
     pub replays: BTreeSet<RequestId>,
-    /// How many of the coupon each user holds; absent means none.
+    /// How many coupons each user was granted. An absent entry means none.
     pub grants: HashMap<(CouponId, UserId), u32>,
-    /// The campaigns of the batch; one that does not exist is absent.
+    /// The campaigns of the batch. An absent entry means that the coupon has no campaign.
     pub stock: BTreeMap<CouponId, Stock>,
 }
 
-/// What was read of one campaign.
+/// The locked stock of one campaign.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Stock {
-    /// How many one user may hold.
+    /// The most coupons that one user is granted.
     pub per_user_limit: u32,
-    /// What is left, of the shards that were locked.
+    /// The remaining stock of each locked shard.
     pub shards: BTreeMap<ShardNo, u64>,
-    /// Whether those are all shards of the coupon. Only then may stock be taken from another shard,
-    /// and SOLD_OUT be said.
+    /// Whether all shards of the coupon are locked. Only then may stock come from another shard than the picked one, or
+    /// a request be rejected as SOLD_OUT.
     pub complete: bool,
 }
 
-/// How a batch ends.
+/// The decision for a batch, ready to be written.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Verdict {
-    /// One row for each request that has no outcome yet, in offset order.
+    /// One outcome for each decided request that had none, in offset order.
     pub settled: Vec<Settled>,
-    /// What is taken from each shard.
+    /// How much stock to subtract from each shard.
     pub takes: Vec<StockDecrement>,
-    /// Coupons taken from a shard other than the one picked.
+    /// How many coupons came from another shard than the picked one.
     pub steals: BTreeMap<CouponId, u64>,
-    /// Requests that had an outcome already.
+    /// The number of requests that already had an outcome.
     pub replayed: u64,
-    /// How many items from the front are decided.
+    /// How many items are decided, counted from the start of the batch.
     pub decided: usize,
-    /// The coupon whose other shards must be locked to decide the item after those.
+    /// The coupon whose other shards must be locked before the next item can be decided.
     pub exhausted: Option<CouponId>,
-    /// The stock that is left of what was read.
+    /// The locked stock after the decision.
     pub left: BTreeMap<CouponId, Stock>,
 }
 
-/// Decides a batch in offset order, as far as the locked shards allow.
+/// Decides a batch in offset order, and stops at the first item that needs shards which are not locked.
 #[must_use]
 pub fn settle(partition: PartitionNo, items: &[Item], facts: Facts, settled_at_ms: UnixMs) -> Verdict {
     let Facts { replays: mut seen, mut grants, stock } = facts;
@@ -81,9 +79,9 @@ pub fn settle(partition: PartitionNo, items: &[Item], facts: Facts, settled_at_m
             Ok(accepted) => {
                 let coupon = accepted.request.coupon_id;
                 match decide(accepted, verdict.left.get(&coupon), &grants) {
-                    Decision::Give { shard, grant_no } => {
-                        let stock = verdict.left.get_mut(&coupon).expect("decide saw it");
-                        *stock.shards.get_mut(&shard).expect("decide saw it") -= 1;
+                    Decision::Grant { shard, grant_no } => {
+                        let stock = verdict.left.get_mut(&coupon).expect("decide read it");
+                        *stock.shards.get_mut(&shard).expect("decide read it") -= 1;
                         grants.insert((coupon, accepted.request.user_id), grant_no);
                         *takes.entry((coupon, shard)).or_default() += 1;
                         if shard != accepted.shard_no {
@@ -92,7 +90,7 @@ pub fn settle(partition: PartitionNo, items: &[Item], facts: Facts, settled_at_m
                         Outcome::Issued { shard, grant_no }
                     }
                     Decision::Reject(reason) => Outcome::Rejected(reason),
-                    Decision::LookFurther => {
+                    Decision::LockAllShards => {
                         verdict.exhausted = Some(coupon);
                         break;
                     }
@@ -116,31 +114,31 @@ pub fn settle(partition: PartitionNo, items: &[Item], facts: Facts, settled_at_m
 }
 
 enum Decision {
-    Give {
+    Grant {
         shard: ShardNo,
         grant_no: u32,
     },
     Reject(Reason),
-    /// The picked shard is empty, and the others are not locked.
-    LookFurther,
+    /// The picked shard is empty, and the other shards are not locked.
+    LockAllShards,
 }
 
 fn decide(accepted: &Accepted, stock: Option<&Stock>, grants: &HashMap<(CouponId, UserId), u32>) -> Decision {
     let Some(stock) = stock else { return Decision::Reject(Reason::Invalid) };
-    let holds = grants.get(&(accepted.request.coupon_id, accepted.request.user_id)).copied().unwrap_or(0);
-    if holds >= stock.per_user_limit {
+    let granted = grants.get(&(accepted.request.coupon_id, accepted.request.user_id)).copied().unwrap_or(0);
+    if granted >= stock.per_user_limit {
         return Decision::Reject(Reason::UserLimit);
     }
-    let grant_no = holds + 1;
+    let grant_no = granted + 1;
     let picked = accepted.shard_no;
     if stock.shards.get(&picked).is_some_and(|remaining| *remaining > 0) {
-        return Decision::Give { shard: picked, grant_no };
+        return Decision::Grant { shard: picked, grant_no };
     }
     if !stock.complete {
-        return Decision::LookFurther;
+        return Decision::LockAllShards;
     }
     match stock.shards.iter().max_by_key(|(_, remaining)| **remaining) {
-        Some((shard, remaining)) if *remaining > 0 => Decision::Give { shard: *shard, grant_no },
+        Some((shard, remaining)) if *remaining > 0 => Decision::Grant { shard: *shard, grant_no },
         _ => Decision::Reject(Reason::SoldOut),
     }
 }

@@ -10,8 +10,8 @@ fn coupon(number: u64) -> CouponId {
     number.try_into().expect("positive")
 }
 
-fn item(offset: Offset, name: u8, coupon_no: u64, user: u64, shard: u32) -> Item {
-    let request_id = RequestId::from([name; 16]);
+fn item(offset: Offset, id: u8, coupon_no: u64, user: u64, shard: u32) -> Item {
+    let request_id = RequestId::from([id; 16]);
     let terms = Terms {
         type_snapshot: "FIXED".into(),
         discount_rate_snapshot: None,
@@ -48,7 +48,7 @@ fn issued(shard: u32, grant_no: u32) -> Outcome {
 }
 
 #[test]
-fn ninety_nine_succeed_while_one_fails() {
+fn one_rejection_in_a_batch_of_100_leaves_99_issued() {
     let mut items: Vec<_> = (0..99).map(|n| item(u64::from(n), n, 1, u64::from(n) + 1, 0)).collect();
     items.push(item(99, 200, 1, 1, 0));
     let verdict = settle(PARTITION, &items, facts(stock(1, &[1000], true)), 0);
@@ -57,43 +57,43 @@ fn ninety_nine_succeed_while_one_fails() {
 }
 
 #[test]
-fn an_empty_shard_asks_for_the_others_before_it_says_sold_out() {
+fn an_empty_picked_shard_needs_all_shards_locked_before_the_decision() {
     let items = [item(0, 1, 1, 1, 0), item(1, 2, 1, 2, 0)];
-    let narrow = settle(PARTITION, &items, facts(stock(1, &[1], false)), 0);
-    assert_eq!((narrow.decided, narrow.exhausted), (1, Some(coupon(1))));
+    let partial = settle(PARTITION, &items, facts(stock(1, &[1], false)), 0);
+    assert_eq!((partial.decided, partial.exhausted), (1, Some(coupon(1))));
 
-    let wide = settle(PARTITION, &items[1..], facts(stock(1, &[0, 0, 5], true)), 0);
-    assert_eq!(outcomes(&wide), [issued(2, 1)]);
-    assert_eq!(wide.steals, [(coupon(1), 1)].into());
+    let complete = settle(PARTITION, &items[1..], facts(stock(1, &[0, 0, 5], true)), 0);
+    assert_eq!(outcomes(&complete), [issued(2, 1)]);
+    assert_eq!(complete.steals, [(coupon(1), 1)].into());
 }
 
 #[test]
-fn sold_out_is_said_when_every_shard_is_empty() {
+fn a_request_is_sold_out_when_every_shard_is_empty() {
     let verdict = settle(PARTITION, &[item(0, 1, 1, 1, 0)], facts(stock(1, &[0, 0], true)), 0);
     assert_eq!(outcomes(&verdict), [Outcome::Rejected(Reason::SoldOut)]);
 }
 
 #[test]
-fn a_shard_that_a_reshard_removed_is_like_an_empty_one() {
+fn a_request_for_a_shard_that_a_reshard_removed_gets_another_shard() {
     let verdict = settle(PARTITION, &[item(0, 1, 1, 1, 7)], facts(stock(1, &[4], true)), 0);
     assert_eq!(outcomes(&verdict), [issued(0, 1)]);
 }
 
 #[test]
-fn a_record_that_cannot_be_read_and_one_of_no_campaign_are_invalid() {
-    let unreadable = Item { offset: 0, request_id: RequestId::from([1; 16]), content: Err("cut".into()) };
+fn an_undecodable_record_and_a_coupon_without_campaign_are_invalid() {
+    let unreadable = Item { offset: 0, request_id: RequestId::from([1; 16]), content: Err("truncated".into()) };
     let verdict = settle(PARTITION, &[unreadable, item(1, 2, 9, 1, 0)], facts(stock(1, &[4], true)), 0);
     assert_eq!(outcomes(&verdict), [Outcome::Rejected(Reason::Invalid); 2]);
 }
 
 #[test]
-fn a_request_that_stands_in_the_batch_twice_is_settled_once() {
+fn a_request_that_is_twice_in_a_batch_is_settled_once() {
     let verdict = settle(PARTITION, &[item(0, 1, 1, 1, 0), item(1, 1, 1, 1, 0)], facts(stock(5, &[4], true)), 0);
     assert_eq!((outcomes(&verdict), verdict.replayed), (vec![issued(0, 1)], 1));
 }
 
 prop_compose! {
-    /// Batches in which names, users and shards collide often, and shards run out.
+    /// Batches in which request ids, users and shards often repeat, and shards run out.
     fn batch()(
         rows in proptest::collection::vec((0..40_u8, 1..3_u64, 1..12_u64, 0..SHARDS + 1), 0..60),
         remaining in proptest::collection::vec(0..8_u64, SHARDS as usize),
@@ -103,10 +103,10 @@ prop_compose! {
         grants in proptest::collection::hash_map(1..12_u64, 0..4_u32, 0..6),
     ) -> (Vec<Item>, Facts) {
         let items = (0..).zip(rows)
-            .map(|(offset, (name, coupon, user, shard))| item(offset, name, coupon, user, shard))
+            .map(|(offset, (id, coupon, user, shard))| item(offset, id, coupon, user, shard))
             .collect();
         let facts = Facts {
-            replays: replays.into_iter().map(|name| RequestId::from([name; 16])).collect(),
+            replays: replays.into_iter().map(|id| RequestId::from([id; 16])).collect(),
             grants: grants.into_iter()
                 .map(|(user, held)| ((coupon(1), user.try_into().expect("positive")), held)).collect(),
             stock: [(coupon(1), stock(limit, &remaining, complete))].into(),
@@ -117,27 +117,27 @@ prop_compose! {
 
 proptest! {
     #[test]
-    fn granted_and_remaining_are_what_there_was((items, facts) in batch()) {
+    fn granted_and_remaining_add_up_to_the_stock_before((items, facts) in batch()) {
         let before: u64 = facts.stock.values().flat_map(|stock| stock.shards.values()).sum();
         let verdict = settle(PARTITION, &items, facts, 0);
-        let left: u64 = verdict.left.values().flat_map(|stock| stock.shards.values()).sum();
+        let remaining: u64 = verdict.left.values().flat_map(|stock| stock.shards.values()).sum();
         let taken: u64 = verdict.takes.iter().map(|take| take.records).sum();
         let granted = outcomes(&verdict).iter().filter(|outcome| matches!(outcome, Outcome::Issued { .. })).count();
-        prop_assert_eq!(left + taken, before);
+        prop_assert_eq!(remaining + taken, before);
         prop_assert_eq!(granted as u64, taken);
     }
 
     #[test]
-    fn every_decided_item_has_one_outcome_or_had_one((items, facts) in batch()) {
+    fn every_decided_item_has_exactly_one_outcome((items, facts) in batch()) {
         let verdict = settle(PARTITION, &items, facts, 0);
         prop_assert_eq!(verdict.settled.len() as u64 + verdict.replayed, verdict.decided as u64);
         prop_assert_eq!(verdict.exhausted.is_none(), verdict.decided == items.len());
-        let names: BTreeSet<_> = verdict.settled.iter().map(|settled| settled.request_id).collect();
-        prop_assert_eq!(names.len(), verdict.settled.len());
+        let request_ids: BTreeSet<_> = verdict.settled.iter().map(|settled| settled.request_id).collect();
+        prop_assert_eq!(request_ids.len(), verdict.settled.len());
     }
 
     #[test]
-    fn nobody_passes_the_limit_and_grant_numbers_have_no_gap((items, facts) in batch()) {
+    fn no_user_exceeds_the_limit_and_grant_numbers_have_no_gap((items, facts) in batch()) {
         let (limit, held) = (facts.stock[&coupon(1)].per_user_limit, facts.grants.clone());
         let verdict = settle(PARTITION, &items, facts, 0);
         let mut next = held;
@@ -152,7 +152,7 @@ proptest! {
     }
 
     #[test]
-    fn sold_out_is_never_said_while_there_is_stock((items, facts) in batch()) {
+    fn no_request_is_sold_out_while_a_shard_has_stock((items, facts) in batch()) {
         let verdict = settle(PARTITION, &items, facts, 0);
         if outcomes(&verdict).contains(&Outcome::Rejected(Reason::SoldOut)) {
             prop_assert!(verdict.left.values().all(|stock| stock.complete));
@@ -161,10 +161,10 @@ proptest! {
     }
 
     #[test]
-    fn a_batch_cut_in_two_ends_as_it_would_whole((items, facts) in batch(), cut in 0..60_usize) {
+    fn a_batch_settled_in_two_parts_ends_like_the_whole_batch((items, facts) in batch(), split in 0..60_usize) {
         let whole = settle(PARTITION, &items, facts.clone(), 0);
-        let cut = cut.min(items.len());
-        let first = settle(PARTITION, &items[..cut], facts.clone(), 0);
+        let split = split.min(items.len());
+        let first = settle(PARTITION, &items[..split], facts.clone(), 0);
         let mut both = outcomes(&first);
         if first.exhausted.is_none() {
             let mut later = Facts { stock: first.left.clone(), ..facts };
@@ -174,7 +174,7 @@ proptest! {
                     later.grants.insert((subject.coupon_id, subject.user_id), grant_no);
                 }
             }
-            both.extend(outcomes(&settle(PARTITION, &items[cut..], later, 0)));
+            both.extend(outcomes(&settle(PARTITION, &items[split..], later, 0)));
         }
         prop_assert_eq!(both, outcomes(&whole));
     }

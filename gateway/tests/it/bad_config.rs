@@ -119,8 +119,7 @@ fn files() -> Vec<Case> {
                 2,
                 1,
                 5,
-                "unknown field `lisen`, expected one of `listen`, `in_flight_max`, `connections_max`, \
-                 `drain_seconds`",
+                "unknown field `lisen`, expected one of `listen`, `in_flight_max`, `connections_max`, `drain_seconds`",
             ),
         ),
         Case::file("[http]\nlisten = \"localhost\"\n", parse_error_at(2, 10, 11, "invalid socket address syntax")),
@@ -218,13 +217,13 @@ fn variables() -> Vec<Case> {
         wrong(
             "LOG__PARTITION",
             "3",
-            "no such key `partition`; expected one of group, min_insync_replicas, partitions, replicas, retention_hours, \
+            "unknown key `partition`; expected one of group, min_insync_replicas, partitions, replicas, retention_hours, \
              sasl_mechanism, tls, url",
         ),
         wrong(
             "LOGG__PARTITIONS",
             "3",
-            "no such key `logg`; expected one of admin, counters, http, ledger, log, pipeline, policies, \
+            "unknown key `logg`; expected one of admin, counters, http, ledger, log, pipeline, policies, \
              settlement, telemetry",
         ),
         wrong("HTTP__LISTEN", "nowhere", "invalid socket address syntax"),

@@ -54,7 +54,7 @@ async fn a_client_that_sends_its_body_too_slowly_times_out() {
     assert!(begun.elapsed() < CLOSED_WITHIN, "the connection was not closed");
     let answer = Answer::of_text(&answer).expect("an answer");
     assert_eq!(answer.refusal(), (408, "TIMEOUT".to_owned()), "{answer}");
-    assert_eq!(answer.json()["detail"], "the body did not arrive within 10 seconds");
+    assert_eq!(answer.json()["detail"], "the body was not received within 10 seconds");
 }
 
 #[tokio::test(flavor = "multi_thread")]

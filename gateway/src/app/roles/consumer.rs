@@ -3,15 +3,15 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::super::StartError;
-use super::super::system::{Core, SETTLEMENT};
-use super::{listen, serve_admin, spawn_sampler};
+use super::super::core::{Core, SETTLEMENT};
+use super::super::error::StartError;
+use super::common::{listen, serve_admin, spawn_sampler};
 use crate::admission::LoadGauge;
 use crate::http::{self, ConsumerState};
 use crate::ledger_poller::LedgerPoller;
 use crate::settlement::Settlement;
 
-/// Starts an admin listener with metrics and probes; answers with its address.
+/// Starts an admin listener with metrics and probes, and returns its address.
 pub(in crate::app) async fn spawn(core: &mut Core) -> Result<SocketAddr, StartError> {
     let admin = listen("admin.listen", core.config.admin.listen).await?;
     let address = admin.address;
@@ -41,7 +41,7 @@ pub(in crate::app) fn spawn_settlement(core: &mut Core) {
         campaigns: Arc::clone(&core.campaigns),
         progress: Arc::clone(&core.progress),
         telemetry: core.ports.telemetry.clone(),
-        options: core.config.settlement.clone(),
+        batch_records_max: core.config.settlement.batch_records_max,
     };
     core.tasks.spawn(SETTLEMENT, settlement.run(core.stages.settlement.clone()));
 }

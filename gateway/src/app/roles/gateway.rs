@@ -1,19 +1,19 @@
-//! The role `gateway`: takes requests, decides about them by the pipeline, and makes them durable.
+//! The role `gateway`: accepts requests, as the pipeline decides, and appends them to the log.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::super::StartError;
-use super::super::system::{Core, PUBLIC_LISTENER};
-use super::{listen, serve_admin, spawn_sampler};
+use super::super::core::{Core, PUBLIC_LISTENER};
+use super::super::error::StartError;
+use super::common::{listen, serve_admin, spawn_sampler};
 use crate::admission::{Admission, LoadGauge};
 use crate::config::Config;
 use crate::http::{self, ApiState};
 use crate::ledger_poller::LedgerPoller;
 use crate::policy::Pipelines;
 
-/// Starts both listeners; answers with their addresses.
+/// Starts both listeners, and returns their addresses: public, then admin.
 pub(in crate::app) async fn spawn(core: &mut Core) -> Result<(SocketAddr, SocketAddr), StartError> {
     let public = listen("http.listen", core.config.http.listen).await?;
     let admin = listen("admin.listen", core.config.admin.listen).await?;
@@ -21,7 +21,7 @@ pub(in crate::app) async fn spawn(core: &mut Core) -> Result<(SocketAddr, Socket
     let config = &core.config;
     let pipelines =
         Pipelines::start(&config.policies, config.pipeline.clone(), Arc::clone(&ports.ledger), telemetry).await?;
-    core.health.decides_with(Arc::clone(&pipelines));
+    core.health.set_pipelines(Arc::clone(&pipelines));
     let load = Arc::new(LoadGauge::new(ports.log.partitions()));
     let admission = Arc::new(Admission::new(
         Arc::clone(&core.campaigns),
@@ -70,7 +70,8 @@ pub(in crate::app) async fn spawn(core: &mut Core) -> Result<(SocketAddr, Socket
     Ok(addresses)
 }
 
-/// Follows the policies' folder and the configuration file. Without it the admin API still changes the pipeline.
+/// Watches the policy folder and the configuration file. A gateway runs without the watcher too: the admin API changes
+/// the pipeline.
 fn watch_files(core: &mut Core, pipelines: &Arc<Pipelines>) {
     let file = core.config.file.clone().map(|path| {
         let file = path.clone();
@@ -82,6 +83,8 @@ fn watch_files(core: &mut Core, pipelines: &Arc<Pipelines>) {
     });
     match pipelines.watch(&core.config.policies.dir, file) {
         Ok(watcher) => core.tasks.spawn_background(watcher),
-        Err(error) => tracing::warn!(%error, "files are not watched; the admin API still changes the pipeline"),
+        Err(error) => {
+            tracing::warn!(%error, "policy folder and configuration file not watched; change the pipeline through the admin API")
+        }
     }
 }

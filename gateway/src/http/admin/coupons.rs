@@ -1,4 +1,4 @@
-//! `/admin/coupons`: campaigns, and what the ledger says of them.
+//! `/admin/coupons`: creates, lists, changes and audits campaigns.
 
 use std::sync::Arc;
 
@@ -8,9 +8,9 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 
-use super::super::ApiState;
 use super::super::error::Problem;
 use super::super::json;
+use super::super::state::ApiState;
 use crate::campaign_cache::CachedCampaign;
 use crate::coupon::{
     Audit, Campaign, CampaignChange, CampaignState, CouponId, NewCampaign, PolicyId, ShardStock, UnixMs,
@@ -22,19 +22,19 @@ struct NewCampaignBody {
     coupon_id: CouponId,
     policy_id: PolicyId,
     total: u64,
-    #[serde(default = "four")]
+    #[serde(default = "default_shards")]
     shards: u32,
-    #[serde(default = "one")]
+    #[serde(default = "default_per_user_limit")]
     per_user_limit: u32,
     opens_at: Option<jiff::Timestamp>,
     closes_at: Option<jiff::Timestamp>,
 }
 
-fn four() -> u32 {
+fn default_shards() -> u32 {
     4
 }
 
-fn one() -> u32 {
+fn default_per_user_limit() -> u32 {
     1
 }
 
@@ -85,13 +85,13 @@ impl From<Campaign> for CampaignBody {
 
 impl NewCampaignBody {
     fn check(self) -> Result<NewCampaign, Problem> {
-        within("total", self.total, 1, NewCampaign::TOTAL_MAX)?;
-        within("shards", self.shards.into(), 1, NewCampaign::SHARDS_MAX.into())?;
-        within("perUserLimit", self.per_user_limit.into(), 1, i32::MAX.unsigned_abs().into())?;
+        check_range("total", self.total, 1, NewCampaign::TOTAL_MAX)?;
+        check_range("shards", self.shards.into(), 1, NewCampaign::SHARDS_MAX.into())?;
+        check_range("perUserLimit", self.per_user_limit.into(), 1, i32::MAX.unsigned_abs().into())?;
         if let (Some(opens_at), Some(closes_at)) = (self.opens_at, self.closes_at)
             && closes_at <= opens_at
         {
-            return Err(Problem::invalid("closesAt", "`closesAt`: expected a time after opensAt"));
+            return Err(Problem::invalid("closesAt", "`closesAt`: expected a time after `opensAt`"));
         }
         Ok(NewCampaign {
             coupon_id: self.coupon_id,
@@ -105,18 +105,18 @@ impl NewCampaignBody {
     }
 }
 
-fn within(field: &str, number: u64, min: u64, max: u64) -> Result<(), Problem> {
+fn check_range(field: &str, number: u64, min: u64, max: u64) -> Result<(), Problem> {
     if (min..=max).contains(&number) {
         return Ok(());
     }
     Err(Problem::invalid(field, format!("`{field}`: expected an integer from {min} to {max}, found {number}")))
 }
 
-fn coupon_of(text: &str) -> Result<CouponId, Problem> {
-    text.parse().map_err(|_| no_campaign(text))
+fn parse_coupon(text: &str) -> Result<CouponId, Problem> {
+    text.parse().map_err(|_| campaign_not_found(text))
 }
 
-fn no_campaign(coupon: impl std::fmt::Display) -> Problem {
+fn campaign_not_found(coupon: impl std::fmt::Display) -> Problem {
     Problem::new(StatusCode::NOT_FOUND, "COUPON_NOT_FOUND", format!("no campaign for coupon {coupon}"))
 }
 
@@ -133,15 +133,15 @@ pub(in crate::http) async fn create(
 
 pub(in crate::http) async fn list(State(api): State<Arc<ApiState>>) -> Json<Vec<CampaignBody>> {
     let all = api.campaigns.all();
-    Json(all.iter().map(|known: &Arc<CachedCampaign>| known.snapshot().into()).collect())
+    Json(all.iter().map(|campaign: &Arc<CachedCampaign>| campaign.snapshot().into()).collect())
 }
 
 pub(in crate::http) async fn show(
     State(api): State<Arc<ApiState>>,
     Path(coupon): Path<String>,
 ) -> Result<Json<CampaignBody>, Problem> {
-    let coupon = coupon_of(&coupon)?;
-    let campaign = api.ledger.campaign(coupon).await?.ok_or_else(|| no_campaign(coupon))?;
+    let coupon = parse_coupon(&coupon)?;
+    let campaign = api.ledger.campaign(coupon).await?.ok_or_else(|| campaign_not_found(coupon))?;
     Ok(Json(campaign.into()))
 }
 
@@ -149,8 +149,8 @@ pub(in crate::http) async fn audit(
     State(api): State<Arc<ApiState>>,
     Path(coupon): Path<String>,
 ) -> Result<Json<Audit>, Problem> {
-    let coupon = coupon_of(&coupon)?;
-    api.ledger.audit(coupon).await?.map(Json).ok_or_else(|| no_campaign(coupon))
+    let coupon = parse_coupon(&coupon)?;
+    api.ledger.audit(coupon).await?.map(Json).ok_or_else(|| campaign_not_found(coupon))
 }
 
 pub(in crate::http) async fn pause(
@@ -181,7 +181,7 @@ pub(in crate::http) async fn top_up(
     body: Body,
 ) -> Result<Json<CampaignBody>, Problem> {
     let TopUpBody { amount } = json::read(&headers, body).await?;
-    within("amount", amount, 1, NewCampaign::TOTAL_MAX)?;
+    check_range("amount", amount, 1, NewCampaign::TOTAL_MAX)?;
     change(api, coupon, CampaignChange::TopUp(amount)).await
 }
 
@@ -192,7 +192,7 @@ pub(in crate::http) async fn reshard(
     body: Body,
 ) -> Result<Json<CampaignBody>, Problem> {
     let ReshardBody { shards } = json::read(&headers, body).await?;
-    within("shards", shards.into(), 1, NewCampaign::SHARDS_MAX.into())?;
+    check_range("shards", shards.into(), 1, NewCampaign::SHARDS_MAX.into())?;
     change(api, coupon, CampaignChange::Reshard(shards)).await
 }
 
@@ -201,8 +201,8 @@ async fn change(
     Path(coupon): Path<String>,
     change: CampaignChange,
 ) -> Result<Json<CampaignBody>, Problem> {
-    let coupon = coupon_of(&coupon)?;
+    let coupon = parse_coupon(&coupon)?;
     let campaign = api.campaigns.change(coupon, change).await?;
-    tracing::info!(%coupon, ?change, "the campaign was changed");
+    tracing::info!(%coupon, ?change, "campaign changed");
     Ok(Json(campaign.into()))
 }

@@ -9,7 +9,9 @@ use axum::http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 
 use super::super::error::Problem;
-use super::super::{ApiState, COMPONENT_BYTES_MAX, json};
+use super::super::json;
+use super::super::limits::COMPONENT_BYTES_MAX;
+use super::super::state::ApiState;
 use crate::counters::{Measure, PerHook};
 use crate::coupon::{GenerationNo, UnixMs};
 use crate::policy::{

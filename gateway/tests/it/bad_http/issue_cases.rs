@@ -85,10 +85,10 @@ pub(super) fn types_and_ranges() -> Vec<Case> {
         Case::issue("an unknown coupon", Body::good().with("couponId", "105").text()).is(
             404,
             "COUPON_NOT_FOUND",
-            "there is no campaign for this coupon",
+            "no campaign exists for this coupon",
         ),
         Case::issue("the policy of another coupon", Body::good().with("policyId", "22").text())
-            .invalid_in("policyId", "coupon belongs to policy 21"),
+            .invalid_in("policyId", "`policyId`: expected 21, the policyId of this coupon"),
     ]
 }
 
@@ -106,11 +106,11 @@ pub(super) fn broken_json() -> Vec<Case> {
         malformed("no JSON", "user=1", "expected value at line 1 column 1"),
         malformed("a comma too many", "{\"userId\":1,}", "trailing comma at line 1 column 13"),
         malformed("something behind", &format!("{good} 1"), "trailing characters at line 1 column 66"),
-        malformed("an empty list", "[]", "expected an object"),
-        malformed("the values in order", in_order, "expected an object"),
-        malformed("a number", "7", "expected an object"),
-        malformed("null", "null", "expected an object"),
-        malformed("a depth of 8,000", &deep, "expected an object"),
+        malformed("an empty list", "[]", "expected a JSON object"),
+        malformed("the values in order", in_order, "expected a JSON object"),
+        malformed("a number", "7", "expected a JSON object"),
+        malformed("null", "null", "expected a JSON object"),
+        malformed("a depth of 8,000", &deep, "expected a JSON object"),
         malformed(
             "a field twice",
             &Body::good().and("userId", "2").text(),
@@ -166,23 +166,19 @@ pub(super) fn headers_and_size() -> Vec<Case> {
             "MALFORMED",
             "Idempotency-Key: expected 1 to 255 characters, found 256",
         ),
-        Case::issue("a long body", too_long).is(
-            413,
-            "BODY_TOO_LARGE",
-            "the body is longer than the 16384 bytes allowed",
-        ),
+        Case::issue("a long body", too_long).is(413, "BODY_TOO_LARGE", "the body exceeds the limit of 16384 bytes"),
         Case::raw("a body said to be long", format!("{head}Content-Length: 99999999\r\n\r\n")).is(
             413,
             "BODY_TOO_LARGE",
-            "the body is longer than the 16384 bytes allowed",
+            "the body exceeds the limit of 16384 bytes",
         ),
         Case::raw(
             "a long body in chunks",
             format!("{head}Transfer-Encoding: chunked\r\n\r\n8000\r\n{}\r\n0\r\n\r\n", " ".repeat(0x8000)),
         )
-        .is(413, "BODY_TOO_LARGE", "the body is longer than the 16384 bytes allowed"),
+        .is(413, "BODY_TOO_LARGE", "the body exceeds the limit of 16384 bytes"),
         Case::request("another method", method)
-            .is(405, "METHOD_NOT_ALLOWED", "/coupon/issue does not take PUT")
+            .is(405, "METHOD_NOT_ALLOWED", "/coupon/issue does not support PUT")
             .with("allow", "POST"),
     ]
 }

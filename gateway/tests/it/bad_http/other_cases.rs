@@ -12,21 +12,21 @@ fn get(path: &str) -> Request<Full<hyper::body::Bytes>> {
 
 pub(super) fn paths_and_methods() -> Vec<Case> {
     vec![
-        Case::request("nowhere", get("/nowhere")).is(404, "NOT_FOUND", "there is nothing at /nowhere"),
-        Case::request("the root", get("/")).is(404, "NOT_FOUND", "there is nothing at /"),
+        Case::request("nowhere", get("/nowhere")).is(404, "NOT_FOUND", "no resource at /nowhere"),
+        Case::request("the root", get("/")).is(404, "NOT_FOUND", "no resource at /"),
         Case::request("GET where one posts", get("/coupon/issue"))
-            .is(405, "METHOD_NOT_ALLOWED", "/coupon/issue does not take GET")
+            .is(405, "METHOD_NOT_ALLOWED", "/coupon/issue does not support GET")
             .with("allow", "POST"),
         Case::request("POST to a status", crate::client::post("/coupon/issue/x", ""))
-            .is(405, "METHOD_NOT_ALLOWED", "/coupon/issue/x does not take POST")
+            .is(405, "METHOD_NOT_ALLOWED", "/coupon/issue/x does not support POST")
             .with("allow", "GET,HEAD"),
         Case::admin("DELETE of a campaign", Method::DELETE, "/admin/coupons/104", "")
-            .is(405, "METHOD_NOT_ALLOWED", "/admin/coupons/104 does not take DELETE")
+            .is(405, "METHOD_NOT_ALLOWED", "/admin/coupons/104 does not support DELETE")
             .with("allow", "GET,HEAD"),
         Case::admin("nowhere for operators", Method::GET, "/admin/nowhere", "").is(
             404,
             "NOT_FOUND",
-            "there is nothing at /admin/nowhere",
+            "no resource at /admin/nowhere",
         ),
     ]
 }
@@ -34,32 +34,40 @@ pub(super) fn paths_and_methods() -> Vec<Case> {
 pub(super) fn statuses() -> Vec<Case> {
     let of = |query: &str| get(&format!("/coupon/issue/00000000-0000-7000-8000-000000000000{query}"));
     vec![
-        Case::request("no such request", of("")).is(404, "REQUEST_NOT_FOUND", "no such request"),
+        Case::request("no such request", of("")).is(
+            404,
+            "REQUEST_NOT_FOUND",
+            "unknown request: use the whole statusUrl of the 202 answer",
+        ),
         Case::request("a name that is no text", get("/coupon/issue/%ff")).is(
             404,
             "REQUEST_NOT_FOUND",
-            "no such request",
+            "unknown request: use the whole statusUrl of the 202 answer",
         ),
-        Case::request("a name that is none", get("/coupon/issue/1")).is(404, "REQUEST_NOT_FOUND", "no such request"),
+        Case::request("a name that is none", get("/coupon/issue/1")).is(
+            404,
+            "REQUEST_NOT_FOUND",
+            "unknown request: use the whole statusUrl of the 202 answer",
+        ),
         Case::request("a wait that is no time", of("?partition=0&offset=0&wait=soon")).is(
             400,
             "MALFORMED",
-            "wait: expected a time such as 10s or 500ms, found `soon`",
+            "wait: expected a duration such as 10s or 500ms, found `soon`",
         ),
         Case::request("a negative wait", of("?partition=0&offset=0&wait=-1s")).is(
             400,
             "MALFORMED",
-            "wait: expected a time such as 10s or 500ms, found `-1s`",
+            "wait: expected a duration such as 10s or 500ms, found `-1s`",
         ),
         Case::request("a partition that is no number", of("?partition=x&offset=0")).is(
             400,
             "MALFORMED",
-            "partition: expected a number, found `x`",
+            "partition: expected an integer of at least 0, found `x`",
         ),
         Case::request("an offset that is no number", of("?partition=0&offset=-1")).is(
             400,
             "MALFORMED",
-            "offset: expected a number, found `-1`",
+            "offset: expected an integer of at least 0, found `-1`",
         ),
     ]
 }
@@ -100,7 +108,7 @@ pub(super) fn campaigns() -> Vec<Case> {
             "`opensAt`: failed to find offset component, which is required for parsing a timestamp at line 1 column 45",
         ),
         Case::admin("closing before opening", Method::POST, "/admin/coupons", backwards.to_string())
-            .invalid_in("closesAt", "`closesAt`: expected a time after opensAt"),
+            .invalid_in("closesAt", "`closesAt`: expected a time after `opensAt`"),
         change("pausing nothing", "999/pause", "").is(404, "COUPON_NOT_FOUND", "no campaign for coupon 999"),
         change("pausing no number", "x/pause", "").is(404, "COUPON_NOT_FOUND", "no campaign for coupon x"),
         change("topping up nothing", "999/top-up", "{\"amount\":1}").is(
@@ -124,7 +132,7 @@ pub(super) fn pipelines() -> Vec<Case> {
     let upload =
         |name, query: &str| Case::admin(name, Method::POST, &format!("/admin/policies{query}"), "no component");
     vec![
-        put("no JSON", "no").is(400, "MALFORMED", "expected an object"),
+        put("no JSON", "no").is(400, "MALFORMED", "expected a JSON object"),
         put("an unknown hook", "{\"picker\":{\"policy\":\"random\"}}").invalid_in(
             "picker",
             "`picker`: unknown field `picker`, expected one of `rate-shaper`, `user-limit`, `shard-picker` \

@@ -1,0 +1,73 @@
+//! A request before and after it is accepted.
+
+use crate::counters::Subject;
+use crate::coupon::{
+    Accepted, Fingerprint, GenerationNo, IssueRequest, Offset, Outcome, PartitionNo, RequestId, ShardNo, UnixMs,
+};
+use crate::policy;
+
+/// A request for a coupon, as the client sent it.
+#[derive(Debug, Clone)]
+pub struct Submission {
+    pub request: IssueRequest,
+    /// The value of the Idempotency-Key header.
+    pub idempotency_key: Option<Vec<u8>>,
+    /// W3C Trace Context, as the client sent it.
+    pub traceparent: Option<String>,
+    pub arrived_at_ms: UnixMs,
+}
+
+/// A request that is in the log, appended now or earlier under the same Idempotency-Key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Receipt {
+    pub request_id: RequestId,
+    pub partition: PartitionNo,
+    pub offset: Offset,
+    /// Present if the request is already settled.
+    pub outcome: Option<Outcome>,
+}
+
+/// A submission with its request id.
+pub(super) struct Candidate {
+    pub(super) request_id: RequestId,
+    /// Detects a key that is reused for another body. Absent without a key, where every request is new.
+    pub(super) fingerprint: Option<Fingerprint>,
+    pub(super) submission: Submission,
+}
+
+impl Candidate {
+    /// A retry under the same key gets the same request id.
+    pub(super) fn new(submission: Submission) -> Self {
+        let key = submission.idempotency_key.as_deref();
+        let request_id = key.map_or_else(RequestId::new, RequestId::from_idempotency_key);
+        let fingerprint = key.map(|_| Fingerprint::of(&submission.request));
+        Self { request_id, fingerprint, submission }
+    }
+
+    pub(super) fn subject(&self) -> Subject {
+        Subject {
+            request_id: self.request_id,
+            coupon_id: self.submission.request.coupon_id,
+            user_id: self.submission.request.user_id,
+            arrived_at_ms: self.submission.arrived_at_ms,
+        }
+    }
+
+    /// What the policies see of the request.
+    pub(super) fn facts(&self) -> policy::Request {
+        policy::Request {
+            coupon_id: self.submission.request.coupon_id.get(),
+            policy_id: self.submission.request.policy_id.get(),
+            user_id: self.submission.request.user_id.get(),
+            arrived_at_ms: self.submission.arrived_at_ms.unsigned_abs(),
+            entropy: self.request_id.entropy(),
+        }
+    }
+
+    /// The value of the log record, and the trace context for its headers.
+    pub(super) fn accept(self, shard_no: ShardNo, generation: GenerationNo) -> (Accepted, Option<String>) {
+        let Self { request_id, fingerprint, submission } = self;
+        let Submission { request, traceparent, arrived_at_ms, .. } = submission;
+        (Accepted { request_id, arrived_at_ms, shard_no, generation, fingerprint, request }, traceparent)
+    }
+}

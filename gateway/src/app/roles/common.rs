@@ -1,0 +1,46 @@
+//! The tasks that both roles run.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::super::core::{ADMIN_LISTENER, Core};
+use super::super::error::StartError;
+use crate::admission::{LoadGauge, SAMPLE_EVERY};
+use crate::background::fault_point;
+use crate::http::{self, Bound};
+use crate::telemetry::InFlight;
+
+/// Admin calls are short. The listener closes last, so that operators can watch the shutdown.
+const ADMIN_DRAIN_MAX: Duration = Duration::from_secs(1);
+/// Enough for a few operators and metric scrapers.
+const ADMIN_CONNECTIONS_MAX: usize = 64;
+
+pub(super) async fn listen(key: &'static str, address: SocketAddr) -> Result<Bound, StartError> {
+    http::bind(address).await.map_err(|source| StartError::Listen { key, address, source })
+}
+
+pub(super) fn serve_admin(core: &mut Core, bound: Bound, router: axum::Router) {
+    let stop = core.stages.admin.clone();
+    core.tasks.spawn(ADMIN_LISTENER, async move {
+        bound.serve(router, ADMIN_CONNECTIONS_MAX, stop, ADMIN_DRAIN_MAX).await;
+        Ok(())
+    });
+}
+
+/// Samples the load until shutdown. `in_flight` returns the number of requests in flight.
+pub(super) fn spawn_sampler(core: &mut Core, load: Arc<LoadGauge>, in_flight: impl Fn() -> usize + Send + 'static) {
+    let (log, progress) = (Arc::clone(&core.ports.log), Arc::clone(&core.progress));
+    let telemetry = core.ports.telemetry.clone();
+    let mut sampler = load.sampler(&progress);
+    load.sample(&mut sampler, &*log, &progress, &telemetry);
+    core.tasks.spawn("sampler", async move {
+        let mut ticks = tokio::time::interval(SAMPLE_EVERY);
+        loop {
+            ticks.tick().await;
+            fault_point("sampler");
+            load.sample(&mut sampler, &*log, &progress, &telemetry);
+            telemetry.emit(InFlight(in_flight()));
+        }
+    });
+}
