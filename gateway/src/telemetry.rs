@@ -165,12 +165,13 @@ mod tests {
     #[test]
     fn a_log_line_that_cannot_be_written_never_panics_even_if_standard_error_is_full() {
         let full = std::fs::File::options().write(true).open("/dev/full").expect("a device that is always full");
-        let status = Command::new(std::env::current_exe().expect("this binary"))
+        let output = Command::new(std::env::current_exe().expect("this binary"))
             .args(["--exact", "telemetry::tests::a_log_line_that_cannot_be_written_is_dropped", "--nocapture"])
-            .stdout(Stdio::null())
+            .stdout(Stdio::piped())
             .stderr(full)
-            .status()
+            .output()
             .expect("runs");
-        assert!(status.success(), "{status}");
+        let stdout = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && stdout.contains("1 passed"), "{}: {stdout}", output.status);
     }
 }
