@@ -81,7 +81,7 @@ impl Modules {
     pub(super) fn read(root: &Path) -> Self {
         let folder = root.parent().expect("a crate's root is in a folder").to_owned();
         let mut this = Self { folder: folder.clone(), modules: Vec::new() };
-        this.read_file(root, &folder, Vec::new(), None, false);
+        this.read_file(root, &folder, &[], None, false);
         this
     }
 
@@ -138,11 +138,18 @@ impl Modules {
         named
     }
 
-    fn read_file(&mut self, file: &Path, children: &Path, path: Names, parent: Option<usize>, in_test: bool) -> usize {
+    fn read_file(
+        &mut self,
+        file: &Path,
+        children: &Path,
+        path: &[String],
+        parent: Option<usize>,
+        in_test: bool,
+    ) -> usize {
         let text = std::fs::read_to_string(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
         let source = syn::parse_file(&text).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
         let in_test = in_test || is_test_only(&source.attrs);
-        self.read_items(source.items, file, children, &path, parent, in_test)
+        self.read_items(source.items, file, children, path, parent, in_test)
     }
 
     /// `children` is the folder in which `mod child;` finds its file.
@@ -197,7 +204,7 @@ impl Modules {
         let named = path_attribute(&child.attrs).map(|named| file.with_file_name(named));
         let found = named.into_iter().chain(beneath).find(|candidate| candidate.exists());
         let found = found.unwrap_or_else(|| panic!("{}: `mod {name};` has no file", file.display()));
-        self.read_file(&found, &folder, path, Some(parent), in_test)
+        self.read_file(&found, &folder, &path, Some(parent), in_test)
     }
 
     fn resolve(&self, from: usize, path: &[String], steps: usize) -> Option<Target> {
