@@ -154,7 +154,7 @@ pub(crate) async fn a_committed_settlement_is_visible_completely(ledger: &dyn Le
     assert_eq!(grants, HashMap::from([(user(1), 1), (user(2), 1)]));
 }
 
-pub(crate) async fn a_dropped_settlement_leaves_nothing(ledger: &dyn Ledger) {
+pub(crate) async fn a_dropped_settlement_is_rolled_back(ledger: &dyn Ledger) {
     ledger.create_campaign(&campaign(10, 1)).await.expect("creates");
     let claim = ledger.claim(PARTITION).await.expect("claims");
     let mut transaction = begin(ledger).await;
@@ -231,7 +231,7 @@ macro_rules! contract_tests {
             a_closed_campaign_stays_closed,
             an_unknown_coupon_has_no_campaign,
             a_committed_settlement_is_visible_completely,
-            a_dropped_settlement_leaves_nothing,
+            a_dropped_settlement_is_rolled_back,
             taking_more_than_a_shard_has_fails,
             a_second_outcome_or_grant_number_is_rejected_as_transient,
             the_newest_claim_fences_earlier_claims,
