@@ -89,7 +89,7 @@ mod tests {
     #[test]
     fn a_digest_reads_back_from_text_and_from_json() {
         let digest = Digest::of(b"abc");
-        assert_eq!(OF_ABC.parse(), Ok(digest));
+        assert_eq!(OF_ABC.parse::<Digest>(), Ok(digest));
         let json = serde_json::to_string(&digest).expect("JSON");
         assert_eq!(json, format!("\"{OF_ABC}\""));
         assert_eq!(serde_json::from_str::<Digest>(&json).expect("reads back"), digest);
