@@ -209,7 +209,9 @@ mod tests {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("sluice.toml");
         std::fs::write(&path, text).expect("writes");
-        Config::load(Some(&path), [])
+        let config = Config::load(Some(&path), [])?;
+        assert_eq!(config.file.as_ref(), Some(&path));
+        Ok(Config { file: None, ..config })
     }
 
     #[test]

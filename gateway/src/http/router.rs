@@ -43,7 +43,7 @@ pub fn admin(state: Arc<ApiState>) -> Router {
 }
 
 /// The admin calls of a consumer: metrics and probes. Campaigns and policies are changed through a gateway.
-pub fn consumer(state: Arc<ConsumerState>) -> Router {
+pub fn consumer(state: &ConsumerState) -> Router {
     guarded(Router::new(), state.token, state.telemetry.clone(), Arc::clone(&state.health))
 }
 

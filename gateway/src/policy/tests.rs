@@ -116,6 +116,6 @@ async fn native_defaults_refuse_on_failure_when_counters_are_unavailable() {
     let generation = Generation::load(1, &resolved, true, &Telemetry::new()).expect("loads");
     let request = Request { coupon_id: 104, policy_id: 21, user_id: 1, arrived_at_ms: 1, entropy: 1 };
     let usage = Usage { per_user_limit: 1, total: 1, remaining: 1 };
-    let measured = Unavailable("out of reach".to_owned());
+    let measured = Unavailable("unreachable".to_owned());
     assert_eq!(generation.admit(&request, Err(&measured), &usage), Err(PolicyUnavailable { hook: Hook::UserLimit }));
 }

@@ -72,7 +72,7 @@ async fn assert_refused(cases: &[Case]) {
 async fn config_check_accepts_the_defaults() {
     let folder = folder_with_policies();
     let ended = Case::file("", plain("")).check(&folder).await;
-    assert_eq!((ended.code, ended.stdout.trim_end()), (Some(0), "the configuration is right"), "{ended}");
+    assert_eq!((ended.code, ended.stdout.trim_end()), (Some(0), "configuration OK"), "{ended}");
 }
 
 #[tokio::test]

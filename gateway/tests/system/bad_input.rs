@@ -12,7 +12,7 @@ async fn a_wrong_field_is_named_with_what_was_expected() {
         ("userId", json!(0), "expected an integer from 1"),
         ("userId", json!("seven"), "invalid type"),
         ("couponId", Value::Null, "invalid type"),
-        ("policyId", json!(22), "policy 21"),
+        ("policyId", json!(22), "expected 21"),
         ("typeSnapshot", json!(""), "expected 1 to 64 characters"),
         ("discountRateSnapshot", json!(101), "expected a number from 0 to 100"),
         ("usagePeriodSnapshot", json!(-1), "invalid value"),

@@ -9,7 +9,7 @@ use sluice::ledger::Ledger;
 use crate::faulty::{FaultyLedger, LedgerFaults};
 use crate::harness::{Files, Fixture, eventually, replace_ledger};
 
-/// Requests of so many users that wait in the log, in one partition, for the next start.
+/// One request of each user, waiting in the only partition of the log for the next start.
 async fn backlog(users: u64) -> (Files, Vec<String>) {
     let configure = |config: &mut sluice::config::Config| {
         config.role = sluice::config::Role::Gateway;

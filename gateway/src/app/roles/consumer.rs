@@ -27,7 +27,7 @@ pub(in crate::app) async fn spawn(core: &mut Core) -> Result<SocketAddr, StartEr
     spawn_sampler(core, load, || 0);
     let state =
         ConsumerState { health: Arc::clone(&core.health), token: core.token, telemetry: core.ports.telemetry.clone() };
-    serve_admin(core, admin, http::consumer(Arc::new(state)));
+    serve_admin(core, admin, http::consumer(&state));
     tracing::info!(admin = %address, "serving");
     Ok(address)
 }

@@ -84,7 +84,7 @@ fn watch_files(core: &mut Core, pipelines: &Arc<Pipelines>) {
     match pipelines.watch(&core.config.policies.dir, file) {
         Ok(watcher) => core.tasks.spawn_background(watcher),
         Err(error) => {
-            tracing::warn!(%error, "policy folder and configuration file not watched; change the pipeline through the admin API")
+            tracing::warn!(%error, "policy folder and configuration file not watched; use the admin API to change the pipeline");
         }
     }
 }

@@ -181,7 +181,7 @@ async fn connection_errors_name_the_cause_without_the_password() {
     let unreachable = Options { url: "mysql://sluice:sesame@127.0.0.1:1/sluice".into(), ..Options::default() };
     for (options, expected) in [
         (wrong, "authentication failed for user `sluice` at the database server 127.0.0.1:13306: Access denied"),
-        (absent, "has no database `sluice_test_absent`; create it, then run `sluice migrate`"),
+        (absent, "has no database `sluice_test_absent`: create it, then run `sluice migrate`"),
         (unreachable, "the database server at 127.0.0.1:1 is unreachable: "),
     ] {
         let error = ledger::open(&options).await.err().expect("fails").to_string();

@@ -34,7 +34,7 @@ pub struct Ensured {
 /// Creates the topic and its dead-letter topic where they are absent, and verifies the topic. Safe to repeat.
 ///
 /// # Errors
-/// As [`open`](crate::log::open).
+/// As [`open`](crate::log::open()).
 pub(in crate::log) async fn ensure(address: &Address, options: &Options) -> Result<Vec<Ensured>, OpenError> {
     let config = client_config(address, options)?;
     // The admin client does not say why a broker rejects it; this request does.

@@ -76,7 +76,7 @@ impl Sources {
 
     fn enumeration(&self, name: &str) -> Option<&ItemEnum> {
         self.items.iter().find_map(|(_, item)| match item {
-            Item::Enum(item) if item.ident == name => Some(item),
+            Item::Enum(item) if item.ident == name && is_read(&item.attrs) => Some(item),
             _ => None,
         })
     }
@@ -95,7 +95,7 @@ impl Sources {
             let default = defaults.get(&key);
             let ty = path_of(&field.ty).pop().unwrap_or_default();
             let nested = self.items.iter().find_map(|(_, item)| match item {
-                Item::Struct(item) if item.ident == ty => Some(item),
+                Item::Struct(item) if item.ident == ty && is_read(&item.attrs) => Some(item),
                 _ => None,
             });
             match (nested, default) {
@@ -190,6 +190,14 @@ fn serde_text(attributes: &[Attribute]) -> String {
 
 fn has_serde(attributes: &[Attribute], word: &str) -> bool {
     serde_text(attributes).contains(word)
+}
+
+/// Whether serde reads values of the type.
+fn is_read(attributes: &[Attribute]) -> bool {
+    attributes.iter().any(|attribute| match &attribute.meta {
+        Meta::List(list) if list.path.is_ident("derive") => list.tokens.to_string().contains("Deserialize"),
+        _ => false,
+    })
 }
 
 fn is_skipped(attributes: &[Attribute]) -> bool {

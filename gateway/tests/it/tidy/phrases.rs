@@ -73,7 +73,13 @@ fn text_files(repository: &Path) -> Vec<String> {
     let listed = git.output().expect("git runs");
     assert!(listed.status.success(), "git ls-files: {}", String::from_utf8_lossy(&listed.stderr));
     let names = String::from_utf8(listed.stdout).expect("file names are UTF-8");
-    let is_checked = |name: &&str| !name.is_empty() && !name.ends_with(".lock") && !name.ends_with("tidy/phrases.rs");
+    // A migration that has been applied is known by its checksum: its comments cannot change any more.
+    let is_checked = |name: &&str| {
+        !name.is_empty()
+            && !name.ends_with(".lock")
+            && !name.ends_with("tidy/phrases.rs")
+            && !name.starts_with("migrations/")
+    };
     names.split('\0').filter(is_checked).map(str::to_owned).collect()
 }
 
