@@ -269,7 +269,7 @@ fn policies() -> Vec<Case> {
         Case::file(
             "[pipeline.shard-picker]\npolicy = \"clairvoyant\"\n",
             plain(
-                "read the policy policies/clairvoyant.wasm: No such file or directory (os error 2); \
+                "read policies/clairvoyant.wasm: No such file or directory (os error 2); \
                  build the policies with `policies/build`, or set policies.dir to their folder",
             ),
         ),

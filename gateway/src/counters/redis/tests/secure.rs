@@ -89,7 +89,10 @@ async fn unreadable_or_empty_files_are_rejected_before_connecting() {
     let empty = file_with("\n");
     let missing = PathBuf::from("no/such/file");
     for (options, beginning) in [
-        (Options { password_file: Some(missing.clone()), ..valid.clone() }, "counters.password_file: read no/such/file: "),
+        (
+            Options { password_file: Some(missing.clone()), ..valid.clone() },
+            "counters.password_file: read no/such/file: ",
+        ),
         (Options { password_file: Some(empty.path().to_owned()), ..valid.clone() }, "counters.password_file: "),
         (Options { tls_ca_file: Some(missing), ..valid }, "counters.tls_ca_file: no/such/file: "),
     ] {
