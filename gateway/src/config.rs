@@ -23,13 +23,21 @@ const REMOVED: [(&str, &str, &str); 2] =
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
+    /// The public listener, which takes requests for coupons.
     pub http: http::Options,
+    /// The admin listener: operator calls, metrics and probes.
     pub admin: http::AdminOptions,
+    /// The log, which makes accepted requests durable.
     pub log: log::Options,
+    /// The ledger, which holds campaigns, stock and outcomes.
     pub ledger: ledger::Options,
+    /// The counters that measure requests for the policies.
     pub counters: counters::Options,
+    /// The policy components.
     pub policies: policy::Options,
+    /// The settlement of accepted requests.
     pub settlement: settlement::Options,
+    /// Logging.
     pub telemetry: telemetry::Options,
     /// The initial pipeline. The active pipeline is kept in the ledger; a later change of this section changes it.
     pub pipeline: policy::Pipeline,

@@ -120,7 +120,7 @@ impl Sources {
     /// What a key may hold.
     fn values(&self, ty: &str, attributes: &[Attribute]) -> String {
         if let Some((min, max)) = bounds(attributes) {
-            return format!("{min} to {max}");
+            return format!("{min} to {}", max.replace('_', ","));
         }
         if let Some(item) = self.enumeration(ty) {
             let words: Vec<String> = item.variants.iter().map(|variant| format!("`{}`", word(item, variant))).collect();
