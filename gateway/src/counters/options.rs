@@ -21,7 +21,8 @@ pub struct Options {
     pub password_file: Option<PathBuf>,
     /// PEM file of a private CA. Without it, the system trust store is used.
     pub tls_ca_file: Option<PathBuf>,
-    /// How requests are treated while Redis is unavailable.
+    /// While Redis is unavailable: `pass` measures each request as if it were the first (the ledger still enforces the
+    /// campaign's limit), `refuse` lets each hook apply its `on_failure` and fails readiness.
     pub on_unavailable: OnUnavailable,
 }
 

@@ -10,8 +10,11 @@ use crate::counters::{Hook, PerHook};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct Pipeline {
+    /// Decides first: pass, delay or shed a request.
     pub rate_shaper: HookSpec,
+    /// Decides second: admit or refuse a user.
     pub user_limit: HookSpec,
+    /// Decides last: the shard that a request takes stock from.
     pub shard_picker: HookSpec,
 }
 
@@ -21,11 +24,14 @@ pub struct Pipeline {
 pub struct HookSpec {
     /// The component `<policy>.wasm` of the policies' folder.
     pub policy: String,
+    /// What happens when the policy gives no decision: `fallback` lets a native default decide, `refuse` answers 503,
+    /// `skip` goes on without a decision (not for the shard picker).
     #[serde(default)]
     pub on_failure: OnFailure,
-    /// A decision that takes longer has failed; milliseconds.
+    /// The longest time for one decision, in milliseconds. A decision that takes longer has failed.
     #[serde(default = "default_deadline_ms", deserialize_with = "bounded::<_, _, 1, 1000>")]
     pub deadline_ms: u32,
+    /// `warm` uses an instance for many calls, `fresh` gives every call a new instance, which is slower.
     #[serde(default)]
     pub isolation: Isolation,
     /// The policy's own configuration, which only the policy can check.

@@ -175,6 +175,7 @@ fn docs(attributes: &[Attribute]) -> String {
         _ => None,
     });
     let text = lines.collect::<Vec<_>>().join(" ");
+    assert!(!text.is_empty(), "a key or section of the configuration has no documentation");
     assert!(!text.contains('|'), "a table cannot hold `|`: {text}");
     text
 }
