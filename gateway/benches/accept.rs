@@ -29,7 +29,7 @@ fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     match std::env::var(SERVER).as_deref() {
         Ok(BARE) => runtime.block_on(bare()),
-        Ok(policies) => runtime.block_on(gateway(policies == NATIVE)),
+        Ok(policies) => sluice::app::runtime().expect("a runtime").block_on(gateway(policies == NATIVE)),
         Err(_) => runtime.block_on(compare()),
     }
 }

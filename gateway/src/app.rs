@@ -29,3 +29,15 @@ pub fn check(config: &Config) -> Result<(), StartError> {
     Pipelines::check(&config.policies, &config.pipeline)?;
     Ok(())
 }
+
+/// Two, so that a policy that runs until its deadline blocks one worker, and the other one still serves requests.
+const WORKERS_PER_PROCESSOR: usize = 2;
+
+/// The runtime that a system is made for.
+///
+/// # Errors
+/// When the operating system starts no threads.
+pub fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS_PER_PROCESSOR * processors).enable_all().build()
+}

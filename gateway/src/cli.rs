@@ -66,7 +66,8 @@ pub fn run() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            write(&mut std::io::stderr(), &format!("sluice: {}\n", failure.message));
+            // Without a standard error the exit code says it.
+            let _ = write(&mut std::io::stderr(), &format!("sluice: {}\n", failure.message));
             ExitCode::from(failure.code)
         }
     }

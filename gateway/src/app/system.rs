@@ -32,7 +32,6 @@ pub struct Running {
     pub http: Option<SocketAddr>,
     /// The address of the admin listener.
     pub admin: SocketAddr,
-    settles: bool,
     log: Arc<dyn Log>,
     ledger: Arc<dyn Ledger>,
     progress: Arc<Progress>,
@@ -80,7 +79,7 @@ impl System {
             roles::consumer::spawn_settlement(&mut core);
         }
         let Core { health, tasks, stages, .. } = core;
-        Ok(Running { http, admin, settles: role != Role::Gateway, log, ledger, progress, health, tasks, stages })
+        Ok(Running { http, admin, log, ledger, progress, health, tasks, stages })
     }
 }
 
@@ -101,13 +100,9 @@ impl Running {
         self.health.drain();
         self.stages.public.cancel();
         self.tasks.finish(PUBLIC_LISTENER).await;
-        if self.settles {
-            tokio::select! {
-                // Records that are not settled in time stay in the log until the next start.
-                _ = tokio::time::timeout(SETTLE_AT_SHUTDOWN_MAX, all_settled(&*self.log, &self.progress)) => {}
-                // If settlement itself failed, waiting for it would only delay the stop.
-                _ = self.tasks.failed() => {}
-            }
+        if self.tasks.is_running(SETTLEMENT) {
+            // The rest waits in the log for the next start.
+            let _ = tokio::time::timeout(SETTLE_AT_SHUTDOWN_MAX, all_settled(&*self.log, &self.progress)).await;
         }
         self.stages.settlement.cancel();
         self.tasks.finish(SETTLEMENT).await;

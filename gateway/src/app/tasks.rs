@@ -59,9 +59,13 @@ impl Tasks {
         }
     }
 
+    pub(super) fn is_running(&self, name: &str) -> bool {
+        self.names.values().any(|running| running == name)
+    }
+
     /// Waits for a task whose stage was cancelled. Another task that returns meanwhile had its stage cancelled too.
     pub(super) async fn finish(&mut self, name: &str) {
-        while self.names.values().any(|running| running == name)
+        while self.is_running(name)
             && let Some((_, ended)) = self.next().await
         {
             if let Err(failure) = ended {

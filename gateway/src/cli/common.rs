@@ -4,10 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::app;
 use crate::config::Config;
-
-/// Two, so that a policy that runs until its deadline blocks one worker, and the other one still serves requests.
-const WORKERS_PER_PROCESSOR: usize = 2;
 
 #[derive(Args)]
 pub(super) struct ConfigArgs {
@@ -41,18 +39,21 @@ impl Failure {
     }
 }
 
-pub(super) fn print(text: &str) {
-    write(&mut std::io::stdout(), text);
+/// Prints to standard output. A closed pipe is not a failure: the reader, such as `head`, has all it wants.
+pub(super) fn print(text: &str) -> Result<(), Failure> {
+    match write(&mut std::io::stdout(), text) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Failure::run(format!("write to standard output: {error}")))
+        }
+        _ => Ok(()),
+    }
 }
 
-/// A closed pipe is not a failure: the reader, such as `head`, has all it wants.
-pub(super) fn write(stream: &mut impl std::io::Write, text: &str) {
-    let _ = stream.write_all(text.as_bytes()).and_then(|()| stream.flush());
+pub(super) fn write(stream: &mut impl std::io::Write, text: &str) -> std::io::Result<()> {
+    stream.write_all(text.as_bytes())?;
+    stream.flush()
 }
 
 pub(super) fn block_on<T>(future: impl Future<Output = T>) -> Result<T, Failure> {
-    let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    let mut runtime = tokio::runtime::Builder::new_multi_thread();
-    let runtime = runtime.worker_threads(WORKERS_PER_PROCESSOR * processors).enable_all().build();
-    Ok(runtime.map_err(Failure::run)?.block_on(future))
+    Ok(app::runtime().map_err(Failure::run)?.block_on(future))
 }

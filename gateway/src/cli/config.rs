@@ -17,9 +17,8 @@ pub(super) fn run(command: &Command) -> Result<(), Failure> {
     match command {
         Command::Check(args) => {
             app::check(&args.load()?).map_err(Failure::usage)?;
-            print("configuration OK\n");
+            print("configuration OK\n")
         }
         Command::Show(args) => print(&args.load()?.to_toml()),
     }
-    Ok(())
 }

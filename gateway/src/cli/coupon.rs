@@ -101,7 +101,7 @@ enum Command {
 pub(super) fn run(Args { admin, command }: &Args) -> Result<(), Failure> {
     let client = AdminClient::new(&admin.admin, admin.token.clone());
     let answer = block_on(call(&client, command))?.map_err(Failure::run)?;
-    print(&if admin.json { format!("{answer:#}\n") } else { table(&answer) });
+    print(&if admin.json { format!("{answer:#}\n") } else { table(&answer) })?;
     let audit_failed = matches!(command, Command::Audit { .. })
         && (answer["balanced"] != json!(true) || answer["usersOverLimit"] != json!(0));
     if audit_failed {

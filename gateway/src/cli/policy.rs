@@ -34,7 +34,7 @@ pub(super) fn run(command: &Command) -> Result<(), Failure> {
             let bytes = std::fs::read(file).map_err(|error| failed("read", file, &error))?;
             let inspection = policy::inspect(&bytes, config)
                 .map_err(|error| Failure::run(format!("{}: {error}", file.display())))?;
-            print(&inspection.to_string());
+            print(&inspection.to_string())?;
         }
         Command::Pack { module, output } => {
             let bytes = std::fs::read(module).map_err(|error| failed("read", module, &error))?;

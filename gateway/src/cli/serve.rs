@@ -50,19 +50,27 @@ async fn serve(config: Config) -> Result<(), Failure> {
         started = started => started.map_err(Failure::run)?,
         () = signals.next() => return Ok(()),
     };
-    tokio::select! {
-        // Already logged. `stop` returns the failure again, for the exit code.
-        _ = running.wait() => tracing::info!("shutting down because a task failed"),
-        () = signals.next() => tracing::info!("shutting down; requests in progress finish"),
-    }
-    tokio::select! {
-        stopped = running.stop() => {
-            stopped.map_err(Failure::run)?;
-            tracing::info!("stopped");
+    let failure = tokio::select! {
+        failure = running.wait() => {
+            tracing::info!("shutting down because a task failed; requests in progress finish");
+            Some(failure)
         }
-        () = signals.next() => tracing::warn!("stopped without draining after a second signal; accepted requests are in the log"),
-    }
-    Ok(())
+        () = signals.next() => {
+            tracing::info!("shutting down; requests in progress finish");
+            None
+        }
+    };
+    let stopped = tokio::select! {
+        stopped = running.stop() => {
+            tracing::info!("stopped");
+            stopped
+        }
+        () = signals.next() => {
+            tracing::warn!("stopped at once on a signal during the drain; accepted requests are in the log");
+            failure.map_or(Ok(()), Err)
+        }
+    };
+    stopped.map_err(Failure::run)
 }
 
 /// Every connection takes a file descriptor. The usual soft limit of 1024 is below `http.connections_max`.
@@ -75,20 +83,27 @@ fn raise_file_limit() {
     }
 }
 
+/// The signals that end the process. SIGHUP is one of them: a terminal that closes is no reason to skip the drain.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    hangup: Signal,
 }
 
 impl Signals {
     fn listen() -> std::io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
     }
 
     async fn next(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
+            _ = self.hangup.recv() => {}
         }
     }
 }

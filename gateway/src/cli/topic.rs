@@ -15,7 +15,7 @@ pub(super) fn run(command: &Command) -> Result<(), Failure> {
     let Command::Ensure(args) = command;
     let config = args.load()?;
     for ensured in block_on(log::ensure_topics(&config.log))?.map_err(Failure::run)? {
-        print(&format!("{} {}\n", ensured.topic, if ensured.is_new { "created" } else { "exists" }));
+        print(&format!("{} {}\n", ensured.topic, if ensured.is_new { "created" } else { "exists" }))?;
     }
     Ok(())
 }

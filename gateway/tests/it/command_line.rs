@@ -97,3 +97,19 @@ async fn every_command_has_help_and_invalid_usage_exits_with_2() {
     assert_eq!(run(&["issue"]).await.code, Some(2));
     assert_eq!(run(&["coupon", "create", "--coupon", "x"]).await.code, Some(2));
 }
+
+#[test]
+fn output_that_cannot_be_written_is_a_failure_and_a_closed_pipe_is_not() {
+    let full = || std::fs::File::options().write(true).open("/dev/full").expect("/dev/full opens");
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_sluice"));
+    command.args(["config", "show"]).current_dir(folder.path());
+    let ended = command.stdout(full()).stderr(std::process::Stdio::piped()).output().expect("the binary starts");
+    assert_eq!(ended.status.code(), Some(1));
+    let message = String::from_utf8_lossy(&ended.stderr);
+    assert!(message.starts_with("sluice: write to standard output: No space left on device"), "{message}");
+
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    assert_eq!(command.stdout(writer).status().expect("the binary starts").code(), Some(0));
+}

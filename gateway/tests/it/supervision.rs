@@ -46,6 +46,23 @@ async fn a_settlement_task_that_panics_fails_readiness_and_its_record_settles_af
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_signal_during_the_drain_after_a_failed_task_keeps_exit_code_1() {
+    let mut gateway = Gateway::launch(Launch::with(&[]).with_panic_in("settlement")).await;
+    let answer = gateway.client.post("/coupon/issue", payload(1, COUPON)).await;
+    let waiting = format!("{}&wait=10s", answer.json()["statusUrl"].as_str().expect("a status URL"));
+    let client = gateway.client.clone();
+    let in_progress = tokio::spawn(async move { client.get(&waiting).await });
+    eventually("the drain begins", NOTICED_WITHIN, async || {
+        (!gateway.log_lines("shutting down because a task failed; requests in progress finish").is_empty())
+            .then_some(())
+    })
+    .await;
+    gateway.terminate();
+    assert_exits_because_of(&mut gateway, "settlement of partition ").await;
+    in_progress.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_log_writer_that_panics_accepts_nothing_and_ends_the_process() {
     let mut gateway = Gateway::launch(Launch::with(&[]).with_panic_in("log writer")).await;
     let answer = gateway.client.post("/coupon/issue", payload(1, COUPON)).await;
