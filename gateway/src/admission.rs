@@ -119,9 +119,9 @@ impl Admission {
     }
 
     /// Counts the request as in flight, until the guard is dropped.
-    fn begin(&self) -> Result<InFlight<'_>, Refusal> {
+    fn begin(&self) -> Result<InFlightGuard<'_>, Refusal> {
         let before = self.in_flight.fetch_add(1, Ordering::Relaxed);
-        let guard = InFlight(&self.in_flight);
+        let guard = InFlightGuard(&self.in_flight);
         if before < self.in_flight_max { Ok(guard) } else { Err(Refusal::Overloaded) }
     }
 
@@ -270,9 +270,9 @@ fn position_of(recorded: &RecordedOutcome) -> LogPosition {
 }
 
 /// Counts one request as in flight until it is dropped.
-struct InFlight<'a>(&'a AtomicUsize);
+struct InFlightGuard<'a>(&'a AtomicUsize);
 
-impl Drop for InFlight<'_> {
+impl Drop for InFlightGuard<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }

@@ -50,7 +50,7 @@ pub struct Config {
 }
 
 /// What a process does. Gateways and consumers that share a log, a ledger and counters form one system.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Role {
     /// Accepts requests for coupons.
     Gateway,

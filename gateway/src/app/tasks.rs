@@ -63,7 +63,8 @@ impl Tasks {
         self.names.values().any(|running| running == name)
     }
 
-    /// Waits for a task whose stage was cancelled. Another task that returns meanwhile had its stage cancelled too.
+    /// Waits for a task whose stage was cancelled. Another task that returns meanwhile is not
+    /// a failure: the process ends in any case.
     pub(super) async fn finish(&mut self, name: &str) {
         while self.is_running(name)
             && let Some((_, ended)) = self.next().await

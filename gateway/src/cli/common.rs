@@ -1,11 +1,15 @@
 //! What the commands share: the configuration option, failures with their exit code, output, and the async runtime.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 
 use crate::app;
 use crate::config::Config;
+
+/// A client library may still be in a blocking call to a server that does not answer: the exit does not wait for it.
+const BLOCKING_CALLS_END_WITHIN: Duration = Duration::from_secs(1);
 
 #[derive(Args)]
 pub(super) struct ConfigArgs {
@@ -55,5 +59,8 @@ pub(super) fn write(stream: &mut impl std::io::Write, text: &str) -> std::io::Re
 }
 
 pub(super) fn block_on<T>(future: impl Future<Output = T>) -> Result<T, Failure> {
-    Ok(app::runtime().map_err(Failure::run)?.block_on(future))
+    let runtime = app::runtime().map_err(Failure::run)?;
+    let output = runtime.block_on(future);
+    runtime.shutdown_timeout(BLOCKING_CALLS_END_WITHIN);
+    Ok(output)
 }

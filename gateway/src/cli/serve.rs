@@ -13,27 +13,13 @@ pub(super) struct Args {
     config: ConfigArgs,
     /// What this process does. Gateways and consumers that share a log, a ledger and counters form one system:
     /// start as many of each as needed, in any order.
-    #[arg(long, value_enum, default_value_t = RoleArg::All)]
-    role: RoleArg,
-}
-
-#[derive(Clone, Copy, clap::ValueEnum)]
-enum RoleArg {
-    /// Takes requests.
-    Gateway,
-    /// Settles accepted requests.
-    Consumer,
-    /// Both.
-    All,
+    #[arg(long, value_enum, default_value_t = Role::All)]
+    role: Role,
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let mut config = args.config.load()?;
-    config.role = match args.role {
-        RoleArg::Gateway => Role::Gateway,
-        RoleArg::Consumer => Role::Consumer,
-        RoleArg::All => Role::All,
-    };
+    config.role = args.role;
     telemetry::start_logging(&config.telemetry).map_err(Failure::usage)?;
     raise_file_limit();
     block_on(serve(config))?

@@ -14,7 +14,7 @@ use futures_util::future::BoxFuture;
 use sqlx::{Connection, MySqlPool};
 
 use self::call::within;
-use self::server::{Isolation, Transactions};
+use self::server::{IsolationLevel, Transactions};
 use super::{CampaignError, Claim, GenerationRow, Ledger, LedgerError, OpenError, RecordedOutcome, Transaction};
 use crate::coupon::{Audit, Campaign, CampaignChange, CouponId, NewCampaign, Offset, PartitionNo, RequestId};
 
@@ -46,9 +46,9 @@ impl Mysql {
         // The check succeeded; a failed goodbye changes nothing.
         let _ = connection.close().await;
         Ok(Self {
-            writers: server.pool(WRITERS_MAX, Isolation::ReadCommitted, Transactions::Some),
-            readers: server.pool(READERS_MAX, Isolation::ReadCommitted, Transactions::None),
-            snapshots: server.pool(SNAPSHOTS_MAX, Isolation::RepeatableRead, Transactions::Some),
+            writers: server.pool(WRITERS_MAX, IsolationLevel::ReadCommitted, Transactions::Some),
+            readers: server.pool(READERS_MAX, IsolationLevel::ReadCommitted, Transactions::None),
+            snapshots: server.pool(SNAPSHOTS_MAX, IsolationLevel::RepeatableRead, Transactions::Some),
         })
     }
 }

@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn consecutive_costly_failures_open_the_breaker_for_all_but_one_probe() {
+    fn consecutive_failures_open_the_breaker_for_all_but_one_probe() {
         let breaker = Breaker::default();
         breaker.record_failure();
         breaker.record_failure();

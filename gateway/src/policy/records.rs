@@ -101,7 +101,9 @@ impl Recorded {
 }
 
 fn parse(row: &GenerationRow) -> Option<GenerationRecord> {
-    let record = serde_json::from_str(&row.pipeline);
+    // Earlier versions had a third isolation, for benchmarks. Without this, its records could not be read.
+    let pipeline = row.pipeline.replace(r#""isolation":"native""#, r#""isolation":"warm""#);
+    let record = serde_json::from_str(&pipeline);
     record.inspect_err(|error| tracing::warn!(generation = row.number, %error, "recorded generation unreadable")).ok()
 }
 

@@ -184,6 +184,9 @@ async fn an_admin_call_from_another_machine_needs_the_token() {
     let answer = elsewhere.get("/admin/coupons").await;
     assert_eq!(answer.refusal(), (401, "UNAUTHORIZED".to_owned()), "{answer}");
     assert_eq!(answer.header("www-authenticate"), Some("Bearer"));
+    for probe in ["/livez", "/readyz"] {
+        assert_eq!(elsewhere.get(probe).await.status, 200, "{probe} needs no token");
+    }
     for (token, status) in [("a token that is wrong altogether", 401), (TOKEN, 200)] {
         let request = Request::get("/admin/coupons").header("authorization", format!("Bearer {token}"));
         let answer = elsewhere.call(request.body(Full::default()).expect("a request")).await;

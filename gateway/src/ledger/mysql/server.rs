@@ -28,7 +28,7 @@ pub(in crate::ledger) struct Server {
 }
 
 #[derive(Clone, Copy)]
-pub(super) enum Isolation {
+pub(super) enum IsolationLevel {
     ReadCommitted,
     RepeatableRead,
 }
@@ -85,7 +85,12 @@ impl Server {
     }
 
     /// Connections are opened on demand, so this cannot fail.
-    pub(super) fn pool(&self, connections_max: u32, isolation: Isolation, transactions: Transactions) -> MySqlPool {
+    pub(super) fn pool(
+        &self,
+        connections_max: u32,
+        isolation: IsolationLevel,
+        transactions: Transactions,
+    ) -> MySqlPool {
         let pool = MySqlPoolOptions::new()
             .max_connections(connections_max)
             .acquire_timeout(ACQUIRE_MAX)
@@ -152,11 +157,11 @@ fn certificate(path: &Path) -> Result<Vec<u8>, OpenError> {
     if is_pem { Ok(pem) } else { Err(OpenError::NoCertificate(path.to_owned())) }
 }
 
-async fn begin_session(connection: &mut MySqlConnection, isolation: Isolation) -> Result<(), sqlx::Error> {
+async fn begin_session(connection: &mut MySqlConnection, isolation: IsolationLevel) -> Result<(), sqlx::Error> {
     connection.execute(include_str!("../sql/mysql/set_session.sql")).await?;
     let isolation = match isolation {
-        Isolation::ReadCommitted => include_str!("../sql/mysql/set_read_committed.sql"),
-        Isolation::RepeatableRead => include_str!("../sql/mysql/set_repeatable_read.sql"),
+        IsolationLevel::ReadCommitted => include_str!("../sql/mysql/set_read_committed.sql"),
+        IsolationLevel::RepeatableRead => include_str!("../sql/mysql/set_repeatable_read.sql"),
     };
     connection.execute(isolation).await?;
     Ok(())

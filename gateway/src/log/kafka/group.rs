@@ -106,7 +106,9 @@ impl GroupMember {
             }
             for change in self.consumer.context().take() {
                 match change {
-                    Change::Assigned(partitions) => partitions.into_iter().for_each(|partition| self.assign(partition)),
+                    Change::Assigned(partitions) => {
+                        partitions.into_iter().try_for_each(|partition| self.assign(partition))?;
+                    }
                     Change::Revoked(partitions) => partitions.iter().for_each(|partition| self.revoke(partition)),
                 }
             }
@@ -124,9 +126,10 @@ impl GroupMember {
         self.assignments.is_closed() && self.readers.strong_count() == 0
     }
 
-    fn assign(&mut self, partition: u32) {
+    /// A partition without a reader would never be settled, so its failure ends the member.
+    fn assign(&mut self, partition: u32) -> Result<(), KafkaError> {
         let Some(mut queue) = self.consumer.split_partition_queue(&self.topic, partition.cast_signed()) else {
-            return tracing::error!(partition, "partition has no queue: its records are not settled");
+            return Err(KafkaError::Subscription(format!("partition {partition} has no queue")));
         };
         let lease = Arc::new(PartitionLease::default());
         let notified = Arc::clone(&lease);
@@ -147,6 +150,7 @@ impl GroupMember {
         // Fails if settlement has ended.
         let _ =
             self.assignments.blocking_send(Assignment { partition: PartitionNo(partition), reader: Box::new(reader) });
+        Ok(())
     }
 
     fn revoke(&mut self, partition: &u32) {
