@@ -259,6 +259,15 @@ mod tests {
     }
 
     #[test]
+    fn a_record_with_the_removed_isolation_still_loads() {
+        let pipeline = serde_json::to_string(&record("random", Source::File)).expect("JSON");
+        let pipeline = pipeline.replace(r#""isolation":"warm""#, r#""isolation":"native""#);
+        assert!(pipeline.contains("native"), "{pipeline}");
+        let row = GenerationRow { number: 1, pipeline, published_at_ms: 0 };
+        assert_eq!(parse(&row).expect("loads").pipeline, Pipeline::default());
+    }
+
+    #[test]
     fn rollbacks_go_back_one_pipeline_each() {
         let records = [
             record("random", Source::File),
