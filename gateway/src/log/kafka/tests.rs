@@ -38,7 +38,23 @@ fn new_topic() -> (String, Options) {
     (name.clone(), Options { url, group: name, ..Options::default() })
 }
 
+/// Brokers on a busy machine take seconds to learn of a topic.
+const KNOWN_WITHIN: Duration = Duration::from_secs(30);
+
 type Task = tokio::task::JoinHandle<Result<(), TaskFailure>>;
+
+/// A new topic is not known to every broker at once. A gateway retries in the same way.
+async fn open_new_topic(address: &Address, options: &Options) -> (Kafka, Vec<Background>) {
+    let begun = std::time::Instant::now();
+    loop {
+        match Kafka::open(address.clone(), options, &Telemetry::new()).await {
+            Err(error) if error.is_transient() && begun.elapsed() < KNOWN_WITHIN => {
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+            opened => return opened.expect("opens"),
+        }
+    }
+}
 
 async fn create_and_start(options: &Options) -> (Kafka, Vec<Task>, TopicGuard) {
     let address = Address::parse(&options.url).expect("a URL");
@@ -47,7 +63,7 @@ async fn create_and_start(options: &Options) -> (Kafka, Vec<Task>, TopicGuard) {
     });
     let config = client_config(&address, options).expect("a configuration");
     let guard = TopicGuard { config, names: [address.topic.clone(), address.dead_letter_topic()] };
-    let (log, background) = Kafka::open(address, options, &Telemetry::new()).await.expect("opens");
+    let (log, background) = open_new_topic(&address, options).await;
     (log, background.into_iter().map(|task| tokio::spawn(task.run)).collect(), guard)
 }
 
