@@ -96,7 +96,7 @@ impl Folder {
     }
 }
 
-/// `None` for what is not a component, such as an upload that is being written.
+/// `None` for other files, such as an upload that is being written.
 fn list_one(path: &Path) -> Option<ListedPolicy> {
     let name = path.file_stem()?.to_str()?;
     if path.extension().is_none_or(|extension| extension != "wasm") || name.starts_with('.') {

@@ -15,7 +15,7 @@ pub(super) fn shape(measured: &[Measured]) -> Shaping {
     })
 }
 
-/// Refuses a user who is over the campaign's limit by the policy's count for the whole campaign.
+/// Refuses a user whose count for the whole campaign exceeds the campaign's limit.
 pub(super) fn admit(measures: &[Measure], measured: &[Measured], usage: &Usage) -> LimitVerdict {
     let over = measures.iter().zip(measured).any(|pair| match pair {
         (Measure::Count { scope: Scope::UserOfCoupon, window_ms: 0 }, Measured::Count(count)) => {

@@ -49,7 +49,7 @@ impl PartitionTask {
     }
 
     /// Settles until the partition is revoked or another process claims it. Dropped at any point, it leaves no half
-    /// batch: what was not committed is rolled back and settled after the next start.
+    /// batch: an uncommitted transaction is rolled back, and its records are settled after the next start.
     pub(super) async fn run(mut self, assignment: Assignment) {
         let partition = self.partition;
         if let Err(Fenced) = self.follow(assignment).await {

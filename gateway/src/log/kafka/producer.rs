@@ -29,7 +29,7 @@ const LINGER_MS: &str = "2";
 /// A record fails if it is not durable, or not even sent, within this time. It is longer than a cluster takes to
 /// replace a dead broker.
 const DELIVERY_MAX: Duration = Duration::from_secs(15);
-/// At shutdown no client waits any more, so what is not acknowledged by then may be lost.
+/// At shutdown no client waits any more, so records that are unacknowledged by then may be lost.
 const FLUSH_MAX: Duration = Duration::from_secs(5);
 /// A flush returns after this time, so that batches sent meanwhile are seen.
 const FLUSH_STEP: Duration = Duration::from_millis(100);
