@@ -92,12 +92,12 @@ impl LoadGauge {
         let now = now_ms();
         let mut oldest = 0.0_f64;
         for (partition, lag) in (0..).map(PartitionNo).zip(&self.lag_records) {
-            let records = log.end_offset(partition).saturating_sub(progress.next_offset(partition));
+            let end = log.end_offset(partition);
+            let records = end.saturating_sub(progress.next_offset(partition));
+            let seconds = progress.lag_seconds(partition, end, now);
             lag.store(records, Ordering::Relaxed);
-            telemetry.emit(LagSeen { partition, records });
-            if records > 0 {
-                oldest = oldest.max(progress.age_seconds(partition, now));
-            }
+            telemetry.emit(LagSeen { partition, records, seconds });
+            oldest = oldest.max(seconds);
         }
         self.lag_seconds.set(oldest);
     }

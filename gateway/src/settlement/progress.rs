@@ -1,6 +1,7 @@
 //! How far each partition is settled. Status calls wait for it, and the lag is computed from it.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use tokio::sync::watch;
 
@@ -18,6 +19,14 @@ struct Partition {
     next_offset: watch::Sender<Offset>,
     /// The arrival time of the oldest record in the current batch; 0 between batches.
     oldest_ms: AtomicI64,
+    /// Since when a record has been seen to wait at `next_offset`.
+    waiting: Mutex<Option<Waiting>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Waiting {
+    at: Offset,
+    since_ms: UnixMs,
 }
 
 impl Progress {
@@ -26,7 +35,11 @@ impl Progress {
     pub fn new(next_offsets: Vec<Offset>) -> Self {
         let partitions = next_offsets
             .into_iter()
-            .map(|next| Partition { next_offset: watch::Sender::new(next), oldest_ms: AtomicI64::new(0) })
+            .map(|next| Partition {
+                next_offset: watch::Sender::new(next),
+                oldest_ms: AtomicI64::new(0),
+                waiting: Mutex::default(),
+            })
             .collect();
         Self { partitions, granted: AtomicU64::new(0) }
     }
@@ -44,11 +57,14 @@ impl Progress {
         let _ = partition.next_offset.subscribe().wait_for(|next| *next > offset).await;
     }
 
-    /// The age of the oldest record in the current batch, in seconds; 0 between batches.
+    /// How long the oldest unsettled record of a partition has waited, in seconds; 0 if the partition ends at
+    /// `end_offset` and is settled up to there.
+    ///
+    /// Known from its arrival while this process settles its batch. Otherwise it is the time for which this function
+    /// has seen records wait at the same offset, so call it regularly.
     #[must_use]
-    pub fn age_seconds(&self, partition: PartitionNo, now: UnixMs) -> f64 {
-        let oldest = self.partition(partition).map_or(0, |partition| partition.oldest_ms.load(Ordering::Relaxed));
-        if oldest == 0 { 0.0 } else { (now - oldest).max(0) as f64 / 1000.0 }
+    pub fn lag_seconds(&self, partition: PartitionNo, end_offset: Offset, now: UnixMs) -> f64 {
+        self.partition(partition).map_or(0.0, |partition| partition.lag_seconds(end_offset, now))
     }
 
     /// Coupons granted since this process started.
@@ -90,5 +106,51 @@ impl Progress {
 
     fn partition(&self, partition: PartitionNo) -> Option<&Partition> {
         self.partitions.get(partition.0 as usize)
+    }
+}
+
+impl Partition {
+    fn lag_seconds(&self, end_offset: Offset, now: UnixMs) -> f64 {
+        let at = *self.next_offset.borrow();
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if end_offset <= at {
+            *waiting = None;
+            return 0.0;
+        }
+        let seen = waiting.filter(|seen| seen.at == at).unwrap_or(Waiting { at, since_ms: now });
+        *waiting = Some(seen);
+        let since = match self.oldest_ms.load(Ordering::Relaxed) {
+            0 => seen.since_ms,
+            arrived_at_ms => arrived_at_ms,
+        };
+        (now - since).max(0) as f64 / 1000.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PARTITION: PartitionNo = PartitionNo(0);
+
+    #[test]
+    fn the_lag_of_a_partition_that_nobody_settles_grows_until_its_offset_moves() {
+        let progress = Progress::new(vec![5]);
+        let lag = |end, now| progress.lag_seconds(PARTITION, end, now);
+        assert_eq!(lag(5, 1_000), 0.0, "nothing waits");
+        assert_eq!(lag(9, 2_000), 0.0, "seen for the first time");
+        assert_eq!(lag(9, 62_000), 60.0);
+        progress.catch_up(PARTITION, 7);
+        assert_eq!(lag(9, 63_000), 0.0);
+        assert_eq!(lag(9, 65_000), 2.0);
+    }
+
+    #[test]
+    fn the_lag_of_a_batch_in_settlement_is_known_from_its_oldest_record() {
+        let progress = Progress::new(vec![5]);
+        progress.begin(PARTITION, 1_000);
+        assert_eq!(progress.lag_seconds(PARTITION, 9, 31_000), 30.0);
+        progress.advance(PARTITION, 9);
+        assert_eq!(progress.lag_seconds(PARTITION, 9, 32_000), 0.0);
     }
 }

@@ -84,11 +84,15 @@ pub struct LagSeen {
     pub partition: PartitionNo,
     /// Records that are not settled.
     pub records: u64,
+    /// How long the oldest of them has waited, as far as this process knows.
+    pub seconds: f64,
 }
 
 impl Event for LagSeen {
     fn record(self, metrics: &Metrics) {
-        metrics.log_lag.with_label_values(&[&self.partition.to_string()]).set(gauge(self.records));
+        let partition = &[&*self.partition.to_string()];
+        metrics.log_lag.with_label_values(partition).set(gauge(self.records));
+        metrics.log_lag_seconds.with_label_values(partition).set(self.seconds);
     }
 }
 

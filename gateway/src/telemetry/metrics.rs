@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use prometheus::{
-    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    TextEncoder,
+    Encoder, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
 };
 
 use crate::coupon::Reason;
@@ -42,6 +42,7 @@ pub struct Metrics {
     pub(super) log_append: Histogram,
     pub(super) log_append_records: Histogram,
     pub(super) log_lag: IntGaugeVec,
+    pub(super) log_lag_seconds: GaugeVec,
     pub(super) log_brokers: IntGaugeVec,
     pub(super) log_leader: IntGaugeVec,
     pub(super) log_replicas: IntGaugeVec,
@@ -127,6 +128,17 @@ impl Metrics {
                 "sluice_log_lag_records",
                 "Records in the log that are not settled.",
                 &["partition"],
+            ),
+            log_lag_seconds: register(
+                &registry,
+                GaugeVec::new(
+                    Opts::new(
+                        "sluice_log_lag_seconds",
+                        "Time for which the oldest unsettled record has waited: since its arrival in the process that \
+                         settles its batch, elsewhere since the process first saw records wait at this offset.",
+                    ),
+                    &["partition"],
+                ),
             ),
             // The embedded log sets none of the next six.
             log_brokers: gauges(&registry, "sluice_log_brokers", "Brokers in the Kafka cluster.", &[]),
