@@ -80,6 +80,8 @@ pub struct Claim {
     pub epoch: i64,
     /// The first offset that is not settled.
     pub next_offset: Offset,
+    /// Before this offset, the counters have forgotten every rejected request. At most `next_offset`.
+    pub released_offset: Offset,
 }
 
 /// How far a partition is settled, and by which claim.
@@ -89,6 +91,8 @@ pub struct PartitionOffset {
     pub epoch: i64,
     /// The first offset that is not settled.
     pub next_offset: Offset,
+    /// Before this offset, the counters have forgotten every rejected request.
+    pub released_offset: Offset,
 }
 
 /// The outcome of a request, as stored.
@@ -169,6 +173,12 @@ pub trait Ledger: Send + Sync + 'static {
     /// Claims a partition: raises its epoch, so that an earlier claim can no longer settle.
     fn claim(&self, partition: PartitionNo) -> BoxFuture<'_, Result<Claim, LedgerError>>;
 
+    /// Stores a claim's `released_offset` outside of a settlement. Does nothing if the claim is fenced.
+    fn store_released(&self, claim: Claim) -> BoxFuture<'_, Result<(), LedgerError>>;
+
+    /// Those of the requests that were rejected.
+    fn rejections<'a>(&'a self, requests: &'a [RequestId]) -> BoxFuture<'a, Result<BTreeSet<RequestId>, LedgerError>>;
+
     /// Begins a settlement. Dropping the transaction rolls it back.
     fn begin(&self) -> BoxFuture<'_, Result<Box<dyn Transaction>, LedgerError>>;
 
@@ -229,8 +239,8 @@ pub trait Transaction: Send {
     /// the transaction with [`LedgerError::Transient`]: settled again, the batch will read it.
     fn insert_outcomes<'a>(&'a mut self, settled: &'a [Settled]) -> BoxFuture<'a, Result<(), LedgerError>>;
 
-    /// Advances the partition's offset. Fails when epoch or offset differ from the claim's.
-    fn advance(&mut self, claim: Claim, next_offset: Offset) -> BoxFuture<'_, Result<(), LedgerError>>;
+    /// Advances the partition's offsets to those of `to`. Fails when epoch or offset differ from those of `from`.
+    fn advance(&mut self, from: Claim, to: Claim) -> BoxFuture<'_, Result<(), LedgerError>>;
 
     /// After a transient error the commit may have happened: the partition's offset tells.
     fn commit(self: Box<Self>) -> BoxFuture<'static, Result<(), LedgerError>>;

@@ -4,7 +4,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use super::{CampaignError, GenerationRow, Ledger, LedgerError, Shards, StockDecrement, Transaction};
+use super::{CampaignError, Claim, GenerationRow, Ledger, LedgerError, Shards, StockDecrement, Transaction};
 use crate::coupon::{
     CampaignChange, CampaignState, CouponId, Fingerprint, NewCampaign, Outcome, PartitionNo, Reason, RequestId,
     Settled, SettledRequest, ShardNo, Terms, UserId,
@@ -130,7 +130,7 @@ pub(crate) async fn a_committed_settlement_is_visible_completely(ledger: &dyn Le
         unreadable,
     ];
     transaction.insert_outcomes(&rows).await.expect("inserts");
-    transaction.advance(claim, 5).await.expect("advances");
+    transaction.advance(claim, Claim { next_offset: 5, released_offset: 2, ..claim }).await.expect("advances");
     transaction.commit().await.expect("commits");
 
     assert_eq!(ledger.next_offset(PARTITION).await.expect("reads"), 5);
@@ -150,6 +150,8 @@ pub(crate) async fn a_committed_settlement_is_visible_completely(ledger: &dyn Le
     let mut transaction = begin(ledger).await;
     let names: Vec<_> = (1..=9).map(|name| RequestId::from([name; 16])).collect();
     assert_eq!(transaction.replays(&names).await.expect("reads"), BTreeSet::from_iter(names[..4].iter().copied()));
+    let rejected = BTreeSet::from_iter(names[2..4].iter().copied());
+    assert_eq!(ledger.rejections(&names).await.expect("reads"), rejected);
     let grants = transaction.grants(coupon(), &[user(1), user(2), user(3)]).await.expect("reads");
     assert_eq!(grants, HashMap::from([(user(1), 1), (user(2), 1)]));
 }
@@ -163,7 +165,7 @@ pub(crate) async fn a_dropped_settlement_is_rolled_back(ledger: &dyn Ledger) {
         .await
         .expect("takes");
     transaction.insert_outcomes(&[settled(1, 1, issued(1))]).await.expect("inserts");
-    transaction.advance(claim, 1).await.expect("advances");
+    transaction.advance(claim, Claim { next_offset: 1, ..claim }).await.expect("advances");
     drop(transaction);
     assert_eq!(ledger.next_offset(PARTITION).await.expect("reads"), 0);
     assert_eq!(ledger.audit(coupon()).await.expect("reads").expect("exists").remaining, 10);
@@ -195,10 +197,24 @@ pub(crate) async fn the_newest_claim_fences_earlier_claims(ledger: &dyn Ledger) 
     assert!(second.epoch > first.epoch);
     let mut transaction = begin(ledger).await;
     assert_eq!(transaction.lock_offset(PARTITION).await.expect("locks").epoch, second.epoch);
-    assert!(transaction.advance(first, 1).await.is_err());
-    transaction.advance(second, 4).await.expect("advances");
+    assert!(transaction.advance(first, Claim { next_offset: 1, ..first }).await.is_err());
+    transaction.advance(second, Claim { next_offset: 4, ..second }).await.expect("advances");
     transaction.commit().await.expect("commits");
     assert_eq!(ledger.claim(PARTITION).await.expect("claims").next_offset, 4);
+}
+
+pub(crate) async fn the_released_offset_is_stored_by_the_newest_claim_only(ledger: &dyn Ledger) {
+    let first = ledger.claim(PARTITION).await.expect("claims");
+    assert_eq!(first.released_offset, 0);
+    let settled = Claim { next_offset: 9, released_offset: 4, ..first };
+    let mut transaction = begin(ledger).await;
+    transaction.advance(first, settled).await.expect("advances");
+    transaction.commit().await.expect("commits");
+    ledger.store_released(Claim { released_offset: 7, ..settled }).await.expect("stores");
+    let second = ledger.claim(PARTITION).await.expect("claims");
+    assert_eq!((second.next_offset, second.released_offset), (9, 7));
+    ledger.store_released(Claim { released_offset: 9, ..settled }).await.expect("does nothing");
+    assert_eq!(ledger.claim(PARTITION).await.expect("claims").released_offset, 7);
 }
 
 pub(crate) async fn shards_that_do_not_exist_are_absent_from_the_locked_stock(ledger: &dyn Ledger) {
@@ -235,6 +251,7 @@ macro_rules! contract_tests {
             taking_more_than_a_shard_has_fails,
             a_second_outcome_or_grant_number_is_rejected_as_transient,
             the_newest_claim_fences_earlier_claims,
+            the_released_offset_is_stored_by_the_newest_claim_only,
             shards_that_do_not_exist_are_absent_from_the_locked_stock,
             a_generation_is_published_once_with_its_components,
         );

@@ -12,6 +12,7 @@ pub(super) static MYSQL: LazyLock<Migrator> = LazyLock::new(|| {
     migrator([
         (1, "ledger", include_str!("../../../migrations/mysql/0001_ledger.sql")),
         (2, "pipeline", include_str!("../../../migrations/mysql/0002_pipeline.sql")),
+        (3, "releases", include_str!("../../../migrations/mysql/0003_releases.sql")),
     ])
 });
 
@@ -19,6 +20,7 @@ pub(super) static SQLITE: LazyLock<Migrator> = LazyLock::new(|| {
     migrator([
         (1, "ledger", include_str!("../../../migrations/sqlite/0001_ledger.sql")),
         (2, "pipeline", include_str!("../../../migrations/sqlite/0002_pipeline.sql")),
+        (3, "releases", include_str!("../../../migrations/sqlite/0003_releases.sql")),
     ])
 });
 

@@ -8,6 +8,7 @@ mod schema;
 mod server;
 mod transaction;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
@@ -89,6 +90,14 @@ impl Ledger for Mysql {
 
     fn claim(&self, partition: PartitionNo) -> BoxFuture<'_, Result<Claim, LedgerError>> {
         Box::pin(within("claim the partition", outcomes::claim(&self.writers, partition)))
+    }
+
+    fn store_released(&self, claim: Claim) -> BoxFuture<'_, Result<(), LedgerError>> {
+        Box::pin(within("store the released offset", outcomes::store_released(&self.writers, claim)))
+    }
+
+    fn rejections<'a>(&'a self, requests: &'a [RequestId]) -> BoxFuture<'a, Result<BTreeSet<RequestId>, LedgerError>> {
+        Box::pin(within("read the rejections", outcomes::rejections(&self.readers, requests)))
     }
 
     fn begin(&self) -> BoxFuture<'_, Result<Box<dyn Transaction>, LedgerError>> {

@@ -108,7 +108,10 @@ mod tests {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let options =
             Options { url: format!("sqlite:{}", folder.path().join("ledger.db").display()), ..Options::default() };
-        assert_eq!(migrate(&options).await.expect("migrates").applied, ["0001_ledger", "0002_pipeline"]);
+        assert_eq!(
+            migrate(&options).await.expect("migrates").applied,
+            ["0001_ledger", "0002_pipeline", "0003_releases"]
+        );
         assert!(migrate(&options).await.expect("migrates").applied.is_empty());
     }
 }

@@ -125,7 +125,11 @@ fn outcome(row: &impl Columns, step: &'static str) -> Result<Outcome, LedgerErro
 }
 
 pub(super) fn partition_offset(row: &impl Columns, step: &'static str) -> Result<PartitionOffset, LedgerError> {
-    Ok(PartitionOffset { epoch: column(row, step, "epoch")?, next_offset: count(row, step, "next_offset")? })
+    Ok(PartitionOffset {
+        epoch: column(row, step, "epoch")?,
+        next_offset: count(row, step, "next_offset")?,
+        released_offset: count(row, step, "released_offset")?,
+    })
 }
 
 pub(super) fn request_ids<R: Columns>(rows: &[R], step: &'static str) -> Result<BTreeSet<RequestId>, LedgerError> {

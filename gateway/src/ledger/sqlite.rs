@@ -6,6 +6,7 @@ mod outcomes;
 mod pipeline;
 mod transaction;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -95,6 +96,14 @@ impl Ledger for Sqlite {
         Box::pin(outcomes::claim(&self.file, partition))
     }
 
+    fn store_released(&self, claim: Claim) -> BoxFuture<'_, Result<(), LedgerError>> {
+        Box::pin(outcomes::store_released(&self.file, claim))
+    }
+
+    fn rejections<'a>(&'a self, requests: &'a [RequestId]) -> BoxFuture<'a, Result<BTreeSet<RequestId>, LedgerError>> {
+        Box::pin(outcomes::rejections(&self.file, requests))
+    }
+
     fn begin(&self) -> BoxFuture<'_, Result<Box<dyn Transaction>, LedgerError>> {
         Box::pin(async move {
             let begun = transaction::SqliteTransaction::begin(&self.file).await?;
@@ -142,6 +151,25 @@ mod tests {
     }
 
     super::super::contract::contract_tests!(sqlite => temporary().await);
+
+    #[tokio::test]
+    async fn an_upgrade_takes_all_rejections_before_it_as_released() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("ledger.db");
+        let path = path.to_str().expect("utf-8");
+        let file = open_file(path).await.expect("opens");
+        let mut writer = file.writer.acquire().await.expect("connects");
+        migrations::SQLITE.run_to(2, &mut *writer).await.expect("migrates to the version before");
+        sqlx::raw_sql("INSERT INTO partition_offset (partition_no, epoch, next_offset) VALUES (3, 1, 70)")
+            .execute(&mut *writer)
+            .await
+            .expect("inserts");
+        drop(writer);
+        file.close().await;
+        drop(file);
+        let claim = Sqlite::open(path).await.expect("opens").claim(PartitionNo(3)).await.expect("claims");
+        assert_eq!((claim.next_offset, claim.released_offset), (70, 70));
+    }
 
     #[tokio::test]
     async fn a_file_that_is_open_cannot_be_opened_again() {

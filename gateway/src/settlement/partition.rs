@@ -172,7 +172,7 @@ impl PartitionTask {
         if !verdict.settled.is_empty() {
             transaction.insert_outcomes(&verdict.settled).await?;
         }
-        transaction.advance(claim, next_offset).await?;
+        transaction.advance(claim, Claim { next_offset, released_offset: next_offset, ..claim }).await?;
         transaction.commit().await?;
 
         self.publish(&guard, &verdict).await;

@@ -80,6 +80,14 @@ impl Ledger for FaultyLedger {
         self.inner.claim(partition)
     }
 
+    fn store_released(&self, claim: Claim) -> BoxFuture<'_, Result<(), LedgerError>> {
+        self.inner.store_released(claim)
+    }
+
+    fn rejections<'a>(&'a self, requests: &'a [RequestId]) -> BoxFuture<'a, Result<BTreeSet<RequestId>, LedgerError>> {
+        self.inner.rejections(requests)
+    }
+
     fn begin(&self) -> BoxFuture<'_, Result<Box<dyn Transaction>, LedgerError>> {
         assert!(!self.faults.settlement_panics.load(Ordering::Relaxed), "the ledger is cursed");
         Box::pin(async {
@@ -162,8 +170,8 @@ impl Transaction for FaultyTransaction {
         self.inner.insert_outcomes(settled)
     }
 
-    fn advance(&mut self, claim: Claim, next_offset: Offset) -> BoxFuture<'_, Result<(), LedgerError>> {
-        self.inner.advance(claim, next_offset)
+    fn advance(&mut self, from: Claim, to: Claim) -> BoxFuture<'_, Result<(), LedgerError>> {
+        self.inner.advance(from, to)
     }
 
     fn commit(self: Box<Self>) -> BoxFuture<'static, Result<(), LedgerError>> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use sluice::coupon::PartitionNo;
-use sluice::ledger::Ledger;
+use sluice::ledger::{Claim, Ledger};
 
 use crate::faulty::{FaultyLedger, LedgerFaults};
 use crate::harness::{Files, Fixture, eventually, replace_ledger};
@@ -80,7 +80,7 @@ async fn a_partition_claimed_by_another_process_is_settled_by_that_one_alone() {
     let status_url = system.accepted(2).await;
     let mut transaction = ledger.begin().await.expect("begins");
     assert_eq!(transaction.lock_offset(PartitionNo(0)).await.expect("locks").epoch, claim.epoch);
-    transaction.advance(claim, 1).await.expect("the claim holds");
+    transaction.advance(claim, Claim { next_offset: 1, ..claim }).await.expect("the claim holds");
     drop(transaction);
     eventually("the fenced task reads the record", async || {
         let status = system.call(reqwest::Method::GET, &status_url, None).await;

@@ -1,9 +1,12 @@
 //! Outcomes of requests, and offsets of partitions.
 
+use std::collections::BTreeSet;
+
 use sqlx::{MySqlPool, Row};
 
 use super::call::during;
 use crate::coupon::{Offset, PartitionNo, RequestId};
+use crate::ledger::outcome_row::{hexadecimal, json};
 use crate::ledger::{Claim, LedgerError, PartitionOffset, RecordedOutcome, rows};
 
 pub(super) async fn outcome(readers: &MySqlPool, request: RequestId) -> Result<Option<RecordedOutcome>, LedgerError> {
@@ -40,8 +43,33 @@ pub(super) async fn claim(writers: &MySqlPool, partition: PartitionNo) -> Result
         .await
         .map_err(during(step))?;
     transaction.commit().await.map_err(during(step))?;
-    let PartitionOffset { epoch, next_offset } = rows::partition_offset(&row, step)?;
-    Ok(Claim { partition, epoch, next_offset })
+    let PartitionOffset { epoch, next_offset, released_offset } = rows::partition_offset(&row, step)?;
+    Ok(Claim { partition, epoch, next_offset, released_offset })
+}
+
+pub(super) async fn store_released(writers: &MySqlPool, claim: Claim) -> Result<(), LedgerError> {
+    sqlx::query(include_str!("../sql/common/update_released.sql"))
+        .bind(claim.released_offset.cast_signed())
+        .bind(claim.partition.0)
+        .bind(claim.epoch)
+        .execute(writers)
+        .await
+        .map_err(during("store the released offset"))?;
+    Ok(())
+}
+
+pub(super) async fn rejections(
+    readers: &MySqlPool,
+    requests: &[RequestId],
+) -> Result<BTreeSet<RequestId>, LedgerError> {
+    let step = "read the rejections";
+    let ids: Vec<_> = requests.iter().map(hexadecimal).collect();
+    let rows = sqlx::query(include_str!("../sql/mysql/select_rejections.sql"))
+        .bind(json(&ids))
+        .fetch_all(readers)
+        .await
+        .map_err(during(step))?;
+    rows::request_ids(&rows, step)
 }
 
 pub(super) async fn ready(readers: &MySqlPool) -> Result<(), LedgerError> {

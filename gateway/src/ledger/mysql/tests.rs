@@ -1,6 +1,5 @@
 mod secure;
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use sqlx::{Executor, MySqlConnection, Row};
@@ -129,7 +128,7 @@ fn is_permanent<T: std::fmt::Debug>(result: &Result<T, LedgerError>) -> bool {
 async fn opening_a_database_without_tables_fails_and_names_the_migrate_command() {
     let database = Database::empty().await;
     let message = ledger::open(&options_of(&database.0)).await.err().expect("fails").to_string();
-    assert!(message.contains("is at version 0, this sluice needs version 2: run `sluice migrate`"), "{message}");
+    assert!(message.contains("is at version 0, this sluice needs version 3: run `sluice migrate`"), "{message}");
 }
 
 #[tokio::test]
@@ -142,7 +141,7 @@ async fn a_database_of_a_newer_version_is_neither_opened_nor_migrated() {
         [ledger::open(&options_of(&database.0)).await.err(), ledger::migrate(&options_of(&database.0)).await.err()]
     {
         let message = refused.expect("fails").to_string();
-        assert!(message.contains("is at version 99, this sluice knows version 2: run a newer sluice"), "{message}");
+        assert!(message.contains("is at version 99, this sluice knows version 3: run a newer sluice"), "{message}");
     }
 }
 
@@ -153,7 +152,7 @@ async fn concurrent_migrations_apply_each_migration_once() {
     let (one, other) = tokio::join!(ledger::migrate(&options), ledger::migrate(&options));
     let mut applied = one.expect("migrates").applied;
     applied.extend(other.expect("migrates").applied);
-    assert_eq!(applied, ["0001_ledger", "0002_pipeline"]);
+    assert_eq!(applied, ["0001_ledger", "0002_pipeline", "0003_releases"]);
     assert!(ledger::migrate(&options).await.expect("migrates").applied.is_empty());
     database.open().await.ready().await.expect("is ready");
 }
@@ -168,6 +167,22 @@ async fn an_interrupted_migration_is_run_again() {
     assert!(message.contains("is at version 1"), "{message}");
     assert_eq!(ledger::migrate(&options_of(&database.0)).await.expect("migrates").applied, ["0002_pipeline"]);
     assert_eq!(database.open().await.component("none").await.expect("reads"), None);
+}
+
+#[tokio::test]
+async fn an_upgrade_that_was_cut_short_takes_all_rejections_before_it_as_released() {
+    let (_, database) = fresh().await;
+    let mut raw = database.raw().await;
+    for statement in [
+        "UPDATE _sqlx_migrations SET success = FALSE WHERE version = 3",
+        "ALTER TABLE partition_offset MODIFY released_offset BIGINT NULL",
+        "INSERT INTO partition_offset (partition_no, epoch, next_offset) VALUES (3, 1, 70)",
+    ] {
+        raw.execute(statement).await.expect("prepares");
+    }
+    assert_eq!(ledger::migrate(&options_of(&database.0)).await.expect("migrates").applied, ["0003_releases"]);
+    let claim = database.open().await.claim(PartitionNo(3)).await.expect("claims");
+    assert_eq!((claim.next_offset, claim.released_offset), (70, 70));
 }
 
 #[tokio::test]
@@ -333,7 +348,7 @@ async fn a_killed_connection_is_transient_and_the_next_one_works() {
     transaction.lock_offset(PartitionNo(1)).await.expect("locks");
     let mut raw = database.raw().await;
     kill_others(&mut raw, &database.0).await;
-    let advanced = transaction.advance(claim, 7).await;
+    let advanced = transaction.advance(claim, Claim { next_offset: 7, ..claim }).await;
     assert!(is_transient(&advanced), "{advanced:?}");
     let committed = transaction.commit().await;
     assert!(is_transient(&committed), "{committed:?}");
@@ -369,5 +384,5 @@ async fn a_session_idle_in_a_transaction_is_rolled_back_after_its_timeout() {
     };
     let second = tokio::time::timeout(Duration::from_secs(30), claim).await.expect("the lock is released");
     assert!(second.epoch > first.epoch);
-    transaction.advance(first, 1).await.expect_err("its transaction was rolled back");
+    transaction.advance(first, Claim { next_offset: 1, ..first }).await.expect_err("its transaction was rolled back");
 }

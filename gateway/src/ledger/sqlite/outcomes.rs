@@ -1,7 +1,10 @@
 //! Outcomes of requests, and offsets of partitions.
 
+use std::collections::BTreeSet;
+
 use super::call::during;
 use crate::coupon::{Offset, PartitionNo, RequestId};
+use crate::ledger::outcome_row::{hexadecimal, json};
 use crate::ledger::{Claim, LedgerError, PartitionOffset, RecordedOutcome, rows};
 use crate::sqlite_file::SqliteFile;
 
@@ -31,8 +34,30 @@ pub(super) async fn claim(file: &SqliteFile, partition: PartitionNo) -> Result<C
         .fetch_one(&file.writer)
         .await
         .map_err(during(step))?;
-    let PartitionOffset { epoch, next_offset } = rows::partition_offset(&row, step)?;
-    Ok(Claim { partition, epoch, next_offset })
+    let PartitionOffset { epoch, next_offset, released_offset } = rows::partition_offset(&row, step)?;
+    Ok(Claim { partition, epoch, next_offset, released_offset })
+}
+
+pub(super) async fn store_released(file: &SqliteFile, claim: Claim) -> Result<(), LedgerError> {
+    sqlx::query(include_str!("../sql/common/update_released.sql"))
+        .bind(claim.released_offset.cast_signed())
+        .bind(claim.partition.0)
+        .bind(claim.epoch)
+        .execute(&file.writer)
+        .await
+        .map_err(during("store the released offset"))?;
+    Ok(())
+}
+
+pub(super) async fn rejections(file: &SqliteFile, requests: &[RequestId]) -> Result<BTreeSet<RequestId>, LedgerError> {
+    let step = "read the rejections";
+    let ids: Vec<_> = requests.iter().map(hexadecimal).collect();
+    let rows = sqlx::query(include_str!("../sql/sqlite/select_rejections.sql"))
+        .bind(json(&ids))
+        .fetch_all(&file.readers)
+        .await
+        .map_err(during(step))?;
+    rows::request_ids(&rows, step)
 }
 
 pub(super) async fn ready(file: &SqliteFile) -> Result<(), LedgerError> {

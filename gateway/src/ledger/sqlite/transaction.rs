@@ -6,7 +6,7 @@ use futures_util::future::BoxFuture;
 use sqlx::Sqlite;
 
 use super::call::{BEGIN, during};
-use crate::coupon::{CouponId, Offset, PartitionNo, RequestId, Settled, UserId};
+use crate::coupon::{CouponId, PartitionNo, RequestId, Settled, UserId};
 use crate::ledger::outcome_row::{OutcomeRow, hexadecimal, json};
 use crate::ledger::{Claim, LedgerError, LockedStock, PartitionOffset, Shards, StockDecrement, Transaction, rows};
 use crate::sqlite_file::SqliteFile;
@@ -100,12 +100,13 @@ impl SqliteTransaction {
         Ok(())
     }
 
-    async fn move_offset(&mut self, claim: Claim, next_offset: Offset) -> Result<(), LedgerError> {
+    async fn move_offset(&mut self, from: Claim, to: Claim) -> Result<(), LedgerError> {
         let touched = sqlx::query(include_str!("../sql/common/advance_offset.sql"))
-            .bind(next_offset.cast_signed())
-            .bind(claim.partition.0)
-            .bind(claim.epoch)
-            .bind(claim.next_offset.cast_signed())
+            .bind(to.next_offset.cast_signed())
+            .bind(to.released_offset.cast_signed())
+            .bind(from.partition.0)
+            .bind(from.epoch)
+            .bind(from.next_offset.cast_signed())
             .execute(&mut *self.0)
             .await
             .map_err(during("advance the offset"))?
@@ -113,7 +114,7 @@ impl SqliteTransaction {
         if touched == 1 {
             Ok(())
         } else {
-            let what = format!("the epoch or offset of partition {} differs from the claim's", claim.partition);
+            let what = format!("the epoch or offset of partition {} differs from the claim's", from.partition);
             Err(LedgerError::Transient { step: "advance the offset", source: what.into() })
         }
     }
@@ -152,8 +153,8 @@ impl Transaction for SqliteTransaction {
         Box::pin(self.insert(settled))
     }
 
-    fn advance(&mut self, claim: Claim, next_offset: Offset) -> BoxFuture<'_, Result<(), LedgerError>> {
-        Box::pin(self.move_offset(claim, next_offset))
+    fn advance(&mut self, from: Claim, to: Claim) -> BoxFuture<'_, Result<(), LedgerError>> {
+        Box::pin(self.move_offset(from, to))
     }
 
     fn commit(self: Box<Self>) -> BoxFuture<'static, Result<(), LedgerError>> {

@@ -1,1 +1,2 @@
-UPDATE partition_offset SET next_offset = ? WHERE partition_no = ? AND epoch = ? AND next_offset = ?
+UPDATE partition_offset SET next_offset = ?, released_offset = ?
+ WHERE partition_no = ? AND epoch = ? AND next_offset = ?

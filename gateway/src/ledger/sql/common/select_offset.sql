@@ -1,1 +1,1 @@
-SELECT epoch, next_offset FROM partition_offset WHERE partition_no = ?
+SELECT epoch, next_offset, released_offset FROM partition_offset WHERE partition_no = ?

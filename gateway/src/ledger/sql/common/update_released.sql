@@ -1,0 +1,1 @@
+UPDATE partition_offset SET released_offset = ? WHERE partition_no = ? AND epoch = ?
