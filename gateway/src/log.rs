@@ -48,6 +48,13 @@ pub struct Stored {
     pub record: Record,
 }
 
+/// A record that can never settle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeadLetter<'a> {
+    pub stored: &'a Stored,
+    pub reason: &'a str,
+}
+
 /// Why an append failed. The record is not in the log, except after [`Failed`](AppendError::Failed): then it may be.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum AppendError {
@@ -118,12 +125,12 @@ pub trait Log: Send + Sync + 'static {
     /// closes; if it closes earlier, no partition will be assigned any more.
     fn assignments(&self) -> mpsc::Receiver<Assignment>;
 
-    /// Keeps a record that can never settle, for an operator to inspect.
+    /// Keeps records of a partition that can never settle, for an operator to inspect. After an error, some of them
+    /// may be kept.
     fn dead_letter<'a>(
         &'a self,
         partition: PartitionNo,
-        stored: &'a Stored,
-        reason: &'a str,
+        letters: &'a [DeadLetter<'a>],
     ) -> BoxFuture<'a, Result<(), LogError>>;
 
     /// Deletes records before `offset` that are older than the retention.

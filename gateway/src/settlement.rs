@@ -5,6 +5,7 @@
 //! here knows which log and which ledger it runs on.
 
 mod context;
+mod dead_letters;
 mod partition;
 mod progress;
 mod verdict;

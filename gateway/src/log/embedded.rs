@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use self::ends::Ends;
 use self::reader::FileReader;
 use self::writer::{Command, Writer};
-use super::{Ack, AppendError, Assignment, Log, LogError, OpenError, Options, Record, Stored};
+use super::{Ack, AppendError, Assignment, DeadLetter, Log, LogError, OpenError, Options, Record};
 use crate::background::Background;
 use crate::coupon::{Offset, PartitionNo, now_ms};
 use crate::sqlite_file::{SqliteFile, SqliteFileError};
@@ -111,19 +111,12 @@ impl Log for Embedded {
     fn dead_letter<'a>(
         &'a self,
         partition: PartitionNo,
-        stored: &'a Stored,
-        reason: &'a str,
+        letters: &'a [DeadLetter<'a>],
     ) -> BoxFuture<'a, Result<(), LogError>> {
         Box::pin(async move {
-            sqlx::query(include_str!("sql/embedded/insert_dead_letter.sql"))
-                .bind(partition.0)
-                .bind(stored.offset.cast_signed())
-                .bind(reason)
-                .bind(&stored.record.value)
-                .execute(&self.file.writer)
+            insert_dead_letters(&self.file, partition, letters)
                 .await
-                .map_err(|source| LogError { step: "write a dead letter", source: source.into() })?;
-            Ok(())
+                .map_err(|source| LogError { step: "write dead letters", source: source.into() })
         })
     }
 
@@ -161,11 +154,29 @@ async fn create_tables(file: &SqliteFile, partitions: u32) -> Result<u32, sqlx::
     row.try_get("partitions")
 }
 
+async fn insert_dead_letters(
+    file: &SqliteFile,
+    partition: PartitionNo,
+    letters: &[DeadLetter<'_>],
+) -> Result<(), sqlx::Error> {
+    let mut transaction = file.writer.begin().await?;
+    for letter in letters {
+        sqlx::query(include_str!("sql/embedded/insert_dead_letter.sql"))
+            .bind(partition.0)
+            .bind(letter.stored.offset.cast_signed())
+            .bind(letter.reason)
+            .bind(&letter.stored.record.value)
+            .execute(&mut *transaction)
+            .await?;
+    }
+    transaction.commit().await
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::Headers;
     use crate::log::contract::contract_tests;
+    use crate::log::{Headers, Stored};
 
     async fn temporary() -> (Embedded, tempfile::TempDir) {
         let folder = tempfile::tempdir().expect("a temporary folder");
@@ -217,6 +228,18 @@ mod tests {
         let log = open(&folder).await.expect("opens again");
         assert_eq!(log.end_offset(PartitionNo(3)), 1);
         assert_eq!(log.append(PartitionNo(3), record()).expect("queued").await.expect("durable"), 1);
+    }
+
+    #[tokio::test]
+    async fn dead_letters_are_kept_once_each() {
+        let (log, _folder) = temporary().await;
+        let stored = [0, 1].map(|offset| Stored { offset, record: record() });
+        let letters = stored.each_ref().map(|stored| DeadLetter { stored, reason: "not JSON" });
+        for _ in 0..2 {
+            log.dead_letter(PartitionNo(3), &letters).await.expect("are kept");
+        }
+        let kept = sqlx::query("SELECT * FROM dead_letter").fetch_all(&log.file.readers).await.expect("reads");
+        assert_eq!(kept.len(), 2);
     }
 
     #[tokio::test]

@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, try_join_all};
 use rdkafka::ClientConfig;
 use tokio::sync::mpsc;
 
@@ -27,7 +27,7 @@ use self::monitor::Monitor;
 use self::producer::Producer;
 use self::security::client_config;
 use self::status::TopicStatus;
-use super::{Ack, AppendError, Assignment, Log, LogError, OpenError, Options, Record, Stored};
+use super::{Ack, AppendError, Assignment, DeadLetter, Log, LogError, OpenError, Options, Record};
 use crate::background::Background;
 use crate::coupon::{Offset, PartitionNo};
 use crate::telemetry::Telemetry;
@@ -136,16 +136,14 @@ impl Log for Kafka {
     fn dead_letter<'a>(
         &'a self,
         partition: PartitionNo,
-        stored: &'a Stored,
-        reason: &'a str,
+        letters: &'a [DeadLetter<'a>],
     ) -> BoxFuture<'a, Result<(), LogError>> {
         Box::pin(async move {
-            let failed = |source: AppendError| LogError { step: "write a dead letter", source: source.into() };
-            self.producer
-                .dead_letter(&self.address.dead_letter_topic(), partition, stored, reason)
-                .map_err(failed)?
-                .await
-                .map_err(failed)?;
+            let topic = self.address.dead_letter_topic();
+            let send = |letter: &DeadLetter<'_>| self.producer.dead_letter(&topic, partition, *letter);
+            let acks: Result<Vec<Ack>, AppendError> = letters.iter().map(send).collect();
+            let kept = async { try_join_all(acks?).await };
+            kept.await.map_err(|source| LogError { step: "write dead letters", source: source.into() })?;
             Ok(())
         })
     }

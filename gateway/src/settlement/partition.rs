@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::context::Settlement;
+use super::dead_letters::DeadLetters;
 use super::verdict::{Facts, Item, Stock, Verdict, settle};
 use crate::background::fault_point;
 use crate::campaign_cache::SettlementGuard;
 use crate::counters;
 use crate::coupon::{Accepted, CouponId, Offset, Outcome, PartitionNo, Reason, RequestId, UserId, now_ms};
 use crate::ledger::{Claim, LedgerError, Shards, Transaction};
-use crate::log::{Assignment, Stored};
+use crate::log::{Assignment, DeadLetter, Stored};
 use crate::telemetry::{BatchSettled, SettlementRetried};
 
 /// The first wait after a failure; it doubles up to [`RETRY_MAX`].
@@ -25,6 +26,7 @@ const TRIM_EVERY: Duration = Duration::from_secs(60);
 pub(super) struct PartitionTask {
     settlement: Arc<Settlement>,
     partition: PartitionNo,
+    dead_letters: DeadLetters,
     /// Coupons of which a picked shard was found empty. All their shards are locked at once, which saves the
     /// second transaction of every batch.
     exhausted: BTreeSet<CouponId>,
@@ -45,7 +47,8 @@ enum Attempt {
 
 impl PartitionTask {
     pub(super) fn new(settlement: Arc<Settlement>, partition: PartitionNo) -> Self {
-        Self { settlement, partition, exhausted: BTreeSet::new() }
+        let dead_letters = DeadLetters::new(Arc::clone(&settlement), partition);
+        Self { settlement, partition, dead_letters, exhausted: BTreeSet::new() }
     }
 
     /// Settles until the partition is revoked or another process claims it. Dropped at any point, it leaves no half
@@ -103,11 +106,7 @@ impl PartitionTask {
         let mut items: Vec<Item> = read.iter().map(|stored| item(partition, stored)).collect();
         let oldest = items.iter().find_map(|item| item.content.as_ref().ok()).map_or_else(now_ms, |a| a.arrived_at_ms);
         self.settlement.progress.begin(partition, oldest);
-        for (stored, item) in read.iter().zip(&items) {
-            if let Err(reason) = &item.content {
-                self.dead_letter(stored, reason).await;
-            }
-        }
+        self.dead_letters.keep(&undecodable(&items, read)).await;
         let mut wait = RETRY_MIN;
         let mut start = 0;
         let mut length_max = items.len();
@@ -135,7 +134,7 @@ impl PartitionTask {
                 // Bisected down to the one record that can never be stored.
                 Err(LedgerError::Permanent { step, source }) if end - start == 1 => {
                     let reason = format!("{step}: {source}");
-                    self.dead_letter(&read[start], &reason).await;
+                    self.dead_letters.keep(&[DeadLetter { stored: &read[start], reason: &reason }]).await;
                     items[start].content = Err(reason);
                     length_max = items.len();
                 }
@@ -204,16 +203,14 @@ impl PartitionTask {
             guard.subtract_unsettled(coupon, shard, records);
         }
     }
+}
 
-    /// Copies a record that can never settle to the dead letters, before its row is written: a crash in between
-    /// leaves two copies instead of none.
-    async fn dead_letter(&self, stored: &Stored, reason: &str) {
-        let (partition, offset) = (self.partition, stored.offset);
-        tracing::error!(%partition, offset, reason, "record cannot settle, moving it to the dead letters");
-        if let Err(error) = self.settlement.log.dead_letter(partition, stored, reason).await {
-            tracing::error!(%partition, offset, %error, "dead letter not kept; the record is still in the log until its retention ends");
-        }
-    }
+fn undecodable<'a>(items: &'a [Item], read: &'a [Stored]) -> Vec<DeadLetter<'a>> {
+    let letter = |(stored, item): (&'a Stored, &'a Item)| {
+        let reason = item.content.as_ref().err()?;
+        Some(DeadLetter { stored, reason })
+    };
+    read.iter().zip(items).filter_map(letter).collect()
 }
 
 /// Reads what the verdict needs, in the lock order of all transactions.

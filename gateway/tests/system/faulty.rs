@@ -13,7 +13,7 @@ use sluice::ledger::{
     CampaignError, Claim, GenerationRow, Ledger, LedgerError, LockedStock, PartitionOffset, RecordedOutcome, Shards,
     StockDecrement, Transaction,
 };
-use sluice::log::{Ack, AckSender, AppendError, Assignment, Log, LogError, Record, Stored};
+use sluice::log::{Ack, AckSender, AppendError, Assignment, DeadLetter, Log, LogError, Record};
 use tokio::sync::mpsc;
 
 /// What a [`FaultyLedger`] does wrong.
@@ -247,7 +247,7 @@ impl Log for StuckLog {
         receiver
     }
 
-    fn dead_letter<'a>(&'a self, _: PartitionNo, _: &'a Stored, _: &'a str) -> BoxFuture<'a, Result<(), LogError>> {
+    fn dead_letter<'a>(&'a self, _: PartitionNo, _: &'a [DeadLetter<'a>]) -> BoxFuture<'a, Result<(), LogError>> {
         Box::pin(std::future::ready(Ok(())))
     }
 

@@ -4,7 +4,9 @@
 
 mod bad_input;
 mod bounds;
+mod dead_letters;
 mod faulty;
+mod faulty_log;
 mod harness;
 mod main_job;
 mod operators;

@@ -18,7 +18,7 @@ use super::broker_errors::client_creation_failed;
 use super::status::TopicStatus;
 use super::wire;
 use crate::coupon::PartitionNo;
-use crate::log::{Ack, AppendError, OpenError, Record, Stored};
+use crate::log::{Ack, AppendError, DeadLetter, OpenError, Record};
 use crate::telemetry::{RecordAcknowledged, Telemetry};
 
 /// Records that wait for their delivery report: as many as a gateway answers requests at a time.
@@ -127,9 +127,9 @@ impl Producer {
         &self,
         topic: &str,
         partition: PartitionNo,
-        stored: &Stored,
-        reason: &str,
+        letter: DeadLetter<'_>,
     ) -> Result<Ack, AppendError> {
+        let DeadLetter { stored, reason } = letter;
         let (pending, ack) = PendingAck::pair();
         let [from, offset] = [partition.to_string(), stored.offset.to_string()];
         let origin = [("sluice_reason", reason), ("sluice_partition", &from), ("sluice_offset", &offset)];

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::background::TaskFailure;
+use crate::log::Stored;
 use crate::log::contract::contract_tests;
 
 /// Deletes the topics that a test created on the real cluster.
@@ -122,10 +123,12 @@ async fn unreachable_brokers_are_named_with_a_stable_reason() {
 }
 
 #[tokio::test]
-async fn a_dead_letter_is_kept_with_its_reason() {
+async fn dead_letters_are_kept_with_their_reason() {
     let (log, _guard) = create_and_open(&new_topic().1).await;
-    let record = Record { key: "1:1".into(), headers: crate::log::Headers::default(), value: b"?".to_vec() };
-    log.dead_letter(PartitionNo(3), &Stored { offset: 7, record }, "not JSON").await.expect("is kept");
+    let record = || Record { key: "1:1".into(), headers: crate::log::Headers::default(), value: b"?".to_vec() };
+    let stored = [7, 8].map(|offset| Stored { offset, record: record() });
+    let letters = stored.each_ref().map(|stored| DeadLetter { stored, reason: "not JSON" });
+    log.dead_letter(PartitionNo(3), &letters).await.expect("are kept");
 }
 
 /// Ends a log in some way and waits for its background tasks.

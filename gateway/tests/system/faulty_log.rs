@@ -1,0 +1,73 @@
+//! A log whose dead letters fail when a test says so.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use futures_util::future::BoxFuture;
+use sluice::app::Ports;
+use sluice::coupon::{Offset, PartitionNo};
+use sluice::log::{Ack, AppendError, Assignment, DeadLetter, Log, LogError, Record};
+use tokio::sync::mpsc;
+
+/// What a [`FaultyLog`] does wrong, and what it saw.
+#[derive(Default)]
+pub(crate) struct LogFaults {
+    pub(crate) dead_letters_fail: AtomicBool,
+    /// The number of records in each call.
+    pub(crate) dead_letters: Mutex<Vec<usize>>,
+}
+
+pub(crate) struct FaultyLog {
+    inner: Arc<dyn Log>,
+    faults: Arc<LogFaults>,
+}
+
+impl FaultyLog {
+    pub(crate) fn replace(ports: Ports, faults: &Arc<LogFaults>) -> Ports {
+        let log = Self { inner: Arc::clone(&ports.log), faults: Arc::clone(faults) };
+        Ports { log: Arc::new(log), ..ports }
+    }
+}
+
+impl Log for FaultyLog {
+    fn partitions(&self) -> u32 {
+        self.inner.partitions()
+    }
+
+    fn append(&self, partition: PartitionNo, record: Record) -> Result<Ack, AppendError> {
+        self.inner.append(partition, record)
+    }
+
+    fn end_offset(&self, partition: PartitionNo) -> Offset {
+        self.inner.end_offset(partition)
+    }
+
+    fn assignments(&self) -> mpsc::Receiver<Assignment> {
+        self.inner.assignments()
+    }
+
+    fn dead_letter<'a>(
+        &'a self,
+        partition: PartitionNo,
+        letters: &'a [DeadLetter<'a>],
+    ) -> BoxFuture<'a, Result<(), LogError>> {
+        self.faults.dead_letters.lock().expect("not poisoned").push(letters.len());
+        if self.faults.dead_letters_fail.load(Ordering::Relaxed) {
+            let error = LogError { step: "write dead letters", source: "there is no topic".into() };
+            return Box::pin(std::future::ready(Err(error)));
+        }
+        self.inner.dead_letter(partition, letters)
+    }
+
+    fn trim(&self, partition: PartitionNo, offset: Offset) -> BoxFuture<'_, Result<(), LogError>> {
+        self.inner.trim(partition, offset)
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        self.inner.ready()
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        self.inner.close()
+    }
+}
