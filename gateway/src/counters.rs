@@ -170,7 +170,10 @@ pub trait Counters: Send + Sync + 'static {
     ) -> BoxFuture<'a, Result<(), Unavailable>>;
 
     /// Removes requests that settlement rejected from every whole-campaign count, so that the user may try again.
-    /// Requests that were never counted are ignored.
+    /// `Ok` means that all of them are removed; after an error, some may be.
+    ///
+    /// Requests that are not counted are ignored, so the same requests may be forgotten again. Only among the requests
+    /// that a count aggregates, this lowers the count once more.
     fn forget<'a>(&'a self, rejected: &'a [Subject]) -> BoxFuture<'a, Result<(), Unavailable>>;
 
     /// The last known state; makes no call.

@@ -13,6 +13,7 @@ use std::task::{Context, Poll};
 
 use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 
 use crate::coupon::{GenerationNo, Offset, PartitionNo, RequestId};
 
@@ -150,6 +151,8 @@ pub trait Log: Send + Sync + 'static {
 pub struct Assignment {
     pub partition: PartitionNo,
     pub reader: Box<dyn Reader>,
+    /// Cancelled when the partition is revoked: from then on, another process may claim it.
+    pub revoked: CancellationToken,
 }
 
 /// Reads one partition.

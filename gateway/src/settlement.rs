@@ -4,10 +4,15 @@
 //! together. A rejection is a row; a failure rolls the whole batch back, and the batch is settled again. Nothing
 //! here knows which log and which ledger it runs on.
 
+mod batch;
+mod catch_up;
 mod context;
 mod dead_letters;
 mod partition;
 mod progress;
+mod record;
+mod releases;
+mod takeover;
 mod verdict;
 
 use std::collections::HashMap;
@@ -21,6 +26,7 @@ use self::partition::PartitionTask;
 use crate::background::TaskFailure;
 use crate::bounded::bounded;
 use crate::coupon::PartitionNo;
+use crate::telemetry::PartitionOwned;
 
 pub use context::Settlement;
 pub use progress::Progress;
@@ -49,6 +55,9 @@ impl Settlement {
     /// The first partition's task that panicked, or the log if it stopped assigning: both leave records unsettled.
     pub async fn run(self, stop: CancellationToken) -> Result<(), TaskFailure> {
         let settlement = Arc::new(self);
+        for partition in (0..settlement.log.partitions()).map(PartitionNo) {
+            settlement.telemetry.emit(PartitionOwned { partition, is_owned: false });
+        }
         let mut assignments = settlement.log.assignments();
         let mut partitions: JoinSet<PartitionNo> = JoinSet::new();
         let mut running: HashMap<Id, PartitionNo> = HashMap::new();
@@ -61,7 +70,7 @@ impl Settlement {
                     let task = PartitionTask::new(Arc::clone(&settlement), partition);
                     let stop = stop.clone();
                     let id = partitions.spawn(async move {
-                        stop.run_until_cancelled_owned(task.run(assignment)).await;
+                        task.run(assignment, stop).await;
                         partition
                     }).id();
                     running.insert(id, partition);
@@ -76,7 +85,7 @@ impl Settlement {
     }
 }
 
-/// A partition's task ends when the partition is revoked, claimed by another process, or at shutdown.
+/// A partition's task ends when the partition is revoked, or at shutdown.
 fn check(
     running: &mut HashMap<Id, PartitionNo>,
     ended: Result<(Id, PartitionNo), JoinError>,

@@ -16,8 +16,8 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 pub use event::{
     BatchSettled, BrokersSeen, CountersMissed, CountersSeen, Event, GenerationPublished, GenerationRefused,
-    GroupAppended, InFlight, IssueAnswered, LagSeen, OffsetsSeen, RecordAcknowledged, ReplicasSeen, SettlementRetried,
-    ShardGone, StockSeen,
+    GroupAppended, InFlight, IssueAnswered, LagSeen, OffsetsSeen, PartitionOwned, RecordAcknowledged, ReplicasSeen,
+    SettlementRetried, ShardGone, StockSeen,
 };
 pub use metrics::Metrics;
 use policy_meter::PolicyMeters;

@@ -37,6 +37,7 @@ macro_rules! contract_tests {
             forgetting_covers_every_hook_and_scope,
             forgetting_does_not_change_windows,
             forgetting_an_uncounted_request_changes_nothing,
+            forgetting_a_request_again_changes_nothing,
             a_scope_selects_the_requests_of_a_counter,
             hooks_have_separate_counters,
             windows_of_different_lengths_have_separate_counters,

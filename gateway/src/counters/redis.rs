@@ -88,15 +88,6 @@ impl Redis {
         self.answer(&state, timeout, call(connection)).await
     }
 
-    /// Queues failed releases for retry, up to the queue's bound.
-    fn enqueue(
-        &self,
-        pending: impl ExactSizeIterator<Item = PendingRelease>,
-        error: Unavailable,
-    ) -> Result<(), Unavailable> {
-        if self.link.release_queue().add(pending) { Ok(()) } else { Err(error) }
-    }
-
     fn connection(&self, state: &State) -> Result<MultiplexedConnection, Unavailable> {
         match state {
             State::Up { connection, .. } => Ok(connection.clone()),
@@ -155,10 +146,13 @@ impl Counters for Redis {
             if added == 0 {
                 return Ok(());
             }
-            let pending = || PendingRelease::Release { hook, measures: measures.to_vec(), subject: *subject, added };
             let command = self.link.server().commands.release(hook, measures, subject, added);
             let released = self.call(CALL_MAX, |connection| run(connection, &RELEASE, command)).await;
-            released.or_else(|error| self.enqueue(std::iter::once_with(pending), error))
+            // Queued for a retry, up to the queue's bound.
+            released.or_else(|error| {
+                let pending = PendingRelease { hook, measures: measures.to_vec(), subject: *subject, added };
+                if self.link.release_queue().add(pending) { Ok(()) } else { Err(error) }
+            })
         })
     }
 
@@ -171,8 +165,7 @@ impl Counters for Redis {
             for subject in rejected {
                 pipeline.add_command(self.link.server().commands.forget(subject));
             }
-            let forgotten = self.call(FORGET_MAX, |connection| release_all(connection, pipeline)).await;
-            forgotten.or_else(|error| self.enqueue(rejected.iter().copied().map(PendingRelease::Forget), error))
+            self.call(FORGET_MAX, |connection| release_all(connection, pipeline)).await
         })
     }
 

@@ -101,7 +101,7 @@ impl Log for Embedded {
         let (sender, receiver) = mpsc::channel(self.ends.partitions() as usize);
         for (partition, end) in self.ends.subscribe() {
             let reader = FileReader { partition, end, file: Arc::clone(&self.file) };
-            let assignment = Assignment { partition, reader: Box::new(reader) };
+            let assignment = Assignment { partition, reader: Box::new(reader), revoked: CancellationToken::new() };
             assert!(sender.try_send(assignment).is_ok(), "the channel has room for every partition");
         }
         self.assigned.lock().unwrap_or_else(PoisonError::into_inner).push(sender);

@@ -96,6 +96,21 @@ impl Event for LagSeen {
     }
 }
 
+/// This process began or ended to settle a partition.
+#[derive(Debug, Clone, Copy)]
+pub struct PartitionOwned {
+    pub partition: PartitionNo,
+    /// Whether it holds the newest claim, as far as it knows.
+    pub is_owned: bool,
+}
+
+impl Event for PartitionOwned {
+    fn record(self, metrics: &Metrics) {
+        let partition = &[&*self.partition.to_string()];
+        metrics.settlement_partition_owned.with_label_values(partition).set(self.is_owned.into());
+    }
+}
+
 /// The number of brokers in the cluster, as one of them reports it.
 #[derive(Debug, Clone, Copy)]
 pub struct BrokersSeen(pub usize);

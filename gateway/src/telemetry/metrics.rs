@@ -53,6 +53,7 @@ pub struct Metrics {
     pub(super) settlement_batch: Histogram,
     pub(super) settlement: Histogram,
     pub(super) settlement_retries: IntCounter,
+    pub(super) settlement_partition_owned: IntGaugeVec,
     pub(super) shard_remaining: IntGaugeVec,
     pub(super) shard_steals: IntCounterVec,
 }
@@ -186,6 +187,12 @@ impl Metrics {
                     "sluice_settlement_retries_total",
                     "Settlement transactions that were rolled back and retried.",
                 ),
+            ),
+            settlement_partition_owned: gauges(
+                &registry,
+                "sluice_settlement_partition_owned",
+                "1 if this process settles the partition, 0 if not. A gateway has no series.",
+                &["partition"],
             ),
             shard_remaining: gauges(
                 &registry,

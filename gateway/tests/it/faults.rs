@@ -96,6 +96,21 @@ async fn a_consumer_paused_beyond_its_session_settles_nothing_twice() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn requests_settle_although_a_process_that_is_gone_claimed_every_partition() {
+    let campaign = Campaign::of(1_000, 12);
+    let (cluster, crowd) = cluster_with_campaign(1, 2, campaign).await;
+    crowd.send_burst(32, 1..=100).await;
+    cluster.gateways[0].wait_until_drained(RECOVERED_WITHIN).await;
+    cluster.claim_every_partition().await;
+    crowd.send_burst(32, 101..=300).await;
+
+    let report = crowd.verify(&cluster.gateways[0], campaign).await;
+    report.assert_holds();
+    assert_eq!((report.accepted, report.audit.granted), (300, 300), "{report}");
+    cluster.tear_down().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_gateway_with_its_clock_an_hour_ahead_rate_limits_no_one_and_keeps_the_limit_per_user() {
     let campaign = Campaign::of(2_000, 12);
     let (mut cluster, crowd) = cluster_with_campaign(2, 1, campaign).await;

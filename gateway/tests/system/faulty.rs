@@ -23,8 +23,12 @@ pub(crate) struct LedgerFaults {
     pub(crate) settlement_panics: AtomicBool,
     /// Reading a partition's offset panics, as the ledger poller does.
     pub(crate) next_offset_panics: AtomicBool,
+    /// Partitions cannot be claimed, as if the database were gone.
+    pub(crate) claims_fail: AtomicBool,
     /// This many settlements fail at their commit, as if the database were gone.
     pub(crate) commits_fail: AtomicU32,
+    /// This many settlements commit, but their answer is lost.
+    pub(crate) commit_answers_lost: AtomicU32,
     /// The outcomes of this user are refused for good, as if a value did not fit its column.
     pub(crate) poison_user: AtomicU64,
     /// Pretends that other processes use the ledger too.
@@ -77,6 +81,9 @@ impl Ledger for FaultyLedger {
     }
 
     fn claim(&self, partition: PartitionNo) -> BoxFuture<'_, Result<Claim, LedgerError>> {
+        if self.faults.claims_fail.load(Ordering::Relaxed) {
+            return Box::pin(std::future::ready(Err(gone())));
+        }
         self.inner.claim(partition)
     }
 
@@ -177,11 +184,20 @@ impl Transaction for FaultyTransaction {
     fn commit(self: Box<Self>) -> BoxFuture<'static, Result<(), LedgerError>> {
         let left = |left: u32| left.checked_sub(1);
         if self.faults.commits_fail.fetch_update(Ordering::Relaxed, Ordering::Relaxed, left).is_ok() {
-            let gone = LedgerError::Transient { step: "commit", source: "the database is gone".into() };
-            return Box::pin(std::future::ready(Err(gone)));
+            return Box::pin(std::future::ready(Err(gone())));
+        }
+        if self.faults.commit_answers_lost.fetch_update(Ordering::Relaxed, Ordering::Relaxed, left).is_ok() {
+            return Box::pin(async move {
+                self.inner.commit().await?;
+                Err(gone())
+            });
         }
         self.inner.commit()
     }
+}
+
+fn gone() -> LedgerError {
+    LedgerError::Transient { step: "reach the ledger", source: "the database is gone".into() }
 }
 
 /// A log that acknowledges nothing until it is told to, and panics when asked how far it reaches.

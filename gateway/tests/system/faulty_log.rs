@@ -1,4 +1,4 @@
-//! A log whose dead letters fail when a test says so.
+//! A log whose partitions are revoked, and whose dead letters fail, when a test says so.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -8,10 +8,13 @@ use sluice::app::Ports;
 use sluice::coupon::{Offset, PartitionNo};
 use sluice::log::{Ack, AppendError, Assignment, DeadLetter, Log, LogError, Record};
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 /// What a [`FaultyLog`] does wrong, and what it saw.
 #[derive(Default)]
 pub(crate) struct LogFaults {
+    /// Revokes every partition.
+    pub(crate) revoked: CancellationToken,
     pub(crate) dead_letters_fail: AtomicBool,
     /// The number of records in each call.
     pub(crate) dead_letters: Mutex<Vec<usize>>,
@@ -43,7 +46,16 @@ impl Log for FaultyLog {
     }
 
     fn assignments(&self) -> mpsc::Receiver<Assignment> {
-        self.inner.assignments()
+        let mut inner = self.inner.assignments();
+        let (sender, receiver) = mpsc::channel(self.partitions() as usize);
+        let revoked = self.faults.revoked.clone();
+        tokio::spawn(async move {
+            while let Some(assignment) = inner.recv().await {
+                // Fails once settlement has ended.
+                let _ = sender.send(Assignment { revoked: revoked.clone(), ..assignment }).await;
+            }
+        });
+        receiver
     }
 
     fn dead_letter<'a>(

@@ -3,11 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use sluice::coupon::PartitionNo;
-use sluice::ledger::{Claim, Ledger};
-
 use crate::faulty::{FaultyLedger, LedgerFaults};
-use crate::harness::{Files, Fixture, eventually, replace_ledger};
+use crate::harness::{Files, Fixture, replace_ledger};
 
 /// One request of each user, waiting in the only partition of the log for the next start.
 async fn backlog(users: u64) -> (Files, Vec<String>) {
@@ -60,34 +57,4 @@ async fn a_batch_whose_commit_fails_is_settled_again_once() {
     assert_eq!((&audit["granted"], &audit["remaining"], &audit["balanced"]), (&5.into(), &9995.into(), &true.into()));
     assert!(system.metrics().await.contains("sluice_settlement_retries_total 3"));
     system.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_partition_claimed_by_another_process_is_settled_by_that_one_alone() {
-    let mut ledger: Option<Arc<dyn Ledger>> = None;
-    let keep = |ports| {
-        replace_ledger(ports, |inner| {
-            ledger = Some(Arc::clone(&inner));
-            inner
-        })
-    };
-    let system = Fixture::with(Files::new(), |config| config.log.partitions = 1, keep).await;
-    system.outcome(&system.accepted(1).await).await;
-    let ledger = ledger.expect("kept");
-    let claim = ledger.claim(PartitionNo(0)).await.expect("claims");
-    assert_eq!(claim.next_offset, 1);
-
-    let status_url = system.accepted(2).await;
-    let mut transaction = ledger.begin().await.expect("begins");
-    assert_eq!(transaction.lock_offset(PartitionNo(0)).await.expect("locks").epoch, claim.epoch);
-    transaction.advance(claim, Claim { next_offset: 1, ..claim }).await.expect("the claim holds");
-    drop(transaction);
-    eventually("the fenced task reads the record", async || {
-        let status = system.call(reqwest::Method::GET, &status_url, None).await;
-        (status.body["status"] == "PENDING").then_some(())
-    })
-    .await;
-    assert_eq!(ledger.next_offset(PartitionNo(0)).await.expect("reads"), 1, "the fenced task settled nothing");
-    assert_eq!(system.audit(104).await["granted"], 1);
-    system.stop_without_settling().await.expect("stops in good order");
 }

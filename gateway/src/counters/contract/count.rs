@@ -145,6 +145,19 @@ pub(crate) async fn forgetting_an_uncounted_request_changes_nothing(counters: Ar
     assert_eq!(reserve(&*counters, CAMPAIGN, first.another_request()).await, Measured::Count(2));
 }
 
+pub(crate) async fn forgetting_a_request_again_changes_nothing(counters: Arc<dyn Counters>) {
+    let first = new_subject();
+    let others: Vec<_> = (1..TRACKED_IDS_MAX).map(|_| first.another_request()).collect();
+    for subject in [&[first][..], &others].concat() {
+        reserve(&*counters, CAMPAIGN, subject).await;
+    }
+    for _ in 0..3 {
+        forget(&*counters, &[first]).await;
+    }
+    let number = Measured::Count(TRACKED_IDS_MAX as u64);
+    assert_eq!(reserve(&*counters, CAMPAIGN, first.another_request()).await, number);
+}
+
 pub(crate) async fn a_scope_selects_the_requests_of_a_counter(counters: Arc<dyn Counters>) {
     // All tests share the gateway scope: a random window gives this test a counter of its own.
     let window_ms = rand::random_range(1_000_000_000..2_000_000_000);

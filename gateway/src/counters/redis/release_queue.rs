@@ -15,11 +15,12 @@ const PENDING_MAX: usize = 65_536;
 /// Releases per round trip. More would delay the calls of other gateways.
 const FLUSH_MAX: usize = 256;
 
-pub(super) enum PendingRelease {
-    /// From [`Counters::release`](crate::counters::Counters::release).
-    Release { hook: Hook, measures: Vec<Measure>, subject: Subject, added: u32 },
-    /// From [`Counters::forget`](crate::counters::Counters::forget).
-    Forget(Subject),
+/// The arguments of [`Counters::release`](crate::counters::Counters::release).
+pub(super) struct PendingRelease {
+    pub(super) hook: Hook,
+    pub(super) measures: Vec<Measure>,
+    pub(super) subject: Subject,
+    pub(super) added: u32,
 }
 
 /// First in, first out. A release whose answer was lost is sent twice, which makes counts lower, never higher.
@@ -27,12 +28,12 @@ pub(super) enum PendingRelease {
 pub(super) struct ReleaseQueue(Mutex<VecDeque<PendingRelease>>);
 
 impl ReleaseQueue {
-    /// `false` when the queue has no room for all of them.
-    pub(super) fn add(&self, pending: impl ExactSizeIterator<Item = PendingRelease>) -> bool {
+    /// `false` when the queue is full.
+    pub(super) fn add(&self, pending: PendingRelease) -> bool {
         let mut queue = self.lock();
-        let has_room = queue.len() + pending.len() <= PENDING_MAX;
+        let has_room = queue.len() < PENDING_MAX;
         if has_room {
-            queue.extend(pending);
+            queue.push_back(pending);
         }
         has_room
     }
@@ -45,13 +46,8 @@ impl ReleaseQueue {
                 return Ok(());
             }
             let mut pipeline = Pipeline::with_capacity(batch.len());
-            for pending in &batch {
-                pipeline.add_command(match pending {
-                    PendingRelease::Release { hook, measures, subject, added } => {
-                        commands.release(*hook, measures, subject, *added)
-                    }
-                    PendingRelease::Forget(subject) => commands.forget(subject),
-                });
+            for PendingRelease { hook, measures, subject, added } in &batch {
+                pipeline.add_command(commands.release(*hook, measures, subject, *added));
             }
             if let Err(error) = release_all(connection.clone(), pipeline).await {
                 self.requeue(batch);

@@ -145,11 +145,12 @@ impl GroupMember {
             position: None,
             _counted: counted,
         };
+        let revoked = lease.revoked.clone();
         self.leases.insert(partition, lease);
         tracing::info!(partition, "partition assigned");
+        let assignment = Assignment { partition: PartitionNo(partition), reader: Box::new(reader), revoked };
         // Fails if settlement has ended.
-        let _ =
-            self.assignments.blocking_send(Assignment { partition: PartitionNo(partition), reader: Box::new(reader) });
+        let _ = self.assignments.blocking_send(assignment);
         Ok(())
     }
 

@@ -1,7 +1,6 @@
 //! Reads one partition while this process is assigned to it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
@@ -11,6 +10,7 @@ use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 use super::rebalance::Rebalances;
 use super::wire;
@@ -26,13 +26,13 @@ const SEEK_MAX: Duration = Duration::from_secs(5);
 /// Tells a reader that records arrived, or that its partition was revoked.
 #[derive(Default)]
 pub(super) struct PartitionLease {
-    revoked: AtomicBool,
+    pub(super) revoked: CancellationToken,
     changed: Notify,
 }
 
 impl PartitionLease {
     pub(super) fn revoke(&self) {
-        self.revoked.store(true, Ordering::Release);
+        self.revoked.cancel();
         self.changed.notify_one();
     }
 
@@ -41,7 +41,7 @@ impl PartitionLease {
     }
 
     fn is_revoked(&self) -> bool {
-        self.revoked.load(Ordering::Acquire)
+        self.revoked.is_cancelled()
     }
 }
 

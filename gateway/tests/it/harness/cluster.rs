@@ -89,6 +89,11 @@ impl Cluster {
         redis(&["-n", &self.counters, "FLUSHDB"]).await;
     }
 
+    /// Claims every partition as another process does, which then settles nothing.
+    pub(crate) async fn claim_every_partition(&self) {
+        sql(&format!("UPDATE {}.partition_offset SET epoch = epoch + 1", self.name)).await;
+    }
+
     /// Locks shards and then offsets, the reverse of settlement's order. Half of the transactions first insert rows, because
     /// the database rolls back the transaction of a deadlock that has changed less: then it is settlement's.
     pub(crate) async fn provoke_deadlocks(&self, duration: Duration) {

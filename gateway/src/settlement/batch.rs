@@ -1,0 +1,240 @@
+//! One batch of a partition: settled in as many transactions as it takes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::context::Settlement;
+use super::dead_letters::DeadLetters;
+use super::record::{decode, item, subject};
+use super::releases::{Rejected, Releases};
+use super::verdict::{Facts, Item, Stock, Verdict, settle};
+use crate::background::fault_point;
+use crate::campaign_cache::SettlementGuard;
+use crate::coupon::{CouponId, Offset, Outcome, PartitionNo, Reason, RequestId, Settled, UserId, now_ms};
+use crate::ledger::{Claim, LedgerError, Shards, Transaction};
+use crate::log::{DeadLetter, Stored};
+use crate::telemetry::{BatchSettled, SettlementRetried};
+
+/// The first wait after a failure; it doubles up to [`RETRY_MAX`].
+pub(super) const RETRY_MIN: Duration = Duration::from_millis(10);
+/// Bounds how long settlement stays idle after the ledger is reachable again.
+pub(super) const RETRY_MAX: Duration = Duration::from_secs(1);
+
+/// Settles the batches of one partition. Dropped at any point, it leaves no half batch: an uncommitted transaction is
+/// rolled back, and its records are settled after the next claim.
+pub(super) struct Batches {
+    settlement: Arc<Settlement>,
+    partition: PartitionNo,
+    releases: Arc<Releases>,
+    dead_letters: DeadLetters,
+    /// Coupons of which a picked shard was found empty. All their shards are locked at once, which saves the
+    /// second transaction of every batch.
+    exhausted: BTreeSet<CouponId>,
+}
+
+/// Another process claimed the partition.
+pub(super) struct Fenced;
+
+/// What came of one transaction.
+enum Attempt {
+    /// It committed, or had nothing to commit.
+    Done(Verdict),
+    /// Another process claimed the partition.
+    Fenced,
+    /// The ledger's offset is not the one this task expected.
+    Elsewhere(Offset),
+}
+
+impl Batches {
+    pub(super) fn new(settlement: Arc<Settlement>, partition: PartitionNo, releases: Arc<Releases>) -> Self {
+        let dead_letters = DeadLetters::new(Arc::clone(&settlement), partition);
+        Self { settlement, partition, releases, dead_letters, exhausted: BTreeSet::new() }
+    }
+
+    /// Settles all of a batch: in one transaction, unless a shard runs out, the ledger fails, or a record cannot be
+    /// stored.
+    pub(super) async fn settle(&mut self, claim: &mut Claim, read: &[Stored]) -> Result<(), Fenced> {
+        let partition = self.partition;
+        let mut items: Vec<Item> = read.iter().map(|stored| item(partition, stored)).collect();
+        let oldest = items.iter().find_map(|item| item.content.as_ref().ok()).map_or_else(now_ms, |a| a.arrived_at_ms);
+        self.settlement.progress.begin(partition, oldest);
+        self.dead_letters.keep(&undecodable(&items, read)).await;
+        let mut wait = RETRY_MIN;
+        let mut start = 0;
+        let mut length_max = items.len();
+        while start < items.len() {
+            let end = items.len().min(start + length_max);
+            let released_offset = self.releases.released().min(claim.next_offset);
+            match self.attempt(*claim, released_offset, &items[start..end]).await {
+                Ok(Attempt::Done(verdict)) => {
+                    remember_exhausted(&mut self.exhausted, &verdict);
+                    start += verdict.decided;
+                    if let Some(last) = start.checked_sub(1).filter(|_| verdict.decided > 0) {
+                        let next_offset = items[last].offset + 1;
+                        self.releases.add(claim.next_offset, next_offset, &rejected(&verdict, &items, read));
+                        *claim = Claim { next_offset, released_offset, ..*claim };
+                    }
+                    wait = RETRY_MIN;
+                }
+                Ok(Attempt::Fenced) => return Err(Fenced),
+                Ok(Attempt::Elsewhere(next_offset)) => {
+                    // Ahead: a commit whose answer was lost did happen. Behind: the batch is read again from there.
+                    claim.next_offset = next_offset;
+                    self.settlement.progress.advance(partition, next_offset);
+                    match items.iter().position(|item| item.offset >= next_offset) {
+                        Some(index) if items[0].offset <= next_offset => start = index,
+                        _ => break,
+                    }
+                }
+                // Bisected down to the one record that can never be stored.
+                Err(LedgerError::Permanent { step, source }) if end - start == 1 => {
+                    let reason = format!("{step}: {source}");
+                    self.dead_letters.keep(&[DeadLetter { stored: &read[start], reason: &reason }]).await;
+                    items[start].content = Err(reason);
+                    length_max = items.len();
+                }
+                Err(LedgerError::Permanent { .. }) => length_max = (end - start) / 2,
+                Err(error @ LedgerError::Transient { .. }) => {
+                    self.settlement.telemetry.emit(SettlementRetried);
+                    tracing::warn!(%partition, %error, "batch rolled back, settling it again");
+                    back_off(&mut wait).await;
+                }
+            }
+        }
+        self.settlement.progress.finish(partition);
+        Ok(())
+    }
+
+    async fn attempt(&self, claim: Claim, released_offset: Offset, items: &[Item]) -> Result<Attempt, LedgerError> {
+        fault_point("settlement");
+        let Settlement { campaigns, ledger, progress, telemetry, .. } = &*self.settlement;
+        let begun = Instant::now();
+        let guard = campaigns.begin_settlement().await;
+        let mut transaction = ledger.begin().await?;
+        let row = transaction.lock_offset(claim.partition).await?;
+        if row.epoch != claim.epoch {
+            return Ok(Attempt::Fenced);
+        }
+        if row.next_offset != claim.next_offset {
+            return Ok(Attempt::Elsewhere(row.next_offset));
+        }
+        let facts = read_facts(&mut *transaction, items, &self.exhausted).await?;
+        let verdict = settle(claim.partition, items, facts, now_ms());
+        let Some(last) = items[..verdict.decided].last() else { return Ok(Attempt::Done(verdict)) };
+        let next_offset = last.offset + 1;
+        transaction.take_stock(&verdict.takes).await?;
+        if !verdict.settled.is_empty() {
+            transaction.insert_outcomes(&verdict.settled).await?;
+        }
+        transaction.advance(claim, Claim { next_offset, released_offset, ..claim }).await?;
+        transaction.commit().await?;
+
+        publish(&guard, &verdict);
+        drop(guard);
+        let summary = summary(&verdict, begun.elapsed());
+        progress.grant(summary.issued);
+        telemetry.emit(summary);
+        progress.advance(claim.partition, next_offset);
+        Ok(Attempt::Done(verdict))
+    }
+}
+
+/// Reports what was committed to the campaign cache.
+fn publish(guard: &SettlementGuard<'_>, verdict: &Verdict) {
+    for take in &verdict.takes {
+        let left = verdict.left.get(&take.coupon_id).and_then(|stock| stock.shards.get(&take.shard_no));
+        guard.set_remaining(take.coupon_id, take.shard_no, left.copied().unwrap_or(0));
+    }
+    let mut settled = BTreeMap::new();
+    for subject in verdict.settled.iter().filter_map(|settled| settled.subject.as_ref()) {
+        *settled.entry((subject.coupon_id, subject.picked_shard)).or_default() += 1;
+    }
+    for ((coupon, shard), records) in settled {
+        guard.subtract_unsettled(coupon, shard, records);
+    }
+}
+
+fn undecodable<'a>(items: &'a [Item], read: &'a [Stored]) -> Vec<DeadLetter<'a>> {
+    let letter = |(stored, item): (&'a Stored, &'a Item)| {
+        let reason = item.content.as_ref().err()?;
+        Some(DeadLetter { stored, reason })
+    };
+    read.iter().zip(items).filter_map(letter).collect()
+}
+
+/// The rejected requests of users. A record that could not be stored still names its user.
+fn rejected(verdict: &Verdict, items: &[Item], read: &[Stored]) -> Vec<Rejected> {
+    let is_rejected = |settled: &&Settled| matches!(settled.outcome, Outcome::Rejected(_));
+    let name = |settled: &Settled| {
+        let index = items.binary_search_by_key(&settled.offset, |item| item.offset).ok()?;
+        let subject = match &items[index].content {
+            Ok(accepted) => subject(accepted),
+            Err(_) => subject(&decode(&read[index]).ok()?),
+        };
+        Some(Rejected { offset: settled.offset, subject })
+    };
+    verdict.settled.iter().filter(is_rejected).filter_map(name).collect()
+}
+
+/// Reads what the verdict needs, in the lock order of all transactions.
+async fn read_facts(
+    transaction: &mut dyn Transaction,
+    items: &[Item],
+    exhausted: &BTreeSet<CouponId>,
+) -> Result<Facts, LedgerError> {
+    let names: Vec<RequestId> = items.iter().map(|item| item.request_id).collect();
+    let mut facts = Facts { replays: transaction.replays(&names).await?, ..Facts::default() };
+    let mut picked: BTreeMap<CouponId, (BTreeSet<_>, BTreeSet<UserId>)> = BTreeMap::new();
+    for accepted in items.iter().filter_map(|item| item.content.as_ref().ok()) {
+        let (shards, users) = picked.entry(accepted.request.coupon_id).or_default();
+        shards.insert(accepted.shard_no);
+        users.insert(accepted.request.user_id);
+    }
+    for (coupon, (shards, users)) in picked {
+        let complete = exhausted.contains(&coupon);
+        let shards = if complete { Shards::All } else { Shards::Some(shards) };
+        let Some(locked) = transaction.lock_stock(coupon, &shards).await? else { continue };
+        let users: Vec<UserId> = users.into_iter().collect();
+        let grants = transaction.grants(coupon, &users).await?;
+        facts.grants.extend(grants.into_iter().map(|(user, held)| ((coupon, user), held)));
+        let stock =
+            Stock { per_user_limit: locked.per_user_limit, shards: locked.shards.into_iter().collect(), complete };
+        facts.stock.insert(coupon, stock);
+    }
+    Ok(facts)
+}
+
+/// A coupon stays exhausted while its picked shards need help, so that its batches lock all shards at once.
+fn remember_exhausted(exhausted: &mut BTreeSet<CouponId>, verdict: &Verdict) {
+    let needed_help = |coupon: &CouponId| {
+        verdict.steals.contains_key(coupon)
+            || verdict.settled.iter().any(|settled| {
+                settled.outcome == Outcome::Rejected(Reason::SoldOut)
+                    && settled.subject.as_ref().is_some_and(|subject| subject.coupon_id == *coupon)
+            })
+    };
+    if verdict.decided > 0 {
+        exhausted.retain(needed_help);
+    }
+    exhausted.extend(verdict.exhausted);
+}
+
+fn summary(verdict: &Verdict, duration: Duration) -> BatchSettled {
+    let count =
+        |reason| verdict.settled.iter().filter(|settled| settled.outcome == Outcome::Rejected(reason)).count() as u64;
+    BatchSettled {
+        records: verdict.decided as u64,
+        issued: verdict.takes.iter().map(|take| take.records).sum(),
+        rejected: Reason::ALL.into_iter().map(|reason| (reason, count(reason))).collect(),
+        replayed: verdict.replayed,
+        steals: verdict.steals.iter().map(|(coupon, records)| (*coupon, *records)).collect(),
+        duration,
+    }
+}
+
+/// Waits after a failure, longer each time.
+pub(super) async fn back_off(wait: &mut Duration) {
+    tokio::time::sleep(*wait).await;
+    *wait = (*wait * 2).min(RETRY_MAX);
+}

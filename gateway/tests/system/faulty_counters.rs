@@ -1,0 +1,55 @@
+//! Counters that outlive a system, as Redis does, and forget nothing when a test tells them to.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use futures_util::future::BoxFuture;
+use sluice::app::Ports;
+use sluice::counters::local::Local;
+use sluice::counters::{Counters, Hook, Measure, Reserved, Subject, Unavailable};
+
+#[derive(Default)]
+pub(crate) struct FaultyCounters {
+    inner: Local,
+    /// Forgetting fails, as in an outage.
+    pub(crate) forget_fails: AtomicBool,
+    /// Forgetting never ends, as if the process crashed before it.
+    pub(crate) forget_hangs: AtomicBool,
+}
+
+impl FaultyCounters {
+    pub(crate) fn replace(self: &Arc<Self>, ports: Ports) -> Ports {
+        Ports { counters: Arc::clone(self) as Arc<dyn Counters>, ..ports }
+    }
+}
+
+impl Counters for FaultyCounters {
+    fn reserve<'a>(
+        &'a self,
+        hook: Hook,
+        measures: &'a [Measure],
+        subject: &'a Subject,
+    ) -> BoxFuture<'a, Result<Reserved, Unavailable>> {
+        self.inner.reserve(hook, measures, subject)
+    }
+
+    fn release<'a>(
+        &'a self,
+        hook: Hook,
+        measures: &'a [Measure],
+        subject: &'a Subject,
+        added: u32,
+    ) -> BoxFuture<'a, Result<(), Unavailable>> {
+        self.inner.release(hook, measures, subject, added)
+    }
+
+    fn forget<'a>(&'a self, rejected: &'a [Subject]) -> BoxFuture<'a, Result<(), Unavailable>> {
+        if self.forget_hangs.load(Ordering::Relaxed) {
+            return Box::pin(std::future::pending());
+        }
+        if self.forget_fails.load(Ordering::Relaxed) {
+            return Box::pin(std::future::ready(Err(Unavailable("the counters are gone".to_owned()))));
+        }
+        self.inner.forget(rejected)
+    }
+}
