@@ -32,7 +32,8 @@ pub(super) struct Embedded {
     file: Arc<SqliteFile>,
     queue: mpsc::Sender<Command>,
     ends: Arc<Ends>,
-    retention: Duration,
+    /// `None` keeps all records.
+    retention: Option<Duration>,
     /// Keep the assignment channels open until the log closes: no partition is ever revoked.
     assigned: Mutex<Vec<mpsc::Sender<Assignment>>>,
     writer_ended: CancellationToken,
@@ -65,8 +66,7 @@ impl Embedded {
         let writer_ended = CancellationToken::new();
         let guard = writer_ended.clone().drop_guard();
         let writer = Writer::new(Arc::clone(&file), Arc::clone(&ends), telemetry.clone(), guard);
-        let retention = Duration::from_secs(u64::from(options.retention_hours) * 3600);
-        let log = Self { file, queue, ends, retention, assigned: Mutex::default(), writer_ended };
+        let log = Self { file, queue, ends, retention: options.retention(), assigned: Mutex::default(), writer_ended };
         Ok((log, vec![Background::new("log writer", writer.run(commands))]))
     }
 
@@ -122,7 +122,8 @@ impl Log for Embedded {
 
     fn trim(&self, partition: PartitionNo, offset: Offset) -> BoxFuture<'_, Result<(), LogError>> {
         Box::pin(async move {
-            let retention_ms = i64::try_from(self.retention.as_millis()).unwrap_or(i64::MAX);
+            let Some(retention) = self.retention else { return Ok(()) };
+            let retention_ms = i64::try_from(retention.as_millis()).unwrap_or(i64::MAX);
             sqlx::query(include_str!("sql/embedded/trim.sql"))
                 .bind(partition.0)
                 .bind(offset.cast_signed())

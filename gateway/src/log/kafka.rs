@@ -11,6 +11,7 @@ mod producer;
 mod reader;
 mod rebalance;
 mod security;
+mod settings;
 mod status;
 mod topic;
 mod wire;

@@ -1,6 +1,7 @@
 //! `[log]` of the configuration.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -15,7 +16,8 @@ pub struct Options {
     /// Number of partitions of a new log. An existing log keeps its number; startup fails if it differs from this one.
     #[serde(deserialize_with = "bounded::<_, _, 1, 256>")]
     pub partitions: u32,
-    /// Hours that a settled record is kept. On Kafka, the topic's retention: it applies to unsettled records too.
+    /// Hours that a settled record is kept; 0 keeps all records. On Kafka it is the topic's retention: it
+    /// applies to unsettled records too.
     #[serde(deserialize_with = "bounded::<_, _, 0, 87_600>")]
     pub retention_hours: u32,
     /// Kafka: minimum number of replicas of the topic.
@@ -60,6 +62,14 @@ impl SaslMechanism {
             Self::ScramSha256 => "SCRAM-SHA-256",
             Self::Plain => "PLAIN",
         }
+    }
+}
+
+impl Options {
+    /// How long a record is kept; `None`: without limit.
+    pub(super) fn retention(&self) -> Option<Duration> {
+        let hours = u64::from(self.retention_hours);
+        (hours > 0).then(|| Duration::from_secs(hours * 3600))
     }
 }
 

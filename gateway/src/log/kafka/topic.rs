@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::metadata::MetadataTopic;
@@ -12,6 +12,7 @@ use super::address::Address;
 use super::broker_errors::{BrokerErrors, client_creation_failed};
 use super::metadata::MetadataClient;
 use super::security::client_config;
+use super::settings::{self, FIXED, MIN_INSYNC_REPLICAS, RETENTION_MS};
 use crate::log::{OpenError, Options};
 
 /// Brokers that do not answer within this time are unreachable.
@@ -21,7 +22,6 @@ const RETRY_EVERY: Duration = Duration::from_millis(100);
 /// A new topic takes a moment to reach every broker.
 const NEW_TOPIC_RETRIES: u32 = 20;
 const NEW_TOPIC_RETRY_EVERY: Duration = Duration::from_millis(500);
-const MIN_INSYNC_REPLICAS: &str = "min.insync.replicas";
 
 /// A topic that [`ensure_topics`](crate::log::ensure_topics) verified or created.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,7 +42,9 @@ pub(in crate::log) async fn ensure(address: &Address, options: &Options) -> Resu
     let ensured = create_topics(address, &config, options).await?;
     for _ in 0..NEW_TOPIC_RETRIES {
         match verify(address, &config, options).await {
-            Err(OpenError::Topic { .. } | OpenError::Unreachable { .. }) if ensured[0].is_new => {
+            Err(OpenError::Topic { .. } | OpenError::Unreachable { .. })
+                if ensured.iter().any(|topic| topic.is_new) =>
+            {
                 tokio::time::sleep(NEW_TOPIC_RETRY_EVERY).await;
             }
             verified => return verified.map(|_| ensured),
@@ -55,13 +57,14 @@ async fn create_topics(address: &Address, config: &ClientConfig, options: &Optio
     let admin = admin_client(address, config)?;
     let dead_letters = address.dead_letter_topic();
     let min_insync = options.min_insync_replicas.to_string();
-    let retention_ms = (u64::from(options.retention_hours) * 3_600_000).to_string();
+    let retention_ms = settings::retention_ms(options).to_string();
     let partitions = options.partitions.cast_signed();
     let topic = |name, retention| {
-        NewTopic::new(name, partitions, TopicReplication::Fixed(options.replicas.cast_signed()))
+        let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(options.replicas.cast_signed()))
             .set(MIN_INSYNC_REPLICAS, &min_insync)
             .set("message.timestamp.type", "LogAppendTime")
-            .set("retention.ms", retention)
+            .set(RETENTION_MS, retention);
+        FIXED.into_iter().fold(topic, |topic, (name, value, _)| topic.set(name, value))
     };
     // Dead letters are kept until an operator deletes them.
     let topics = [topic(&address.topic, &retention_ms), topic(&dead_letters, "-1")];
@@ -89,6 +92,13 @@ pub(super) async fn verify(address: &Address, config: &ClientConfig, options: &O
     let Some(shape) = fetch_shape(address, config).await? else {
         return Err(mismatch("does not exist: create it with `sluice topic ensure`".to_owned()));
     };
+    let dead_letters = Address { topic: address.dead_letter_topic(), ..address.clone() };
+    if fetch_shape(&dead_letters, config).await?.is_none() {
+        return Err(mismatch(format!(
+            "has no dead-letter topic `{}`: create it with `sluice topic ensure`",
+            dead_letters.topic
+        )));
+    }
     if shape.partitions != options.partitions {
         return Err(mismatch(format!(
             "has {} {}, log.partitions expects {}: set log.partitions = {}, or name a new topic in log.url and create \
@@ -106,15 +116,9 @@ pub(super) async fn verify(address: &Address, config: &ClientConfig, options: &O
             shape.replicas, options.replicas
         )));
     }
-    let min_insync = fetch_min_insync_replicas(address, config).await?;
-    if min_insync < options.min_insync_replicas {
-        return Err(mismatch(format!(
-            "has {MIN_INSYNC_REPLICAS}={min_insync}, log.min_insync_replicas expects {}: the loss of {min_insync} of \
-             its replicas could lose accepted requests: raise it with kafka-configs --alter",
-            options.min_insync_replicas
-        )));
-    }
-    Ok(min_insync)
+    let found = fetch_settings(address, config).await?;
+    let setting = |name: &str| found.get(name).and_then(|entry| entry.value.as_deref());
+    settings::check(address, options, setting).map_err(mismatch)
 }
 
 /// `None` if the topic does not exist.
@@ -134,17 +138,15 @@ async fn fetch_shape(address: &Address, config: &ClientConfig) -> Result<Option<
     tokio::task::spawn_blocking(fetch).await.map_err(|error| address.unreachable(error.to_string()))?
 }
 
-async fn fetch_min_insync_replicas(address: &Address, config: &ClientConfig) -> Result<u32, OpenError> {
+async fn fetch_settings(address: &Address, config: &ClientConfig) -> Result<ConfigResource, OpenError> {
     let unreachable = |error: KafkaError| address.unreachable(error.to_string());
     let timeout = AdminOptions::new().request_timeout(Some(REQUEST_MAX));
     let described = admin_client(address, config)?
         .describe_configs([&ResourceSpecifier::Topic(&address.topic)], &timeout)
         .await
         .map_err(unreachable)?;
-    let value = described.into_iter().flatten().next().and_then(|config| {
-        config.get(MIN_INSYNC_REPLICAS).and_then(|entry| entry.value.as_deref().and_then(|value| value.parse().ok()))
-    });
-    value.ok_or_else(|| address.unreachable(format!("no {MIN_INSYNC_REPLICAS} in the description of the topic")))
+    let settings = described.into_iter().flatten().next();
+    settings.ok_or_else(|| address.unreachable("no settings in the description of the topic"))
 }
 
 fn admin_client(address: &Address, config: &ClientConfig) -> Result<AdminClient<BrokerErrors>, OpenError> {
