@@ -10,7 +10,7 @@ mod request;
 pub use campaign::{
     Audit, Campaign, CampaignChange, CampaignState, ChangeError, Entry, NewCampaign, ShardAudit, ShardStock,
 };
-pub use id::{CouponId, OutOfRange, PartitionNo, PolicyId, RequestId, ShardNo, UserId};
+pub use id::{CouponId, LogId, OutOfRange, PartitionNo, PolicyId, RequestId, ShardNo, UserId};
 pub use outcome::{Outcome, Reason, Settled, SettledRequest};
 pub use request::{Accepted, Fingerprint, IssueRequest, Terms};
 

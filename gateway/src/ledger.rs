@@ -6,6 +6,7 @@ mod audit;
 #[cfg(test)]
 pub(crate) mod contract;
 mod error;
+mod log_identity;
 mod migrations;
 pub mod mysql;
 mod open;
@@ -22,12 +23,13 @@ use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
 use crate::coupon::{
-    Audit, Campaign, CampaignChange, CouponId, Fingerprint, GenerationNo, NewCampaign, Offset, Outcome, PartitionNo,
-    RequestId, Settled, ShardNo, UnixMs, UserId,
+    Audit, Campaign, CampaignChange, CouponId, Fingerprint, GenerationNo, LogId, NewCampaign, Offset, Outcome,
+    PartitionNo, RequestId, Settled, ShardNo, UnixMs, UserId,
 };
 use crate::secret::redact;
 
 pub use error::{CampaignError, LedgerError, OpenError};
+pub use log_identity::{LogIdentity, OffsetChange, OffsetChangeReason};
 pub use open::{Migrated, check, migrate, open};
 
 /// Older generations are deleted. Enough for a rollback to any pipeline of the last days, few enough that frequent
@@ -178,6 +180,36 @@ pub trait Ledger: Send + Sync + 'static {
 
     /// Those of the requests that were rejected.
     fn rejections<'a>(&'a self, requests: &'a [RequestId]) -> BoxFuture<'a, Result<BTreeSet<RequestId>, LedgerError>>;
+
+    /// The log that this ledger settles; `None` until [`propose_log`](Self::propose_log).
+    fn log_identity(&self) -> BoxFuture<'_, Result<Option<LogIdentity>, LedgerError>>;
+
+    /// Stores the identity of the log unless there is one, and returns the stored one: the first process wins.
+    fn propose_log(&self, log_id: LogId) -> BoxFuture<'_, Result<LogId, LedgerError>>;
+
+    /// Records that the log stores the identity too.
+    fn see_log(&self, log_id: LogId, now_ms: UnixMs) -> BoxFuture<'_, Result<(), LedgerError>>;
+
+    /// Moves the ledger to another log, fencing all claims: partition `n` continues at `next_offsets[n]`, and other
+    /// partitions are forgotten. Each change is recorded.
+    fn adopt_log<'a>(
+        &'a self,
+        log_id: LogId,
+        next_offsets: &'a [Offset],
+        now_ms: UnixMs,
+    ) -> BoxFuture<'a, Result<(), LedgerError>>;
+
+    /// Gives up the offsets from `from` until `to`, and records it. `false` if the partition is not at `from`.
+    fn skip(
+        &self,
+        partition: PartitionNo,
+        from: Offset,
+        to: Offset,
+        now_ms: UnixMs,
+    ) -> BoxFuture<'_, Result<bool, LedgerError>>;
+
+    /// The newest changes by operators, newest first.
+    fn offset_changes(&self, rows_max: u32) -> BoxFuture<'_, Result<Vec<OffsetChange>, LedgerError>>;
 
     /// Begins a settlement. Dropping the transaction rolls it back.
     fn begin(&self) -> BoxFuture<'_, Result<Box<dyn Transaction>, LedgerError>>;

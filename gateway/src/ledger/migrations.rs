@@ -13,6 +13,7 @@ pub(super) static MYSQL: LazyLock<Migrator> = LazyLock::new(|| {
         (1, "ledger", include_str!("../../../migrations/mysql/0001_ledger.sql")),
         (2, "pipeline", include_str!("../../../migrations/mysql/0002_pipeline.sql")),
         (3, "releases", include_str!("../../../migrations/mysql/0003_releases.sql")),
+        (4, "log_identity", include_str!("../../../migrations/mysql/0004_log_identity.sql")),
     ])
 });
 
@@ -21,6 +22,7 @@ pub(super) static SQLITE: LazyLock<Migrator> = LazyLock::new(|| {
         (1, "ledger", include_str!("../../../migrations/sqlite/0001_ledger.sql")),
         (2, "pipeline", include_str!("../../../migrations/sqlite/0002_pipeline.sql")),
         (3, "releases", include_str!("../../../migrations/sqlite/0003_releases.sql")),
+        (4, "log_identity", include_str!("../../../migrations/sqlite/0004_log_identity.sql")),
     ])
 });
 

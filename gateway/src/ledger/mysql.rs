@@ -2,6 +2,7 @@
 
 mod call;
 mod campaigns;
+mod log_identity;
 mod outcomes;
 mod pipeline;
 mod schema;
@@ -16,8 +17,13 @@ use sqlx::{Connection, MySqlPool};
 
 use self::call::within;
 use self::server::{IsolationLevel, Transactions};
-use super::{CampaignError, Claim, GenerationRow, Ledger, LedgerError, OpenError, RecordedOutcome, Transaction};
-use crate::coupon::{Audit, Campaign, CampaignChange, CouponId, NewCampaign, Offset, PartitionNo, RequestId};
+use super::{
+    CampaignError, Claim, GenerationRow, Ledger, LedgerError, LogIdentity, OffsetChange, OpenError, RecordedOutcome,
+    Transaction,
+};
+use crate::coupon::{
+    Audit, Campaign, CampaignChange, CouponId, LogId, NewCampaign, Offset, PartitionNo, RequestId, UnixMs,
+};
 
 pub(super) use self::schema::migrate;
 pub(super) use self::server::Server;
@@ -98,6 +104,44 @@ impl Ledger for Mysql {
 
     fn rejections<'a>(&'a self, requests: &'a [RequestId]) -> BoxFuture<'a, Result<BTreeSet<RequestId>, LedgerError>> {
         Box::pin(within("read the rejections", outcomes::rejections(&self.readers, requests)))
+    }
+
+    fn log_identity(&self) -> BoxFuture<'_, Result<Option<LogIdentity>, LedgerError>> {
+        Box::pin(within("read the log's identity", log_identity::identity(&self.readers)))
+    }
+
+    fn propose_log(&self, log_id: LogId) -> BoxFuture<'_, Result<LogId, LedgerError>> {
+        Box::pin(within("store the log's identity", log_identity::propose(&self.writers, log_id)))
+    }
+
+    fn see_log(&self, log_id: LogId, now_ms: UnixMs) -> BoxFuture<'_, Result<(), LedgerError>> {
+        Box::pin(within("confirm the log's identity", log_identity::see(&self.writers, log_id, now_ms)))
+    }
+
+    fn adopt_log<'a>(
+        &'a self,
+        log_id: LogId,
+        next_offsets: &'a [Offset],
+        now_ms: UnixMs,
+    ) -> BoxFuture<'a, Result<(), LedgerError>> {
+        Box::pin(within(
+            "move the ledger to another log",
+            log_identity::adopt(&self.writers, log_id, next_offsets, now_ms),
+        ))
+    }
+
+    fn skip(
+        &self,
+        partition: PartitionNo,
+        from: Offset,
+        to: Offset,
+        now_ms: UnixMs,
+    ) -> BoxFuture<'_, Result<bool, LedgerError>> {
+        Box::pin(within("skip the missing offsets", log_identity::skip(&self.writers, partition, from, to, now_ms)))
+    }
+
+    fn offset_changes(&self, rows_max: u32) -> BoxFuture<'_, Result<Vec<OffsetChange>, LedgerError>> {
+        Box::pin(within("read the offset changes", log_identity::changes(&self.readers, rows_max)))
     }
 
     fn begin(&self) -> BoxFuture<'_, Result<Box<dyn Transaction>, LedgerError>> {

@@ -66,6 +66,7 @@ fn adapter(options: &Options) -> Result<Adapter<'_>, OpenError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ledger::migrations;
 
     #[test]
     fn options_and_errors_contain_no_password() {
@@ -108,10 +109,8 @@ mod tests {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let options =
             Options { url: format!("sqlite:{}", folder.path().join("ledger.db").display()), ..Options::default() };
-        assert_eq!(
-            migrate(&options).await.expect("migrates").applied,
-            ["0001_ledger", "0002_pipeline", "0003_releases"]
-        );
+        let all = migrations::missing(&migrations::SQLITE, &[]);
+        assert_eq!(migrate(&options).await.expect("migrates").applied, all);
         assert!(migrate(&options).await.expect("migrates").applied.is_empty());
     }
 }

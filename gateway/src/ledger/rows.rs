@@ -6,7 +6,10 @@ use sqlx::mysql::MySqlRow;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Decode, MySql, Row, Sqlite, Type};
 
-use super::{GenerationRow, LedgerError, LockedStock, PartitionOffset, RecordedOutcome};
+use super::{
+    GenerationRow, LedgerError, LockedStock, LogIdentity, OffsetChange, OffsetChangeReason, PartitionOffset,
+    RecordedOutcome,
+};
 use crate::coupon::{
     Campaign, CampaignState, CouponId, Fingerprint, Outcome, PartitionNo, Reason, RequestId, ShardNo, ShardStock,
     UserId,
@@ -164,4 +167,26 @@ pub(super) fn generations<R: Columns>(rows: &[R]) -> Result<Vec<GenerationRow>, 
             })
         })
         .collect()
+}
+
+pub(super) fn log_identity(row: &impl Columns) -> Result<LogIdentity, LedgerError> {
+    let step = "read the log's identity";
+    let log_id: String = column(row, step, "log_id")?;
+    Ok(LogIdentity {
+        log_id: log_id.parse().map_err(|_| corrupt(step, format!("log_id `{log_id}` is not a UUID")))?,
+        seen_at_ms: column(row, step, "seen_at_ms")?,
+    })
+}
+
+pub(super) fn offset_change(row: &impl Columns) -> Result<OffsetChange, LedgerError> {
+    let step = "read the offset changes";
+    let reason: String = column(row, step, "reason")?;
+    let known = OffsetChangeReason::ALL.into_iter().find(|known| known.as_str() == reason);
+    Ok(OffsetChange {
+        partition: PartitionNo(column(row, step, "partition_no")?),
+        from: count(row, step, "from_offset")?,
+        to: count(row, step, "to_offset")?,
+        reason: known.ok_or_else(|| corrupt(step, format!("unknown reason `{reason}`")))?,
+        changed_at_ms: column(row, step, "changed_at_ms")?,
+    })
 }

@@ -2,6 +2,7 @@
 
 mod call;
 mod campaigns;
+mod log_identity;
 mod outcomes;
 mod pipeline;
 mod transaction;
@@ -14,9 +15,12 @@ use futures_util::future::BoxFuture;
 use sqlx::migrate::{Migrate, MigrateError};
 
 use super::{
-    CampaignError, Claim, GenerationRow, Ledger, LedgerError, OpenError, RecordedOutcome, Transaction, migrations,
+    CampaignError, Claim, GenerationRow, Ledger, LedgerError, LogIdentity, OffsetChange, OpenError, RecordedOutcome,
+    Transaction, migrations,
 };
-use crate::coupon::{Audit, Campaign, CampaignChange, CouponId, NewCampaign, Offset, PartitionNo, RequestId};
+use crate::coupon::{
+    Audit, Campaign, CampaignChange, CouponId, LogId, NewCampaign, Offset, PartitionNo, RequestId, UnixMs,
+};
 use crate::sqlite_file::{SqliteFile, SqliteFileError};
 
 pub struct Sqlite {
@@ -102,6 +106,41 @@ impl Ledger for Sqlite {
 
     fn rejections<'a>(&'a self, requests: &'a [RequestId]) -> BoxFuture<'a, Result<BTreeSet<RequestId>, LedgerError>> {
         Box::pin(outcomes::rejections(&self.file, requests))
+    }
+
+    fn log_identity(&self) -> BoxFuture<'_, Result<Option<LogIdentity>, LedgerError>> {
+        Box::pin(log_identity::identity(&self.file))
+    }
+
+    fn propose_log(&self, log_id: LogId) -> BoxFuture<'_, Result<LogId, LedgerError>> {
+        Box::pin(log_identity::propose(&self.file, log_id))
+    }
+
+    fn see_log(&self, log_id: LogId, now_ms: UnixMs) -> BoxFuture<'_, Result<(), LedgerError>> {
+        Box::pin(log_identity::see(&self.file, log_id, now_ms))
+    }
+
+    fn adopt_log<'a>(
+        &'a self,
+        log_id: LogId,
+        next_offsets: &'a [Offset],
+        now_ms: UnixMs,
+    ) -> BoxFuture<'a, Result<(), LedgerError>> {
+        Box::pin(log_identity::adopt(&self.file, log_id, next_offsets, now_ms))
+    }
+
+    fn skip(
+        &self,
+        partition: PartitionNo,
+        from: Offset,
+        to: Offset,
+        now_ms: UnixMs,
+    ) -> BoxFuture<'_, Result<bool, LedgerError>> {
+        Box::pin(log_identity::skip(&self.file, partition, from, to, now_ms))
+    }
+
+    fn offset_changes(&self, rows_max: u32) -> BoxFuture<'_, Result<Vec<OffsetChange>, LedgerError>> {
+        Box::pin(log_identity::changes(&self.file, rows_max))
     }
 
     fn begin(&self) -> BoxFuture<'_, Result<Box<dyn Transaction>, LedgerError>> {

@@ -7,11 +7,12 @@ use std::sync::{Arc, Mutex};
 use futures_util::future::BoxFuture;
 use sluice::app::Ports;
 use sluice::coupon::{
-    Audit, Campaign, CampaignChange, CouponId, NewCampaign, Offset, PartitionNo, RequestId, Settled, UserId,
+    Audit, Campaign, CampaignChange, CouponId, LogId, NewCampaign, Offset, PartitionNo, RequestId, Settled, UnixMs,
+    UserId,
 };
 use sluice::ledger::{
-    CampaignError, Claim, GenerationRow, Ledger, LedgerError, LockedStock, PartitionOffset, RecordedOutcome, Shards,
-    StockDecrement, Transaction,
+    CampaignError, Claim, GenerationRow, Ledger, LedgerError, LockedStock, LogIdentity, OffsetChange, PartitionOffset,
+    RecordedOutcome, Shards, StockDecrement, Transaction,
 };
 use sluice::log::{Ack, AckSender, AppendError, Assignment, DeadLetter, Log, LogError, Record};
 use tokio::sync::mpsc;
@@ -93,6 +94,41 @@ impl Ledger for FaultyLedger {
 
     fn rejections<'a>(&'a self, requests: &'a [RequestId]) -> BoxFuture<'a, Result<BTreeSet<RequestId>, LedgerError>> {
         self.inner.rejections(requests)
+    }
+
+    fn log_identity(&self) -> BoxFuture<'_, Result<Option<LogIdentity>, LedgerError>> {
+        self.inner.log_identity()
+    }
+
+    fn propose_log(&self, log_id: LogId) -> BoxFuture<'_, Result<LogId, LedgerError>> {
+        self.inner.propose_log(log_id)
+    }
+
+    fn see_log(&self, log_id: LogId, now_ms: UnixMs) -> BoxFuture<'_, Result<(), LedgerError>> {
+        self.inner.see_log(log_id, now_ms)
+    }
+
+    fn adopt_log<'a>(
+        &'a self,
+        log_id: LogId,
+        next_offsets: &'a [Offset],
+        now_ms: UnixMs,
+    ) -> BoxFuture<'a, Result<(), LedgerError>> {
+        self.inner.adopt_log(log_id, next_offsets, now_ms)
+    }
+
+    fn skip(
+        &self,
+        partition: PartitionNo,
+        from: Offset,
+        to: Offset,
+        now_ms: UnixMs,
+    ) -> BoxFuture<'_, Result<bool, LedgerError>> {
+        self.inner.skip(partition, from, to, now_ms)
+    }
+
+    fn offset_changes(&self, rows_max: u32) -> BoxFuture<'_, Result<Vec<OffsetChange>, LedgerError>> {
+        self.inner.offset_changes(rows_max)
     }
 
     fn begin(&self) -> BoxFuture<'_, Result<Box<dyn Transaction>, LedgerError>> {

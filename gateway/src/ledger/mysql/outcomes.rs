@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use sqlx::{MySqlPool, Row};
+use sqlx::{MySqlConnection, MySqlPool, Row};
 
 use super::call::during;
 use crate::coupon::{Offset, PartitionNo, RequestId};
@@ -31,6 +31,16 @@ pub(super) async fn next_offset(readers: &MySqlPool, partition: PartitionNo) -> 
 pub(super) async fn claim(writers: &MySqlPool, partition: PartitionNo) -> Result<Claim, LedgerError> {
     let step = "claim the partition";
     let mut transaction = writers.begin().await.map_err(during(step))?;
+    let claim = claim_within(&mut transaction, partition).await?;
+    transaction.commit().await.map_err(during(step))?;
+    Ok(claim)
+}
+
+pub(super) async fn claim_within(
+    transaction: &mut MySqlConnection,
+    partition: PartitionNo,
+) -> Result<Claim, LedgerError> {
+    let step = "claim the partition";
     sqlx::query(include_str!("../sql/mysql/claim_partition.sql"))
         .bind(partition.0)
         .execute(&mut *transaction)
@@ -42,7 +52,6 @@ pub(super) async fn claim(writers: &MySqlPool, partition: PartitionNo) -> Result
         .fetch_one(&mut *transaction)
         .await
         .map_err(during(step))?;
-    transaction.commit().await.map_err(during(step))?;
     let PartitionOffset { epoch, next_offset, released_offset } = rows::partition_offset(&row, step)?;
     Ok(Claim { partition, epoch, next_offset, released_offset })
 }

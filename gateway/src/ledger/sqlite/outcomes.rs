@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use sqlx::SqliteConnection;
+
 use super::call::during;
 use crate::coupon::{Offset, PartitionNo, RequestId};
 use crate::ledger::outcome_row::{hexadecimal, json};
@@ -28,10 +30,18 @@ pub(super) async fn next_offset(file: &SqliteFile, partition: PartitionNo) -> Re
 }
 
 pub(super) async fn claim(file: &SqliteFile, partition: PartitionNo) -> Result<Claim, LedgerError> {
+    let mut writer = file.writer.acquire().await.map_err(during("claim the partition"))?;
+    claim_within(&mut writer, partition).await
+}
+
+pub(super) async fn claim_within(
+    connection: &mut SqliteConnection,
+    partition: PartitionNo,
+) -> Result<Claim, LedgerError> {
     let step = "claim the partition";
     let row = sqlx::query(include_str!("../sql/sqlite/claim_partition.sql"))
         .bind(partition.0)
-        .fetch_one(&file.writer)
+        .fetch_one(connection)
         .await
         .map_err(during(step))?;
     let PartitionOffset { epoch, next_offset, released_offset } = rows::partition_offset(&row, step)?;
