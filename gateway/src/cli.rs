@@ -4,6 +4,7 @@ mod admin_client;
 mod common;
 mod config;
 mod coupon;
+mod log;
 mod migrate;
 mod policy;
 mod serve;
@@ -42,6 +43,9 @@ enum Command {
     /// Create or verify the Kafka topic of log.url.
     #[command(subcommand)]
     Topic(topic::Command),
+    /// Show the log that the ledger settles, give up missing records, or move the ledger to another log.
+    #[command(subcommand)]
+    Log(log::Command),
     /// Check or print the configuration. Starts nothing.
     #[command(subcommand)]
     Config(config::Command),
@@ -59,6 +63,7 @@ pub fn run() -> ExitCode {
         Command::Serve(args) => serve::run(&args),
         Command::Migrate(args) => migrate::run(&args),
         Command::Topic(command) => topic::run(&command),
+        Command::Log(command) => log::run(&command),
         Command::Config(command) => config::run(&command),
         Command::Coupon(args) => coupon::run(&args),
         Command::Policy(command) => policy::run(&command),

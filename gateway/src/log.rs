@@ -3,6 +3,7 @@
 #[cfg(test)]
 mod contract;
 mod embedded;
+mod gap;
 mod kafka;
 mod open;
 mod options;
@@ -15,8 +16,9 @@ use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use crate::coupon::{GenerationNo, Offset, PartitionNo, RequestId};
+use crate::coupon::{GenerationNo, LogId, Offset, PartitionNo, RequestId};
 
+pub use gap::{Gap, ReadError};
 pub use kafka::Ensured;
 pub use open::{check, ensure_topics, open};
 pub use options::{Options, SaslMechanism};
@@ -106,8 +108,8 @@ pub struct LogError {
 ///
 /// - `append` enqueues; the [`Ack`] resolves once the record survives a crash of the process and of the machine.
 ///   Records that one task appends to one partition keep their order.
-/// - Offsets of a partition are 0, 1, 2, … A reader sees no gap, except at the start, where settled records were
-///   trimmed.
+/// - Offsets of a partition are 0, 1, 2, … A reader never skips one: a record that is missing is a [`Gap`].
+/// - The log keeps the identity that it was given for as long as it exists. A log that was created again has none.
 /// - Every queue is bounded: a full queue rejects an append at once with [`AppendError::Full`].
 pub trait Log: Send + Sync + 'static {
     /// The number of partitions.
@@ -134,6 +136,15 @@ pub trait Log: Send + Sync + 'static {
         letters: &'a [DeadLetter<'a>],
     ) -> BoxFuture<'a, Result<(), LogError>>;
 
+    /// What is missing at `offset`; `None` if its record is in the log, or is the next one to be appended.
+    fn gap(&self, partition: PartitionNo, offset: Offset) -> BoxFuture<'_, Result<Option<Gap>, LogError>>;
+
+    /// The identity that [`set_identity`](Self::set_identity) stored; `None` in a new log.
+    fn identity(&self) -> BoxFuture<'_, Result<Option<LogId>, LogError>>;
+
+    /// Stores the identity. Of several concurrent calls the last one wins.
+    fn set_identity(&self, log_id: LogId) -> BoxFuture<'_, Result<(), LogError>>;
+
     /// Deletes records before `offset` that are older than the retention.
     fn trim(&self, partition: PartitionNo, offset: Offset) -> BoxFuture<'_, Result<(), LogError>>;
 
@@ -159,7 +170,10 @@ pub struct Assignment {
 pub trait Reader: Send {
     /// Waits for the record at `from` and returns it with those that follow, in order, up to `records_max`; `None`
     /// once the partition is revoked. Dropping the future loses no record.
-    fn read(&mut self, from: Offset, records_max: usize) -> BoxFuture<'_, Result<Option<Vec<Stored>>, LogError>>;
+    ///
+    /// # Errors
+    /// [`ReadError::Gap`] if the record at `from` is missing and will not arrive any more.
+    fn read(&mut self, from: Offset, records_max: usize) -> BoxFuture<'_, Result<Option<Vec<Stored>>, ReadError>>;
 }
 
 /// Why a log did not open.

@@ -15,7 +15,7 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::util::SubscriberInitExt;
 
 pub use event::{
-    BatchSettled, BrokersSeen, CountersMissed, CountersSeen, Event, GenerationPublished, GenerationRefused,
+    BatchSettled, BrokersSeen, CountersMissed, CountersSeen, Event, GapSeen, GenerationPublished, GenerationRefused,
     GroupAppended, InFlight, IssueAnswered, LagSeen, OffsetsSeen, PartitionOwned, RecordAcknowledged, ReplicasSeen,
     SettlementRetried, ShardGone, StockSeen,
 };

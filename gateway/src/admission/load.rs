@@ -7,7 +7,7 @@ use crate::coupon::{PartitionNo, now_ms};
 use crate::log::Log;
 use crate::policy;
 use crate::settlement::Progress;
-use crate::telemetry::{LagSeen, Telemetry};
+use crate::telemetry::{GapSeen, LagSeen, Telemetry};
 
 /// Sampling interval. A rate shaper sees a burst after this time at the latest.
 pub const SAMPLE_EVERY: Duration = Duration::from_millis(100);
@@ -96,7 +96,9 @@ impl LoadGauge {
             let records = end.saturating_sub(progress.next_offset(partition));
             let seconds = progress.lag_seconds(partition, end, now);
             lag.store(records, Ordering::Relaxed);
+            let missing = progress.gap(partition).map_or(0, |gap| gap.records());
             telemetry.emit(LagSeen { partition, records, seconds });
+            telemetry.emit(GapSeen { partition, records: missing });
             oldest = oldest.max(seconds);
         }
         self.lag_seconds.set(oldest);

@@ -54,9 +54,10 @@ impl System {
         let campaigns = CampaignCache::load(Arc::clone(&ports.ledger), ports.telemetry.clone()).await?;
         create_first_campaign(&config, &campaigns).await?;
         let progress = Arc::new(ports.progress().await?);
-        let health = Health::new(Arc::clone(&ports.log), Arc::clone(&ports.ledger), Arc::clone(&ports.counters));
-        let stages = Stages { public: tasks.stage(), settlement: tasks.stage(), admin: tasks.stage() };
         let (log, ledger) = (Arc::clone(&ports.log), Arc::clone(&ports.ledger));
+        let counters = Arc::clone(&ports.counters);
+        let health = Health::new(Arc::clone(&log), Arc::clone(&ledger), counters, Arc::clone(&progress));
+        let stages = Stages { public: tasks.stage(), settlement: tasks.stage(), admin: tasks.stage() };
         let role = config.role;
         let mut core = Core {
             config,

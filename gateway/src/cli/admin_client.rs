@@ -5,8 +5,33 @@ use std::time::Duration;
 use reqwest::Method;
 use serde_json::Value;
 
+use super::table::table;
+
 /// An audit of many millions of outcomes takes this long.
 const TIMEOUT: Duration = Duration::from_secs(60);
+
+#[derive(clap::Args)]
+pub(super) struct AdminArgs {
+    /// The URL of a gateway's admin listener.
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8081", env = "SLUICE_ADMIN", global = true)]
+    admin: String,
+    /// The bearer token of admin.token_file. Required from another machine.
+    #[arg(long, env = "SLUICE_ADMIN_TOKEN", hide_env_values = true, global = true)]
+    token: Option<String>,
+    /// Print the answer as JSON instead of a table.
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+impl AdminArgs {
+    pub(super) fn client(&self) -> AdminClient {
+        AdminClient::new(&self.admin, self.token.clone())
+    }
+
+    pub(super) fn format(&self, answer: &Value) -> String {
+        if self.json { format!("{answer:#}\n") } else { table(answer) }
+    }
+}
 
 /// Calls the admin listener of a gateway.
 pub(super) struct AdminClient {
@@ -27,7 +52,7 @@ pub(super) enum AdminClientError {
 
 impl AdminClient {
     /// A client of the gateway whose admin listener is at `base`, such as `http://127.0.0.1:8081`.
-    pub(super) fn new(base: &str, token: Option<String>) -> Self {
+    fn new(base: &str, token: Option<String>) -> Self {
         Self { base: base.trim_end_matches('/').to_owned(), token, http: reqwest::Client::new() }
     }
 

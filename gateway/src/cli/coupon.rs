@@ -3,9 +3,8 @@
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-use super::admin_client::{AdminClient, AdminClientError};
+use super::admin_client::{AdminArgs, AdminClient, AdminClientError};
 use super::common::{Failure, block_on, print};
-use super::table::table;
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -13,19 +12,6 @@ pub(super) struct Args {
     admin: AdminArgs,
     #[command(subcommand)]
     command: Command,
-}
-
-#[derive(clap::Args)]
-struct AdminArgs {
-    /// The URL of a gateway's admin listener.
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8081", env = "SLUICE_ADMIN", global = true)]
-    admin: String,
-    /// The bearer token of admin.token_file. Required from another machine.
-    #[arg(long, env = "SLUICE_ADMIN_TOKEN", hide_env_values = true, global = true)]
-    token: Option<String>,
-    /// Print the answer as JSON instead of a table.
-    #[arg(long, global = true)]
-    json: bool,
 }
 
 #[derive(Subcommand)]
@@ -99,9 +85,8 @@ enum Command {
 }
 
 pub(super) fn run(Args { admin, command }: &Args) -> Result<(), Failure> {
-    let client = AdminClient::new(&admin.admin, admin.token.clone());
-    let answer = block_on(call(&client, command))?.map_err(Failure::run)?;
-    print(&if admin.json { format!("{answer:#}\n") } else { table(&answer) })?;
+    let answer = block_on(call(&admin.client(), command))?.map_err(Failure::run)?;
+    print(&admin.format(&answer))?;
     let audit_failed = matches!(command, Command::Audit { .. })
         && (answer["balanced"] != json!(true) || answer["usersOverLimit"] != json!(0));
     if audit_failed {

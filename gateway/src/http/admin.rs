@@ -1,6 +1,7 @@
 //! The admin listener: its access check, and `GET /metrics`.
 
 pub(super) mod coupons;
+pub(super) mod log;
 pub(super) mod policies;
 
 use std::net::SocketAddr;

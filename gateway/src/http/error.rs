@@ -8,6 +8,7 @@ use super::limits::HEADER_BYTES_MAX;
 use crate::admission::Refusal;
 use crate::coupon::now_ms;
 use crate::ledger::{CampaignError, LedgerError};
+use crate::log::LogError;
 
 /// Retry-After of a 503: by then a full queue has drained, or a restart is over.
 const UNAVAILABLE_RETRY_SECONDS: u64 = 1;
@@ -178,6 +179,13 @@ impl From<LedgerError> for Problem {
     fn from(error: LedgerError) -> Self {
         tracing::error!(%error, "ledger call failed");
         Self::unavailable("LEDGER_UNAVAILABLE", "the ledger is unavailable: retry later")
+    }
+}
+
+impl From<LogError> for Problem {
+    fn from(error: LogError) -> Self {
+        tracing::error!(%error, "log call failed");
+        Self::unavailable("LOG_UNAVAILABLE", "the log is unavailable: retry later")
     }
 }
 

@@ -14,12 +14,14 @@ use crate::coupon::GenerationNo;
 use crate::ledger::Ledger;
 use crate::log::Log;
 use crate::policy::Pipelines;
+use crate::settlement::Progress;
 
 /// Whether the process can do its work.
 pub struct Health {
     log: Arc<dyn Log>,
     ledger: Arc<dyn Ledger>,
     counters: Arc<dyn Counters>,
+    progress: Arc<Progress>,
     /// Absent in a consumer.
     pipelines: OnceLock<Arc<Pipelines>>,
     draining: AtomicBool,
@@ -33,6 +35,7 @@ struct Readiness {
     log: String,
     ledger: String,
     counters: String,
+    settlement: String,
     tasks: String,
     draining: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -40,13 +43,19 @@ struct Readiness {
 }
 
 impl Health {
-    /// Ready as long as the ports are ready.
+    /// Ready as long as the ports are ready and no partition stopped at a gap.
     #[must_use]
-    pub fn new(log: Arc<dyn Log>, ledger: Arc<dyn Ledger>, counters: Arc<dyn Counters>) -> Self {
+    pub fn new(
+        log: Arc<dyn Log>,
+        ledger: Arc<dyn Ledger>,
+        counters: Arc<dyn Counters>,
+        progress: Arc<Progress>,
+    ) -> Self {
         Self {
             log,
             ledger,
             counters,
+            progress,
             pipelines: OnceLock::new(),
             draining: AtomicBool::new(false),
             failed_task: OnceLock::new(),
@@ -75,14 +84,21 @@ impl Health {
         let ledger = self.ledger.ready().await.map_err(|error| error.to_string());
         let counters = self.counters.ready();
         let counters_suffice = counters.is_ok() || self.counters.is_optional();
+        let settlement = self.progress.problem().map_or(Ok(()), Err);
         let draining = self.draining.load(Ordering::Relaxed);
         let tasks = self.failed_task.get().map_or(Ok(()), |task| Err(format!("background task `{task}` failed")));
         let part = |check: Result<(), String>| check.err().unwrap_or_else(|| "ok".to_owned());
         Readiness {
-            ready: log.is_ok() && ledger.is_ok() && counters_suffice && tasks.is_ok() && !draining,
+            ready: log.is_ok()
+                && ledger.is_ok()
+                && counters_suffice
+                && settlement.is_ok()
+                && tasks.is_ok()
+                && !draining,
             log: part(log),
             ledger: part(ledger),
             counters: part(counters),
+            settlement: part(settlement),
             tasks: part(tasks),
             draining,
             generation: self.pipelines.get().map(|pipelines| pipelines.current().number()),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::routing::{get, post, put};
 
-use super::admin::{self, AdminToken, coupons, policies};
+use super::admin::{self, AdminToken, coupons, log, policies};
 use super::health::{self, Health};
 use super::state::{ApiState, ConsumerState};
 use super::{error, issue, status};
@@ -35,6 +35,8 @@ pub fn admin(state: Arc<ApiState>) -> Router {
         .route("/admin/coupons/{coupon}/close", post(coupons::close))
         .route("/admin/coupons/{coupon}/top-up", post(coupons::top_up))
         .route("/admin/coupons/{coupon}/reshard", post(coupons::reshard))
+        .route("/admin/log", get(log::show))
+        .route("/admin/log/skip", post(log::skip))
         .route("/admin/policies", get(policies::list).post(policies::upload))
         .route("/admin/pipeline", put(policies::change).get(policies::show))
         .route("/admin/pipeline/rollback", post(policies::rollback))

@@ -4,8 +4,8 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::{Ack, AppendError, Assignment, Headers, Log, Reader, Record, Stored};
-use crate::coupon::{PartitionNo, RequestId};
+use super::{Ack, AppendError, Assignment, Gap, Headers, Log, ReadError, Reader, Record, Stored};
+use crate::coupon::{LogId, PartitionNo, RequestId};
 
 const PARTITION: PartitionNo = PartitionNo(2);
 /// Longer than any step takes: a log that never answers fails its test instead of blocking it.
@@ -130,6 +130,30 @@ pub(super) async fn assignments_stay_open_until_the_log_closes(log: &dyn Log) {
     assert!(within(assignments.recv()).await.is_none());
 }
 
+pub(super) async fn a_reader_beyond_the_end_reports_where_the_log_ends(log: &dyn Log) {
+    for number in 0..3 {
+        append(log, PARTITION, record(number)).await;
+    }
+    let end = log.end_offset(PARTITION);
+    let mut reader = reader(log, PARTITION).await;
+    let expected = Gap::Short { from: end + 5, end };
+    let found = within(reader.read(end + 5, 100)).await;
+    assert!(matches!(&found, Err(ReadError::Gap(gap)) if *gap == expected), "{found:?}");
+    assert_eq!(within(log.gap(PARTITION, end + 5)).await.expect("looks"), Some(expected));
+    for offset in [0, end - 1, end] {
+        assert_eq!(within(log.gap(PARTITION, offset)).await.expect("looks"), None, "{offset}");
+    }
+    assert_eq!(offsets(&read(&mut reader, end - 1, 100).await), [end - 1], "it reads on from an offset that exists");
+}
+
+pub(super) async fn a_log_keeps_the_identity_that_it_was_given(log: &dyn Log) {
+    assert_eq!(within(log.identity()).await.expect("reads"), None);
+    for identity in [LogId::random(), LogId::random()] {
+        within(log.set_identity(identity)).await.expect("stores");
+        assert_eq!(within(log.identity()).await.expect("reads"), Some(identity));
+    }
+}
+
 macro_rules! contract_tests {
     ($name:ident => $open:expr) => {
         $crate::log::contract::contract_tests!($name => $open;
@@ -139,6 +163,8 @@ macro_rules! contract_tests {
             a_full_queue_rejects_an_append_at_once,
             closing_makes_queued_records_durable_and_rejects_later_ones,
             assignments_stay_open_until_the_log_closes,
+            a_reader_beyond_the_end_reports_where_the_log_ends,
+            a_log_keeps_the_identity_that_it_was_given,
         );
     };
     ($name:ident => $open:expr; $($promise:ident,)+) => {

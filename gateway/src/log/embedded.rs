@@ -4,6 +4,7 @@
 
 mod ends;
 mod frame;
+mod identity;
 mod reader;
 mod writer;
 
@@ -19,9 +20,9 @@ use tokio_util::sync::CancellationToken;
 use self::ends::Ends;
 use self::reader::FileReader;
 use self::writer::{Command, Writer};
-use super::{Ack, AppendError, Assignment, DeadLetter, Log, LogError, OpenError, Options, Record};
+use super::{Ack, AppendError, Assignment, DeadLetter, Gap, Log, LogError, OpenError, Options, Record};
 use crate::background::Background;
-use crate::coupon::{Offset, PartitionNo, now_ms};
+use crate::coupon::{LogId, Offset, PartitionNo, now_ms};
 use crate::sqlite_file::{SqliteFile, SqliteFileError};
 use crate::telemetry::Telemetry;
 
@@ -118,6 +119,18 @@ impl Log for Embedded {
                 .await
                 .map_err(|source| LogError { step: "write dead letters", source: source.into() })
         })
+    }
+
+    fn gap(&self, partition: PartitionNo, offset: Offset) -> BoxFuture<'_, Result<Option<Gap>, LogError>> {
+        Box::pin(reader::gap(&self.file, partition, self.ends.get(partition), offset))
+    }
+
+    fn identity(&self) -> BoxFuture<'_, Result<Option<LogId>, LogError>> {
+        Box::pin(identity::read(&self.file))
+    }
+
+    fn set_identity(&self, log_id: LogId) -> BoxFuture<'_, Result<(), LogError>> {
+        Box::pin(identity::store(&self.file, log_id))
     }
 
     fn trim(&self, partition: PartitionNo, offset: Offset) -> BoxFuture<'_, Result<(), LogError>> {

@@ -5,6 +5,7 @@ mod address;
 mod batcher;
 mod broker_errors;
 mod group;
+mod inspector;
 mod metadata;
 mod monitor;
 mod producer;
@@ -24,13 +25,14 @@ use futures_util::future::{BoxFuture, try_join_all};
 use rdkafka::ClientConfig;
 use tokio::sync::mpsc;
 
+use self::inspector::Inspector;
 use self::monitor::Monitor;
 use self::producer::Producer;
 use self::security::client_config;
 use self::status::TopicStatus;
-use super::{Ack, AppendError, Assignment, DeadLetter, Log, LogError, OpenError, Options, Record};
+use super::{Ack, AppendError, Assignment, DeadLetter, Gap, Log, LogError, OpenError, Options, Record};
 use crate::background::Background;
-use crate::coupon::{Offset, PartitionNo};
+use crate::coupon::{LogId, Offset, PartitionNo};
 use crate::telemetry::Telemetry;
 
 pub(super) use address::Address;
@@ -50,6 +52,7 @@ pub(super) struct Kafka {
     config: ClientConfig,
     group: String,
     status: Arc<TopicStatus>,
+    inspector: Arc<Inspector>,
     producer: Producer,
     members: Mutex<Vec<JoinHandle<()>>>,
     /// Ends the threads, which check it between blocking calls.
@@ -81,7 +84,9 @@ impl Kafka {
             .map_err(|error| address.unreachable(error.to_string()))??;
         let (producer, sender) = Producer::new(&address, &config, Arc::clone(&status), telemetry.clone())?;
         let members = Mutex::default();
-        let log = Self { address, config, group: options.group.clone(), status, producer, members, closed };
+        let inspector = Inspector::new(&address, &config);
+        let group = options.group.clone();
+        let log = Self { address, config, group, status, inspector, producer, members, closed };
         let background = vec![
             Background::blocking("log monitor", move || monitor.run()),
             Background::blocking("log sender", move || sender.run()),
@@ -127,7 +132,9 @@ impl Log for Kafka {
 
     fn assignments(&self) -> mpsc::Receiver<Assignment> {
         let (sender, receiver) = mpsc::channel(self.status.partitions() as usize);
-        match group::join(&self.address, &self.config, &self.group, sender, Arc::clone(&self.closed)) {
+        let (inspector, status) = (Arc::clone(&self.inspector), Arc::clone(&self.status));
+        let closed = Arc::clone(&self.closed);
+        match group::join(inspector, status, &self.address, &self.config, &self.group, sender, closed) {
             Ok(member) => self.members.lock().unwrap_or_else(PoisonError::into_inner).push(member),
             Err(error) => tracing::error!(%error, "consumer group member not started"),
         }
@@ -147,6 +154,18 @@ impl Log for Kafka {
             kept.await.map_err(|source| LogError { step: "write dead letters", source: source.into() })?;
             Ok(())
         })
+    }
+
+    fn gap(&self, partition: PartitionNo, offset: Offset) -> BoxFuture<'_, Result<Option<Gap>, LogError>> {
+        Box::pin(self.inspector.gap(partition.0.cast_signed(), offset))
+    }
+
+    fn identity(&self) -> BoxFuture<'_, Result<Option<LogId>, LogError>> {
+        Box::pin(self.inspector.identity())
+    }
+
+    fn set_identity(&self, log_id: LogId) -> BoxFuture<'_, Result<(), LogError>> {
+        Box::pin(self.inspector.set_identity(log_id))
     }
 
     /// Does nothing: the topic's retention deletes old records.

@@ -8,9 +8,9 @@ use super::context::Settlement;
 use super::record::{decode, subject};
 use super::releases::{Rejected, Releases};
 use crate::coupon::{Accepted, Offset, RequestId};
-use crate::log::Reader;
+use crate::log::{Gap, ReadError, Reader};
 
-type ReadError = Box<dyn Error + Send + Sync>;
+type CatchUpError = Box<dyn Error + Send + Sync>;
 
 /// Bounds how long settlement waits for a turn.
 const BATCHES_PER_TURN: usize = 16;
@@ -24,7 +24,7 @@ pub(super) async fn catch_up(
     releases: &Releases,
     reader: &mut dyn Reader,
     to: Offset,
-) -> Result<(), ReadError> {
+) -> Result<(), CatchUpError> {
     for _ in 0..BATCHES_PER_TURN {
         let from = releases.reached();
         if from >= to || !releases.has_room_for(settlement.batch_records_max as usize) {
@@ -40,10 +40,17 @@ async fn add_next_batch(
     releases: &Releases,
     reader: &mut dyn Reader,
     missing: Range<Offset>,
-) -> Result<(), ReadError> {
+) -> Result<(), CatchUpError> {
     let records_max = (missing.end - missing.start).min(settlement.batch_records_max.into());
     let records_max = usize::try_from(records_max).unwrap_or(usize::MAX);
-    let read = reader.read(missing.start, records_max).await?.ok_or("the partition is revoked")?;
+    let read = match reader.read(missing.start, records_max).await {
+        Err(ReadError::Gap(Gap::Missing { from, to })) => {
+            tracing::warn!(from, to, "rejected requests among missing records stay counted until the counters expire");
+            releases.add(from, missing.end.min(to), &[]);
+            return Ok(());
+        }
+        read => read?.ok_or("the partition is revoked")?,
+    };
     let end = read.last().map_or(missing.end, |last| missing.end.min(last.offset + 1));
     let requests: Vec<(Offset, Accepted)> = read
         .iter()

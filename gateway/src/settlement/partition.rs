@@ -11,9 +11,9 @@ use super::catch_up::catch_up;
 use super::context::Settlement;
 use super::releases::Releases;
 use super::takeover::Takeover;
-use crate::coupon::PartitionNo;
+use crate::coupon::{Offset, PartitionNo};
 use crate::ledger::Claim;
-use crate::log::{Assignment, Reader};
+use crate::log::{Assignment, Gap, ReadError, Reader};
 use crate::telemetry::PartitionOwned;
 
 /// Interval between deletions of records that have outlived their retention.
@@ -90,6 +90,7 @@ impl PartitionTask {
     fn lose_claim(&mut self) -> Option<Claim> {
         self.settlement.telemetry.emit(PartitionOwned { partition: self.partition, is_owned: false });
         self.settlement.progress.finish(self.partition);
+        self.settlement.progress.set_gap(self.partition, None);
         self.claim.take()
     }
 
@@ -113,6 +114,10 @@ impl PartitionTask {
             let read = match read {
                 Ok(Ok(Some(read))) => read,
                 Ok(Ok(None)) => return Ok(()),
+                Ok(Err(ReadError::Gap(gap))) => {
+                    claim.next_offset = self.wait_at(gap, claim.next_offset).await;
+                    continue;
+                }
                 Ok(Err(error)) => {
                     tracing::error!(%partition, %error, "log not read, retrying every second");
                     tokio::time::sleep(RETRY_MAX).await;
@@ -120,6 +125,7 @@ impl PartitionTask {
                 }
                 Err(_) => continue,
             };
+            self.settlement.progress.set_gap(partition, None);
             self.batches.settle(&mut claim, &read).await?;
             if trimmed.elapsed() > TRIM_EVERY {
                 trimmed = Instant::now();
@@ -127,6 +133,24 @@ impl PartitionTask {
                     tracing::warn!(%partition, %error, "log not trimmed, retrying in a minute");
                 }
             }
+        }
+    }
+
+    /// Reports a gap, waits, and returns where to continue: behind the gap, once the ledger records that it is skipped.
+    async fn wait_at(&self, gap: Gap, next_offset: Offset) -> Offset {
+        let Settlement { ledger, progress, .. } = &*self.settlement;
+        let partition = self.partition;
+        if progress.set_gap(partition, Some(gap)) != Some(gap) {
+            tracing::error!(%partition, reason = gap.explain(partition), "partition stopped at a gap in the log");
+        }
+        tokio::time::sleep(RETRY_MAX).await;
+        match ledger.next_offset(partition).await {
+            Ok(skipped_to) if skipped_to != next_offset => {
+                progress.advance(partition, skipped_to);
+                tracing::warn!(%partition, offset = skipped_to, "partition continues behind a skipped gap");
+                skipped_to
+            }
+            _ => next_offset,
         }
     }
 

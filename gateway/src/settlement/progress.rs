@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use tokio::sync::watch;
 
 use crate::coupon::{Offset, PartitionNo, UnixMs};
+use crate::log::Gap;
 
 /// How far each partition is settled, in this process or by another one.
 #[derive(Debug)]
@@ -21,6 +22,8 @@ struct Partition {
     oldest_ms: AtomicI64,
     /// Since when a record has been seen to wait at `next_offset`.
     waiting: Mutex<Option<Waiting>>,
+    /// Where this process stopped settling the partition.
+    gap: Mutex<Option<Gap>>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -39,6 +42,7 @@ impl Progress {
                 next_offset: watch::Sender::new(next),
                 oldest_ms: AtomicI64::new(0),
                 waiting: Mutex::default(),
+                gap: Mutex::default(),
             })
             .collect();
         Self { partitions, granted: AtomicU64::new(0) }
@@ -67,6 +71,18 @@ impl Progress {
         self.partition(partition).map_or(0.0, |partition| partition.lag_seconds(end_offset, now))
     }
 
+    /// The gap at which this process stopped settling a partition.
+    #[must_use]
+    pub fn gap(&self, partition: PartitionNo) -> Option<Gap> {
+        *self.partition(partition)?.gap.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Why this process does not settle all of its partitions; `None` if it does.
+    #[must_use]
+    pub fn problem(&self) -> Option<String> {
+        (0..).map(PartitionNo).zip(&self.partitions).find_map(|(no, _)| Some(self.gap(no)?.explain(no)))
+    }
+
     /// Coupons granted since this process started.
     #[must_use]
     pub fn granted(&self) -> u64 {
@@ -87,6 +103,12 @@ impl Progress {
         if let Some(partition) = self.partition(partition) {
             partition.next_offset.send_replace(next_offset);
         }
+    }
+
+    /// Stores the gap, or that there is none, and returns what was stored before.
+    pub(super) fn set_gap(&self, partition: PartitionNo, gap: Option<Gap>) -> Option<Gap> {
+        let partition = self.partition(partition)?;
+        std::mem::replace(&mut *partition.gap.lock().unwrap_or_else(PoisonError::into_inner), gap)
     }
 
     /// Moves a partition forward to what another process settled; never back.

@@ -111,6 +111,20 @@ impl Event for PartitionOwned {
     }
 }
 
+/// Whether this process stopped settling a partition at missing records.
+#[derive(Debug, Clone, Copy)]
+pub struct GapSeen {
+    pub partition: PartitionNo,
+    /// The missing records; 0 if there is no gap.
+    pub records: u64,
+}
+
+impl Event for GapSeen {
+    fn record(self, metrics: &Metrics) {
+        metrics.log_gap.with_label_values(&[&self.partition.to_string()]).set(gauge(self.records));
+    }
+}
+
 /// The number of brokers in the cluster, as one of them reports it.
 #[derive(Debug, Clone, Copy)]
 pub struct BrokersSeen(pub usize);

@@ -43,6 +43,7 @@ pub struct Metrics {
     pub(super) log_append_records: Histogram,
     pub(super) log_lag: IntGaugeVec,
     pub(super) log_lag_seconds: GaugeVec,
+    pub(super) log_gap: IntGaugeVec,
     pub(super) log_brokers: IntGaugeVec,
     pub(super) log_leader: IntGaugeVec,
     pub(super) log_replicas: IntGaugeVec,
@@ -140,6 +141,12 @@ impl Metrics {
                     ),
                     &["partition"],
                 ),
+            ),
+            log_gap: gauges(
+                &registry,
+                "sluice_log_gap_records",
+                "Missing records at which this process stopped settling a partition; 0 if none is missing.",
+                &["partition"],
             ),
             // The embedded log sets none of the next six.
             log_brokers: gauges(&registry, "sluice_log_brokers", "Brokers in the Kafka cluster.", &[]),

@@ -119,7 +119,9 @@ async fn every_metric_exists_at_zero_after_a_start() {
     }
     for partition in 0..12 {
         let labels = [("partition", &*partition.to_string())];
-        assert_eq!(metrics.value("sluice_log_lag_records", &labels), 0.0, "{partition}");
+        for name in ["sluice_log_lag_records", "sluice_log_gap_records"] {
+            assert_eq!(metrics.value(name, &labels), 0.0, "{name} {partition}");
+        }
     }
     for labels in &hooks {
         assert!(metrics.has("sluice_policy_call_seconds_count", labels), "{labels:?}");
@@ -144,7 +146,7 @@ async fn public_and_admin_listeners_serve_only_their_own_calls() {
     for client in [&gateway.client, &gateway.operator] {
         assert_eq!((client.get("/livez").await.status, client.get("/readyz").await.status), (200, 200));
     }
-    for path in ["/metrics", "/admin/coupons", "/admin/pipeline", "/admin/policies"] {
+    for path in ["/metrics", "/admin/coupons", "/admin/log", "/admin/pipeline", "/admin/policies"] {
         assert_eq!(gateway.client.get(path).await.refusal(), (404, "NOT_FOUND".to_owned()), "{path}");
         assert_eq!(gateway.operator.get(path).await.status, 200, "{path}");
     }

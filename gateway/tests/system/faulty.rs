@@ -14,7 +14,7 @@ use sluice::ledger::{
     CampaignError, Claim, GenerationRow, Ledger, LedgerError, LockedStock, LogIdentity, OffsetChange, PartitionOffset,
     RecordedOutcome, Shards, StockDecrement, Transaction,
 };
-use sluice::log::{Ack, AckSender, AppendError, Assignment, DeadLetter, Log, LogError, Record};
+use sluice::log::{Ack, AckSender, AppendError, Assignment, DeadLetter, Gap, Log, LogError, Record};
 use tokio::sync::mpsc;
 
 /// What a [`FaultyLedger`] does wrong.
@@ -240,6 +240,7 @@ fn gone() -> LedgerError {
 pub(crate) struct StuckLog {
     pub(crate) end_offset_panics: AtomicBool,
     waiting: Mutex<Vec<AckSender>>,
+    identity: Mutex<Option<LogId>>,
     /// Kept, so that settlement sees a log that assigns nothing yet.
     assignments: Mutex<Vec<mpsc::Sender<Assignment>>>,
 }
@@ -249,6 +250,7 @@ impl StuckLog {
         Arc::new(Self {
             end_offset_panics: AtomicBool::new(false),
             waiting: Mutex::default(),
+            identity: Mutex::default(),
             assignments: Mutex::default(),
         })
     }
@@ -300,6 +302,19 @@ impl Log for StuckLog {
     }
 
     fn dead_letter<'a>(&'a self, _: PartitionNo, _: &'a [DeadLetter<'a>]) -> BoxFuture<'a, Result<(), LogError>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn gap(&self, _: PartitionNo, _: Offset) -> BoxFuture<'_, Result<Option<Gap>, LogError>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
+
+    fn identity(&self) -> BoxFuture<'_, Result<Option<LogId>, LogError>> {
+        Box::pin(std::future::ready(Ok(*self.identity.lock().expect("not poisoned"))))
+    }
+
+    fn set_identity(&self, log_id: LogId) -> BoxFuture<'_, Result<(), LogError>> {
+        *self.identity.lock().expect("not poisoned") = Some(log_id);
         Box::pin(std::future::ready(Ok(())))
     }
 

@@ -9,6 +9,7 @@ mod faulty;
 mod faulty_counters;
 mod faulty_log;
 mod harness;
+mod log_history;
 mod main_job;
 mod operators;
 mod ownership;

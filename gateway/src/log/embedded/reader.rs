@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use super::frame;
 use crate::coupon::{Offset, PartitionNo};
-use crate::log::{LogError, Reader, Stored};
+use crate::log::{Gap, LogError, ReadError, Reader, Stored};
 use crate::sqlite_file::SqliteFile;
 
 /// Batches that one query reads: enough for a full settlement, few enough to stay in the cache.
@@ -22,7 +22,11 @@ pub(super) struct FileReader {
 }
 
 impl FileReader {
-    async fn wait_and_read(&mut self, from: Offset, records_max: usize) -> Result<Option<Vec<Stored>>, LogError> {
+    async fn wait_and_read(&mut self, from: Offset, records_max: usize) -> Result<Option<Vec<Stored>>, ReadError> {
+        let end = *self.end.borrow();
+        if from > end {
+            return Err(ReadError::Gap(Gap::Short { from, end }));
+        }
         if self.end.wait_for(|end| *end > from).await.is_err() {
             return Ok(None);
         }
@@ -37,11 +41,53 @@ impl FileReader {
         for row in &rows {
             let base: i64 = row.try_get("base_offset").map_err(failed)?;
             let payload: &[u8] = row.try_get("payload").map_err(failed)?;
+            if base.cast_unsigned() > next(&records, from) {
+                break;
+            }
             frame::decode(base.cast_unsigned(), payload, from, records_max, &mut records)
                 .map_err(|source| LogError { step: STEP, source: source.into() })?;
         }
+        if records.is_empty() {
+            let end = *self.end.borrow();
+            let gap = gap(&self.file, self.partition, end, from).await?;
+            return Err(ReadError::Gap(gap.unwrap_or(Gap::Missing { from, to: end })));
+        }
         Ok(Some(records))
     }
+}
+
+/// The offset that must follow.
+fn next(records: &[Stored], from: Offset) -> Offset {
+    records.last().map_or(from, |last| last.offset + 1)
+}
+
+/// What is missing at an offset of a partition that ends at `end`.
+pub(super) async fn gap(
+    file: &SqliteFile,
+    partition: PartitionNo,
+    end: Offset,
+    offset: Offset,
+) -> Result<Option<Gap>, LogError> {
+    if offset >= end {
+        return Ok(Gap::outside(0, end, offset));
+    }
+    let rows = sqlx::query(include_str!("../sql/embedded/select_base_at.sql"))
+        .bind(partition.0)
+        .bind(offset.cast_signed())
+        .fetch_all(&file.readers)
+        .await
+        .map_err(failed)?;
+    for row in &rows {
+        let base = row.try_get::<i64, _>("base_offset").map_err(failed)?.cast_unsigned();
+        let records = row.try_get::<i64, _>("records").map_err(failed)?.cast_unsigned();
+        if base > offset {
+            return Ok(Some(Gap::Missing { from: offset, to: base }));
+        }
+        if offset < base + records {
+            return Ok(None);
+        }
+    }
+    Ok(Some(Gap::Missing { from: offset, to: end }))
 }
 
 fn failed(source: sqlx::Error) -> LogError {
@@ -49,7 +95,7 @@ fn failed(source: sqlx::Error) -> LogError {
 }
 
 impl Reader for FileReader {
-    fn read(&mut self, from: Offset, records_max: usize) -> BoxFuture<'_, Result<Option<Vec<Stored>>, LogError>> {
+    fn read(&mut self, from: Offset, records_max: usize) -> BoxFuture<'_, Result<Option<Vec<Stored>>, ReadError>> {
         Box::pin(self.wait_and_read(from, records_max))
     }
 }

@@ -17,8 +17,10 @@ use rdkafka::error::KafkaError;
 use tokio::sync::mpsc;
 
 use super::address::Address;
+use super::inspector::Inspector;
 use super::reader::{PartitionLease, PartitionReader};
 use super::rebalance::{Change, Rebalances};
+use super::status::TopicStatus;
 use crate::background::{TaskFailure, fault_point};
 use crate::coupon::PartitionNo;
 use crate::log::Assignment;
@@ -41,6 +43,8 @@ const LEAVE_MAX: Duration = Duration::from_secs(3);
 /// Joins the group and sends assignments until the log is closed or the receiver is dropped. If the member fails
 /// earlier, it logs why, and the channel closes.
 pub(super) fn join(
+    inspector: Arc<Inspector>,
+    status: Arc<TopicStatus>,
     address: &Address,
     config: &ClientConfig,
     group: &str,
@@ -63,7 +67,7 @@ pub(super) fn join(
     let run = move || {
         let consumer = BaseConsumer::from_config_and_context(&config, Rebalances::default())?;
         consumer.subscribe(&[&topic])?;
-        GroupMember::new(consumer, topic, assignments).run(&closed)
+        GroupMember::new(consumer, topic, assignments, inspector, status).run(&closed)
     };
     std::thread::Builder::new().name("kafka-consumer".to_owned()).spawn(move || log_failure(run))
 }
@@ -84,14 +88,23 @@ struct GroupMember {
     consumer: Arc<BaseConsumer<Rebalances>>,
     topic: String,
     assignments: mpsc::Sender<Assignment>,
+    inspector: Arc<Inspector>,
+    status: Arc<TopicStatus>,
     leases: HashMap<u32, Arc<PartitionLease>>,
     /// Each reader holds a strong reference.
     readers: Weak<()>,
 }
 
 impl GroupMember {
-    fn new(consumer: BaseConsumer<Rebalances>, topic: String, assignments: mpsc::Sender<Assignment>) -> Self {
-        Self { consumer: Arc::new(consumer), topic, assignments, leases: HashMap::new(), readers: Weak::new() }
+    fn new(
+        consumer: BaseConsumer<Rebalances>,
+        topic: String,
+        assignments: mpsc::Sender<Assignment>,
+        inspector: Arc<Inspector>,
+        status: Arc<TopicStatus>,
+    ) -> Self {
+        let consumer = Arc::new(consumer);
+        Self { consumer, topic, assignments, inspector, status, leases: HashMap::new(), readers: Weak::new() }
     }
 
     /// Dropping the consumer at the end leaves the group, so other members need not wait for the session timeout.
@@ -142,6 +155,8 @@ impl GroupMember {
             partition,
             queue,
             lease: Arc::clone(&lease),
+            inspector: Arc::clone(&self.inspector),
+            status: Arc::clone(&self.status),
             position: None,
             _counted: counted,
         };

@@ -65,7 +65,7 @@ impl Monitor {
                 .client
                 .offsets(partition, REQUEST_MAX)
                 .map_err(|error| format!("partition {partition}: {}", self.client.errors().reason(&error)))?;
-            self.status.advance(partition, end);
+            self.status.report(partition, start, end);
             self.telemetry.emit(OffsetsSeen { partition, start, end });
         }
         Ok(())

@@ -12,16 +12,21 @@ use rdkafka::error::KafkaError;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use super::inspector::Inspector;
 use super::rebalance::Rebalances;
+use super::status::TopicStatus;
 use super::wire;
 use crate::coupon::Offset;
-use crate::log::{LogError, Reader, Stored};
+use crate::log::{LogError, ReadError, Reader, Stored};
 
 /// A reader that misses a notification checks its queue after this time.
 const RECHECK_EVERY: Duration = Duration::from_millis(500);
 /// A seek fails until the library has started to fetch the partition.
 const SEEK_RETRY_EVERY: Duration = Duration::from_millis(20);
 const SEEK_MAX: Duration = Duration::from_secs(5);
+/// A partition that is silent for this long may have lost the next record. By then the monitor has read its bounds
+/// again.
+const SILENT_MAX: Duration = Duration::from_secs(2);
 
 /// Tells a reader that records arrived, or that its partition was revoked.
 #[derive(Default)]
@@ -51,6 +56,8 @@ pub(super) struct PartitionReader {
     pub(super) topic: String,
     pub(super) partition: u32,
     pub(super) lease: Arc<PartitionLease>,
+    pub(super) inspector: Arc<Inspector>,
+    pub(super) status: Arc<TopicStatus>,
     /// The offset of the next record in the queue; `None` if unknown.
     pub(super) position: Option<Offset>,
     /// The member counts its readers by this reference.
@@ -58,7 +65,7 @@ pub(super) struct PartitionReader {
 }
 
 impl PartitionReader {
-    async fn wait_and_read(&mut self, from: Offset, records_max: usize) -> Result<Option<Vec<Stored>>, LogError> {
+    async fn wait_and_read(&mut self, from: Offset, records_max: usize) -> Result<Option<Vec<Stored>>, ReadError> {
         if self.position != Some(from) && !self.seek(from).await? {
             return Ok(None);
         }
@@ -67,32 +74,59 @@ impl PartitionReader {
             // Advisory: the ledger has the offset that counts, and Kafka's tools show this one.
             let _ = self.consumer.store_offset(&self.topic, self.partition.cast_signed(), settled.cast_signed());
         }
+        let mut heard = Instant::now();
         while !self.lease.is_revoked() {
             let records = self.drain_queue(from, records_max)?;
-            if let Some(last) = records.last() {
-                self.position = Some(last.offset + 1);
+            if !records.is_empty() {
                 return Ok(Some(records));
+            }
+            let is_silent = heard.elapsed() > SILENT_MAX && self.status.reported_gap(self.partition, from).is_some();
+            if self.position.is_none() || is_silent {
+                self.find_gap(from).await?;
+                heard = Instant::now();
             }
             let _ = tokio::time::timeout(RECHECK_EVERY, self.lease.changed.notified()).await;
         }
         Ok(None)
     }
 
-    fn drain_queue(&self, from: Offset, records_max: usize) -> Result<Vec<Stored>, LogError> {
+    /// Takes consecutive records. The position is unknown after it has taken one that is not the next: the next read
+    /// seeks again.
+    fn drain_queue(&mut self, from: Offset, records_max: usize) -> Result<Vec<Stored>, LogError> {
         let mut records = Vec::new();
+        let mut next = from;
         while records.len() < records_max
             && let Some(message) = self.queue.poll(Duration::ZERO)
         {
             match message {
-                Ok(message) if message.offset().unsigned_abs() >= from => records.push(wire::stored(&message)),
+                Ok(message) if message.offset().unsigned_abs() == next => {
+                    records.push(wire::stored(&message));
+                    next += 1;
+                    self.position = Some(next);
+                }
                 // Fetched before the seek.
-                Ok(_) => {}
+                Ok(message) if message.offset().unsigned_abs() < next => {}
+                Ok(_) => {
+                    self.position = None;
+                    break;
+                }
                 Err(error) if records.is_empty() => return Err(failed("read the log")(error)),
                 // The next read reports it, if it persists.
                 Err(_) => break,
             }
         }
         Ok(records)
+    }
+
+    /// Continues the queue at `from`, unless its record is missing. A record that was fetched before the seek looks
+    /// like a gap too, so the brokers have the last word.
+    async fn find_gap(&mut self, from: Offset) -> Result<(), ReadError> {
+        self.position = None;
+        if let Some(gap) = self.inspector.gap(self.partition.cast_signed(), from).await? {
+            return Err(ReadError::Gap(gap));
+        }
+        self.seek(from).await?;
+        Ok(())
     }
 
     /// Continues the queue at an offset; `false` if the partition was revoked meanwhile.
@@ -124,7 +158,7 @@ fn failed(step: &'static str) -> impl FnOnce(KafkaError) -> LogError {
 }
 
 impl Reader for PartitionReader {
-    fn read(&mut self, from: Offset, records_max: usize) -> BoxFuture<'_, Result<Option<Vec<Stored>>, LogError>> {
+    fn read(&mut self, from: Offset, records_max: usize) -> BoxFuture<'_, Result<Option<Vec<Stored>>, ReadError>> {
         Box::pin(self.wait_and_read(from, records_max))
     }
 }

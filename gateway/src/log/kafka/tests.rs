@@ -1,3 +1,4 @@
+mod history;
 mod secure;
 
 use std::time::Duration;

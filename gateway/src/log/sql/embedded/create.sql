@@ -22,3 +22,9 @@ CREATE TABLE IF NOT EXISTS log_shape (
     only_row   INT NOT NULL PRIMARY KEY CHECK (only_row = 1),
     partitions INT NOT NULL
 );
+
+-- The identity that the ledger of this log stores too.
+CREATE TABLE IF NOT EXISTS log_identity (
+    only_row INT  NOT NULL PRIMARY KEY CHECK (only_row = 1),
+    log_id   TEXT NOT NULL
+);

@@ -1,0 +1,92 @@
+//! `/admin/log`: which log the ledger settles, how far, and gaps that an operator gives up.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use serde::{Deserialize, Serialize};
+
+use super::super::error::Problem;
+use super::super::json;
+use super::super::state::ApiState;
+use crate::coupon::{LogId, Offset, PartitionNo, now_ms};
+use crate::ledger::OffsetChange;
+use crate::log::Gap;
+
+/// Changes are rare; an operator looks at the latest.
+const CHANGES_MAX: u32 = 100;
+
+#[derive(Serialize)]
+pub(in crate::http) struct LogBody {
+    identity: Option<LogId>,
+    partitions: Vec<PartitionBody>,
+    /// The newest first.
+    changes: Vec<ChangeBody>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct PartitionBody {
+    partition: PartitionNo,
+    /// The first offset that is not settled.
+    next_offset: Offset,
+    end_offset: Offset,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ChangeBody {
+    #[serde(flatten)]
+    change: OffsetChange,
+    changed_at: Option<jiff::Timestamp>,
+}
+
+/// The range of a gap: `from` is missing, `to` is not.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SkipBody {
+    partition: PartitionNo,
+    from: Offset,
+    to: Offset,
+}
+
+pub(in crate::http) async fn show(State(api): State<Arc<ApiState>>) -> Result<Json<LogBody>, Problem> {
+    let identity = api.ledger.log_identity().await?.map(|stored| stored.log_id);
+    let partitions = (0..api.log.partitions()).map(PartitionNo).map(|partition| PartitionBody {
+        partition,
+        next_offset: api.progress.next_offset(partition),
+        end_offset: api.log.end_offset(partition),
+    });
+    let changes =
+        api.ledger.offset_changes(CHANGES_MAX).await?.into_iter().map(|change| ChangeBody {
+            change,
+            changed_at: jiff::Timestamp::from_millisecond(change.changed_at_ms).ok(),
+        });
+    Ok(Json(LogBody { identity, partitions: partitions.collect(), changes: changes.collect() }))
+}
+
+/// Gives up the missing records of a gap. The process that settles the partition continues behind it.
+pub(in crate::http) async fn skip(
+    State(api): State<Arc<ApiState>>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<LogBody>, Problem> {
+    let SkipBody { partition, from, to } = json::read(&headers, body).await?;
+    if partition.0 >= api.log.partitions() {
+        return Err(Problem::invalid("partition", format!("`partition`: the log has no partition {partition}")));
+    }
+    let gap = api.log.gap(partition, from).await?;
+    if gap != Some(Gap::Missing { from, to }) || !api.ledger.skip(partition, from, to, now_ms()).await? {
+        let settled = api.ledger.next_offset(partition).await?;
+        let found = match api.log.gap(partition, settled).await? {
+            Some(gap) => gap.explain(partition),
+            None => format!("partition {partition} is settled up to offset {settled} and has no gap there"),
+        };
+        let detail = format!("[{from}, {to}) is not the gap at which settlement stopped: {found}");
+        return Err(Problem::new(StatusCode::CONFLICT, "NOT_A_GAP", detail));
+    }
+    tracing::warn!(%partition, from, to, "missing records given up");
+    show(State(api)).await
+}
