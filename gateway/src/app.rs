@@ -1,8 +1,11 @@
 //! Wiring, supervision and shutdown. The only module that uses all others.
 
+mod adopt;
 mod core;
 mod error;
+mod identity;
 mod ports;
+mod retry;
 mod roles;
 mod system;
 mod tasks;
@@ -12,6 +15,7 @@ use crate::http::AdminToken;
 use crate::policy::Pipelines;
 use crate::{counters, ledger, log, telemetry};
 
+pub use adopt::{AdoptError, OldLog, adopt};
 pub use error::StartError;
 pub use ports::Ports;
 pub use system::{Running, System};

@@ -1,6 +1,6 @@
 //! Why a system does not start.
 
-use crate::coupon::{Offset, PartitionNo};
+use crate::coupon::{LogId, Offset, PartitionNo};
 use crate::ledger::{CampaignError, LedgerError};
 use crate::policy::StartError as PolicyError;
 
@@ -13,12 +13,27 @@ pub enum StartError {
     Ledger(#[from] crate::ledger::OpenError),
     #[error("read the ledger: {0}")]
     ReadLedger(#[from] LedgerError),
-    /// The log and the ledger have different histories.
+    #[error(transparent)]
+    ReadLog(#[from] crate::log::LogError),
+    /// The ledger settles another log.
     #[error(
-        "log.url and ledger.url have different histories: partition {partition} of the log ends at offset {end}, but \
-         the ledger has settled it up to {settled}; restore the log, or start with a new ledger"
+        "log.url and ledger.url do not belong together: the ledger settles the log {expected}, but log.url names {}: \
+         correct the URL that is wrong, restore the log, or move the ledger to this log with `sluice log adopt`",
+        found.map_or("a log without an identity, created later".to_owned(), |found| format!("the log {found}"))
     )]
-    OtherLog {
+    OtherLog { expected: LogId, found: Option<LogId> },
+    /// Two ledgers would both grant the whole stock to the records of one log.
+    #[error(
+        "log.url and ledger.url do not belong together: the log {0} is settled by another ledger: correct the URL that \
+         is wrong, restore that ledger, or give log.url a new log"
+    )]
+    OtherLedger(LogId),
+    /// The log lacks records that the ledger has settled.
+    #[error(
+        "log.url and ledger.url do not belong together: partition {partition} of the log ends at offset {end}, but the \
+         ledger has settled it up to {settled}: restore the log, or move the ledger to this log with `sluice log adopt`"
+    )]
+    ShortLog {
         partition: PartitionNo,
         /// The first offset that the ledger has not settled.
         settled: Offset,

@@ -1,9 +1,10 @@
-//! Opens the log, the ledger and the counters, and checks that log and ledger share one history.
+//! Opens the log, the ledger and the counters.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::error::StartError;
+use super::retry::retry;
 use crate::background::Background;
 use crate::config::Config;
 use crate::counters::{self, Counters};
@@ -13,8 +14,6 @@ use crate::log::{self, Log};
 use crate::settlement::Progress;
 use crate::telemetry::Telemetry;
 
-/// Retry interval while a dependency is unreachable.
-const RETRY_EVERY: Duration = Duration::from_secs(1);
 /// A ready log reports records that other processes appended within this time, also after a leader election.
 const END_OFFSET_KNOWN_WITHIN: Duration = Duration::from_secs(5);
 
@@ -59,33 +58,12 @@ impl Ports {
                     }
                 } else if ready_since.elapsed() > END_OFFSET_KNOWN_WITHIN {
                     let end = self.log.end_offset(partition);
-                    return Err(StartError::OtherLog { partition, settled, end });
+                    return Err(StartError::ShortLog { partition, settled, end });
                 }
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
             next_offsets.push(settled);
         }
         Ok(Progress::new(next_offsets))
-    }
-}
-
-/// Opens a dependency that may start later than this process. Logs each new reason once.
-async fn retry<T, E: std::fmt::Display, F: Future<Output = Result<T, E>>>(
-    mut open: impl FnMut() -> F,
-    is_transient: impl Fn(&E) -> bool,
-) -> Result<T, E> {
-    let mut logged = String::new();
-    loop {
-        match open().await {
-            Err(error) if is_transient(&error) => {
-                let reason = error.to_string();
-                if reason != logged {
-                    tracing::warn!(%reason, "dependency unreachable, retrying every second");
-                    logged = reason;
-                }
-                tokio::time::sleep(RETRY_EVERY).await;
-            }
-            opened => return opened,
-        }
     }
 }

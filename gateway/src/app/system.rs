@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::core::{ADMIN_LISTENER, Core, PUBLIC_LISTENER, SETTLEMENT, Stages};
 use super::error::StartError;
+use super::identity;
 use super::ports::Ports;
 use super::roles;
 use super::tasks::Tasks;
@@ -51,10 +52,13 @@ impl System {
         for background in std::mem::take(&mut ports.background) {
             tasks.spawn_background(background);
         }
-        let campaigns = CampaignCache::load(Arc::clone(&ports.ledger), ports.telemetry.clone()).await?;
-        create_first_campaign(&config, &campaigns).await?;
-        let progress = Arc::new(ports.progress().await?);
         let (log, ledger) = (Arc::clone(&ports.log), Arc::clone(&ports.ledger));
+        let identity = identity::compare(&*log, &*ledger).await?;
+        let progress = Arc::new(ports.progress().await?);
+        let identity = identity::bind(&*log, &*ledger, identity).await?;
+        tasks.spawn_background(identity::watch(Arc::clone(&log), Arc::clone(&ledger), identity));
+        let campaigns = CampaignCache::load(Arc::clone(&ledger), ports.telemetry.clone()).await?;
+        create_first_campaign(&config, &campaigns).await?;
         let counters = Arc::clone(&ports.counters);
         let health = Health::new(Arc::clone(&log), Arc::clone(&ledger), counters, Arc::clone(&progress));
         let stages = Stages { public: tasks.stage(), settlement: tasks.stage(), admin: tasks.stage() };

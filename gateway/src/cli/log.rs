@@ -1,10 +1,11 @@
 //! `sluice log`
 
-use clap::Subcommand;
+use clap::{ArgGroup, Subcommand};
 use serde_json::json;
 
 use super::admin_client::AdminArgs;
-use super::common::{Failure, block_on, print};
+use super::common::{ConfigArgs, Failure, block_on, print};
+use crate::app::{self, OldLog};
 
 #[derive(Subcommand)]
 pub(super) enum Command {
@@ -26,6 +27,18 @@ pub(super) enum Command {
         #[arg(long)]
         to: u64,
     },
+    /// Move the ledger to the log of log.url, which must be new. Stop all gateways and consumers first.
+    #[command(group = ArgGroup::new("old").required(true))]
+    Adopt {
+        #[command(flatten)]
+        config: ConfigArgs,
+        /// The URL of the log that the ledger settled until now. It must be settled completely.
+        #[arg(long, value_name = "URL", group = "old")]
+        from: Option<String>,
+        /// The old log is lost. Its accepted requests that are not settled never get an outcome.
+        #[arg(long, group = "old")]
+        lost: bool,
+    },
 }
 
 pub(super) fn run(command: &Command) -> Result<(), Failure> {
@@ -39,6 +52,12 @@ pub(super) fn run(command: &Command) -> Result<(), Failure> {
             let call = async { admin.client().post("/admin/log/skip", Some(body)).await };
             let answer = block_on(call)?.map_err(Failure::run)?;
             print(&admin.format(&answer))
+        }
+        Command::Adopt { config, from, .. } => {
+            let config = config.load()?;
+            let old = from.as_deref().map_or(OldLog::Lost, OldLog::At);
+            let log_id = block_on(app::adopt(&config, old))?.map_err(Failure::run)?;
+            print(&format!("the ledger now settles the log {log_id}\n"))
         }
     }
 }

@@ -60,6 +60,19 @@ async fn coupon_show_prints_a_table() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn log_commands_show_the_log_and_skip_nothing_but_a_gap() {
+    let gateway = Gateway::start().await;
+    let log = gateway.run_for_json(&["log", "show", "--json"]).await;
+    assert!(log["identity"].is_string(), "{log}");
+    assert_eq!(log["partitions"].as_array().map(Vec::len), Some(12), "{log}");
+    let refused = gateway.run(&["log", "skip", "--partition", "3", "--from", "0", "--to", "9"]).await;
+    let expected = "sluice: NOT_A_GAP: [0, 9) is not the gap at which settlement stopped: partition 3 is settled up to \
+                    offset 0 and has no gap there";
+    assert_eq!((refused.code, refused.stderr.trim_end()), (Some(1), expected));
+    assert_eq!(gateway.run_for_json(&["log", "show", "--json"]).await["changes"], json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_failed_command_prints_the_reason_and_detail_of_the_gateway() {
     let gateway = Gateway::start().await;
     let ended = gateway.run(&["coupon", "show", "999"]).await;
@@ -90,11 +103,15 @@ async fn every_command_has_help_and_invalid_usage_exits_with_2() {
         &["coupon", "create", "--help"],
         &["coupon", "audit", "--help"],
         &["policy", "inspect", "--help"],
+        &["log", "show", "--help"],
+        &["log", "skip", "--help"],
+        &["log", "adopt", "--help"],
     ] {
         let ended = run(command).await;
         assert!(ended.code == Some(0) && ended.stdout.contains("Usage: sluice"), "{command:?} {ended}");
     }
     assert_eq!(run(&["issue"]).await.code, Some(2));
+    assert_eq!(run(&["log", "adopt"]).await.code, Some(2), "it names the old log, or says that it is lost");
     assert_eq!(run(&["coupon", "create", "--coupon", "x"]).await.code, Some(2));
 }
 

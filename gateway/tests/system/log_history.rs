@@ -1,7 +1,8 @@
-//! No offset is skipped silently.
+//! Log and ledger belong together, and no offset is skipped silently.
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
+use sluice::app::{OldLog, Ports, System, adopt};
 use sluice::config::{Config, Role};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, Connection, Executor, SqliteConnection};
@@ -32,6 +33,17 @@ async fn execute(files: &Files, name: &str, statements: &str) {
     let mut file = SqliteConnection::connect_with(&options).await.expect("opens");
     file.execute(AssertSqlSafe(statements)).await.expect("executes");
     file.close().await.expect("closes");
+}
+
+fn remove(files: &Files, name: &str) {
+    for ending in ["", "-wal", "-shm"] {
+        let _ = std::fs::remove_file(files.path(&format!("{name}{ending}")));
+    }
+}
+
+async fn start_error(config: Config) -> String {
+    let ports = Ports::open(&config).await.expect("embedded ports open");
+    System::start(config, ports).await.err().expect("the start is refused").to_string()
 }
 
 async fn skip(system: &Fixture, from: u64, to: u64) -> (StatusCode, Value) {
@@ -80,5 +92,102 @@ async fn a_gap_stops_its_partition_until_exactly_its_range_is_skipped() {
     let change = &log["changes"][0];
     assert_eq!((&change["partition"], &change["from"], &change["to"]), (&0.into(), &2.into(), &5.into()), "{log}");
     assert_eq!(skip(&system, 2, 5).await.0, StatusCode::CONFLICT, "a skip applies once");
+    system.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_was_created_again_does_not_start() {
+    let system = Fixture::start().await;
+    let files = system.stop().await;
+    remove(&files, "log");
+    let error = start_error(files.config()).await;
+    assert!(error.contains("do not belong together"), "{error}");
+    assert!(error.contains("a log without an identity"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_ledger_does_not_settle_a_log() {
+    let system = Fixture::start().await;
+    let files = system.stop().await;
+    remove(&files, "ledger.db");
+    let error = start_error(files.config()).await;
+    assert!(error.contains("is settled by another ledger"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_log_is_not_settled_into_a_ledger() {
+    let system = Fixture::start().await;
+    let files = system.stop().await;
+    let mut config = files.config();
+    config.log.url = format!("embedded:{}", files.path("other-log").display());
+    let error = start_error(config).await;
+    assert!(error.contains("do not belong together"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_and_a_ledger_without_identities_are_adopted() {
+    let (files, status_urls) = backlog(5).await;
+    for name in ["log", "ledger.db"] {
+        execute(&files, name, "DELETE FROM log_identity").await;
+    }
+    let system = start(files).await;
+    for url in &status_urls {
+        assert_eq!(system.outcome(url).await["status"], "ISSUED");
+    }
+    let identity = system.operate(Method::GET, "/admin/log", None).await.body["identity"].clone();
+    assert!(identity.is_string(), "{identity}");
+    let system = start(system.stop().await).await;
+    assert_eq!(system.operate(Method::GET, "/admin/log", None).await.body["identity"], identity);
+    system.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ledger_moves_to_a_new_log_once_the_old_one_is_settled() {
+    let (files, status_urls) = backlog(6).await;
+    let mut config = files.config();
+    config.log.partitions = 2;
+    let old_url = config.log.url.clone();
+    config.log.url = format!("embedded:{}", files.path("new-log").display());
+    let refused = adopt(&config, OldLog::At(&old_url)).await.expect_err("requests wait in the old log").to_string();
+    assert!(refused.contains("is settled up to 0"), "{refused}");
+
+    let system = start(files).await;
+    for url in &status_urls {
+        assert_eq!(system.outcome(url).await["status"], "ISSUED");
+    }
+    let files = system.stop().await;
+    let adopted = adopt(&config, OldLog::At(&old_url)).await.expect("the old log is settled");
+    let again = adopt(&config, OldLog::At(&old_url)).await.expect_err("is done already").to_string();
+    assert!(again.contains("settles this log already"), "{again}");
+
+    let mut config_of_old = files.config();
+    config_of_old.log.partitions = 2;
+    assert!(start_error(config_of_old).await.contains("do not belong together"));
+    let url = config.log.url.clone();
+    let configure = |config: &mut Config| {
+        config.log.partitions = 2;
+        config.log.url = url;
+    };
+    let system = Fixture::with(files, configure, |ports| ports).await;
+    assert_eq!(system.outcome(&system.accepted(7).await).await["status"], "ISSUED");
+    let log = system.operate(Method::GET, "/admin/log", None).await.body;
+    assert_eq!(log["identity"], adopted.to_string());
+    assert_eq!((&log["changes"][0]["reason"], &log["changes"][0]["to"]), (&"ADOPT".into(), &0.into()), "{log}");
+    assert_eq!(system.audit(104).await["granted"], 7);
+    system.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_log_is_replaced_only_if_the_operator_says_so() {
+    let (files, _) = backlog(3).await;
+    remove(&files, "log");
+    let config = files.config();
+    assert!(start_error(config.clone()).await.contains("do not belong together"));
+    let old_url = format!("embedded:{}", files.path("no-such-log").display());
+    let refused = adopt(&config, OldLog::At(&old_url)).await.expect_err("is not the old log").to_string();
+    assert!(refused.contains("is not the log that the ledger settles"), "{refused}");
+    adopt(&config, OldLog::Lost).await.expect("adopts");
+    let system = Fixture::with(files, |_| {}, |ports| ports).await;
+    assert_eq!(system.outcome(&system.accepted(9).await).await["status"], "ISSUED");
     system.stop().await;
 }

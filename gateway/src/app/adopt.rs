@@ -1,0 +1,104 @@
+//! Moving a ledger to another log.
+
+use std::sync::Arc;
+
+use super::error::StartError;
+use super::identity;
+use crate::config::Config;
+use crate::coupon::{LogId, Offset, PartitionNo, now_ms};
+use crate::ledger::{self, Ledger, LogIdentity};
+use crate::log::{self, Gap, Log};
+use crate::telemetry::Telemetry;
+
+/// The log that the ledger settled until now.
+#[derive(Debug, Clone, Copy)]
+pub enum OldLog<'a> {
+    /// It must be settled completely.
+    At(&'a str),
+    /// Its unsettled requests are given up.
+    Lost,
+}
+
+/// Why a ledger was not moved to another log.
+#[derive(Debug, thiserror::Error)]
+pub enum AdoptError {
+    #[error(transparent)]
+    Start(#[from] StartError),
+    #[error("the ledger settles this log already: start sluice")]
+    Same,
+    #[error("--from: {url} is not the log that the ledger settles: name that log, or give --lost if it is lost")]
+    NotTheOldLog { url: String },
+    #[error(
+        "--from: partition {partition} ends at offset {end} and is settled up to {settled}: start sluice on the old \
+         log until all of it is settled"
+    )]
+    Unsettled {
+        partition: PartitionNo,
+        /// The first offset that the ledger has not settled.
+        settled: Offset,
+        end: Offset,
+    },
+}
+
+/// Binds the ledger to the log of the configuration, and continues at its oldest records. No process may run
+/// meanwhile. Returns the identity of the log.
+///
+/// # Errors
+/// [`AdoptError`]. The ledger is unchanged, or the next start completes the move.
+pub async fn adopt(config: &Config, old: OldLog<'_>) -> Result<LogId, AdoptError> {
+    let ledger = ledger::open(&config.ledger).await.map_err(StartError::from)?;
+    let log = open(&config.log).await?;
+    let bound = ledger.log_identity().await.map_err(StartError::from)?;
+    match log.identity().await.map_err(StartError::from)? {
+        Some(found) if bound.is_some_and(|bound| bound.log_id == found) => return Err(AdoptError::Same),
+        Some(found) => return Err(StartError::OtherLedger(found).into()),
+        None => {}
+    }
+    if let OldLog::At(url) = old {
+        check_settled(config, url, &*ledger, bound).await?;
+    }
+    let mut next_offsets = Vec::new();
+    for partition in (0..log.partitions()).map(PartitionNo) {
+        next_offsets.push(oldest(&*log, partition).await?);
+    }
+    ledger.adopt_log(LogId::random(), &next_offsets, now_ms()).await.map_err(StartError::from)?;
+    let log_id = identity::compare(&*log, &*ledger).await?;
+    identity::bind(&*log, &*ledger, log_id).await?;
+    log.close().await;
+    ledger.close().await;
+    Ok(log_id)
+}
+
+/// Only its reading side: the tasks that append are not started.
+async fn open(options: &log::Options) -> Result<Arc<dyn Log>, StartError> {
+    let (log, _) = log::open(options, &Telemetry::new()).await?;
+    Ok(log)
+}
+
+async fn check_settled(
+    config: &Config,
+    url: &str,
+    ledger: &dyn Ledger,
+    bound: Option<LogIdentity>,
+) -> Result<(), AdoptError> {
+    let old = open(&log::Options { url: url.to_owned(), ..config.log.clone() }).await?;
+    if old.identity().await.map_err(StartError::from)? != bound.map(|bound| bound.log_id) {
+        return Err(AdoptError::NotTheOldLog { url: url.to_owned() });
+    }
+    for partition in (0..old.partitions()).map(PartitionNo) {
+        let settled = ledger.next_offset(partition).await.map_err(StartError::from)?;
+        let end = old.end_offset(partition);
+        if settled != end {
+            return Err(AdoptError::Unsettled { partition, settled, end });
+        }
+    }
+    old.close().await;
+    Ok(())
+}
+
+async fn oldest(log: &dyn Log, partition: PartitionNo) -> Result<Offset, StartError> {
+    match log.gap(partition, 0).await? {
+        Some(Gap::Missing { to, .. }) => Ok(to),
+        _ => Ok(0),
+    }
+}

@@ -1,0 +1,128 @@
+//! One identity, stored in the log and in the ledger, shows that they belong together.
+//!
+//! The ledger gets it first, then the log. Only after a process has read it back from the log does the ledger record
+//! that it was seen: from then on, a log without it is another log.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::error::StartError;
+use super::retry::retry;
+use crate::background::{Background, TaskFailure};
+use crate::coupon::{LogId, UnixMs, now_ms};
+use crate::ledger::Ledger;
+use crate::log::Log;
+
+/// Bounds how long gateways accept requests into a topic that was created again while they run.
+const WATCH_EVERY: Duration = Duration::from_secs(60);
+/// Kafka forgets the identity a week (`offsets.retention.minutes`) after the last process stopped. If no process has
+/// seen it for a day, a log without it is accepted: no gateway has appended to another one meanwhile, so that one is
+/// shorter than what the ledger has settled, and the start is refused for that.
+const SEEN_MS_MAX: UnixMs = 24 * 3600 * 1000;
+const TASK: &str = "log identity";
+
+/// The identity that log and ledger share, or a new one if neither has any.
+///
+/// # Errors
+/// [`StartError::OtherLog`] or [`StartError::OtherLedger`] if they do not belong together.
+pub(super) async fn compare(log: &dyn Log, ledger: &dyn Ledger) -> Result<LogId, StartError> {
+    let expected = ledger.log_identity().await?;
+    let found = retry(|| log.identity(), |_| true).await?;
+    match (expected, found) {
+        (None, None) => Ok(LogId::random()),
+        (None, Some(found)) => Err(StartError::OtherLedger(found)),
+        (Some(expected), Some(found)) if expected.log_id == found => Ok(found),
+        (Some(expected), None) if expected.seen_at_ms.is_none_or(|seen| now_ms() - seen > SEEN_MS_MAX) => {
+            Ok(expected.log_id)
+        }
+        (Some(expected), found) => Err(StartError::OtherLog { expected: expected.log_id, found }),
+    }
+}
+
+/// Stores the identity where it is missing. If several processes start at once, the ledger chooses one identity.
+///
+/// # Errors
+/// [`StartError::OtherLog`] if another ledger stored its identity in the log meanwhile.
+pub(super) async fn bind(log: &dyn Log, ledger: &dyn Ledger, proposed: LogId) -> Result<LogId, StartError> {
+    let expected = ledger.propose_log(proposed).await?;
+    if retry(|| log.identity(), |_| true).await?.is_none() {
+        retry(|| log.set_identity(expected), |_| true).await?;
+    }
+    let found = retry(|| log.identity(), |_| true).await?;
+    if found != Some(expected) {
+        return Err(StartError::OtherLog { expected, found });
+    }
+    ledger.see_log(expected, now_ms()).await?;
+    Ok(expected)
+}
+
+/// Keeps the identity from expiring, and fails when the log is not the same any more.
+pub(super) fn watch(log: Arc<dyn Log>, ledger: Arc<dyn Ledger>, log_id: LogId) -> Background {
+    let run = async move {
+        loop {
+            tokio::time::sleep(WATCH_EVERY).await;
+            match renew(&*log, &*ledger, log_id).await {
+                Ok(()) => {}
+                Err(error @ StartError::OtherLog { .. }) => {
+                    return Err(TaskFailure { task: TASK.into(), cause: error.to_string() });
+                }
+                Err(error) => tracing::warn!(%error, "identity of the log not renewed, retrying every minute"),
+            }
+        }
+    };
+    Background { name: TASK.into(), run: Box::pin(run) }
+}
+
+async fn renew(log: &dyn Log, ledger: &dyn Ledger, expected: LogId) -> Result<(), StartError> {
+    let found = log.identity().await?;
+    if found != Some(expected) {
+        return Err(StartError::OtherLog { expected, found });
+    }
+    log.set_identity(expected).await?;
+    ledger.see_log(expected, now_ms()).await?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::Telemetry;
+    use crate::{ledger, log};
+
+    async fn open_log(folder: &tempfile::TempDir, name: &str) -> Arc<dyn Log> {
+        let url = format!("embedded:{}", folder.path().join(name).display());
+        log::open(&log::Options { url, ..Default::default() }, &Telemetry::new()).await.expect("opens").0
+    }
+
+    async fn open_ledger(folder: &tempfile::TempDir) -> Arc<dyn Ledger> {
+        let url = format!("sqlite:{}", folder.path().join("ledger.db").display());
+        ledger::open(&ledger::Options { url, ..Default::default() }).await.expect("opens")
+    }
+
+    #[tokio::test]
+    async fn a_log_without_the_identity_is_accepted_only_if_no_process_has_seen_it_for_a_day() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let (first, second) = (open_log(&folder, "log").await, open_log(&folder, "other").await);
+        let ledger = open_ledger(&folder).await;
+        let proposed = compare(&*first, &*ledger).await.expect("both are new");
+        compare(&*second, &*ledger).await.expect("nothing is stored yet");
+        let bound = bind(&*first, &*ledger, proposed).await.expect("binds");
+        assert_eq!(compare(&*first, &*ledger).await.expect("belong together"), bound);
+        assert!(matches!(compare(&*second, &*ledger).await, Err(StartError::OtherLog { found: None, .. })));
+        ledger.see_log(bound, now_ms() - SEEN_MS_MAX - 1).await.expect("stores");
+        assert_eq!(compare(&*second, &*ledger).await.expect("the identity has expired"), bound);
+    }
+
+    #[tokio::test]
+    async fn an_identity_is_renewed_in_its_own_log_only() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let (log, ledger) = (open_log(&folder, "log").await, open_ledger(&folder).await);
+        let bound = bind(&*log, &*ledger, LogId::random()).await.expect("binds");
+        ledger.see_log(bound, 5).await.expect("stores");
+        renew(&*log, &*ledger, bound).await.expect("is the same log");
+        let seen = ledger.log_identity().await.expect("reads").and_then(|stored| stored.seen_at_ms);
+        assert!(seen > Some(5), "{seen:?}");
+        log.set_identity(LogId::random()).await.expect("stores");
+        assert!(matches!(renew(&*log, &*ledger, bound).await, Err(StartError::OtherLog { found: Some(_), .. })));
+    }
+}
