@@ -20,6 +20,7 @@ mod examples;
 mod faults;
 mod harness;
 mod load;
+mod log_history;
 mod main_job;
 mod memory;
 mod operators;

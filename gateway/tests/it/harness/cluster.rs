@@ -48,28 +48,39 @@ impl Cluster {
     pub(crate) async fn start(gateways: usize, consumers: usize) -> Self {
         let name = format!("sluice_it_{:08x}", rand::random::<u32>());
         let database = (NEXT_DATABASE.fetch_add(1, Ordering::Relaxed) % REDIS_DATABASES).to_string();
-        let mut this =
-            Self { gateways: Vec::new(), consumers: Vec::new(), name: name.clone(), counters: database.clone() };
+        let mut this = Self { gateways: Vec::new(), consumers: Vec::new(), name: name.clone(), counters: database };
         sql(&format!("CREATE DATABASE {name}")).await;
         this.flush_counters().await;
 
-        let log = format!("kafka://{BROKERS}/{name}");
-        let ledger = format!("mysql://sluice:sluice@127.0.0.1:13306/{name}?ssl-mode=DISABLED");
-        let counters = format!("redis://127.0.0.1:16379/{database}");
-        let variables =
-            [("LOG__URL", log.as_str()), ("LOG__GROUP", &name), ("LEDGER__URL", &ledger), ("COUNTERS__URL", &counters)];
+        let launch = this.launch();
         let folder = tempfile::tempdir().expect("a temporary folder");
         for arguments in [&["migrate"][..], &["topic", "ensure"]] {
-            let ended = Process::run(Launch::with(&variables).command(folder.path(), arguments), COMMAND_MAX).await;
+            let ended = Process::run(launch.command(folder.path(), arguments), COMMAND_MAX).await;
             assert_eq!(ended.code, Some(0), "{arguments:?}: {ended}");
         }
         for _ in 0..gateways {
-            this.gateways.push(Gateway::launch(Launch::with(&variables).with_role("gateway")).await);
+            this.gateways.push(Gateway::launch(launch.clone().with_role("gateway")).await);
         }
         for _ in 0..consumers {
-            this.consumers.push(Gateway::launch(Launch::with(&variables).with_role("consumer")).await);
+            this.add_consumer().await;
         }
         this
+    }
+
+    pub(crate) async fn add_consumer(&mut self) {
+        self.consumers.push(Gateway::launch(self.launch().with_role("consumer")).await);
+    }
+
+    /// The variables that name the topic and the consumer group.
+    pub(crate) fn log_variables(&self) -> [(&'static str, String); 2] {
+        [("LOG__URL", format!("kafka://{BROKERS}/{}", self.name)), ("LOG__GROUP", self.name.clone())]
+    }
+
+    fn launch(&self) -> Launch {
+        let [(log, url), (group, name)] = self.log_variables();
+        let ledger = format!("mysql://sluice:sluice@127.0.0.1:13306/{name}?ssl-mode=DISABLED");
+        let counters = format!("redis://127.0.0.1:16379/{}", self.counters);
+        Launch::with(&[(log, &url), (group, &name), ("LEDGER__URL", &ledger), ("COUNTERS__URL", &counters)])
     }
 
     pub(crate) async fn wait_for_campaign(&self, coupon: u64) {

@@ -74,6 +74,14 @@ impl Topic {
         }
     }
 
+    /// Deletes the oldest records of a partition, as retention does.
+    pub(crate) async fn delete_records_before(&self, partition: i32, offset: i64) {
+        let admin: AdminClient<DefaultClientContext> = self.config().create().expect("an administrator");
+        let mut until = TopicPartitionList::new();
+        until.add_partition_offset(&self.name, partition, Offset::Offset(offset)).expect("an offset");
+        admin.delete_records(&until, &AdminOptions::new()).await.expect("the records are deleted");
+    }
+
     pub(crate) async fn count_dead_letters(&self) -> i64 {
         let (consumer, name) = (self.consumer(), self.dead_letter_topic());
         let count = move || {
