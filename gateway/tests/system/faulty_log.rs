@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use futures_util::future::BoxFuture;
 use sluice::app::Ports;
-use sluice::coupon::{Offset, PartitionNo};
-use sluice::log::{Ack, AppendError, Assignment, DeadLetter, Log, LogError, Record};
+use sluice::coupon::{LogId, Offset, PartitionNo};
+use sluice::log::{Ack, AppendError, Assignment, DeadLetter, Gap, Log, LogError, Record};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -69,6 +69,18 @@ impl Log for FaultyLog {
             return Box::pin(std::future::ready(Err(error)));
         }
         self.inner.dead_letter(partition, letters)
+    }
+
+    fn gap(&self, partition: PartitionNo, next_offset: Offset) -> BoxFuture<'_, Result<Option<Gap>, LogError>> {
+        self.inner.gap(partition, next_offset)
+    }
+
+    fn identity(&self) -> BoxFuture<'_, Result<Option<LogId>, LogError>> {
+        self.inner.identity()
+    }
+
+    fn set_identity(&self, log_id: LogId) -> BoxFuture<'_, Result<(), LogError>> {
+        self.inner.set_identity(log_id)
     }
 
     fn trim(&self, partition: PartitionNo, offset: Offset) -> BoxFuture<'_, Result<(), LogError>> {
