@@ -145,8 +145,9 @@ pub trait Log: Send + Sync + 'static {
     /// Stores the identity. Of several concurrent calls the last one wins.
     fn set_identity(&self, log_id: LogId) -> BoxFuture<'_, Result<(), LogError>>;
 
-    /// Deletes records before `offset` that are older than the retention.
-    fn trim(&self, partition: PartitionNo, offset: Offset) -> BoxFuture<'_, Result<(), LogError>>;
+    /// Lets the log delete records before `offset` once they are older than the retention. Returns at once; the log
+    /// deletes them in the background, without delaying appends.
+    fn trim(&self, partition: PartitionNo, offset: Offset);
 
     /// Whether a record appended now would become durable.
     ///

@@ -6,6 +6,7 @@ mod ends;
 mod frame;
 mod identity;
 mod reader;
+mod trimmer;
 mod writer;
 
 use std::path::Path;
@@ -19,22 +20,23 @@ use tokio_util::sync::CancellationToken;
 
 use self::ends::Ends;
 use self::reader::FileReader;
+use self::trimmer::{SettledOffsets, Trimmer};
 use self::writer::{Command, Writer};
 use super::{Ack, AppendError, Assignment, DeadLetter, Gap, Log, LogError, OpenError, Options, Record};
 use crate::background::Background;
-use crate::coupon::{LogId, Offset, PartitionNo, now_ms};
+use crate::coupon::{LogId, Offset, PartitionNo};
 use crate::sqlite_file::{SqliteFile, SqliteFileError};
 use crate::telemetry::Telemetry;
 
-/// Records that wait for their commit. If the queue fills, the disk has been too slow for longer than clients wait.
+/// Records that wait for their commit, of all partitions: they share the file. If the queue fills, the disk has been
+/// too slow for longer than clients wait.
 const QUEUE_RECORDS_MAX: usize = 8192;
 
 pub(super) struct Embedded {
     file: Arc<SqliteFile>,
     queue: mpsc::Sender<Command>,
     ends: Arc<Ends>,
-    /// `None` keeps all records.
-    retention: Option<Duration>,
+    settled: Arc<SettledOffsets>,
     /// Keep the assignment channels open until the log closes: no partition is ever revoked.
     assigned: Mutex<Vec<mpsc::Sender<Assignment>>>,
     writer_ended: CancellationToken,
@@ -63,11 +65,13 @@ impl Embedded {
         }
         let ends = Arc::new(Ends::read(&file, found).await.map_err(|error| failed(error.into()))?);
         let file = Arc::new(file);
+        let settled = Arc::new(SettledOffsets::new(found));
+        let trimmer = Trimmer::new(Arc::clone(&file), Arc::clone(&settled), options.retention());
         let (queue, commands) = mpsc::channel(QUEUE_RECORDS_MAX);
         let writer_ended = CancellationToken::new();
         let guard = writer_ended.clone().drop_guard();
-        let writer = Writer::new(Arc::clone(&file), Arc::clone(&ends), telemetry.clone(), guard);
-        let log = Self { file, queue, ends, retention: options.retention(), assigned: Mutex::default(), writer_ended };
+        let writer = Writer::new(Arc::clone(&file), Arc::clone(&ends), trimmer, telemetry.clone(), guard);
+        let log = Self { file, queue, ends, settled, assigned: Mutex::default(), writer_ended };
         Ok((log, vec![Background::new("log writer", writer.run(commands))]))
     }
 
@@ -133,19 +137,8 @@ impl Log for Embedded {
         Box::pin(identity::store(&self.file, log_id))
     }
 
-    fn trim(&self, partition: PartitionNo, offset: Offset) -> BoxFuture<'_, Result<(), LogError>> {
-        Box::pin(async move {
-            let Some(retention) = self.retention else { return Ok(()) };
-            let retention_ms = i64::try_from(retention.as_millis()).unwrap_or(i64::MAX);
-            sqlx::query(include_str!("sql/embedded/trim.sql"))
-                .bind(partition.0)
-                .bind(offset.cast_signed())
-                .bind(now_ms().saturating_sub(retention_ms))
-                .execute(&self.file.writer)
-                .await
-                .map_err(|source| LogError { step: "trim the log", source: source.into() })?;
-            Ok(())
-        })
+    fn trim(&self, partition: PartitionNo, offset: Offset) {
+        self.settled.set(partition, offset);
     }
 
     fn ready(&self) -> Result<(), String> {
@@ -185,6 +178,9 @@ async fn insert_dead_letters(
     }
     transaction.commit().await
 }
+
+#[cfg(test)]
+mod age_tests;
 
 #[cfg(test)]
 mod tests {

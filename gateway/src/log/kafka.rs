@@ -169,9 +169,7 @@ impl Log for Kafka {
     }
 
     /// Does nothing: the topic's retention deletes old records.
-    fn trim(&self, _: PartitionNo, _: Offset) -> BoxFuture<'_, Result<(), LogError>> {
-        Box::pin(std::future::ready(Ok(())))
-    }
+    fn trim(&self, _: PartitionNo, _: Offset) {}
 
     fn ready(&self) -> Result<(), String> {
         self.status.problem().map_or(Ok(()), Err)

@@ -16,8 +16,6 @@ use crate::ledger::Claim;
 use crate::log::{Assignment, Gap, ReadError, Reader};
 use crate::telemetry::PartitionOwned;
 
-/// Interval between deletions of records that have outlived their retention.
-const TRIM_EVERY: Duration = Duration::from_secs(60);
 /// Rejected requests that wait for the counters, in full batches: by default 16,384 requests in 1 MB. Those beyond are
 /// read again from the log.
 const PENDING_BATCHES_MAX: usize = 16;
@@ -98,9 +96,10 @@ impl PartitionTask {
     async fn follow(&mut self, mut claim: Claim, reader: &mut dyn Reader) -> Result<(), Fenced> {
         let partition = self.partition;
         let records_max = self.settlement.batch_records_max as usize;
-        let (mut trimmed, mut caught_up) = (Instant::now(), None::<Instant>);
+        let mut caught_up = None::<Instant>;
         loop {
             self.claim = Some(claim);
+            self.settlement.log.trim(partition, claim.released_offset);
             let is_behind = self.releases.reached() < claim.next_offset;
             if is_behind && caught_up.is_none_or(|caught_up| caught_up.elapsed() >= CATCH_UP_EVERY) {
                 if let Err(error) = catch_up(&self.settlement, &self.releases, reader, claim.next_offset).await {
@@ -127,12 +126,6 @@ impl PartitionTask {
             };
             self.settlement.progress.set_gap(partition, None);
             self.batches.settle(&mut claim, &read).await?;
-            if trimmed.elapsed() > TRIM_EVERY {
-                trimmed = Instant::now();
-                if let Err(error) = self.settlement.log.trim(partition, claim.released_offset).await {
-                    tracing::warn!(%partition, %error, "log not trimmed, retrying in a minute");
-                }
-            }
         }
     }
 

@@ -318,9 +318,7 @@ impl Log for StuckLog {
         Box::pin(std::future::ready(Ok(())))
     }
 
-    fn trim(&self, _: PartitionNo, _: Offset) -> BoxFuture<'_, Result<(), LogError>> {
-        Box::pin(std::future::ready(Ok(())))
-    }
+    fn trim(&self, _: PartitionNo, _: Offset) {}
 
     fn ready(&self) -> Result<(), String> {
         Ok(())

@@ -83,8 +83,8 @@ impl Log for FaultyLog {
         self.inner.set_identity(log_id)
     }
 
-    fn trim(&self, partition: PartitionNo, offset: Offset) -> BoxFuture<'_, Result<(), LogError>> {
-        self.inner.trim(partition, offset)
+    fn trim(&self, partition: PartitionNo, offset: Offset) {
+        self.inner.trim(partition, offset);
     }
 
     fn ready(&self) -> Result<(), String> {

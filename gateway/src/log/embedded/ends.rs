@@ -59,13 +59,15 @@ impl Ends {
 }
 
 async fn read_offsets(file: &SqliteFile, partitions: usize) -> Result<Vec<Offset>, sqlx::Error> {
-    let mut offsets = vec![0; partitions];
-    for row in sqlx::query(include_str!("../sql/embedded/select_ends.sql")).fetch_all(&file.writer).await? {
-        let partition: u32 = row.try_get("partition_no")?;
-        let end: i64 = row.try_get("end_offset")?;
-        if let Some(offset) = offsets.get_mut(partition as usize) {
-            *offset = end.cast_unsigned();
-        }
+    let mut offsets = Vec::with_capacity(partitions);
+    // One search per partition: a single query would visit every batch of the file.
+    for partition in 0..partitions {
+        let newest = sqlx::query(include_str!("../sql/embedded/select_end.sql"))
+            .bind(i64::try_from(partition).expect("the options bound it"))
+            .fetch_optional(&file.writer)
+            .await?;
+        let end: i64 = newest.map_or(Ok(0), |row| row.try_get("end_offset"))?;
+        offsets.push(end.cast_unsigned());
     }
     Ok(offsets)
 }

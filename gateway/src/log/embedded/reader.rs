@@ -11,8 +11,6 @@ use crate::coupon::{Offset, PartitionNo};
 use crate::log::{Gap, LogError, ReadError, Reader, Stored};
 use crate::sqlite_file::SqliteFile;
 
-/// Batches that one query reads: enough for a full settlement, few enough to stay in the cache.
-const READ_BATCHES_MAX: u32 = 16;
 const STEP: &str = "read the log";
 
 pub(super) struct FileReader {
@@ -30,10 +28,12 @@ impl FileReader {
         if self.end.wait_for(|end| *end > from).await.is_err() {
             return Ok(None);
         }
+        // Offsets have no gaps, so a batch that begins here or later is not needed.
+        let until = from.saturating_add(records_max as u64);
         let rows = sqlx::query(include_str!("../sql/embedded/select_batches.sql"))
             .bind(self.partition.0)
             .bind(from.cast_signed())
-            .bind(READ_BATCHES_MAX)
+            .bind(until.cast_signed())
             .fetch_all(&self.file.readers)
             .await
             .map_err(failed)?;

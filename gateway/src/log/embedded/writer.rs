@@ -1,4 +1,5 @@
-//! The only writer: collects a group of records, makes it durable with one statement, and acknowledges it.
+//! The only writer: collects a group of records, makes it durable with one statement, and acknowledges it. In between,
+//! it trims the file.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use tokio_util::sync::DropGuard;
 
 use super::ends::Ends;
 use super::frame;
+use super::trimmer::Trimmer;
 use crate::background::fault_point;
 use crate::coupon::{PartitionNo, now_ms};
 use crate::log::{AckSender, AppendError, Record};
@@ -27,6 +29,7 @@ pub(super) enum Command {
 pub(super) struct Writer {
     file: Arc<SqliteFile>,
     ends: Arc<Ends>,
+    trimmer: Trimmer,
     telemetry: Telemetry,
     /// After a failed commit the file may or may not hold the group, so the end offsets must be read again.
     must_reload_ends: bool,
@@ -42,28 +45,47 @@ struct Batch {
 }
 
 impl Writer {
-    pub(super) fn new(file: Arc<SqliteFile>, ends: Arc<Ends>, telemetry: Telemetry, ended: DropGuard) -> Self {
-        Self { file, ends, telemetry, must_reload_ends: false, _ended: ended }
+    pub(super) fn new(
+        file: Arc<SqliteFile>,
+        ends: Arc<Ends>,
+        trimmer: Trimmer,
+        telemetry: Telemetry,
+        ended: DropGuard,
+    ) -> Self {
+        Self { file, ends, trimmer, telemetry, must_reload_ends: false, _ended: ended }
     }
 
     pub(super) async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
         let mut received = Vec::with_capacity(GROUP_RECORDS_MAX);
-        while commands.recv_many(&mut received, GROUP_RECORDS_MAX).await > 0 {
-            let mut group: BTreeMap<PartitionNo, Batch> = BTreeMap::new();
-            for command in received.drain(..) {
-                match command {
-                    Command::Append(partition, record, ack) => {
-                        let batch = group.entry(partition).or_default();
-                        frame::encode(&record, &mut batch.payload);
-                        batch.acks.push(ack);
+        loop {
+            // Neither branch goes first: a busy log is trimmed too.
+            tokio::select! {
+                count = commands.recv_many(&mut received, GROUP_RECORDS_MAX) => {
+                    if count == 0 {
+                        break;
                     }
-                    // Records that are still queued are received all the same.
-                    Command::Close => commands.close(),
+                    self.execute(&mut received, &mut commands).await;
                 }
+                () = tokio::time::sleep_until(self.trimmer.due()) => self.trimmer.step().await,
             }
-            if !group.is_empty() {
-                self.append(group).await;
+        }
+    }
+
+    async fn execute(&mut self, received: &mut Vec<Command>, commands: &mut mpsc::Receiver<Command>) {
+        let mut group: BTreeMap<PartitionNo, Batch> = BTreeMap::new();
+        for command in received.drain(..) {
+            match command {
+                Command::Append(partition, record, ack) => {
+                    let batch = group.entry(partition).or_default();
+                    frame::encode(&record, &mut batch.payload);
+                    batch.acks.push(ack);
+                }
+                // Records that are still queued are received all the same.
+                Command::Close => commands.close(),
             }
+        }
+        if !group.is_empty() {
+            self.append(group).await;
         }
     }
 

@@ -1,0 +1,1 @@
+DELETE FROM record_batch WHERE partition_no = ?1 AND base_offset < ?2
