@@ -21,7 +21,7 @@ use crate::campaign_cache::{CachedCampaign, CachedShard, CampaignCache, Unsettle
 use crate::counters::{Counters, Hook};
 use crate::coupon::{Accepted, Entry, GenerationNo, IssueRequest, PartitionNo, RequestId, ShardNo, UnixMs};
 use crate::ledger::{Ledger, RecordedOutcome};
-use crate::log::{Headers, Log, Record};
+use crate::log::{AppendError, Headers, Log, Record};
 use crate::policy::{self, Generation, Pipelines, Rejection, Shaping};
 
 pub use load::{LoadGauge, SAMPLE_EVERY, Sampler};
@@ -211,19 +211,30 @@ impl Admission {
         campaign: &CachedCampaign,
         reservation: &mut Reservation,
     ) -> Result<ShardNo, Refusal> {
+        let shards = self.offered_shards(campaign)?;
         let measured = reservation.reserve(Hook::ShardPicker).await;
-        let shards: Vec<policy::Shard> =
-            campaign.shards.iter().map(|shard| self.shard_facts(campaign, shard)).collect();
         generation.pick(facts, measured.as_deref(), &shards).map_err(Refusal::PolicyUnavailable)
     }
 
-    fn shard_facts(&self, campaign: &CachedCampaign, shard: &CachedShard) -> policy::Shard {
-        let partition = PartitionNo::of(campaign.campaign.coupon_id, shard.shard_no, self.log.partitions());
-        policy::Shard {
-            shard_no: shard.shard_no.0,
-            remaining: shard.remaining(),
-            unsettled: shard.unsettled(),
-            lag_records: self.load.lag_records(partition),
+    /// The shards whose partition accepts records; never none.
+    fn offered_shards(&self, campaign: &CachedCampaign) -> Result<Vec<policy::Shard>, Refusal> {
+        let mut offered = Vec::with_capacity(campaign.shards.len());
+        let mut problem = None;
+        for shard in &campaign.shards {
+            let partition = PartitionNo::of(campaign.campaign.coupon_id, shard.shard_no, self.log.partitions());
+            match self.log.accepts(partition) {
+                Ok(()) => offered.push(policy::Shard {
+                    shard_no: shard.shard_no.0,
+                    remaining: shard.remaining(),
+                    unsettled: shard.unsettled(),
+                    lag_records: self.load.lag_records(partition),
+                }),
+                Err(reason) => problem = Some(reason),
+            }
+        }
+        match problem {
+            Some(reason) if offered.is_empty() => Err(Refusal::LogUnavailable(AppendError::NoPartition(reason))),
+            _ => Ok(offered),
         }
     }
 

@@ -65,11 +65,14 @@ pub enum AppendError {
     Full,
     #[error("the log is closed")]
     Closed,
+    #[error("no partition of this coupon accepts records: {0}")]
+    NoPartition(Arc<str>),
     #[error("append failed: {0}")]
     Failed(Arc<str>),
 }
 
-/// Resolves to the record's offset once the record survives a crash.
+/// Resolves to the record's offset once the record survives a crash. If the log cannot tell it, the offset may be that of
+/// a later record of the partition: once that one is settled, this one is too.
 #[derive(Debug)]
 pub struct Ack(oneshot::Receiver<Result<Offset, AppendError>>);
 
@@ -124,6 +127,10 @@ pub trait Log: Send + Sync + 'static {
     /// The offset after the last durable record, as far as this process knows.
     fn end_offset(&self, partition: PartitionNo) -> Offset;
 
+    /// The offset after the last durable record, read after this call, so that it covers what other processes had
+    /// appended by then. `None` if it cannot be read now, such as while the partition has no leader.
+    fn fresh_end_offset(&self, partition: PartitionNo) -> BoxFuture<'_, Option<Offset>>;
+
     /// The partitions that this process must settle, each when it is assigned. The channel closes when the log
     /// closes; if it closes earlier, no partition will be assigned any more.
     fn assignments(&self) -> mpsc::Receiver<Assignment>;
@@ -149,11 +156,20 @@ pub trait Log: Send + Sync + 'static {
     /// deletes them in the background, without delaying appends.
     fn trim(&self, partition: PartitionNo, offset: Offset);
 
-    /// Whether a record appended now would become durable.
+    /// Whether a record appended to the partition now would become durable.
     ///
     /// # Errors
     /// The reason why it would not.
-    fn ready(&self) -> Result<(), String>;
+    fn accepts(&self, partition: PartitionNo) -> Result<(), Arc<str>>;
+
+    /// Whether at least one partition accepts records.
+    ///
+    /// # Errors
+    /// The reason why the last one does not.
+    fn ready(&self) -> Result<(), Arc<str>> {
+        let partitions = (0..self.partitions()).map(PartitionNo);
+        partitions.map(|partition| self.accepts(partition)).reduce(Result::or).unwrap_or(Ok(()))
+    }
 
     /// Makes enqueued records durable and ends. Later appends are rejected.
     fn close(&self) -> BoxFuture<'_, ()>;

@@ -16,7 +16,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 pub use event::{
     BatchSettled, BrokersSeen, CountersMissed, CountersSeen, Event, GapSeen, GenerationPublished, GenerationRefused,
-    GroupAppended, InFlight, IssueAnswered, LagSeen, OffsetsSeen, PartitionOwned, RecordAcknowledged, ReplicasSeen,
+    GroupAppended, InFlight, IssueAnswered, LagSeen, OffsetsSeen, PartitionOwned, PartitionSeen, RecordAcknowledged, ReplicasSeen,
     SettlementRetried, ShardGone, StockSeen,
 };
 pub use metrics::Metrics;

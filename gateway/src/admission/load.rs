@@ -7,7 +7,7 @@ use crate::coupon::{PartitionNo, now_ms};
 use crate::log::Log;
 use crate::policy;
 use crate::settlement::Progress;
-use crate::telemetry::{GapSeen, LagSeen, Telemetry};
+use crate::telemetry::{GapSeen, LagSeen, PartitionSeen, Telemetry};
 
 /// Sampling interval. A rate shaper sees a burst after this time at the latest.
 pub const SAMPLE_EVERY: Duration = Duration::from_millis(100);
@@ -81,7 +81,7 @@ impl LoadGauge {
         Sampler { at: Instant::now(), arrivals: self.arrivals.load(Ordering::Relaxed), grants: progress.granted() }
     }
 
-    /// Updates the load from the difference to the previous sample, and the lag gauges of all partitions.
+    /// Updates the load from the difference to the previous sample, and the gauges of all partitions.
     pub fn sample(&self, sampler: &mut Sampler, log: &dyn Log, progress: &Progress, telemetry: &Telemetry) {
         let next = self.sampler(progress);
         let seconds = next.at.duration_since(sampler.at).as_secs_f64().max(f64::EPSILON);
@@ -99,6 +99,7 @@ impl LoadGauge {
             let missing = progress.gap(partition).map_or(0, |gap| gap.records());
             telemetry.emit(LagSeen { partition, records, seconds });
             telemetry.emit(GapSeen { partition, records: missing });
+            telemetry.emit(PartitionSeen { partition, accepts: log.accepts(partition).is_ok() });
             oldest = oldest.max(seconds);
         }
         self.lag_seconds.set(oldest);

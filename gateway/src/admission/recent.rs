@@ -14,6 +14,7 @@ const STRIPES: usize = 16;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LogPosition {
     pub partition: PartitionNo,
+    /// See [`Ack`](crate::log::Ack).
     pub offset: Offset,
     /// Present if the client sent an Idempotency-Key.
     pub fingerprint: Option<Fingerprint>,

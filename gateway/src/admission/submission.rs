@@ -22,6 +22,7 @@ pub struct Submission {
 pub struct Receipt {
     pub request_id: RequestId,
     pub partition: PartitionNo,
+    /// See [`Ack`](crate::log::Ack).
     pub offset: Offset,
     /// Present if the request is already settled.
     pub outcome: Option<Outcome>,

@@ -10,7 +10,7 @@ use axum::{Json, Router};
 use serde::Serialize;
 
 use crate::counters::Counters;
-use crate::coupon::GenerationNo;
+use crate::coupon::{GenerationNo, PartitionNo};
 use crate::ledger::Ledger;
 use crate::log::Log;
 use crate::policy::Pipelines;
@@ -28,7 +28,7 @@ pub struct Health {
     failed_task: OnceLock<String>,
 }
 
-/// The body of `/readyz`. Each part is `ok` or the reason why it is not ready.
+/// The body of `/readyz`. Each part is `ok` or what is wrong with it.
 #[derive(Serialize)]
 struct Readiness {
     ready: bool,
@@ -81,6 +81,7 @@ impl Health {
 
     async fn readiness(&self) -> Readiness {
         let log = self.log.ready();
+        let log_part = log.as_ref().map_or_else(ToString::to_string, |()| partly_ready(&*self.log));
         let ledger = self.ledger.ready().await.map_err(|error| error.to_string());
         let counters = self.counters.ready();
         let counters_suffice = counters.is_ok() || self.counters.is_optional();
@@ -95,7 +96,7 @@ impl Health {
                 && settlement.is_ok()
                 && tasks.is_ok()
                 && !draining,
-            log: part(log),
+            log: log_part,
             ledger: part(ledger),
             counters: part(counters),
             settlement: part(settlement),
@@ -104,6 +105,15 @@ impl Health {
             generation: self.pipelines.get().map(|pipelines| pipelines.current().number()),
         }
     }
+}
+
+/// Names the partitions that accept no records while others do.
+fn partly_ready(log: &dyn Log) -> String {
+    let refuse = |partition| Some((partition, log.accepts(partition).err()?));
+    let refusing: Vec<_> = (0..log.partitions()).map(PartitionNo).filter_map(refuse).collect();
+    let Some((_, reason)) = refusing.first() else { return "ok".to_owned() };
+    let partitions: Vec<_> = refusing.iter().map(|(partition, _)| partition.to_string()).collect();
+    format!("partitions that accept no records: {} ({reason})", partitions.join(", "))
 }
 
 pub(super) fn routes(health: Arc<Health>) -> Router {

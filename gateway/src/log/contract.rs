@@ -94,6 +94,18 @@ pub(super) async fn a_reader_starts_at_any_offset_and_waits_at_the_end(log: &dyn
     assert_eq!(offsets(&found), [appended]);
 }
 
+pub(super) async fn a_fresh_end_offset_is_after_every_acknowledged_record(log: &dyn Log) {
+    let appended = append(log, PARTITION, record(0)).await;
+    let fresh = loop {
+        if let Some(end) = within(log.fresh_end_offset(PARTITION)).await {
+            break end;
+        }
+    };
+    assert_eq!((fresh, log.accepts(PARTITION)), (appended + 1, Ok(())));
+    let absent = PartitionNo(log.partitions());
+    assert_eq!(within(log.fresh_end_offset(absent)).await, Some(0));
+}
+
 pub(super) async fn a_full_queue_rejects_an_append_at_once(log: &dyn Log) {
     // Nothing is awaited in between, so the log has no chance to drain its queue.
     let mut acks = Vec::new();
@@ -160,6 +172,7 @@ macro_rules! contract_tests {
             acknowledged_records_are_read_back_unchanged,
             concurrent_appends_keep_their_order_in_each_partition,
             a_reader_starts_at_any_offset_and_waits_at_the_end,
+            a_fresh_end_offset_is_after_every_acknowledged_record,
             a_full_queue_rejects_an_append_at_once,
             closing_makes_queued_records_durable_and_rejects_later_ones,
             assignments_stay_open_until_the_log_closes,

@@ -102,6 +102,11 @@ impl Log for Embedded {
         self.ends.get(partition)
     }
 
+    /// No other process appends to the file.
+    fn fresh_end_offset(&self, partition: PartitionNo) -> BoxFuture<'_, Option<Offset>> {
+        Box::pin(std::future::ready(Some(self.ends.get(partition))))
+    }
+
     fn assignments(&self) -> mpsc::Receiver<Assignment> {
         let (sender, receiver) = mpsc::channel(self.ends.partitions() as usize);
         for (partition, end) in self.ends.subscribe() {
@@ -141,11 +146,12 @@ impl Log for Embedded {
         self.settled.set(partition, offset);
     }
 
-    fn ready(&self) -> Result<(), String> {
+    /// All partitions are in one file.
+    fn accepts(&self, _: PartitionNo) -> Result<(), Arc<str>> {
         if self.writer_ended.is_cancelled() {
-            return Err("the log writer has ended".to_owned());
+            return Err("the log writer has ended".into());
         }
-        self.ends.failure().map_or(Ok(()), |failure| Err(failure.to_string()))
+        self.ends.failure().map_or(Ok(()), Err)
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

@@ -4,9 +4,12 @@
 mod address;
 mod batcher;
 mod broker_errors;
+mod delivery;
 mod group;
 mod inspector;
 mod metadata;
+#[cfg(test)]
+mod mock;
 mod monitor;
 mod producer;
 mod reader;
@@ -20,16 +23,17 @@ mod wire;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use futures_util::future::{BoxFuture, try_join_all};
 use rdkafka::ClientConfig;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use self::inspector::Inspector;
 use self::monitor::Monitor;
 use self::producer::Producer;
 use self::security::client_config;
-use self::status::TopicStatus;
+use self::status::{EndWaiter, TopicStatus};
 use super::{Ack, AppendError, Assignment, DeadLetter, Gap, Log, LogError, OpenError, Options, Record};
 use crate::background::Background;
 use crate::coupon::{LogId, Offset, PartitionNo};
@@ -38,6 +42,9 @@ use crate::telemetry::Telemetry;
 pub(super) use address::Address;
 pub use topic::Ensured;
 pub(super) use topic::ensure;
+
+/// A status call waits this long for a fresh end offset: a few rounds of the monitor.
+const FRESH_END_MAX: Duration = Duration::from_secs(2);
 
 /// Checks the options and reads the files that they name. Connects to nothing.
 ///
@@ -130,6 +137,12 @@ impl Log for Kafka {
         self.status.end(partition)
     }
 
+    fn fresh_end_offset(&self, partition: PartitionNo) -> BoxFuture<'_, Option<Offset>> {
+        let (sender, end) = oneshot::channel();
+        self.status.await_end(partition, EndWaiter::Caller(sender));
+        Box::pin(async move { tokio::time::timeout(FRESH_END_MAX, end).await.ok()?.ok() })
+    }
+
     fn assignments(&self) -> mpsc::Receiver<Assignment> {
         let (sender, receiver) = mpsc::channel(self.status.partitions() as usize);
         let (inspector, status) = (Arc::clone(&self.inspector), Arc::clone(&self.status));
@@ -171,8 +184,8 @@ impl Log for Kafka {
     /// Does nothing: the topic's retention deletes old records.
     fn trim(&self, _: PartitionNo, _: Offset) {}
 
-    fn ready(&self) -> Result<(), String> {
-        self.status.problem().map_or(Ok(()), Err)
+    fn accepts(&self, partition: PartitionNo) -> Result<(), Arc<str>> {
+        self.status.problem(partition).map_or(Ok(()), Err)
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

@@ -125,6 +125,19 @@ impl Event for GapSeen {
     }
 }
 
+/// The log was asked whether a partition accepts records.
+#[derive(Debug, Clone, Copy)]
+pub struct PartitionSeen {
+    pub partition: PartitionNo,
+    pub accepts: bool,
+}
+
+impl Event for PartitionSeen {
+    fn record(self, metrics: &Metrics) {
+        metrics.log_accepts.with_label_values(&[&self.partition.to_string()]).set(self.accepts.into());
+    }
+}
+
 /// The number of brokers in the cluster, as one of them reports it.
 #[derive(Debug, Clone, Copy)]
 pub struct BrokersSeen(pub usize);

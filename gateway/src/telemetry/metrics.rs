@@ -44,6 +44,7 @@ pub struct Metrics {
     pub(super) log_lag: IntGaugeVec,
     pub(super) log_lag_seconds: GaugeVec,
     pub(super) log_gap: IntGaugeVec,
+    pub(super) log_accepts: IntGaugeVec,
     pub(super) log_brokers: IntGaugeVec,
     pub(super) log_leader: IntGaugeVec,
     pub(super) log_replicas: IntGaugeVec,
@@ -146,6 +147,12 @@ impl Metrics {
                 &registry,
                 "sluice_log_gap_records",
                 "Missing records at which this process stopped settling a partition; 0 if none is missing.",
+                &["partition"],
+            ),
+            log_accepts: gauges(
+                &registry,
+                "sluice_log_accepts",
+                "1 if a partition accepts records, 0 if not.",
                 &["partition"],
             ),
             // The embedded log sets none of the next six.

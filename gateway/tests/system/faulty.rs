@@ -295,6 +295,10 @@ impl Log for StuckLog {
         0
     }
 
+    fn fresh_end_offset(&self, partition: PartitionNo) -> BoxFuture<'_, Option<Offset>> {
+        Box::pin(std::future::ready(Some(self.end_offset(partition))))
+    }
+
     fn assignments(&self) -> mpsc::Receiver<Assignment> {
         let (sender, receiver) = mpsc::channel(1);
         self.assignments.lock().expect("not poisoned").push(sender);
@@ -320,7 +324,7 @@ impl Log for StuckLog {
 
     fn trim(&self, _: PartitionNo, _: Offset) {}
 
-    fn ready(&self) -> Result<(), String> {
+    fn accepts(&self, _: PartitionNo) -> Result<(), Arc<str>> {
         Ok(())
     }
 

@@ -1,5 +1,6 @@
-//! A log whose partitions are revoked, and whose dead letters fail, when a test says so.
+//! A log whose partitions are revoked or accept no records, and whose dead letters fail, when a test says so.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -18,6 +19,14 @@ pub(crate) struct LogFaults {
     pub(crate) dead_letters_fail: AtomicBool,
     /// The number of records in each call.
     pub(crate) dead_letters: Mutex<Vec<usize>>,
+    /// Partitions that accept no records.
+    pub(crate) refusing: Mutex<BTreeSet<PartitionNo>>,
+}
+
+impl LogFaults {
+    pub(crate) fn refuse(&self, partitions: impl IntoIterator<Item = u32>) {
+        self.refusing.lock().expect("not poisoned").extend(partitions.into_iter().map(PartitionNo));
+    }
 }
 
 pub(crate) struct FaultyLog {
@@ -37,12 +46,22 @@ impl Log for FaultyLog {
         self.inner.partitions()
     }
 
+    /// A partition that accepts no records never acknowledges one.
     fn append(&self, partition: PartitionNo, record: Record) -> Result<Ack, AppendError> {
+        if self.accepts(partition).is_err() {
+            let (sender, ack) = Ack::pair();
+            std::mem::forget(sender);
+            return Ok(ack);
+        }
         self.inner.append(partition, record)
     }
 
     fn end_offset(&self, partition: PartitionNo) -> Offset {
         self.inner.end_offset(partition)
+    }
+
+    fn fresh_end_offset(&self, partition: PartitionNo) -> BoxFuture<'_, Option<Offset>> {
+        self.inner.fresh_end_offset(partition)
     }
 
     fn assignments(&self) -> mpsc::Receiver<Assignment> {
@@ -87,8 +106,11 @@ impl Log for FaultyLog {
         self.inner.trim(partition, offset);
     }
 
-    fn ready(&self) -> Result<(), String> {
-        self.inner.ready()
+    fn accepts(&self, partition: PartitionNo) -> Result<(), Arc<str>> {
+        if self.refusing.lock().expect("not poisoned").contains(&partition) {
+            return Err("no leader".into());
+        }
+        self.inner.accepts(partition)
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

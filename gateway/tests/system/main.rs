@@ -10,6 +10,7 @@ mod faulty_counters;
 mod faulty_log;
 mod harness;
 mod log_history;
+mod log_partitions;
 mod main_job;
 mod operators;
 mod ownership;

@@ -4,7 +4,6 @@
 //! for permission to send without a pause, and on a small machine leave no processor time to the brokers.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -13,9 +12,10 @@ use crate::coupon::Offset;
 use crate::log::{Ack, AckSender, AppendError, Record};
 
 /// About a third of the broker's largest batch, at the size of a usual request.
-const BATCH_RECORDS_MAX: usize = 1024;
-/// Over all partitions. Bounds memory: a record stays pending even if its client disconnects.
-const PENDING_RECORDS_MAX: usize = 8192;
+pub(super) const BATCH_RECORDS_MAX: usize = 1024;
+/// Per partition: two batches. A partition that acknowledges nothing, such as one without a leader, must leave most of
+/// a gateway's requests in flight to the others.
+const PENDING_RECORDS_MAX: usize = 2048;
 
 /// The acknowledgement that a record waits for.
 pub(super) struct PendingAck {
@@ -32,6 +32,11 @@ impl PendingAck {
     pub(super) fn complete(self, result: Result<Offset, AppendError>) {
         // The client may have disconnected; its record is settled all the same.
         let _ = self.sender.send(result);
+    }
+
+    /// Nobody waits for it any more.
+    pub(super) fn is_abandoned(&self) -> bool {
+        self.sender.is_closed()
     }
 }
 
@@ -57,8 +62,6 @@ pub(super) enum SendCommand {
 
 pub(super) struct Batcher {
     partitions: Vec<Mutex<PartitionState>>,
-    /// Over all partitions.
-    pending: AtomicUsize,
     commands: Sender<SendCommand>,
 }
 
@@ -75,7 +78,7 @@ impl Batcher {
     pub(super) fn new(partitions: u32) -> (Self, Receiver<SendCommand>) {
         let (commands, receiver) = channel();
         let partitions = std::iter::repeat_with(Mutex::default).take(partitions as usize).collect();
-        (Self { partitions, pending: AtomicUsize::new(0), commands }, receiver)
+        (Self { partitions, commands }, receiver)
     }
 
     pub(super) fn push(&self, partition: usize, record: Record, ack: Box<PendingAck>) -> Result<Pushed, AppendError> {
@@ -84,8 +87,7 @@ impl Batcher {
             state.in_flight = 1;
             return Ok(Pushed::SendNow(record, ack));
         }
-        if self.pending.fetch_add(1, Ordering::Relaxed) >= PENDING_RECORDS_MAX {
-            self.pending.fetch_sub(1, Ordering::Relaxed);
+        if state.pending.len() >= PENDING_RECORDS_MAX {
             return Err(AppendError::Full);
         }
         state.pending.push_back((record, ack));
@@ -102,7 +104,6 @@ impl Batcher {
         }
         let expired =
             if std::mem::take(&mut state.timed_out) { std::mem::take(&mut state.pending) } else { Batch::new() };
-        self.pending.fetch_sub(expired.len(), Ordering::Relaxed);
         if !state.pending.is_empty() {
             // Fails if the sender has ended, which `System` reports.
             let _ = self.commands.send(SendCommand::Send(partition));
@@ -118,7 +119,6 @@ impl Batcher {
         let mut state = self.lock(partition);
         let records = state.pending.len().min(BATCH_RECORDS_MAX);
         state.in_flight = records;
-        self.pending.fetch_sub(records, Ordering::Relaxed);
         state.pending.drain(..records).collect()
     }
 
@@ -196,16 +196,19 @@ mod tests {
     }
 
     #[test]
-    fn pending_records_are_bounded_over_all_partitions() {
+    fn a_full_partition_leaves_the_others_their_room() {
         let (batcher, _commands) = Batcher::new(2);
         let _acks = push(&batcher, 1 + PENDING_RECORDS_MAX);
         let push = |partition| batcher.push(partition, record(0), PendingAck::pair().0);
         assert!(matches!(push(0), Err(AppendError::Full)));
-        assert!(matches!(push(1), Ok(Pushed::SendNow(..))), "an idle partition needs no room");
+        assert!(matches!(push(1), Ok(Pushed::SendNow(..))));
+        for _ in 0..PENDING_RECORDS_MAX {
+            assert!(matches!(push(1), Ok(Pushed::Pending)));
+        }
         assert!(matches!(push(1), Err(AppendError::Full)));
         batcher.complete(0, false);
         batcher.next_batch(0);
-        assert!(matches!(push(1), Ok(Pushed::Pending)));
+        assert!(matches!(push(0), Ok(Pushed::Pending)));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Appends through an idempotent producer with small queues. Its delivery reports complete the acknowledgements.
+//! Appends through an idempotent producer with small queues.
 
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
@@ -6,24 +6,25 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use rdkafka::ClientConfig;
-use rdkafka::client::ClientContext;
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{DeliveryResult, Header, Message};
-use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer};
+use rdkafka::message::Header;
+use rdkafka::producer::{BaseRecord, Producer as _, ThreadedProducer};
 
 use super::address::Address;
-use super::batcher::{Batcher, PendingAck, Pushed, SendCommand};
+use super::batcher::{BATCH_RECORDS_MAX, Batcher, PendingAck, Pushed, SendCommand};
 use super::broker_errors::client_creation_failed;
+use super::delivery::DeliveryReports;
 use super::status::TopicStatus;
 use super::wire;
 use crate::coupon::PartitionNo;
 use crate::log::{Ack, AppendError, DeadLetter, OpenError, Record};
-use crate::telemetry::{RecordAcknowledged, Telemetry};
+use crate::telemetry::Telemetry;
 
-/// Records that wait for their delivery report: as many as a gateway answers requests at a time.
-const QUEUE_RECORDS_MAX: &str = "8192";
-const QUEUE_KIB_MAX: &str = "65536";
+/// Dead letters that wait for their delivery report, in addition to a batch of each partition.
+const DEAD_LETTERS_MAX: usize = 1024;
+/// Room in the library's queue for a record: the largest body of a request.
+const RECORD_KIB_MAX: usize = 16;
 /// The library waits this long for more records of a batch. Handing a batch over takes less.
 const LINGER_MS: &str = "2";
 /// A record fails if it is not durable, or not even sent, within this time. It is longer than a cluster takes to
@@ -33,44 +34,6 @@ const DELIVERY_MAX: Duration = Duration::from_secs(15);
 const FLUSH_MAX: Duration = Duration::from_secs(5);
 /// A flush returns after this time, so that batches sent meanwhile are seen.
 const FLUSH_STEP: Duration = Duration::from_millis(100);
-
-/// Completes acknowledgements, on the client library's thread.
-#[derive(Clone)]
-struct DeliveryReports {
-    topic: String,
-    status: Arc<TopicStatus>,
-    batcher: Arc<Batcher>,
-    telemetry: Telemetry,
-}
-
-impl ClientContext for DeliveryReports {}
-
-impl ProducerContext for DeliveryReports {
-    type DeliveryOpaque = Box<PendingAck>;
-
-    fn delivery(&self, report: &DeliveryResult<'_>, ack: Box<PendingAck>) {
-        let (message, result, timed_out) = match report {
-            Ok(message) => {
-                // The response to an earlier attempt was lost; to a duplicate, the broker responds without an offset.
-                let unknown = |_| AppendError::Failed("the record is durable at an unknown offset".into());
-                (message, u64::try_from(message.offset()).map_err(unknown), false)
-            }
-            Err((error, message)) => {
-                let timed_out = error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageTimedOut);
-                (message, Err(AppendError::Failed(error.to_string().into())), timed_out)
-            }
-        };
-        let is_dead_letter = message.topic() != self.topic;
-        if let (false, Ok(offset)) = (is_dead_letter, &result) {
-            self.telemetry.emit(RecordAcknowledged { duration: ack.since.elapsed() });
-            self.status.advance(message.partition(), offset + 1);
-        }
-        ack.complete(result);
-        if let (false, Ok(partition)) = (is_dead_letter, usize::try_from(message.partition())) {
-            self.batcher.complete(partition, timed_out);
-        }
-    }
-}
 
 pub(super) struct Producer(Arc<Inner>);
 
@@ -96,16 +59,18 @@ impl Producer {
         telemetry: Telemetry,
     ) -> Result<(Self, BatchSender), OpenError> {
         let mut config = config.clone();
+        // A stuck partition keeps its own batch in the library's queue, and no room of another partition.
+        let queue_records_max = status.partitions() as usize * BATCH_RECORDS_MAX + DEAD_LETTERS_MAX;
         config
             .set("enable.idempotence", "true")
             .set("acks", "all")
-            .set("queue.buffering.max.messages", QUEUE_RECORDS_MAX)
-            .set("queue.buffering.max.kbytes", QUEUE_KIB_MAX)
+            .set("queue.buffering.max.messages", queue_records_max.to_string())
+            .set("queue.buffering.max.kbytes", (queue_records_max * RECORD_KIB_MAX).to_string())
             .set("linger.ms", LINGER_MS)
             .set("message.timeout.ms", DELIVERY_MAX.as_millis().to_string());
         let (batcher, commands) = Batcher::new(status.partitions());
         let (topic, batcher) = (address.topic.clone(), Arc::new(batcher));
-        let reports = DeliveryReports { topic: topic.clone(), status, batcher: Arc::clone(&batcher), telemetry };
+        let reports = DeliveryReports::new(topic.clone(), status, Arc::clone(&batcher), telemetry);
         let client = connect(&config, &reports).map_err(|error| client_creation_failed(address, error))?;
         let client = ArcSwap::from_pointee(client);
         let inner = Arc::new(Inner { topic, config, reports, batcher, client });
@@ -236,4 +201,47 @@ impl Inner {
 
 fn connect(config: &ClientConfig, reports: &DeliveryReports) -> Result<ThreadedProducer<DeliveryReports>, KafkaError> {
     ThreadedProducer::from_config_and_context(config, reports.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+    use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+
+    use super::super::mock::MockBroker;
+    use super::*;
+    use crate::log::Headers;
+
+    const PARTITION: PartitionNo = PartitionNo(0);
+
+    #[tokio::test]
+    async fn records_at_an_unknown_offset_are_acknowledged_at_the_next_end_offset() {
+        let broker = MockBroker::start(1);
+        let (no_error, duplicate) =
+            (RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR, RDKafkaRespErr::RD_KAFKA_RESP_ERR_DUPLICATE_SEQUENCE_NUMBER);
+        broker.cluster.request_errors(RDKafkaApiKey::Produce, &[no_error, duplicate]);
+        let status = Arc::clone(&broker.status);
+        let (producer, sender) =
+            Producer::new(&broker.address, &broker.config, status, Telemetry::new()).expect("connects");
+        let sender = tokio::task::spawn_blocking(|| sender.run());
+
+        let append = || {
+            let record = Record { key: "104:0".into(), headers: Headers::default(), value: b"1".to_vec() };
+            producer.append(PARTITION, record).expect("has room")
+        };
+        let first = append();
+        // They wait for the first one, and are the next batch.
+        let mut batch = [append(), append(), append()];
+        assert_eq!(first.await.expect("durable"), 0);
+        while !producer.0.batcher.is_idle() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert!(batch.iter_mut().all(|ack| ack.now_or_never().is_none()), "their offsets are unknown");
+        assert_eq!(broker.status.read_end(PARTITION, || Ok::<_, ()>(4)), Ok(()));
+        for ack in batch {
+            assert_eq!(ack.await.expect("durable"), 3);
+        }
+        producer.stop();
+        sender.await.expect("ends");
+    }
 }

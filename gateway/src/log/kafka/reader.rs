@@ -80,7 +80,7 @@ impl PartitionReader {
             if !records.is_empty() {
                 return Ok(Some(records));
             }
-            let is_silent = heard.elapsed() > SILENT_MAX && self.status.reported_gap(self.partition, from).is_some();
+            let is_silent = heard.elapsed() > SILENT_MAX && self.status.reported_gap(PartitionNo(self.partition), from).is_some();
             if self.position.is_none() || is_silent {
                 self.find_gap(from).await?;
                 heard = Instant::now();
