@@ -14,6 +14,7 @@ use super::error::Problem;
 use super::state::ApiState;
 use crate::coupon::{CouponId, Offset, Outcome, PartitionNo, Reason, RequestId, ShardNo};
 use crate::ledger::RecordedOutcome;
+use crate::log::Log;
 
 /// Load balancers close connections that are idle for about a minute.
 const WAIT_MAX: Duration = Duration::from_secs(30);
@@ -36,7 +37,7 @@ pub(super) struct StatusBody {
     coupon_id: Option<CouponId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     shard_no: Option<ShardNo>,
-    /// 1 is the next record to be settled in its partition.
+    /// 1 is the next record to be settled in its partition. Absent while the partition cannot be read.
     #[serde(skip_serializing_if = "Option::is_none")]
     position: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -72,11 +73,16 @@ pub(super) async fn status(
     loop {
         // Read progress before the ledger: a request that settles in between is then found in the ledger.
         let record = in_query.or_else(|| recent(&api, request_id));
-        let position = record.and_then(|(partition, offset)| queue_position(&api, partition, offset));
+        let next = record.map_or(0, |(partition, _)| api.progress.next_offset(partition));
         if let Some(recorded) = api.ledger.outcome(request_id).await? {
             return Ok(Json(StatusBody::settled(request_id, recorded)));
         }
-        let (Some((partition, offset)), Some(position)) = (record, position) else { return Err(unknown()) };
+        let (partition, offset) = record.filter(|(_, offset)| next <= *offset).ok_or_else(unknown)?;
+        let end = end_offset(&*api.log, partition, offset).await;
+        if end.is_some_and(|end| end <= offset) {
+            return Err(unknown());
+        }
+        let position = end.map(|_| offset - next + 1);
         let settled = tokio::time::timeout_at(deadline, api.progress.settled(partition, offset)).await;
         if settled.is_err() {
             return Ok(Json(StatusBody::pending(request_id, position)));
@@ -105,11 +111,11 @@ fn recent(api: &ApiState, request_id: RequestId) -> Option<(PartitionNo, Offset)
     api.admission.recent_position(request_id).map(|position| (position.partition, position.offset))
 }
 
-/// How many records of the partition are settled until this one is; `None` when no record waits at this offset.
-fn queue_position(api: &ApiState, partition: PartitionNo, offset: Offset) -> Option<u64> {
-    let next = api.progress.next_offset(partition);
-    let waits = next <= offset && offset < api.log.end_offset(partition);
-    waits.then(|| offset - next + 1)
+/// The end offset of a partition. The known one may be older than a record that another gateway appended; it is then
+/// read again. `None` if it cannot be read: whether the record exists is not known.
+async fn end_offset(log: &dyn Log, partition: PartitionNo, offset: Offset) -> Option<Offset> {
+    let known = log.end_offset(partition);
+    if offset < known { Some(known) } else { log.fresh_end_offset(partition).await }
 }
 
 fn wait(text: &str) -> Result<Duration, Problem> {
@@ -123,14 +129,14 @@ fn wait(text: &str) -> Result<Duration, Problem> {
 }
 
 impl StatusBody {
-    fn pending(request_id: RequestId, position: u64) -> Self {
+    fn pending(request_id: RequestId, position: Option<u64>) -> Self {
         Self {
             request_id,
             status: name(None),
             reason: None,
             coupon_id: None,
             shard_no: None,
-            position: Some(position),
+            position,
             settled_at: None,
         }
     }

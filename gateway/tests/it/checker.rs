@@ -60,7 +60,9 @@ pub(crate) struct Receipt {
 pub(crate) enum Observed {
     Pending,
     Final(Outcome),
-    /// Another answer, such as 404.
+    /// 404, although the request was accepted.
+    Unknown,
+    /// No answer, or another one.
     NoStatus(String),
 }
 

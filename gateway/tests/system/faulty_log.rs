@@ -21,6 +21,10 @@ pub(crate) struct LogFaults {
     pub(crate) dead_letters: Mutex<Vec<usize>>,
     /// Partitions that accept no records.
     pub(crate) refusing: Mutex<BTreeSet<PartitionNo>>,
+    /// The known end offsets are those of an empty log, as if another gateway had appended all records just now.
+    pub(crate) ends_are_stale: AtomicBool,
+    /// No end offset can be read, as if no partition had a leader.
+    pub(crate) ends_are_unknown: AtomicBool,
 }
 
 impl LogFaults {
@@ -57,10 +61,13 @@ impl Log for FaultyLog {
     }
 
     fn end_offset(&self, partition: PartitionNo) -> Offset {
-        self.inner.end_offset(partition)
+        if self.faults.ends_are_stale.load(Ordering::Relaxed) { 0 } else { self.inner.end_offset(partition) }
     }
 
     fn fresh_end_offset(&self, partition: PartitionNo) -> BoxFuture<'_, Option<Offset>> {
+        if self.faults.ends_are_unknown.load(Ordering::Relaxed) {
+            return Box::pin(std::future::ready(None));
+        }
         self.inner.fresh_end_offset(partition)
     }
 

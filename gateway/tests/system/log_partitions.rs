@@ -1,9 +1,11 @@
-//! Partitions of the log that fail.
+//! Partitions of the log that fail, and end offsets that this gateway does not know yet.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use reqwest::StatusCode;
+use reqwest::{Method, StatusCode};
 use serde_json::Value;
+use sluice::config::Role;
 
 use crate::faulty_log::{FaultyLog, LogFaults};
 use crate::harness::{Files, Fixture, PATIENCE, eventually};
@@ -18,6 +20,41 @@ async fn in_time<T>(answer: impl Future<Output = T>) -> T {
 
 async fn start(faults: &Arc<LogFaults>) -> Fixture {
     Fixture::with(Files::new(), |_| {}, |ports| FaultyLog::replace(ports, faults)).await
+}
+
+/// A gateway that has accepted a request, and the status URL. Nothing settles.
+async fn pending(faults: &Arc<LogFaults>) -> (Fixture, String) {
+    let configure = |config: &mut sluice::config::Config| config.role = Role::Gateway;
+    let system = Fixture::with(Files::new(), configure, |ports| faults.wrap(ports)).await;
+    let status_url = system.accepted(1).await;
+    (system, status_url)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_another_gateway_just_accepted_is_pending() {
+    let faults = Arc::new(LogFaults::default());
+    let (system, status_url) = pending(&faults).await;
+    faults.ends_are_stale.store(true, Ordering::Relaxed);
+    let answer = system.call(Method::GET, &status_url, None).await;
+    assert_eq!((answer.status, &answer.body["status"]), (StatusCode::OK, &"PENDING".into()), "{}", answer.body);
+    assert_eq!(answer.body["position"], 1);
+
+    let beyond = status_url.replace("offset=0", "offset=1");
+    let answer = system.call(Method::GET, &beyond, None).await;
+    assert_eq!((answer.status, &answer.body["reason"]), (StatusCode::NOT_FOUND, &"REQUEST_NOT_FOUND".into()));
+    system.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_is_pending_while_the_end_of_its_partition_is_unknown() {
+    let faults = Arc::new(LogFaults::default());
+    let (system, status_url) = pending(&faults).await;
+    faults.ends_are_stale.store(true, Ordering::Relaxed);
+    faults.ends_are_unknown.store(true, Ordering::Relaxed);
+    let answer = system.call(Method::GET, &status_url, None).await;
+    assert_eq!((answer.status, &answer.body["status"]), (StatusCode::OK, &"PENDING".into()), "{}", answer.body);
+    assert_eq!(answer.body["position"], Value::Null);
+    system.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

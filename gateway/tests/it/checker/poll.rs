@@ -34,7 +34,7 @@ impl History {
 async fn follow(history: Arc<History>, client: Arc<Client>, receipt: Receipt, deadline: Instant) {
     loop {
         let seen = poll_status(&client, &receipt, deadline).await;
-        let is_over = matches!(seen, Observed::Final(_)) || Instant::now() >= deadline;
+        let is_over = matches!(seen, Observed::Final(_) | Observed::Unknown) || Instant::now() >= deadline;
         history.observe(&receipt.request_id, seen);
         if is_over {
             return;
@@ -49,6 +49,7 @@ async fn poll_status(client: &Client, receipt: &Receipt, deadline: Instant) -> O
     let request = hyper::Request::get(path).body(http_body_util::Full::default()).expect("a request");
     match client.send(request).await {
         Ok(answer) if answer.status == 200 => of_status(&answer.json(), &receipt.request_id),
+        Ok(answer) if answer.status == 404 => Observed::Unknown,
         Ok(answer) => Observed::NoStatus(format!("{} {}", answer.status, answer.text())),
         Err(SendError::NotSent(error) | SendError::Unanswered(error)) => Observed::NoStatus(error),
     }

@@ -21,6 +21,7 @@ pub(crate) struct CampaignLimits {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Violation {
     NoOutcome { request_id: String, last: String },
+    AcceptedButUnknown { request_id: String },
     OutcomeChanged { request_id: String, seen: String },
     SharedRequestId { request_id: String },
     TwoRequestIdsForKey { key: String },
@@ -142,13 +143,16 @@ impl<'a> Evidence<'a> {
         violations
     }
 
-    /// Every 202 has exactly one outcome, which never changes.
+    /// Every 202 has exactly one outcome, which never changes. Until then no gateway answers that it is unknown.
     fn ends(&self) -> Vec<Violation> {
         let mut violations = Vec::new();
         for &request_id in self.receipts.keys() {
             let seen = self.observations.get(request_id).map_or(&[][..], Vec::as_slice);
             let first_end = seen.iter().position(|seen| matches!(seen, Observed::Final(_)));
             let request_id = request_id.to_owned();
+            if seen.contains(&Observed::Unknown) {
+                violations.push(Violation::AcceptedButUnknown { request_id: request_id.clone() });
+            }
             match first_end {
                 None => violations.push(Violation::NoOutcome { request_id, last: format!("{:?}", seen.last()) }),
                 Some(place) if place + 1 < seen.len() => {

@@ -90,13 +90,21 @@ fn a_202_that_stays_pending_has_no_outcome() {
 #[test]
 fn a_202_with_an_unknown_status_has_no_outcome() {
     let violations = violations_after(|scenario| {
-        scenario.observations.insert(request("r1"), vec![Observed::NoStatus("404".to_owned())]);
+        scenario.observations.insert(request("r1"), vec![Observed::NoStatus("503".to_owned())]);
     });
     assert!(matches!(&violations[0], Violation::NoOutcome { request_id, .. } if request_id == "r1"), "{violations:?}");
     assert!(
         matches!(&violations[1], Violation::GrantedDiffers { seen: 2, uncertain: 0, granted: 3 }),
         "{violations:?}"
     );
+}
+
+#[test]
+fn a_202_that_was_unknown_for_a_moment_is_a_violation() {
+    let violations = violations_after(|scenario| {
+        scenario.observations.entry(request("r1")).or_default().insert(0, Observed::Unknown)
+    });
+    assert_eq!(violations, [Violation::AcceptedButUnknown { request_id: request("r1") }]);
 }
 
 #[test]
