@@ -16,8 +16,8 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 pub use event::{
     BatchSettled, BrokersSeen, CountersMissed, CountersSeen, Event, GapSeen, GenerationPublished, GenerationRefused,
-    GroupAppended, InFlight, IssueAnswered, LagSeen, OffsetsSeen, PartitionOwned, PartitionSeen, RecordAcknowledged, ReplicasSeen,
-    SettlementRetried, ShardGone, StockSeen,
+    GroupAppended, InFlight, IssueAnswered, LagSeen, OffsetsSeen, PartitionOwned, PartitionSeen, RecordAcknowledged,
+    ReplicasSeen, SettlementRetried, ShardGone, StockSeen,
 };
 pub use metrics::Metrics;
 use policy_meter::PolicyMeters;

@@ -114,7 +114,7 @@ impl Log for FaultyLog {
     }
 
     fn accepts(&self, partition: PartitionNo) -> Result<(), Arc<str>> {
-        if self.refusing.lock().expect("not poisoned").contains(&partition) {
+        if self.faults.refusing.lock().expect("not poisoned").contains(&partition) {
             return Err("no leader".into());
         }
         self.inner.accepts(partition)

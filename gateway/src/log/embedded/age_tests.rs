@@ -1,5 +1,7 @@
 //! The file of a log that has run for months.
 
+use std::time::Duration;
+
 use sqlx::AssertSqlSafe;
 
 use super::*;

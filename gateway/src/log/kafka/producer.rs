@@ -237,7 +237,7 @@ mod tests {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         assert!(batch.iter_mut().all(|ack| ack.now_or_never().is_none()), "their offsets are unknown");
-        assert_eq!(broker.status.read_end(PARTITION, || Ok::<_, ()>(4)), Ok(()));
+        assert_eq!(broker.status.read_offsets(PARTITION, || Ok::<_, ()>([0, 4])), Ok(()));
         for ack in batch {
             assert_eq!(ack.await.expect("durable"), 3);
         }

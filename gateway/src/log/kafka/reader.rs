@@ -16,7 +16,7 @@ use super::inspector::Inspector;
 use super::rebalance::Rebalances;
 use super::status::TopicStatus;
 use super::wire;
-use crate::coupon::Offset;
+use crate::coupon::{Offset, PartitionNo};
 use crate::log::{LogError, ReadError, Reader, Stored};
 
 /// A reader that misses a notification checks its queue after this time.
@@ -80,7 +80,8 @@ impl PartitionReader {
             if !records.is_empty() {
                 return Ok(Some(records));
             }
-            let is_silent = heard.elapsed() > SILENT_MAX && self.status.reported_gap(PartitionNo(self.partition), from).is_some();
+            let is_silent =
+                heard.elapsed() > SILENT_MAX && self.status.reported_gap(PartitionNo(self.partition), from).is_some();
             if self.position.is_none() || is_silent {
                 self.find_gap(from).await?;
                 heard = Instant::now();

@@ -89,7 +89,8 @@ impl TopicStatus {
         let mut waiting = std::mem::take(&mut *lock(&status.waiting));
         match read() {
             Ok(reported @ [_, end]) => {
-                std::iter::zip(&status.reported, reported).for_each(|(known, offset)| known.store(offset, Ordering::Relaxed));
+                std::iter::zip(&status.reported, reported)
+                    .for_each(|(known, offset)| known.store(offset, Ordering::Relaxed));
                 self.advance(partition, end);
                 waiting.into_iter().for_each(|waiter| waiter.complete(end));
                 Ok(())
