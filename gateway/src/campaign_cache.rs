@@ -5,10 +5,13 @@
 //! only [`CampaignCache::change`] raises it. A change waits until every committed settlement has also published its
 //! stock. A cached stock of zero is therefore final, and a request may be refused as SOLD_OUT. If other processes
 //! share the ledger, [`CampaignCache::is_sold_out`] reads the ledger first.
+//!
+//! Several sources report at once. A refresh takes a number before it reads; what was reported under a later number is
+//! newer, and the refresh leaves it alone.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex as SyncMutex, MutexGuard as SyncMutexGuard, PoisonError};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
@@ -26,8 +29,16 @@ pub struct CampaignCache {
     /// Held shared by each settlement from before its transaction until its stock is published, and exclusively by each
     /// change.
     change_lock: RwLock<()>,
-    /// When the last refresh of [`CampaignCache::is_sold_out`] began.
-    refreshed_at: Mutex<Option<Instant>>,
+    /// The number of the newest report. Locked while a report is entered.
+    reports: SyncMutex<u64>,
+    /// The last refresh of [`CampaignCache::is_sold_out`].
+    last_read: Mutex<Option<StockRead>>,
+}
+
+/// Which coupons had stock in the ledger, and when that read began.
+struct StockRead {
+    began_at: Instant,
+    in_stock: BTreeSet<CouponId>,
 }
 
 /// A campaign as this process last saw it.
@@ -36,12 +47,22 @@ pub struct CachedCampaign {
     pub campaign: Campaign,
     /// Ordered by shard number, never empty.
     pub shards: Vec<CachedShard>,
+    /// The number of the newest report of it.
+    report: AtomicU64,
 }
 
 /// A shard as this process last saw it.
 pub struct CachedShard {
     pub shard_no: ShardNo,
+    counts: Arc<Counts>,
+}
+
+/// Shared by all versions of a shard, so that none misses what is counted while another takes its place.
+#[derive(Default)]
+struct Counts {
     remaining: AtomicU64,
+    /// The number of the report that `remaining` comes from.
+    report: AtomicU64,
     unsettled: AtomicU64,
 }
 
@@ -49,31 +70,44 @@ impl CachedShard {
     /// The stock after the last settlement that this process saw.
     #[must_use]
     pub fn remaining(&self) -> u64 {
-        self.remaining.load(Ordering::Relaxed)
+        self.counts.remaining.load(Ordering::Relaxed)
     }
 
     /// Requests for this shard that this process accepted and that are not settled yet.
     #[must_use]
     pub fn unsettled(&self) -> u64 {
-        self.unsettled.load(Ordering::Relaxed)
+        self.counts.unsettled.load(Ordering::Relaxed)
     }
 
     /// Lowers the unsettled count to the lag of the shard's partition. Settlements by other processes reach the count
     /// only this way.
     pub fn bound_unsettled(&self, lag_records: u64) {
-        self.unsettled.fetch_min(lag_records, Ordering::Relaxed);
+        self.counts.unsettled.fetch_min(lag_records, Ordering::Relaxed);
     }
 
     /// Counts one request as unsettled. Call it before the append: settlement may subtract the record before the append
     /// returns.
     pub fn add_unsettled(&self) -> UnsettledGuard<'_> {
-        self.unsettled.fetch_add(1, Ordering::Relaxed);
-        UnsettledGuard(Some(&self.unsettled))
+        self.counts.unsettled.fetch_add(1, Ordering::Relaxed);
+        UnsettledGuard(Some(&self.counts))
+    }
+
+    fn set_remaining(&self, remaining: u64, report: u64) {
+        self.counts.remaining.store(remaining, Ordering::Relaxed);
+        self.counts.report.store(report, Ordering::Relaxed);
+    }
+}
+
+impl Counts {
+    /// Saturates, because records from before the start of this process were never added.
+    fn subtract_unsettled(&self, records: u64) {
+        let less = |unsettled: u64| Some(unsettled.saturating_sub(records));
+        let _ = self.unsettled.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
     }
 }
 
 /// Counts one request as unsettled. Dropped without [`Self::keep`], it subtracts the request again.
-pub struct UnsettledGuard<'a>(Option<&'a AtomicU64>);
+pub struct UnsettledGuard<'a>(Option<&'a Counts>);
 
 impl UnsettledGuard<'_> {
     /// The request is in the log: settlement subtracts it.
@@ -84,31 +118,22 @@ impl UnsettledGuard<'_> {
 
 impl Drop for UnsettledGuard<'_> {
     fn drop(&mut self) {
-        if let Some(unsettled) = self.0 {
-            subtract(unsettled, 1);
+        if let Some(counts) = self.0 {
+            counts.subtract_unsettled(1);
         }
     }
 }
 
-/// Saturates, because records from before the start of this process were never added.
-fn subtract(unsettled: &AtomicU64, records: u64) {
-    let less = |unsettled: u64| Some(unsettled.saturating_sub(records));
-    let _ = unsettled.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
-}
-
 impl CachedCampaign {
-    fn new(campaign: Campaign, previous: Option<&Self>) -> Self {
-        let unsettled = |shard_no| previous.and_then(|cached| cached.shard(shard_no)).map_or(0, CachedShard::unsettled);
-        let shards = campaign
-            .shards
-            .iter()
-            .map(|stock| CachedShard {
-                shard_no: stock.shard_no,
-                remaining: AtomicU64::new(stock.remaining),
-                unsettled: AtomicU64::new(unsettled(stock.shard_no)),
-            })
-            .collect();
-        Self { campaign, shards }
+    fn new(campaign: Campaign, previous: Option<&Self>, report: u64) -> Self {
+        let counts =
+            |shard_no| previous.and_then(|cached| cached.shard(shard_no)).map(|shard| Arc::clone(&shard.counts));
+        let shards = campaign.shards.iter().map(|stock| {
+            let shard = CachedShard { shard_no: stock.shard_no, counts: counts(stock.shard_no).unwrap_or_default() };
+            shard.set_remaining(stock.remaining, report);
+            shard
+        });
+        Self { shards: shards.collect(), campaign, report: AtomicU64::new(report) }
     }
 
     #[must_use]
@@ -146,10 +171,11 @@ impl CampaignCache {
             telemetry,
             campaigns: ArcSwap::default(),
             change_lock: RwLock::new(()),
-            refreshed_at: Mutex::default(),
+            reports: SyncMutex::default(),
+            last_read: Mutex::default(),
         };
         for campaign in campaigns {
-            cache.insert(campaign);
+            cache.report(campaign);
         }
         Ok(cache)
     }
@@ -175,7 +201,7 @@ impl CampaignCache {
         let _guard = self.change_lock.write().await;
         let is_new = self.ledger.campaign(new.coupon_id).await?.is_none();
         let campaign = self.ledger.create_campaign(new).await?;
-        self.insert(campaign.clone());
+        self.report(campaign.clone());
         Ok((campaign, is_new))
     }
 
@@ -186,7 +212,7 @@ impl CampaignCache {
     pub async fn change(&self, coupon: CouponId, change: CampaignChange) -> Result<Campaign, CampaignError> {
         let _guard = self.change_lock.write().await;
         let campaign = self.ledger.change_campaign(coupon, change).await?;
-        self.insert(campaign.clone());
+        self.report(campaign.clone());
         Ok(campaign)
     }
 
@@ -196,15 +222,22 @@ impl CampaignCache {
     /// # Errors
     /// When the ledger cannot be read.
     pub async fn refresh(&self) -> Result<(), LedgerError> {
-        // Concurrent settlements are allowed: an older read may replace the stock that one of them published, and it is
-        // higher, never lower.
+        self.read_all().await.map(|_| ())
+    }
+
+    /// Answers with the coupons that have stock in what was read.
+    async fn read_all(&self) -> Result<BTreeSet<CouponId>, LedgerError> {
         let _guard = self.change_lock.read().await;
-        for campaign in self.ledger.campaigns().await? {
-            if self.get(campaign.coupon_id).is_none_or(|cached| cached.snapshot() != campaign) {
-                self.insert(campaign);
-            }
+        let begun = *self.lock_reports();
+        let read = self.ledger.campaigns().await?;
+        let in_stock = read.iter().filter(|campaign| campaign.remaining() > 0).map(|campaign| campaign.coupon_id);
+        let in_stock = in_stock.collect();
+        let mut reports = self.lock_reports();
+        *reports += 1;
+        for campaign in read {
+            self.enter_read(campaign, begun, *reports);
         }
-        Ok(())
+        Ok(in_stock)
     }
 
     /// Whether a campaign with a cached stock of zero is sold out in the ledger too, as read after this call began.
@@ -213,16 +246,29 @@ impl CampaignCache {
     /// # Errors
     /// When the ledger cannot be read.
     pub async fn is_sold_out(&self, coupon: CouponId) -> Result<bool, LedgerError> {
-        if self.ledger.is_shared() {
-            let called_at = Instant::now();
-            let mut refreshed_at = self.refreshed_at.lock().await;
-            if refreshed_at.is_none_or(|refreshed_at| refreshed_at < called_at) {
-                let started_at = Instant::now();
-                self.refresh().await?;
-                *refreshed_at = Some(started_at);
-            }
+        if !self.ledger.is_shared() {
+            return Ok(self.get(coupon).is_none_or(|cached| cached.remaining() == 0));
         }
-        Ok(self.get(coupon).is_none_or(|cached| cached.remaining() == 0))
+        let called_at = Instant::now();
+        let mut last = self.last_read.lock().await;
+        let read = match last.take() {
+            Some(read) if read.began_at >= called_at => read,
+            _ => {
+                let began_at = Instant::now();
+                StockRead { began_at, in_stock: self.read_all().await? }
+            }
+        };
+        // Not the cached stock: a settlement that committed before the read may have reported after it.
+        Ok(!last.insert(read).in_stock.contains(&coupon))
+    }
+
+    /// Subtracts settled records from the unsettled count of the shard that was picked for them.
+    pub fn subtract_unsettled(&self, coupon_id: CouponId, shard_no: ShardNo, records: u64) {
+        if let Some(cached) = self.get(coupon_id)
+            && let Some(shard) = cached.shard(shard_no)
+        {
+            shard.counts.subtract_unsettled(records);
+        }
     }
 
     /// Call it before a settlement's transaction, and hold the guard until the stock is published.
@@ -230,13 +276,44 @@ impl CampaignCache {
         SettlementGuard { cache: self, _guard: self.change_lock.read().await }
     }
 
-    fn insert(&self, campaign: Campaign) {
+    /// Enters what a change made of a campaign, or what was read while nothing else could change it.
+    fn report(&self, campaign: Campaign) {
+        let mut reports = self.lock_reports();
+        *reports += 1;
+        self.insert(campaign, *reports);
+    }
+
+    /// Enters what a refresh read, unless a report after `begun` is newer.
+    fn enter_read(&self, mut campaign: Campaign, begun: u64, report: u64) {
+        let Some(cached) = self.get(campaign.coupon_id) else { return self.insert(campaign, report) };
+        if cached.report.load(Ordering::Relaxed) > begun {
+            return;
+        }
+        for stock in &mut campaign.shards {
+            if let Some(shard) = cached.shard(stock.shard_no)
+                && shard.counts.report.load(Ordering::Relaxed) > begun
+            {
+                stock.remaining = shard.remaining();
+            }
+        }
+        if cached.snapshot() == campaign {
+            cached.report.store(report, Ordering::Relaxed);
+        } else {
+            self.insert(campaign, report);
+        }
+    }
+
+    fn lock_reports(&self) -> SyncMutexGuard<'_, u64> {
+        self.reports.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn insert(&self, campaign: Campaign, report: u64) {
         let coupon_id = campaign.coupon_id;
         let previous = self.get(coupon_id);
         for stock in &campaign.shards {
             self.telemetry.emit(StockSeen { coupon_id, shard_no: stock.shard_no, remaining: stock.remaining });
         }
-        let cached = Arc::new(CachedCampaign::new(campaign, previous.as_deref()));
+        let cached = Arc::new(CachedCampaign::new(campaign, previous.as_deref(), report));
         for removed in previous.iter().flat_map(|previous| &previous.shards) {
             if cached.shard(removed.shard_no).is_none() {
                 self.telemetry.emit(ShardGone { coupon_id, shard_no: removed.shard_no });
@@ -259,20 +336,13 @@ pub struct SettlementGuard<'a> {
 impl SettlementGuard<'_> {
     /// Sets the stock that the settlement left in a shard.
     pub fn set_remaining(&self, coupon_id: CouponId, shard_no: ShardNo, remaining: u64) {
+        let mut reports = self.cache.lock_reports();
+        *reports += 1;
         self.cache.telemetry.emit(StockSeen { coupon_id, shard_no, remaining });
         if let Some(cached) = self.cache.get(coupon_id)
             && let Some(shard) = cached.shard(shard_no)
         {
-            shard.remaining.store(remaining, Ordering::Relaxed);
-        }
-    }
-
-    /// Subtracts settled records from the unsettled count of the shard that was picked for them.
-    pub fn subtract_unsettled(&self, coupon_id: CouponId, shard_no: ShardNo, records: u64) {
-        if let Some(cached) = self.cache.get(coupon_id)
-            && let Some(shard) = cached.shard(shard_no)
-        {
-            subtract(&shard.unsettled, records);
+            shard.set_remaining(remaining, *reports);
         }
     }
 }

@@ -80,6 +80,7 @@ impl Batches {
                 Ok(Attempt::Fenced) => return Err(Fenced),
                 Ok(Attempt::Elsewhere(next_offset)) => {
                     // Ahead: a commit whose answer was lost did happen. Behind: the batch is read again from there.
+                    self.subtract_unsettled(items[start..].iter().take_while(|item| item.offset < next_offset));
                     claim.next_offset = next_offset;
                     self.settlement.progress.advance(partition, next_offset);
                     match items.iter().position(|item| item.offset >= next_offset) {
@@ -91,6 +92,7 @@ impl Batches {
                 Err(LedgerError::Permanent { step, source }) if end - start == 1 => {
                     let reason = format!("{step}: {source}");
                     self.dead_letters.keep(&[DeadLetter { stored: &read[start], reason: &reason }]).await;
+                    self.subtract_unsettled(&items[start..end]);
                     items[start].content = Err(reason);
                     length_max = items.len();
                 }
@@ -132,11 +134,23 @@ impl Batches {
 
         publish(&guard, &verdict);
         drop(guard);
+        self.subtract_unsettled(&items[..verdict.decided]);
         let summary = summary(&verdict, begun.elapsed());
         progress.grant(summary.issued);
         telemetry.emit(summary);
         progress.advance(claim.partition, next_offset);
         Ok(Attempt::Done(verdict))
+    }
+
+    /// Each record was counted once when it was appended, also one that is a replay.
+    fn subtract_unsettled<'a>(&self, settled: impl IntoIterator<Item = &'a Item>) {
+        let mut picked = BTreeMap::new();
+        for accepted in settled.into_iter().filter_map(|item| item.content.as_ref().ok()) {
+            *picked.entry((accepted.request.coupon_id, accepted.shard_no)).or_default() += 1;
+        }
+        for ((coupon, shard), records) in picked {
+            self.settlement.campaigns.subtract_unsettled(coupon, shard, records);
+        }
     }
 }
 
@@ -145,13 +159,6 @@ fn publish(guard: &SettlementGuard<'_>, verdict: &Verdict) {
     for take in &verdict.takes {
         let left = verdict.left.get(&take.coupon_id).and_then(|stock| stock.shards.get(&take.shard_no));
         guard.set_remaining(take.coupon_id, take.shard_no, left.copied().unwrap_or(0));
-    }
-    let mut settled = BTreeMap::new();
-    for subject in verdict.settled.iter().filter_map(|settled| settled.subject.as_ref()) {
-        *settled.entry((subject.coupon_id, subject.picked_shard)).or_default() += 1;
-    }
-    for ((coupon, shard), records) in settled {
-        guard.subtract_unsettled(coupon, shard, records);
     }
 }
 

@@ -15,7 +15,7 @@ use sluice::ledger::{
     RecordedOutcome, Shards, StockDecrement, Transaction,
 };
 use sluice::log::{Ack, AckSender, AppendError, Assignment, DeadLetter, Gap, Log, LogError, Record};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 /// What a [`FaultyLedger`] does wrong.
 #[derive(Default)]
@@ -34,6 +34,36 @@ pub(crate) struct LedgerFaults {
     pub(crate) poison_user: AtomicU64,
     /// Pretends that other processes use the ledger too.
     pub(crate) is_shared: AtomicBool,
+    /// Until its sender is dropped, reads and changes of campaigns are done but not answered.
+    gate: Mutex<Option<watch::Receiver<()>>>,
+    held_answers: AtomicU32,
+}
+
+impl LedgerFaults {
+    /// Holds the answers about campaigns until the returned value is dropped.
+    pub(crate) fn hold_answers(&self) -> watch::Sender<()> {
+        let (sender, receiver) = watch::channel(());
+        *self.gate.lock().expect("not poisoned") = Some(receiver);
+        sender
+    }
+
+    /// Further answers are not held.
+    pub(crate) fn answer_at_once(&self) {
+        *self.gate.lock().expect("not poisoned") = None;
+    }
+
+    pub(crate) fn has_held_answer(&self) -> bool {
+        self.held_answers.load(Ordering::Relaxed) > 0
+    }
+
+    async fn pass_gate(&self) {
+        let gate = self.gate.lock().expect("not poisoned").clone();
+        if let Some(mut gate) = gate {
+            self.held_answers.fetch_add(1, Ordering::Relaxed);
+            // An error says that the sender was dropped, which opens the gate.
+            let _ = gate.changed().await;
+        }
+    }
 }
 
 pub(crate) struct FaultyLedger {
@@ -57,7 +87,11 @@ impl Ledger for FaultyLedger {
     }
 
     fn campaigns(&self) -> BoxFuture<'_, Result<Vec<Campaign>, LedgerError>> {
-        self.inner.campaigns()
+        Box::pin(async {
+            let campaigns = self.inner.campaigns().await;
+            self.faults.pass_gate().await;
+            campaigns
+        })
     }
 
     fn change_campaign(
@@ -65,7 +99,11 @@ impl Ledger for FaultyLedger {
         coupon: CouponId,
         change: CampaignChange,
     ) -> BoxFuture<'_, Result<Campaign, CampaignError>> {
-        self.inner.change_campaign(coupon, change)
+        Box::pin(async move {
+            let changed = self.inner.change_campaign(coupon, change).await;
+            self.faults.pass_gate().await;
+            changed
+        })
     }
 
     fn audit(&self, coupon: CouponId) -> BoxFuture<'_, Result<Option<Audit>, LedgerError>> {

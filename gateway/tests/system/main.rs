@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod bounds;
+mod campaign_cache;
 mod dead_letters;
 mod faulty;
 mod faulty_counters;

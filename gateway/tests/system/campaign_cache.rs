@@ -1,0 +1,132 @@
+//! What a process knows of its campaigns, when several sources report at once.
+
+use std::sync::Arc;
+
+use sluice::app::Ports;
+use sluice::campaign_cache::CampaignCache;
+use sluice::coupon::{Accepted, CampaignChange, CouponId, IssueRequest, NewCampaign, PartitionNo, RequestId, ShardNo};
+use sluice::ledger::Ledger;
+use sluice::log::{Headers, Record};
+use sluice::settlement::{Progress, Settlement};
+use tokio_util::sync::CancellationToken;
+
+use crate::faulty::{FaultyLedger, LedgerFaults};
+use crate::harness::{Files, eventually};
+
+fn coupon() -> CouponId {
+    104_u64.try_into().expect("in range")
+}
+
+fn campaign() -> NewCampaign {
+    NewCampaign {
+        coupon_id: coupon(),
+        policy_id: 21_u64.try_into().expect("in range"),
+        total: 10,
+        shards: 1,
+        per_user_limit: 1,
+        opens_at_ms: None,
+        closes_at_ms: None,
+    }
+}
+
+struct Cached {
+    cache: Arc<CampaignCache>,
+    /// What another process uses.
+    ledger: Arc<dyn Ledger>,
+    faults: Arc<LedgerFaults>,
+    ports: Ports,
+    _files: Files,
+}
+
+async fn cached() -> Cached {
+    let files = Files::new();
+    let mut config = files.config();
+    config.log.partitions = 1;
+    let ports = Ports::open(&config).await.expect("embedded ports open");
+    let (ledger, faults) = (Arc::clone(&ports.ledger), Arc::new(LedgerFaults::default()));
+    ledger.create_campaign(&campaign()).await.expect("creates");
+    let faulty = FaultyLedger::wrap(Arc::clone(&ledger), &faults);
+    let cache = Arc::new(CampaignCache::load(faulty, ports.telemetry.clone()).await.expect("reads"));
+    Cached { cache, ledger, faults, ports, _files: files }
+}
+
+impl Cached {
+    fn refresh(&self) -> tokio::task::JoinHandle<()> {
+        let cache = Arc::clone(&self.cache);
+        tokio::spawn(async move { cache.refresh().await.expect("reads") })
+    }
+
+    fn remaining(&self) -> u64 {
+        self.cache.get(coupon()).expect("is cached").remaining()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_refresh_does_not_undo_a_newer_one() {
+    let cached = cached().await;
+    let held = cached.faults.hold_answers();
+    let older = cached.refresh();
+    eventually("the older refresh has read", async || cached.faults.has_held_answer().then_some(())).await;
+    cached.faults.answer_at_once();
+    cached.ledger.change_campaign(coupon(), CampaignChange::TopUp(5)).await.expect("tops up");
+    cached.refresh().await.expect("refreshes");
+    assert_eq!(cached.remaining(), 15);
+    drop(held);
+    older.await.expect("refreshes");
+    assert_eq!(cached.remaining(), 15);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_refresh_does_not_undo_a_settlement() {
+    let cached = cached().await;
+    let held = cached.faults.hold_answers();
+    let older = cached.refresh();
+    eventually("the older refresh has read", async || cached.faults.has_held_answer().then_some(())).await;
+    cached.cache.begin_settlement().await.set_remaining(coupon(), ShardNo(0), 7);
+    drop(held);
+    older.await.expect("refreshes");
+    assert_eq!(cached.remaining(), 7);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_appended_twice_is_no_longer_unsettled_once_both_records_are_settled() {
+    let mut cached = cached().await;
+    for background in std::mem::take(&mut cached.ports.background) {
+        tokio::spawn(background.run);
+    }
+    let user: u64 = 1;
+    let body = crate::harness::payload(user);
+    let terms = serde_json::json!({ "typeSnapshot": body["typeSnapshot"] });
+    let request = IssueRequest {
+        user_id: user.try_into().expect("in range"),
+        coupon_id: coupon(),
+        policy_id: 21_u64.try_into().expect("in range"),
+        terms: serde_json::from_value(terms).expect("terms"),
+    };
+    let request_id = RequestId::new();
+    let accepted =
+        Accepted { request_id, arrived_at_ms: 1, shard_no: ShardNo(0), generation: 1, fingerprint: None, request };
+    for _ in 0..2 {
+        cached.cache.get(coupon()).expect("is cached").shard(ShardNo(0)).expect("exists").add_unsettled().keep();
+        let headers = Headers { request_id: Some(request_id), traceparent: None, generation: 1 };
+        let record = Record { key: "104:0".to_owned(), headers, value: accepted.encode() };
+        cached.ports.log.append(PartitionNo(0), record).expect("has room").await.expect("is durable");
+    }
+    let progress = Arc::new(Progress::new(vec![0]));
+    let settlement = Settlement {
+        log: Arc::clone(&cached.ports.log),
+        ledger: Arc::clone(&cached.ledger),
+        counters: Arc::clone(&cached.ports.counters),
+        campaigns: Arc::clone(&cached.cache),
+        progress: Arc::clone(&progress),
+        telemetry: cached.ports.telemetry.clone(),
+        batch_records_max: 1,
+    };
+    let stop = CancellationToken::new();
+    let settling = tokio::spawn(settlement.run(stop.clone()));
+    progress.settled(PartitionNo(0), 1).await;
+    let unsettled = || cached.cache.get(coupon()).expect("is cached").shard(ShardNo(0)).expect("exists").unsettled();
+    assert_eq!((unsettled(), cached.remaining()), (0, 9));
+    stop.cancel();
+    settling.await.expect("ends").expect("in good order");
+}
