@@ -1,8 +1,9 @@
 //! The first half of a request's path: decides whether a request is accepted and which shard serves it, then appends it
 //! to the log.
 //!
-//! [`Admission::admit`] reads as the story. A reservation in the counters is released when the request is refused, when
-//! the append fails, and when the client disconnects before the answer.
+//! [`Admission::admit`] reads as the story. From the first reservation in the counters to the answer of the log, a request
+//! runs in a task that the client cannot cancel. Otherwise the reservation of a client that posts and
+//! hangs up would be released, although its record becomes durable.
 
 mod load;
 mod recent;
@@ -17,6 +18,7 @@ use std::time::Duration;
 use self::recent::RecentRequests;
 use self::reservation::Reservation;
 use self::submission::Candidate;
+use crate::background::Detached;
 use crate::campaign_cache::{CachedCampaign, CachedShard, CampaignCache, UnsettledGuard};
 use crate::counters::{Counters, Hook};
 use crate::coupon::{Accepted, Entry, GenerationNo, IssueRequest, PartitionNo, RequestId, ShardNo, UnixMs};
@@ -40,9 +42,10 @@ pub struct Admission {
     ledger: Arc<dyn Ledger>,
     pipelines: Arc<Pipelines>,
     load: Arc<LoadGauge>,
+    detached: Detached,
     recent: RecentRequests,
     in_flight_max: usize,
-    in_flight: AtomicUsize,
+    in_flight: Arc<AtomicUsize>,
 }
 
 impl Admission {
@@ -57,14 +60,21 @@ impl Admission {
         load: Arc<LoadGauge>,
         in_flight_max: usize,
     ) -> Self {
-        let (recent, in_flight) = (RecentRequests::default(), AtomicUsize::new(0));
-        Self { campaigns, counters, log, ledger, pipelines, load, recent, in_flight_max, in_flight }
+        let (detached, recent, in_flight) = (Detached::default(), RecentRequests::default(), Arc::default());
+        Self { campaigns, counters, log, ledger, pipelines, load, detached, recent, in_flight_max, in_flight }
     }
 
-    /// The number of requests that are being decided now.
+    /// The number of requests that are being decided now, disconnected clients included.
     #[must_use]
     pub fn in_flight(&self) -> usize {
         self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Runs the requests that are being decided, and whatever else a disconnecting client must not cancel. `app` waits for
+    /// all of it at shutdown.
+    #[must_use]
+    pub fn detached(&self) -> &Detached {
+        &self.detached
     }
 
     /// The log position of a request that this process accepted recently.
@@ -78,26 +88,44 @@ impl Admission {
     /// Answers with the number of the policy generation that decided.
     ///
     /// # Errors
-    /// [`Refusal`], after the reservation for the request was released.
-    pub async fn admit(&self, submission: Submission) -> (GenerationNo, Result<Receipt, Refusal>) {
+    /// [`Refusal`], after the reservation for the request was released, unless its record may be in the log.
+    pub async fn admit(self: &Arc<Self>, submission: Submission) -> (GenerationNo, Result<Receipt, Refusal>) {
         let generation = self.pipelines.current();
         let answer = self.decide(&generation, submission).await;
         (generation.number(), answer)
     }
 
-    async fn decide(&self, generation: &Arc<Generation>, submission: Submission) -> Result<Receipt, Refusal> {
+    async fn decide(
+        self: &Arc<Self>,
+        generation: &Arc<Generation>,
+        submission: Submission,
+    ) -> Result<Receipt, Refusal> {
         self.load.count_arrival();
-        let _in_flight = self.begin()?;
+        let in_flight = self.begin()?;
         let campaign = self.find_campaign(&submission.request)?;
         let candidate = Candidate::new(submission);
         if let Some(receipt) = self.find_earlier(&candidate).await? {
             return Ok(receipt);
         }
         let campaign = self.expect_open(campaign, &candidate.submission).await?;
-        let mut reservation = Reservation::new(&self.counters, generation, candidate.subject());
-        let answer = self.judge_and_append(generation, candidate, &campaign, &mut reservation).await;
+        let accepting = Arc::clone(self).accept(Arc::clone(generation), candidate, campaign, in_flight);
+        self.detached.run(accepting).await
+    }
+
+    /// Runs to its end, also if the client disconnects.
+    async fn accept(
+        self: Arc<Self>,
+        generation: Arc<Generation>,
+        candidate: Candidate,
+        campaign: Arc<CachedCampaign>,
+        _in_flight: InFlightGuard,
+    ) -> Result<Receipt, Refusal> {
+        let mut reservation = Reservation::new(&*self.counters, &generation, candidate.subject());
+        let answer = self.judge_and_append(&generation, candidate, &campaign, &mut reservation).await;
         match &answer {
-            Ok(_) => reservation.keep(),
+            // The record may be durable. Released, the user could exceed the limit of a window, which nothing corrects.
+            // If the record is durable and its request rejected, settlement forgets it.
+            Ok(_) | Err(Refusal::LogUnavailable(AppendError::Failed(_))) => {}
             Err(_) => reservation.release().await,
         }
         answer
@@ -108,7 +136,7 @@ impl Admission {
         generation: &Generation,
         candidate: Candidate,
         campaign: &CachedCampaign,
-        reservation: &mut Reservation,
+        reservation: &mut Reservation<'_>,
     ) -> Result<Receipt, Refusal> {
         let facts = candidate.facts();
         self.shape(generation, &facts, reservation).await?;
@@ -119,9 +147,9 @@ impl Admission {
     }
 
     /// Counts the request as in flight, until the guard is dropped.
-    fn begin(&self) -> Result<InFlightGuard<'_>, Refusal> {
+    fn begin(&self) -> Result<InFlightGuard, Refusal> {
         let before = self.in_flight.fetch_add(1, Ordering::Relaxed);
-        let guard = InFlightGuard(&self.in_flight);
+        let guard = InFlightGuard(Arc::clone(&self.in_flight));
         if before < self.in_flight_max { Ok(guard) } else { Err(Refusal::Overloaded) }
     }
 
@@ -171,7 +199,7 @@ impl Admission {
         &self,
         generation: &Generation,
         facts: &policy::Request,
-        reservation: &mut Reservation,
+        reservation: &mut Reservation<'_>,
     ) -> Result<(), Refusal> {
         let measured = reservation.reserve(Hook::RateShaper).await;
         let load = self.load.read(self.in_flight());
@@ -190,7 +218,7 @@ impl Admission {
         generation: &Generation,
         facts: &policy::Request,
         campaign: &CachedCampaign,
-        reservation: &mut Reservation,
+        reservation: &mut Reservation<'_>,
     ) -> Result<(), Refusal> {
         let measured = reservation.reserve(Hook::UserLimit).await;
         let usage = policy::Usage {
@@ -209,7 +237,7 @@ impl Admission {
         generation: &Generation,
         facts: &policy::Request,
         campaign: &CachedCampaign,
-        reservation: &mut Reservation,
+        reservation: &mut Reservation<'_>,
     ) -> Result<ShardNo, Refusal> {
         let shards = self.offered_shards(campaign)?;
         let measured = reservation.reserve(Hook::ShardPicker).await;
@@ -251,7 +279,8 @@ impl Admission {
             headers: Headers { request_id: Some(accepted.request_id), traceparent, generation: accepted.generation },
             value: accepted.encode(),
         };
-        // Counted before the append: settlement may subtract the record before the append returns.
+        // Counted before the append: settlement may subtract the record before the append returns. Dropped on any
+        // error: too low a count corrects itself once the shard is settled, too high a one never.
         let unsettled = campaign.shard(accepted.shard_no).map(CachedShard::add_unsettled);
         let ack = self.log.append(partition, record).map_err(Refusal::LogUnavailable)?;
         let offset = ack.await.map_err(Refusal::LogUnavailable)?;
@@ -281,9 +310,9 @@ fn position_of(recorded: &RecordedOutcome) -> LogPosition {
 }
 
 /// Counts one request as in flight until it is dropped.
-struct InFlightGuard<'a>(&'a AtomicUsize);
+struct InFlightGuard(Arc<AtomicUsize>);
 
-impl Drop for InFlightGuard<'_> {
+impl Drop for InFlightGuard {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }

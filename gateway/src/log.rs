@@ -67,6 +67,9 @@ pub enum AppendError {
     Closed,
     #[error("no partition of this coupon accepts records: {0}")]
     NoPartition(Arc<str>),
+    /// The record was not written.
+    #[error("append failed: {0}")]
+    NotWritten(Arc<str>),
     #[error("append failed: {0}")]
     Failed(Arc<str>),
 }

@@ -6,6 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::ports::Ports;
 use super::tasks::Tasks;
+use crate::background::Detached;
 use crate::campaign_cache::CampaignCache;
 use crate::config::Config;
 use crate::http::{AdminToken, Health};
@@ -20,6 +21,7 @@ pub(super) struct Core {
     pub(super) health: Arc<Health>,
     pub(super) token: Option<AdminToken>,
     pub(super) tasks: Tasks,
+    pub(super) detached: Detached,
     pub(super) stages: Stages,
 }
 

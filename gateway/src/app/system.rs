@@ -10,7 +10,7 @@ use super::identity;
 use super::ports::Ports;
 use super::roles;
 use super::tasks::Tasks;
-use crate::background::TaskFailure;
+use crate::background::{Detached, TaskFailure};
 use crate::campaign_cache::CampaignCache;
 use crate::config::{Config, Role};
 use crate::coupon::{NewCampaign, PartitionNo};
@@ -23,6 +23,8 @@ use crate::settlement::Progress;
 const SETTLE_AT_SHUTDOWN_MAX: Duration = Duration::from_secs(5);
 /// After that, remaining tasks are dropped. Accepted requests are in the log, so nothing is lost.
 const TASKS_END_WITHIN: Duration = Duration::from_secs(5);
+/// A decision only waits for counters by then, and a change of a campaign is short.
+const DETACHED_END_WITHIN: Duration = Duration::from_secs(5);
 
 /// Starts systems. Several can run in one process.
 pub struct System;
@@ -38,6 +40,7 @@ pub struct Running {
     progress: Arc<Progress>,
     health: Arc<Health>,
     tasks: Tasks,
+    detached: Detached,
     stages: Stages,
 }
 
@@ -71,6 +74,7 @@ impl System {
             health: Arc::new(health),
             token,
             tasks,
+            detached: Detached::default(),
             stages,
         };
         let (http, admin) = match role {
@@ -83,8 +87,8 @@ impl System {
         if role != Role::Gateway {
             roles::consumer::spawn_settlement(&mut core);
         }
-        let Core { health, tasks, stages, .. } = core;
-        Ok(Running { http, admin, log, ledger, progress, health, tasks, stages })
+        let Core { health, tasks, detached, stages, .. } = core;
+        Ok(Running { http, admin, log, ledger, progress, health, tasks, detached, stages })
     }
 }
 
@@ -114,6 +118,8 @@ impl Running {
         self.log.close().await;
         self.stages.admin.cancel();
         self.tasks.finish(ADMIN_LISTENER).await;
+        // The log has acknowledged all records by now, and the counters are still connected.
+        self.detached.finish(DETACHED_END_WITHIN).await;
         let ended = self.tasks.shut_down(TASKS_END_WITHIN).await;
         self.ledger.close().await;
         ended

@@ -18,6 +18,7 @@ mod distributed;
 mod drop;
 mod examples;
 mod faults;
+mod hang_ups;
 mod harness;
 mod load;
 mod log_history;

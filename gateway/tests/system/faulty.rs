@@ -277,6 +277,8 @@ fn gone() -> LedgerError {
 /// A log that acknowledges nothing until it is told to, and panics when asked how far it reaches.
 pub(crate) struct StuckLog {
     pub(crate) end_offset_panics: AtomicBool,
+    /// Appends are refused at once.
+    pub(crate) is_full: AtomicBool,
     waiting: Mutex<Vec<AckSender>>,
     identity: Mutex<Option<LogId>>,
     /// Kept, so that settlement sees a log that assigns nothing yet.
@@ -287,6 +289,7 @@ impl StuckLog {
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
             end_offset_panics: AtomicBool::new(false),
+            is_full: AtomicBool::new(false),
             waiting: Mutex::default(),
             identity: Mutex::default(),
             assignments: Mutex::default(),
@@ -311,6 +314,14 @@ impl StuckLog {
         }
     }
 
+    /// Fails all of them.
+    pub(crate) fn fail(&self, error: &AppendError) {
+        for waiting in self.waiting.lock().expect("not poisoned").drain(..) {
+            // A client that is gone needs no answer.
+            let _ = waiting.send(Err(error.clone()));
+        }
+    }
+
     /// Stops assigning partitions to those who wait for some; answers with their number.
     pub(crate) fn stop_assigning(&self) -> usize {
         std::mem::take(&mut *self.assignments.lock().expect("not poisoned")).len()
@@ -323,6 +334,9 @@ impl Log for StuckLog {
     }
 
     fn append(&self, _: PartitionNo, _: Record) -> Result<Ack, AppendError> {
+        if self.is_full.load(Ordering::Relaxed) {
+            return Err(AppendError::Full);
+        }
         let (sender, ack) = Ack::pair();
         self.waiting.lock().expect("not poisoned").push(sender);
         Ok(ack)
@@ -367,6 +381,7 @@ impl Log for StuckLog {
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {
+        self.acknowledge();
         Box::pin(std::future::ready(()))
     }
 }

@@ -98,6 +98,17 @@ impl Fixture {
         self.send(method, format!("http://{}{path}", self.running.admin), body).await
     }
 
+    /// Requests a coupon under an Idempotency-Key.
+    pub(crate) async fn issue_under(&self, key: &str, body: Value) -> Answer {
+        let address = self.running.http.expect("a gateway");
+        self.post_under(key, format!("http://{address}/coupon/issue"), body).await
+    }
+
+    async fn post_under(&self, key: &str, url: String, body: Value) -> Answer {
+        let request = self.client.post(url).header("idempotency-key", key).json(&body);
+        Answer::of(request.send().await.expect("the listener answers")).await
+    }
+
     async fn send(&self, method: Method, url: String, body: Option<Value>) -> Answer {
         let mut request = self.client.request(method, url);
         if let Some(body) = body {

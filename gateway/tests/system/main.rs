@@ -9,6 +9,7 @@ mod dead_letters;
 mod faulty;
 mod faulty_counters;
 mod faulty_log;
+mod hang_ups;
 mod harness;
 mod log_history;
 mod log_partitions;

@@ -43,6 +43,7 @@ pub(in crate::app) async fn spawn(core: &mut Core) -> Result<(SocketAddr, Socket
         token: core.token,
         telemetry: telemetry.clone(),
     });
+    core.detached = admission.detached().clone();
     watch_files(core, &pipelines);
     if core.ports.ledger.is_shared() {
         core.tasks.spawn_background(LedgerPoller::of_gateway(

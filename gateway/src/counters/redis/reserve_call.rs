@@ -1,5 +1,5 @@
-//! A call to reserve that is in flight. Redis may count a request after the caller stopped waiting, because of a timeout
-//! or a disconnected client; what such an answer added is released.
+//! A call to reserve that is in flight. Redis may count a request after the caller stopped waiting; what such an answer
+//! added is released.
 
 use std::future::poll_fn;
 

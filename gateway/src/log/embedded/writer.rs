@@ -109,7 +109,7 @@ impl Writer {
                 self.must_reload_ends = true;
                 for ack in group.into_values().flat_map(|batch| batch.acks) {
                     // The client may have disconnected.
-                    let _ = ack.send(Err(AppendError::Failed(Arc::clone(&failure))));
+                    let _ = ack.send(Err(AppendError::NotWritten(Arc::clone(&failure))));
                 }
             }
         }

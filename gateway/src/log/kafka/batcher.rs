@@ -110,7 +110,7 @@ impl Batcher {
         }
         drop(state);
         for (_, ack) in expired {
-            ack.complete(Err(AppendError::Failed("the batch before it timed out".into())));
+            ack.complete(Err(AppendError::NotWritten("the batch before it timed out".into())));
         }
     }
 
@@ -191,7 +191,7 @@ mod tests {
         assert!(commands.try_recv().is_err() && batcher.is_idle());
         for ack in acks.drain(1..) {
             let result = futures_util::FutureExt::now_or_never(ack).expect("is completed");
-            assert!(matches!(result, Err(AppendError::Failed(_))), "{result:?}");
+            assert!(matches!(result, Err(AppendError::NotWritten(_))), "{result:?}");
         }
     }
 

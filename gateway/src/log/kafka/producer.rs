@@ -145,7 +145,7 @@ impl Inner {
     fn send_batch(&self, partition: usize) {
         for (record, ack) in self.batcher.next_batch(partition) {
             if ack.since.elapsed() > DELIVERY_MAX {
-                ack.complete(Err(AppendError::Failed("the record timed out before it was sent".into())));
+                ack.complete(Err(AppendError::NotWritten("the record timed out before it was sent".into())));
                 self.batcher.complete(partition, false);
             } else {
                 self.send_record(partition, &record, ack);
@@ -178,7 +178,7 @@ impl Inner {
                     if code == Some(RDKafkaErrorCode::Fatal) {
                         self.replace(&client);
                     }
-                    AppendError::Failed(error.to_string().into())
+                    AppendError::NotWritten(error.to_string().into())
                 }
             };
             (error, message.delivery_opaque)
