@@ -17,7 +17,7 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 use tokio::sync::{Mutex, RwLock, RwLockReadGuard};
 
-use crate::coupon::{Campaign, CampaignChange, CouponId, NewCampaign, ShardNo};
+use crate::coupon::{Campaign, CampaignChange, ChangeKey, CouponId, NewCampaign, ShardNo};
 use crate::ledger::{CampaignError, Ledger, LedgerError};
 use crate::telemetry::{ShardGone, StockSeen, Telemetry};
 
@@ -209,9 +209,14 @@ impl CampaignCache {
     ///
     /// # Errors
     /// Those of [`Ledger::change_campaign`].
-    pub async fn change(&self, coupon: CouponId, change: CampaignChange) -> Result<Campaign, CampaignError> {
+    pub async fn change(
+        &self,
+        coupon: CouponId,
+        change: CampaignChange,
+        key: Option<ChangeKey>,
+    ) -> Result<Campaign, CampaignError> {
         let _guard = self.change_lock.write().await;
-        let campaign = self.ledger.change_campaign(coupon, change).await?;
+        let campaign = self.ledger.change_campaign(coupon, change, key).await?;
         self.report(campaign.clone());
         Ok(campaign)
     }

@@ -8,7 +8,7 @@ mod outcome;
 mod request;
 
 pub use campaign::{
-    Audit, Campaign, CampaignChange, CampaignState, ChangeError, Entry, NewCampaign, ShardAudit, ShardStock,
+    Audit, Campaign, CampaignChange, CampaignState, ChangeError, ChangeKey, Entry, NewCampaign, ShardAudit, ShardStock,
 };
 pub use id::{CouponId, LogId, OutOfRange, PartitionNo, PolicyId, RequestId, ShardNo, UserId};
 pub use outcome::{Outcome, Reason, Settled, SettledRequest};

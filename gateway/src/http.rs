@@ -6,6 +6,7 @@
 mod admin;
 mod error;
 mod health;
+mod idempotency;
 mod issue;
 mod json;
 mod limits;

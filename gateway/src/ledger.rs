@@ -3,6 +3,7 @@
 //! Settlement is written once, against [`Transaction`]; an adapter brings the SQL.
 
 mod audit;
+mod change_key;
 #[cfg(test)]
 pub(crate) mod contract;
 mod error;
@@ -18,12 +19,13 @@ use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
 use crate::coupon::{
-    Audit, Campaign, CampaignChange, CouponId, Fingerprint, GenerationNo, LogId, NewCampaign, Offset, Outcome,
+    Audit, Campaign, CampaignChange, ChangeKey, CouponId, Fingerprint, GenerationNo, LogId, NewCampaign, Offset, Outcome,
     PartitionNo, RequestId, Settled, ShardNo, UnixMs, UserId,
 };
 use crate::secret::redact;
@@ -35,6 +37,9 @@ pub use open::{Migrated, check, migrate, open};
 /// Older generations are deleted. Enough for a rollback to any pipeline of the last days, few enough that frequent
 /// changes do not fill the database.
 const GENERATIONS_MAX: u64 = 100;
+
+/// How long the ledger remembers the key of a campaign's change. An operator's script does not retry for longer.
+pub const CHANGE_KEY_KEPT: Duration = Duration::from_hours(7 * 24);
 
 /// `[ledger]` of the configuration.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -157,10 +162,14 @@ pub trait Ledger: Send + Sync + 'static {
     fn campaigns(&self) -> BoxFuture<'_, Result<Vec<Campaign>, LedgerError>>;
 
     /// Applies [`Campaign::apply`] and returns the result. Only a top-up changes the sum of stock and grants.
+    ///
+    /// A change under a key is applied once: repeated within [`CHANGE_KEY_KEPT`], it returns the campaign as it is now.
+    /// Another change under the key fails with [`CampaignError::KeyReused`]. A change that fails leaves the key free.
     fn change_campaign(
         &self,
         coupon: CouponId,
         change: CampaignChange,
+        key: Option<ChangeKey>,
     ) -> BoxFuture<'_, Result<Campaign, CampaignError>>;
 
     /// The totals of a campaign, from one consistent read.

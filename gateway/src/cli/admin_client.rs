@@ -4,11 +4,14 @@ use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::Value;
+use uuid::Uuid;
 
 use super::table::table;
 
 /// An audit of many millions of outcomes takes this long.
 const TIMEOUT: Duration = Duration::from_secs(60);
+/// How often a change is sent while its answer is lost.
+const ATTEMPTS_MAX: u32 = 3;
 
 #[derive(clap::Args)]
 pub(super) struct AdminArgs {
@@ -57,18 +60,42 @@ impl AdminClient {
     }
 
     pub(super) async fn get(&self, path: &str) -> Result<Value, AdminClientError> {
-        self.call(Method::GET, path, None).await
+        self.call(Method::GET, path, None, None).await
     }
 
     pub(super) async fn post(&self, path: &str, body: Option<Value>) -> Result<Value, AdminClientError> {
-        self.call(Method::POST, path, body).await
+        self.call(Method::POST, path, body, None).await
     }
 
-    async fn call(&self, method: Method, path: &str, body: Option<Value>) -> Result<Value, AdminClientError> {
+    /// Sends a change that must not be applied twice. A new Idempotency-Key makes it safe to send the change again when
+    /// its answer is lost.
+    pub(super) async fn post_once(&self, path: &str, body: Value) -> Result<Value, AdminClientError> {
+        let key = Uuid::new_v4();
+        let mut attempt = 1;
+        loop {
+            match self.call(Method::POST, path, Some(body.clone()), Some(key)).await {
+                Err(AdminClientError::Unreachable { source, .. }) if attempt < ATTEMPTS_MAX && !source.is_connect() => {
+                    attempt += 1;
+                }
+                answer => return answer,
+            }
+        }
+    }
+
+    async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Value>,
+        key: Option<Uuid>,
+    ) -> Result<Value, AdminClientError> {
         let url = format!("{}{path}", self.base);
         let mut request = self.http.request(method, &url).timeout(TIMEOUT);
         if let Some(token) = &self.token {
             request = request.bearer_auth(token);
+        }
+        if let Some(key) = key {
+            request = request.header("idempotency-key", key.to_string());
         }
         if let Some(body) = &body {
             request = request.json(body);
@@ -82,5 +109,45 @@ impl AdminClient {
         }
         let text = |key: &str| answer.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
         Err(AdminClientError::Refused { reason: text("reason"), detail: text("detail") })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    /// The Idempotency-Key of the request that a connection brings.
+    async fn key_of(stream: &mut TcpStream) -> String {
+        let mut request = String::new();
+        while !request.ends_with('}') {
+            let mut bytes = [0; 1024];
+            let length = stream.read(&mut bytes).await.expect("a request");
+            request.push_str(std::str::from_utf8(&bytes[..length]).expect("text"));
+        }
+        let key = request.lines().find_map(|line| line.strip_prefix("idempotency-key: ")).expect("a key");
+        key.to_owned()
+    }
+
+    #[tokio::test]
+    async fn a_change_whose_answer_is_lost_is_sent_again_under_the_same_key() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let client = AdminClient::new(&format!("http://{}", listener.local_addr().expect("bound")), None);
+        let server = async {
+            let mut keys = Vec::new();
+            for answer in ["", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"] {
+                let (mut stream, _) = listener.accept().await.expect("a connection");
+                keys.push(key_of(&mut stream).await);
+                stream.write_all(answer.as_bytes()).await.expect("answers");
+            }
+            keys
+        };
+        let (answer, keys) =
+            tokio::join!(client.post_once("/admin/coupons/104/top-up", json!({ "amount": 1 })), server);
+        assert_eq!(answer.expect("an answer"), json!({}));
+        assert_eq!(keys[0], keys[1]);
     }
 }

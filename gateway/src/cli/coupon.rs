@@ -113,10 +113,10 @@ async fn call(client: &AdminClient, command: &Command) -> Result<Value, AdminCli
         Command::Resume { coupon } => client.post(&path(coupon, "/resume"), None).await,
         Command::Close { coupon } => client.post(&path(coupon, "/close"), None).await,
         Command::TopUp { coupon, amount } => {
-            client.post(&path(coupon, "/top-up"), Some(json!({ "amount": amount }))).await
+            client.post_once(&path(coupon, "/top-up"), json!({ "amount": amount })).await
         }
         Command::Reshard { coupon, shards } => {
-            client.post(&path(coupon, "/reshard"), Some(json!({ "shards": shards }))).await
+            client.post_once(&path(coupon, "/reshard"), json!({ "shards": shards })).await
         }
     }
 }

@@ -1,6 +1,7 @@
 //! A campaign: one coupon, its stock in shards, and the rules by which an operator changes it.
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use super::{CouponId, PolicyId, ShardNo, UnixMs};
 
@@ -173,6 +174,22 @@ pub enum CampaignChange {
     TopUp(u64),
     /// Spreads the remaining stock over this number of shards.
     Reshard(u32),
+}
+
+/// The SHA-256 of the Idempotency-Key of a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ChangeKey([u8; 32]);
+
+impl ChangeKey {
+    #[must_use]
+    pub fn of(key: &[u8]) -> Self {
+        Self(Sha256::digest(key).into())
+    }
+
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
 }
 
 impl CampaignChange {

@@ -169,6 +169,7 @@ impl From<CampaignError> for Problem {
             CampaignError::NotFound(_) => Self::new(StatusCode::NOT_FOUND, "COUPON_NOT_FOUND", detail),
             CampaignError::Exists(_) => Self::new(StatusCode::CONFLICT, "COUPON_EXISTS", detail),
             CampaignError::Closed(_) => Self::new(StatusCode::CONFLICT, "CLOSED", detail),
+            CampaignError::KeyReused => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "IDEMPOTENCY_CONFLICT", detail),
             CampaignError::TotalTooLarge => Self::invalid("amount", detail),
             CampaignError::Ledger(error) => error.into(),
         }

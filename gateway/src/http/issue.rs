@@ -11,15 +11,13 @@ use serde::{Deserialize, Serialize};
 
 use super::error::Problem;
 use super::state::ApiState;
-use super::{json, status};
+use super::{idempotency, json, status};
 use crate::admission::{Receipt, Submission};
 use crate::coupon::{CouponId, GenerationNo, IssueRequest, PolicyId, RequestId, Terms, UserId, now_ms};
 use crate::telemetry::IssueAnswered;
 
 /// The number of the policy generation that decided.
 const GENERATION: HeaderName = HeaderName::from_static("sluice-generation");
-const IDEMPOTENCY_KEY: &str = "idempotency-key";
-const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
 const TYPE_CHARACTERS_MAX: usize = 64;
 
 #[derive(Deserialize)]
@@ -73,7 +71,7 @@ async fn answer(api: &ApiState, request: Request<Body>) -> Answer {
     let arrived_at_ms = now_ms();
     let (parts, body) = request.into_parts();
     let before_admission = |problem| (None, problem);
-    let idempotency_key = idempotency_key(&parts.headers).map_err(before_admission)?;
+    let idempotency_key = idempotency::key(&parts.headers).map_err(before_admission)?.map(<[u8]>::to_vec);
     let body: IssueBody = json::read(&parts.headers, body).await.map_err(before_admission)?;
     let submission = Submission {
         request: body.check().map_err(before_admission)?,
@@ -115,16 +113,6 @@ impl IssueBody {
             },
         })
     }
-}
-
-fn idempotency_key(headers: &HeaderMap) -> Result<Option<Vec<u8>>, Problem> {
-    let Some(key) = headers.get(IDEMPOTENCY_KEY) else { return Ok(None) };
-    let length = key.len();
-    if (1..=IDEMPOTENCY_KEY_BYTES_MAX).contains(&length) {
-        return Ok(Some(key.as_bytes().to_vec()));
-    }
-    let detail = format!("Idempotency-Key: expected 1 to {IDEMPOTENCY_KEY_BYTES_MAX} characters, found {length}");
-    Err(Problem::malformed(detail))
 }
 
 /// Only version 00 of W3C Trace Context is propagated.

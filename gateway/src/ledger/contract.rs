@@ -9,7 +9,7 @@ use super::{
     StockDecrement, Transaction,
 };
 use crate::coupon::{
-    CampaignChange, CampaignState, CouponId, Fingerprint, LogId, NewCampaign, Outcome, PartitionNo, Reason, RequestId,
+    CampaignChange, CampaignState, ChangeKey, CouponId, Fingerprint, LogId, NewCampaign, Outcome, PartitionNo, Reason, RequestId,
     Settled, SettledRequest, ShardNo, Terms, UserId,
 };
 
@@ -82,7 +82,7 @@ pub(crate) async fn creating_a_campaign_again_changes_nothing(ledger: &dyn Ledge
 
 pub(crate) async fn changes_conserve_stock_and_only_a_top_up_adds(ledger: &dyn Ledger) {
     ledger.create_campaign(&campaign(10, 4)).await.expect("creates");
-    let change = async |change| ledger.change_campaign(coupon(), change).await;
+    let change = async |change| ledger.change_campaign(coupon(), change, None).await;
     assert_eq!(change(CampaignChange::Pause).await.expect("pauses").state, CampaignState::Paused);
     assert_eq!(change(CampaignChange::Resume).await.expect("resumes").state, CampaignState::Open);
     let topped = change(CampaignChange::TopUp(5)).await.expect("tops up");
@@ -95,20 +95,37 @@ pub(crate) async fn changes_conserve_stock_and_only_a_top_up_adds(ledger: &dyn L
     assert_eq!(ledger.campaign(coupon()).await.expect("reads"), Some(fewer));
 }
 
+pub(crate) async fn a_change_under_a_key_is_applied_once(ledger: &dyn Ledger) {
+    ledger.create_campaign(&campaign(10, 4)).await.expect("creates");
+    let change = async |key: &[u8], change| ledger.change_campaign(coupon(), change, Some(ChangeKey::of(key))).await;
+    let five = CampaignChange::TopUp(5);
+    let (one, other) = tokio::join!(change(b"a", five), change(b"a", five));
+    assert_eq!((one.expect("tops up").total, other.expect("tops up").total), (15, 15));
+    for reused in [CampaignChange::TopUp(6), CampaignChange::Reshard(5)] {
+        let refused = change(b"a", reused).await;
+        assert!(matches!(refused, Err(CampaignError::KeyReused)), "{refused:?}");
+    }
+    assert_eq!(change(b"b", five).await.expect("tops up").total, 20);
+    assert!(matches!(change(b"c", CampaignChange::TopUp(u64::MAX)).await, Err(CampaignError::TotalTooLarge)));
+    assert_eq!(change(b"c", CampaignChange::Close).await.expect("the key is free").total, 20);
+    let closed = change(b"a", five).await.expect("it was applied before");
+    assert_eq!((closed.total, closed.remaining(), closed.state), (20, 20, CampaignState::Closed));
+}
+
 pub(crate) async fn a_closed_campaign_stays_closed(ledger: &dyn Ledger) {
     ledger.create_campaign(&campaign(10, 4)).await.expect("creates");
     for _ in 0..2 {
-        let closed = ledger.change_campaign(coupon(), CampaignChange::Close).await.expect("closes");
+        let closed = ledger.change_campaign(coupon(), CampaignChange::Close, None).await.expect("closes");
         assert_eq!(closed.state, CampaignState::Closed);
     }
-    let resumed = ledger.change_campaign(coupon(), CampaignChange::Resume).await;
+    let resumed = ledger.change_campaign(coupon(), CampaignChange::Resume, None).await;
     assert!(matches!(resumed, Err(CampaignError::Closed(_))), "{resumed:?}");
 }
 
 pub(crate) async fn an_unknown_coupon_has_no_campaign(ledger: &dyn Ledger) {
     assert_eq!(ledger.campaign(coupon()).await.expect("reads"), None);
     assert_eq!(ledger.audit(coupon()).await.expect("reads"), None);
-    let changed = ledger.change_campaign(coupon(), CampaignChange::Pause).await;
+    let changed = ledger.change_campaign(coupon(), CampaignChange::Pause, None).await;
     assert!(matches!(changed, Err(CampaignError::NotFound(_))), "{changed:?}");
 }
 
@@ -290,6 +307,7 @@ macro_rules! contract_tests {
         $crate::ledger::contract::contract_tests!($name => $open;
             creating_a_campaign_again_changes_nothing,
             changes_conserve_stock_and_only_a_top_up_adds,
+            a_change_under_a_key_is_applied_once,
             a_closed_campaign_stays_closed,
             an_unknown_coupon_has_no_campaign,
             a_committed_settlement_is_visible_completely,

@@ -33,6 +33,8 @@ pub enum CampaignError {
     Exists(CouponId),
     #[error("the campaign for coupon {0} is closed and cannot be changed")]
     Closed(CouponId),
+    #[error("this Idempotency-Key was used for a different change: use a new key")]
+    KeyReused,
     #[error("the total would exceed {}", NewCampaign::TOTAL_MAX)]
     TotalTooLarge,
     #[error(transparent)]

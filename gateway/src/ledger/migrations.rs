@@ -14,6 +14,7 @@ pub(super) static MYSQL: LazyLock<Migrator> = LazyLock::new(|| {
         (2, "pipeline", include_str!("../../../migrations/mysql/0002_pipeline.sql")),
         (3, "releases", include_str!("../../../migrations/mysql/0003_releases.sql")),
         (4, "log_identity", include_str!("../../../migrations/mysql/0004_log_identity.sql")),
+        (5, "admin_keys", include_str!("../../../migrations/mysql/0005_admin_keys.sql")),
     ])
 });
 
@@ -23,6 +24,7 @@ pub(super) static SQLITE: LazyLock<Migrator> = LazyLock::new(|| {
         (2, "pipeline", include_str!("../../../migrations/sqlite/0002_pipeline.sql")),
         (3, "releases", include_str!("../../../migrations/sqlite/0003_releases.sql")),
         (4, "log_identity", include_str!("../../../migrations/sqlite/0004_log_identity.sql")),
+        (5, "admin_keys", include_str!("../../../migrations/sqlite/0005_admin_keys.sql")),
     ])
 });
 

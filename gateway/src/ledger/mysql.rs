@@ -1,5 +1,6 @@
 //! The ledger on a server: MySQL 8, MariaDB 10.6, and compatible databases.
 
+mod admin_keys;
 mod call;
 mod campaigns;
 mod log_identity;
@@ -22,7 +23,7 @@ use super::{
     Transaction,
 };
 use crate::coupon::{
-    Audit, Campaign, CampaignChange, CouponId, LogId, NewCampaign, Offset, PartitionNo, RequestId, UnixMs,
+    Audit, Campaign, CampaignChange, ChangeKey, CouponId, LogId, NewCampaign, Offset, PartitionNo, RequestId, UnixMs,
 };
 
 pub(super) use self::schema::migrate;
@@ -77,8 +78,9 @@ impl Ledger for Mysql {
         &self,
         coupon: CouponId,
         change: CampaignChange,
+        key: Option<ChangeKey>,
     ) -> BoxFuture<'_, Result<Campaign, CampaignError>> {
-        Box::pin(within("change the campaign", campaigns::change(&self.writers, coupon, change)))
+        Box::pin(within("change the campaign", campaigns::change(&self.writers, coupon, change, key)))
     }
 
     /// Without a time limit: it counts every outcome of the coupon.

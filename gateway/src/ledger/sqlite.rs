@@ -1,5 +1,6 @@
 //! The embedded ledger: one SQLite file with one writer, used by one process.
 
+mod admin_keys;
 mod call;
 mod campaigns;
 mod log_identity;
@@ -19,7 +20,7 @@ use super::{
     Transaction, migrations,
 };
 use crate::coupon::{
-    Audit, Campaign, CampaignChange, CouponId, LogId, NewCampaign, Offset, PartitionNo, RequestId, UnixMs,
+    Audit, Campaign, CampaignChange, ChangeKey, CouponId, LogId, NewCampaign, Offset, PartitionNo, RequestId, UnixMs,
 };
 use crate::sqlite_file::{SqliteFile, SqliteFileError};
 
@@ -80,8 +81,9 @@ impl Ledger for Sqlite {
         &self,
         coupon: CouponId,
         change: CampaignChange,
+        key: Option<ChangeKey>,
     ) -> BoxFuture<'_, Result<Campaign, CampaignError>> {
-        Box::pin(campaigns::change(&self.file, coupon, change))
+        Box::pin(campaigns::change(&self.file, coupon, change, key))
     }
 
     fn audit(&self, coupon: CouponId) -> BoxFuture<'_, Result<Option<Audit>, LedgerError>> {

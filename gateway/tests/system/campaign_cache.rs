@@ -68,7 +68,7 @@ async fn an_older_refresh_does_not_undo_a_newer_one() {
     let older = cached.refresh();
     eventually("the older refresh has read", async || cached.faults.has_held_answer().then_some(())).await;
     cached.faults.answer_at_once();
-    cached.ledger.change_campaign(coupon(), CampaignChange::TopUp(5)).await.expect("tops up");
+    cached.ledger.change_campaign(coupon(), CampaignChange::TopUp(5), None).await.expect("tops up");
     cached.refresh().await.expect("refreshes");
     assert_eq!(cached.remaining(), 15);
     drop(held);

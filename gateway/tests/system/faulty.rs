@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use futures_util::future::BoxFuture;
 use sluice::app::Ports;
 use sluice::coupon::{
-    Audit, Campaign, CampaignChange, CouponId, LogId, NewCampaign, Offset, PartitionNo, RequestId, Settled, UnixMs,
+    Audit, Campaign, CampaignChange, ChangeKey, CouponId, LogId, NewCampaign, Offset, PartitionNo, RequestId, Settled, UnixMs,
     UserId,
 };
 use sluice::ledger::{
@@ -98,9 +98,10 @@ impl Ledger for FaultyLedger {
         &self,
         coupon: CouponId,
         change: CampaignChange,
+        key: Option<ChangeKey>,
     ) -> BoxFuture<'_, Result<Campaign, CampaignError>> {
         Box::pin(async move {
-            let changed = self.inner.change_campaign(coupon, change).await;
+            let changed = self.inner.change_campaign(coupon, change, key).await;
             self.faults.pass_gate().await;
             changed
         })

@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use reqwest::StatusCode;
+use reqwest::{Method, StatusCode};
 use sluice::log::AppendError;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
-use crate::faulty::StuckLog;
-use crate::harness::{Files, Fixture, eventually, payload};
+use crate::faulty::{FaultyLedger, LedgerFaults, StuckLog};
+use crate::harness::{Files, Fixture, eventually, payload, replace_ledger};
 
 /// By then the listener has noticed that a client is gone.
 const NOTICED: Duration = Duration::from_millis(300);
@@ -130,4 +130,23 @@ async fn a_request_whose_client_hung_up_before_a_shutdown_stays_counted() {
     let campaign = [Measure::Count { scope: Scope::UserOfCoupon, window_ms: 0 }];
     let reserved = counters.expect("kept").reserve(Hook::UserLimit, &campaign, &another).await;
     assert_eq!(reserved.expect("local counters answer").measured, [Measured::Count(2)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_of_a_campaign_applies_although_its_operator_hung_up() {
+    let faults = Arc::new(LedgerFaults::default());
+    let replace = |ports| replace_ledger(ports, |ledger| FaultyLedger::wrap(ledger, &faults));
+    let system = Fixture::with(Files::new(), |_| {}, replace).await;
+    let held = faults.hold_answers();
+    let mut operator = TcpStream::connect(system.running.admin).await.expect("connects");
+    let close = b"POST /admin/coupons/104/close HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n";
+    operator.write_all(close).await.expect("sends");
+    eventually("the change is committed", async || faults.has_held_answer().then_some(())).await;
+    drop(operator);
+    tokio::time::sleep(NOTICED).await;
+    drop(held);
+    eventually("the change applies", async || (system.issue(1).await.body["reason"] == "CLOSED").then_some(())).await;
+    let shown = system.operate(Method::GET, "/admin/coupons/104", None).await;
+    assert_eq!(shown.body["state"], "CLOSED");
+    system.stop().await;
 }

@@ -98,6 +98,11 @@ impl Fixture {
         self.send(method, format!("http://{}{path}", self.running.admin), body).await
     }
 
+    /// Changes coupon 104 under an Idempotency-Key.
+    pub(crate) async fn change_under(&self, key: &str, action: &str, body: Value) -> Answer {
+        self.post_under(key, format!("http://{}/admin/coupons/104/{action}", self.running.admin), body).await
+    }
+
     /// Requests a coupon under an Idempotency-Key.
     pub(crate) async fn issue_under(&self, key: &str, body: Value) -> Answer {
         let address = self.running.http.expect("a gateway");

@@ -68,3 +68,38 @@ async fn a_policy_that_does_not_exist_changes_nothing() {
     assert_eq!(system.outcome(&system.accepted(1).await).await["status"], "ISSUED");
     system.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_under_a_key_is_applied_once() {
+    let system = Fixture::start().await;
+    for _ in 0..2 {
+        let answer = system.change_under("restock", "top-up", json!({ "amount": 10 })).await;
+        assert_eq!((answer.status, &answer.body["total"]), (StatusCode::OK, &10_010.into()), "{}", answer.body);
+    }
+    let files = system.stop().await;
+    let system = Fixture::with(files, |_| {}, |ports| ports).await;
+    let (one, other) = tokio::join!(
+        system.change_under("restock", "top-up", json!({ "amount": 10 })),
+        system.change_under("restock", "top-up", json!({ "amount": 10 })),
+    );
+    assert_eq!((&one.body["total"], &other.body["total"]), (&10_010.into(), &10_010.into()));
+    for (action, body) in [("top-up", json!({ "amount": 11 })), ("reshard", json!({ "shards": 10 }))] {
+        let refused = system.change_under("restock", action, body).await;
+        let expected = (StatusCode::UNPROCESSABLE_ENTITY, &"IDEMPOTENCY_CONFLICT".into());
+        assert_eq!((refused.status, &refused.body["reason"]), expected, "{}", refused.body);
+    }
+    let second = system.change_under("another", "top-up", json!({ "amount": 10 })).await;
+    assert_eq!(second.body["total"], 10_020);
+    assert_eq!(system.audit(104).await["total"], 10_020);
+    system.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_change_leaves_its_key_free() {
+    let system = Fixture::start().await;
+    let refused = system.change_under("restock", "top-up", json!({ "amount": 1_000_000_000_000_u64 })).await;
+    assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY, "{}", refused.body);
+    let answer = system.change_under("restock", "top-up", json!({ "amount": 10 })).await;
+    assert_eq!(answer.body["total"], 10_010, "{}", answer.body);
+    system.stop().await;
+}

@@ -9,11 +9,11 @@ use axum::http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 
 use super::super::error::Problem;
-use super::super::json;
 use super::super::state::ApiState;
+use super::super::{idempotency, json};
 use crate::campaign_cache::CachedCampaign;
 use crate::coupon::{
-    Audit, Campaign, CampaignChange, CampaignState, CouponId, NewCampaign, PolicyId, ShardStock, UnixMs,
+    Audit, Campaign, CampaignChange, CampaignState, ChangeKey, CouponId, NewCampaign, PolicyId, ShardStock, UnixMs,
 };
 
 #[derive(Deserialize)]
@@ -126,7 +126,9 @@ pub(in crate::http) async fn create(
     body: Body,
 ) -> Result<(StatusCode, Json<CampaignBody>), Problem> {
     let body: NewCampaignBody = json::read(&headers, body).await?;
-    let (campaign, is_new) = api.campaigns.create(&body.check()?).await?;
+    let new = body.check()?;
+    let campaigns = Arc::clone(&api.campaigns);
+    let (campaign, is_new) = api.admission.detached().run(async move { campaigns.create(&new).await }).await?;
     let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, Json(campaign.into())))
 }
@@ -156,22 +158,25 @@ pub(in crate::http) async fn audit(
 pub(in crate::http) async fn pause(
     api: State<Arc<ApiState>>,
     coupon: Path<String>,
+    headers: HeaderMap,
 ) -> Result<Json<CampaignBody>, Problem> {
-    change(api, coupon, CampaignChange::Pause).await
+    change(api, coupon, &headers, CampaignChange::Pause).await
 }
 
 pub(in crate::http) async fn resume(
     api: State<Arc<ApiState>>,
     coupon: Path<String>,
+    headers: HeaderMap,
 ) -> Result<Json<CampaignBody>, Problem> {
-    change(api, coupon, CampaignChange::Resume).await
+    change(api, coupon, &headers, CampaignChange::Resume).await
 }
 
 pub(in crate::http) async fn close(
     api: State<Arc<ApiState>>,
     coupon: Path<String>,
+    headers: HeaderMap,
 ) -> Result<Json<CampaignBody>, Problem> {
-    change(api, coupon, CampaignChange::Close).await
+    change(api, coupon, &headers, CampaignChange::Close).await
 }
 
 pub(in crate::http) async fn top_up(
@@ -182,7 +187,7 @@ pub(in crate::http) async fn top_up(
 ) -> Result<Json<CampaignBody>, Problem> {
     let TopUpBody { amount } = json::read(&headers, body).await?;
     check_range("amount", amount, 1, NewCampaign::TOTAL_MAX)?;
-    change(api, coupon, CampaignChange::TopUp(amount)).await
+    change(api, coupon, &headers, CampaignChange::TopUp(amount)).await
 }
 
 pub(in crate::http) async fn reshard(
@@ -193,16 +198,20 @@ pub(in crate::http) async fn reshard(
 ) -> Result<Json<CampaignBody>, Problem> {
     let ReshardBody { shards } = json::read(&headers, body).await?;
     check_range("shards", shards.into(), 1, NewCampaign::SHARDS_MAX.into())?;
-    change(api, coupon, CampaignChange::Reshard(shards)).await
+    change(api, coupon, &headers, CampaignChange::Reshard(shards)).await
 }
 
+/// Runs to its end even if the operator disconnects: otherwise the cache could miss what the ledger committed.
 async fn change(
     State(api): State<Arc<ApiState>>,
     Path(coupon): Path<String>,
+    headers: &HeaderMap,
     change: CampaignChange,
 ) -> Result<Json<CampaignBody>, Problem> {
     let coupon = parse_coupon(&coupon)?;
-    let campaign = api.campaigns.change(coupon, change).await?;
+    let key = idempotency::key(headers)?.map(ChangeKey::of);
+    let campaigns = Arc::clone(&api.campaigns);
+    let campaign = api.admission.detached().run(async move { campaigns.change(coupon, change, key).await }).await?;
     tracing::info!(%coupon, ?change, "campaign changed");
     Ok(Json(campaign.into()))
 }

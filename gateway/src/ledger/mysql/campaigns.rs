@@ -3,8 +3,9 @@
 use sqlx::error::ErrorKind;
 use sqlx::{MySql, MySqlConnection, MySqlPool};
 
+use super::admin_keys;
 use super::call::during;
-use crate::coupon::{Audit, Campaign, CampaignChange, CouponId, NewCampaign, ShardStock};
+use crate::coupon::{Audit, Campaign, CampaignChange, ChangeKey, CouponId, NewCampaign, ShardStock};
 use crate::ledger::outcome_row::json;
 use crate::ledger::{CampaignError, LedgerError, audit, rows};
 
@@ -60,10 +61,19 @@ pub(super) async fn change(
     writers: &MySqlPool,
     coupon: CouponId,
     change: CampaignChange,
+    key: Option<ChangeKey>,
 ) -> Result<Campaign, CampaignError> {
     let mut transaction = writers.begin().await.map_err(during("begin"))?;
     let mut campaign = lock(&mut transaction, coupon).await?.ok_or(CampaignError::NotFound(coupon))?;
+    if let Some(key) = key
+        && admin_keys::is_used(&mut transaction, key, coupon, change).await?
+    {
+        return Ok(campaign);
+    }
     campaign.apply(change)?;
+    if let Some(key) = key {
+        admin_keys::insert(&mut transaction, key, coupon, change).await?;
+    }
     sqlx::query(include_str!("../sql/common/update_campaign.sql"))
         .bind(campaign.state.as_str())
         .bind(campaign.total.cast_signed())

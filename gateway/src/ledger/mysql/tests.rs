@@ -169,11 +169,13 @@ async fn concurrent_migrations_apply_each_migration_once() {
 async fn an_interrupted_migration_is_run_again() {
     let (_, database) = fresh().await;
     let mut raw = database.raw().await;
+    raw.execute("DELETE FROM _sqlx_migrations WHERE version > 2").await.expect("deletes");
     raw.execute("UPDATE _sqlx_migrations SET success = FALSE WHERE version = 2").await.expect("updates");
     raw.execute("DROP TABLE policy_component").await.expect("drops");
     let message = ledger::open(&options_of(&database.0)).await.err().expect("fails").to_string();
     assert!(message.contains("is at version 1"), "{message}");
-    assert_eq!(ledger::migrate(&options_of(&database.0)).await.expect("migrates").applied, ["0002_pipeline"]);
+    let applied = ledger::migrate(&options_of(&database.0)).await.expect("migrates").applied;
+    assert_eq!(applied, ["0002_pipeline", "0005_admin_keys"]);
     assert_eq!(database.open().await.component("none").await.expect("reads"), None);
 }
 
@@ -325,7 +327,7 @@ async fn stock_is_conserved_under_concurrent_settlements_and_changes() {
         for round in 0..20 {
             let change =
                 if round % 2 == 0 { CampaignChange::TopUp(100) } else { CampaignChange::Reshard(4 + round / 2) };
-            ledger.change_campaign(coupon(), change).await.expect("changes");
+            ledger.change_campaign(coupon(), change, None).await.expect("changes");
         }
     };
     tokio::join!(settle(0), settle(1), settle(2), settle(3), change);
@@ -339,10 +341,10 @@ async fn a_cancelled_call_leaves_no_lock_and_no_snapshot() {
     ledger.create_campaign(&campaign(10, 1)).await.expect("creates");
     for nanoseconds in (0..2_000_000).step_by(20_000) {
         let soon = Duration::from_nanos(nanoseconds);
-        let _ = tokio::time::timeout(soon, ledger.change_campaign(coupon(), CampaignChange::Pause)).await;
+        let _ = tokio::time::timeout(soon, ledger.change_campaign(coupon(), CampaignChange::Pause, None)).await;
         let _ = tokio::time::timeout(soon, ledger.campaign(coupon())).await;
     }
-    let topped = ledger.change_campaign(coupon(), CampaignChange::TopUp(5)).await.expect("tops up");
+    let topped = ledger.change_campaign(coupon(), CampaignChange::TopUp(5), None).await.expect("tops up");
     for _ in 0..2 * SNAPSHOTS_MAX {
         assert_eq!(ledger.campaign(coupon()).await.expect("reads"), Some(topped.clone()));
     }

@@ -2,8 +2,9 @@
 
 use sqlx::{SqliteConnection, SqlitePool};
 
+use super::admin_keys;
 use super::call::{BEGIN, during};
-use crate::coupon::{Audit, Campaign, CampaignChange, CouponId, NewCampaign, ShardStock};
+use crate::coupon::{Audit, Campaign, CampaignChange, ChangeKey, CouponId, NewCampaign, ShardStock};
 use crate::ledger::outcome_row::json;
 use crate::ledger::{CampaignError, LedgerError, audit, rows};
 use crate::sqlite_file::SqliteFile;
@@ -51,10 +52,19 @@ pub(super) async fn change(
     file: &SqliteFile,
     coupon: CouponId,
     change: CampaignChange,
+    key: Option<ChangeKey>,
 ) -> Result<Campaign, CampaignError> {
     let mut transaction = file.writer.begin_with(BEGIN).await.map_err(during("begin"))?;
     let mut campaign = select_one(&mut transaction, coupon).await?.ok_or(CampaignError::NotFound(coupon))?;
+    if let Some(key) = key
+        && admin_keys::is_used(&mut transaction, key, coupon, change).await?
+    {
+        return Ok(campaign);
+    }
     campaign.apply(change)?;
+    if let Some(key) = key {
+        admin_keys::insert(&mut transaction, key, coupon, change).await?;
+    }
     sqlx::query(include_str!("../sql/common/update_campaign.sql"))
         .bind(campaign.state.as_str())
         .bind(campaign.total.cast_signed())

@@ -1,0 +1,1 @@
+SELECT used_for FROM admin_key WHERE key_hash = ?
