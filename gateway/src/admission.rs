@@ -159,20 +159,24 @@ impl Admission {
         if expected == request.policy_id { Ok(cached) } else { Err(Refusal::OtherPolicy { expected }) }
     }
 
-    /// Finds a request that was accepted earlier under the same Idempotency-Key.
+    /// Finds the request that an Idempotency-Key already belongs to: this one, if it was accepted earlier, or one with
+    /// another body.
     async fn find_earlier(&self, candidate: &Candidate) -> Result<Option<Receipt>, Refusal> {
         let Candidate { request_id, fingerprint: Some(fingerprint), .. } = *candidate else { return Ok(None) };
-        let (position, outcome) = match self.recent.get(request_id) {
-            Some(position) => (position, None),
-            None => match self.ledger.outcome(request_id).await.map_err(Refusal::LedgerUnavailable)? {
-                Some(recorded) => (position_of(&recorded), Some(recorded.outcome)),
-                None => return Ok(None),
-            },
-        };
-        if position.fingerprint != Some(fingerprint) {
-            return Err(Refusal::IdempotencyConflict);
+        if let Some(LogPosition { partition, offset }) = self.recent.get(request_id) {
+            return Ok(Some(Receipt { request_id, partition, offset, outcome: None }));
         }
-        Ok(Some(Receipt { request_id, partition: position.partition, offset: position.offset, outcome }))
+        let user_id = candidate.submission.request.user_id;
+        let (outcome, holder) =
+            tokio::try_join!(self.ledger.outcome(request_id), self.ledger.key_holder(user_id, fingerprint))
+                .map_err(Refusal::LedgerUnavailable)?;
+        match outcome {
+            Some(RecordedOutcome { outcome, partition, offset, .. }) => {
+                Ok(Some(Receipt { request_id, partition, offset, outcome: Some(outcome) }))
+            }
+            None if holder.is_some_and(|holder| holder != request_id) => Err(Refusal::IdempotencyConflict),
+            None => Ok(None),
+        }
     }
 
     /// Checks that the campaign accepts requests now. A cached stock of zero is confirmed by the ledger, since another
@@ -201,7 +205,7 @@ impl Admission {
         facts: &policy::Request,
         reservation: &mut Reservation<'_>,
     ) -> Result<(), Refusal> {
-        let measured = reservation.reserve(Hook::RateShaper).await;
+        let measured = reservation.reserve(Hook::RateShaper).await?;
         let load = self.load.read(self.in_flight());
         match generation.shape(facts, measured.as_deref(), &load).map_err(Refusal::PolicyUnavailable)? {
             Shaping::Pass => Ok(()),
@@ -220,7 +224,7 @@ impl Admission {
         campaign: &CachedCampaign,
         reservation: &mut Reservation<'_>,
     ) -> Result<(), Refusal> {
-        let measured = reservation.reserve(Hook::UserLimit).await;
+        let measured = reservation.reserve(Hook::UserLimit).await?;
         let usage = policy::Usage {
             per_user_limit: campaign.campaign.per_user_limit,
             total: campaign.campaign.total,
@@ -240,7 +244,7 @@ impl Admission {
         reservation: &mut Reservation<'_>,
     ) -> Result<ShardNo, Refusal> {
         let shards = self.offered_shards(campaign)?;
-        let measured = reservation.reserve(Hook::ShardPicker).await;
+        let measured = reservation.reserve(Hook::ShardPicker).await?;
         generation.pick(facts, measured.as_deref(), &shards).map_err(Refusal::PolicyUnavailable)
     }
 
@@ -285,7 +289,7 @@ impl Admission {
         let ack = self.log.append(partition, record).map_err(Refusal::LogUnavailable)?;
         let offset = ack.await.map_err(Refusal::LogUnavailable)?;
         unsettled.into_iter().for_each(UnsettledGuard::keep);
-        self.recent.insert(accepted.request_id, LogPosition { partition, offset, fingerprint: accepted.fingerprint });
+        self.recent.insert(accepted.request_id, LogPosition { partition, offset });
         Ok(Receipt { request_id: accepted.request_id, partition, offset, outcome: None })
     }
 }
@@ -303,10 +307,6 @@ fn check_open(campaign: &CachedCampaign, now: UnixMs) -> Result<(), Refusal> {
 
 fn rejected(generation: &Generation, hook: Hook, rejection: Rejection) -> Refusal {
     Refusal::Policy { hook, rejection, quota: generation.quota(hook) }
-}
-
-fn position_of(recorded: &RecordedOutcome) -> LogPosition {
-    LogPosition { partition: recorded.partition, offset: recorded.offset, fingerprint: recorded.fingerprint }
 }
 
 /// Counts one request as in flight until it is dropped.

@@ -21,7 +21,7 @@ use std::num::NonZeroU32;
 use futures_util::future::BoxFuture;
 use serde::Serialize;
 
-use crate::coupon::{CouponId, RequestId, UnixMs, UserId};
+use crate::coupon::{CouponId, Fingerprint, RequestId, UnixMs, UserId};
 
 pub use hook::{Hook, PerHook};
 pub use open::{check, open};
@@ -128,6 +128,8 @@ pub struct Subject {
     pub user_id: UserId,
     /// The clock of every window and bucket.
     pub arrived_at_ms: UnixMs,
+    /// The user's Idempotency-Key that `reserve` claims for the request.
+    pub fingerprint: Option<Fingerprint>,
 }
 
 /// What was measured, and which part of it this call added and can be released.
@@ -135,9 +137,15 @@ pub struct Subject {
 pub struct Reserved {
     /// One answer per measure, in their order.
     pub measured: Vec<Measured>,
-    /// Bit `i` is set when measure `i` counted this request or took a token for it.
+    /// Bit `i` is set when measure `i` counted this request or took a token for it, [`KEY_ADDED`] when the request
+    /// claimed its key.
     pub added: u32,
+    /// Another request of the user holds the key. Nothing was measured and nothing added.
+    pub is_key_taken: bool,
 }
+
+/// The bit of [`Reserved::added`] for the Idempotency-Key.
+pub const KEY_ADDED: u32 = 1 << 31;
 
 /// Bounds the time of a reservation, and fits the bits of [`Reserved::added`].
 pub const MEASURES_MAX: usize = 16;
@@ -148,8 +156,12 @@ pub struct Unavailable(pub String);
 
 /// Measures requests. Every counter is atomic: of two requests that race for it, one is measured after the other. The
 /// hook, the measure and what its [`Scope`] selects identify a counter.
+///
+/// An Idempotency-Key of a user belongs to the first request that claims it, until it is released or forgotten: after a
+/// day in Redis; in one process, when hundreds of thousands of newer keys have displaced it.
 pub trait Counters: Send + Sync + 'static {
-    /// Takes all measures of a hook for one request in one round trip; at most [`MEASURES_MAX`].
+    /// Claims the subject's key if it has one, then takes all measures of a hook, at most [`MEASURES_MAX`], in one round
+    /// trip.
     fn reserve<'a>(
         &'a self,
         hook: Hook,
@@ -158,7 +170,7 @@ pub trait Counters: Send + Sync + 'static {
     ) -> BoxFuture<'a, Result<Reserved, Unavailable>>;
 
     /// Undoes what [`reserve`](Counters::reserve) added, for a request that was then refused or not appended: it is
-    /// no longer counted, and its tokens return to their buckets. A sequence keeps the gap.
+    /// no longer counted, its key is free, and its tokens return to their buckets. A sequence keeps the gap.
     ///
     /// `added` is the value that `reserve` returned. Release it only once.
     fn release<'a>(

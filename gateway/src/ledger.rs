@@ -108,8 +108,6 @@ pub struct RecordedOutcome {
     pub outcome: Outcome,
     /// `None` where the record could not be read.
     pub coupon_id: Option<CouponId>,
-    /// Distinguishes two bodies under one Idempotency-Key.
-    pub fingerprint: Option<Fingerprint>,
     pub partition: PartitionNo,
     pub offset: Offset,
     pub settled_at_ms: UnixMs,
@@ -177,6 +175,14 @@ pub trait Ledger: Send + Sync + 'static {
 
     /// `None` until the request is settled.
     fn outcome(&self, request: RequestId) -> BoxFuture<'_, Result<Option<RecordedOutcome>, LedgerError>>;
+
+    /// The settled request that used an Idempotency-Key of this user. Only an embedded ledger knows it, to remember keys
+    /// across a restart: its counters are in memory. On a server an index over all outcomes would slow every settlement.
+    fn key_holder(
+        &self,
+        user: UserId,
+        fingerprint: Fingerprint,
+    ) -> BoxFuture<'_, Result<Option<RequestId>, LedgerError>>;
 
     /// The first offset of a partition that is not settled.
     fn next_offset(&self, partition: PartitionNo) -> BoxFuture<'_, Result<Offset, LedgerError>>;

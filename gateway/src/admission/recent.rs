@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-use crate::coupon::{Fingerprint, Offset, PartitionNo, RequestId};
+use crate::coupon::{Offset, PartitionNo, RequestId};
 
-/// At least this many requests are kept, and at most twice as many. At 64 bytes each, they take up to 16 MiB.
+/// At least this many requests are kept, and at most twice as many. At 32 bytes each and as many of overhead, they take up to 16 MiB.
 const REQUESTS_MIN: usize = 1 << 17;
 /// More locks mean less contention between threads.
 const STRIPES: usize = 16;
@@ -16,8 +16,6 @@ pub struct LogPosition {
     pub partition: PartitionNo,
     /// See [`Ack`](crate::log::Ack).
     pub offset: Offset,
-    /// Present if the client sent an Idempotency-Key.
-    pub fingerprint: Option<Fingerprint>,
 }
 
 /// A bounded map: when the new half is full, it replaces the old half.
@@ -58,7 +56,7 @@ mod tests {
     #[test]
     fn recent_requests_are_found_and_the_oldest_are_dropped() {
         let recent = RecentRequests::default();
-        let position = |offset| LogPosition { partition: PartitionNo(0), offset, fingerprint: None };
+        let position = |offset| LogPosition { partition: PartitionNo(0), offset };
         let requests: Vec<_> = (0..4 * REQUESTS_MIN as u64).map(|n| (RequestId::new(), position(n))).collect();
         for (request, position) in &requests {
             recent.insert(*request, *position);

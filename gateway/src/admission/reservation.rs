@@ -1,5 +1,6 @@
 //! What one request reserved in the counters, until it is accepted or refused.
 
+use super::refusal::Refusal;
 use crate::counters::{Counters, Hook, Measured, Subject, Unavailable};
 use crate::policy::Generation;
 
@@ -8,26 +9,40 @@ pub(super) struct Reservation<'a> {
     counters: &'a dyn Counters,
     generation: &'a Generation,
     subject: Subject,
-    /// For each hook, which of its measures were added for this request and not by an earlier one.
+    is_key_claimed: bool,
+    /// For each hook, what was added for this request and not by an earlier one.
     added: Vec<(Hook, u32)>,
 }
 
 impl<'a> Reservation<'a> {
     pub(super) fn new(counters: &'a dyn Counters, generation: &'a Generation, subject: Subject) -> Self {
-        Self { counters, generation, subject, added: Vec::new() }
+        Self { counters, generation, subject, is_key_claimed: subject.fingerprint.is_none(), added: Vec::new() }
     }
 
-    /// Takes all measures that a hook's policy declared, in one call to the counters.
-    pub(super) async fn reserve(&mut self, hook: Hook) -> Result<Vec<Measured>, Unavailable> {
+    /// Takes all measures that a hook's policy declared, in one call to the counters. The first call that is answered
+    /// also claims the Idempotency-Key.
+    ///
+    /// # Errors
+    /// [`Refusal::IdempotencyConflict`] when another request holds the key. The inner error is for the hook's policy.
+    pub(super) async fn reserve(&mut self, hook: Hook) -> Result<Result<Vec<Measured>, Unavailable>, Refusal> {
         let measures = self.generation.measures(hook);
-        if measures.is_empty() {
-            return Ok(Vec::new());
+        if measures.is_empty() && self.is_key_claimed {
+            return Ok(Ok(Vec::new()));
         }
-        let reserved = self.counters.reserve(hook, measures, &self.subject).await?;
+        let fingerprint = self.subject.fingerprint.filter(|_| !self.is_key_claimed);
+        let subject = Subject { fingerprint, ..self.subject };
+        let reserved = match self.counters.reserve(hook, measures, &subject).await {
+            Ok(reserved) => reserved,
+            Err(unavailable) => return Ok(Err(unavailable)),
+        };
+        if reserved.is_key_taken {
+            return Err(Refusal::IdempotencyConflict);
+        }
+        self.is_key_claimed = true;
         if reserved.added != 0 {
             self.added.push((hook, reserved.added));
         }
-        Ok(reserved.measured)
+        Ok(Ok(reserved.measured))
     }
 
     /// The request was refused, or its append certainly failed.

@@ -37,11 +37,12 @@ pub(super) struct Candidate {
 }
 
 impl Candidate {
-    /// A retry under the same key gets the same request id.
+    /// A retry with the same key and body gets the same request id.
     pub(super) fn new(submission: Submission) -> Self {
         let key = submission.idempotency_key.as_deref();
-        let request_id = key.map_or_else(RequestId::new, RequestId::from_idempotency_key);
-        let fingerprint = key.map(|_| Fingerprint::of(&submission.request));
+        let from_key = |key| submission.request.id_under(key);
+        let request_id = key.map_or_else(RequestId::new, from_key);
+        let fingerprint = key.map(Fingerprint::of_key);
         Self { request_id, fingerprint, submission }
     }
 
@@ -51,6 +52,7 @@ impl Candidate {
             coupon_id: self.submission.request.coupon_id,
             user_id: self.submission.request.user_id,
             arrived_at_ms: self.submission.arrived_at_ms,
+            fingerprint: self.fingerprint,
         }
     }
 

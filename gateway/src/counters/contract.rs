@@ -5,10 +5,12 @@
 
 mod bucket;
 mod count;
+mod key;
 mod sequence;
 
 pub(crate) use bucket::*;
 pub(crate) use count::*;
+pub(crate) use key::*;
 pub(crate) use sequence::*;
 
 use std::num::NonZeroU32;
@@ -16,8 +18,8 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 
-use super::{Counters, Hook, Measure, Measured, Reserved, Scope, Subject};
-use crate::coupon::{CouponId, RequestId, UnixMs, UserId};
+use super::{Counters, Hook, KEY_ADDED, Measure, Measured, Reserved, Scope, Subject};
+use crate::coupon::{CouponId, Fingerprint, RequestId, UnixMs, UserId};
 
 /// Generates one test per promise: all of them, or those listed after the `;`.
 macro_rules! contract_tests {
@@ -53,6 +55,11 @@ macro_rules! contract_tests {
             concurrent_requests_get_different_sequence_numbers,
             a_released_sequence_number_is_not_reused,
             answers_are_in_the_order_of_the_measures,
+            a_key_belongs_to_the_first_request_that_claims_it,
+            of_requests_that_claim_a_key_at_once_one_gets_it,
+            keys_of_two_users_are_two_keys,
+            a_conflict_measures_nothing,
+            a_released_key_is_free_and_only_its_holder_releases_it,
         }
     };
     ($adapter:ident => $counters:expr; $($promise:ident),+ $(,)?) => {
@@ -79,6 +86,7 @@ fn new_subject() -> Subject {
         coupon_id: CouponId::try_from(random()).expect("in range"),
         user_id: UserId::try_from(random()).expect("in range"),
         arrived_at_ms: ARRIVED_AT_MS,
+        fingerprint: None,
     }
 }
 

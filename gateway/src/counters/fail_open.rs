@@ -37,7 +37,7 @@ impl<C: Counters> Counters for FailOpen<C> {
         Box::pin(async move {
             let reserved = self.counters.reserve(hook, measures, subject).await;
             let all_first = || measures.iter().map(|measure| self.as_first(measure)).collect();
-            Ok(reserved.unwrap_or_else(|_| Reserved { measured: all_first(), added: 0 }))
+            Ok(reserved.unwrap_or_else(|_| Reserved { measured: all_first(), ..Reserved::default() }))
         })
     }
 

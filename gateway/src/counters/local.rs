@@ -5,6 +5,7 @@
 
 mod bucket;
 mod count;
+mod key_claim;
 mod sequence;
 mod table;
 
@@ -15,9 +16,10 @@ use futures_util::future::BoxFuture;
 
 use self::bucket::{Bucket, Rate};
 use self::count::{Count, Window};
+use self::key_claim::{Claimed, KeyClaim};
 use self::sequence::Sequence;
 use self::table::{Key, Table};
-use super::{Counters, Hook, Measure, Measured, Reserved, Scope, Subject, Unavailable};
+use super::{Counters, Hook, KEY_ADDED, Measure, Measured, Reserved, Scope, Subject, Unavailable};
 use crate::coupon::now_ms;
 
 /// Never [`Unavailable`].
@@ -27,6 +29,7 @@ pub struct Local {
     counts: Table<Count>,
     buckets: Table<Bucket>,
     sequences: Table<Sequence>,
+    keys: Table<KeyClaim>,
     /// Which hooks and scopes ever counted whole campaigns: `forget` searches only those.
     counts_campaigns: [[AtomicBool; Scope::ALL.len()]; Hook::ALL.len()],
 }
@@ -39,7 +42,12 @@ impl Counters for Local {
         subject: &'a Subject,
     ) -> BoxFuture<'a, Result<Reserved, Unavailable>> {
         Box::pin(async move {
-            let mut reserved = Reserved { measured: Vec::with_capacity(measures.len()), added: 0 };
+            let mut reserved = Reserved { measured: Vec::with_capacity(measures.len()), ..Reserved::default() };
+            match self.claim_key(subject) {
+                Some(Claimed::New) => reserved.added |= KEY_ADDED,
+                Some(Claimed::ByAnother) => return Ok(Reserved { is_key_taken: true, ..Reserved::default() }),
+                Some(Claimed::Before) | None => {}
+            }
             for (index, measure) in measures.iter().enumerate() {
                 let (measured, added) = self.reserve_one(hook, measure, subject);
                 reserved.measured.push(measured);
@@ -57,6 +65,11 @@ impl Counters for Local {
         added: u32,
     ) -> BoxFuture<'a, Result<(), Unavailable>> {
         Box::pin(async move {
+            if added & KEY_ADDED != 0
+                && let Some(key) = self.idempotency_key(subject)
+            {
+                self.keys.reduce(key, |claim| claim.release(subject.request_id));
+            }
             for (index, measure) in measures.iter().enumerate() {
                 if added & (1 << index) != 0 {
                     self.release_one(hook, measure, subject);
@@ -98,6 +111,11 @@ impl Local {
         }
     }
 
+    fn claim_key(&self, subject: &Subject) -> Option<Claimed> {
+        let key = self.idempotency_key(subject)?;
+        Some(self.keys.update(key, |claim| claim.claim(subject.request_id)))
+    }
+
     fn release_one(&self, hook: Hook, measure: &Measure, subject: &Subject) {
         let key = self.key(hook, measure, subject);
         match *measure {
@@ -132,6 +150,10 @@ impl Local {
 
     fn key(&self, hook: Hook, measure: &Measure, subject: &Subject) -> Key {
         self.hasher.hash_one((hook, measure, measure.scope().of(subject)))
+    }
+
+    fn idempotency_key(&self, subject: &Subject) -> Option<Key> {
+        subject.fingerprint.map(|fingerprint| self.hasher.hash_one((subject.user_id, fingerprint)))
     }
 }
 

@@ -15,6 +15,20 @@ pub struct IssueRequest {
     pub terms: Terms,
 }
 
+impl IssueRequest {
+    /// The id of the request under an Idempotency-Key: a hash of user, key and body, so that every gateway gives a retry
+    /// the same id, and two bodies or two users never share an outcome. White space and field order of the client's JSON
+    /// do not matter.
+    #[must_use]
+    pub fn id_under(&self, key: &[u8]) -> RequestId {
+        let body = serde_json::to_vec(self).expect("a request serializes to JSON");
+        let hash = Sha256::new_with_prefix(b"sluice request\0");
+        let hash = hash.chain_update(self.user_id.get().to_be_bytes());
+        let hash = hash.chain_update((key.len() as u64).to_be_bytes()).chain_update(key);
+        RequestId::from_hash(hash.chain_update(body))
+    }
+}
+
 /// The coupon's terms as the client saw them. They are stored with the grant; no decision depends on them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -33,17 +47,16 @@ pub struct Terms {
     pub expired_at: Option<jiff::civil::DateTime>,
 }
 
-/// 64 bits of the SHA-256 of a request. Detects the reuse of an Idempotency-Key with another body.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// 64 bits of the SHA-256 of an Idempotency-Key: with the user, it finds the request that uses the key. Should two keys of
+/// one user ever have the same fingerprint, the second is refused as a conflict; they never share an outcome.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Fingerprint(pub i64);
 
 impl Fingerprint {
-    /// Independent of the white space and field order in the client's JSON.
     #[must_use]
-    pub fn of(request: &IssueRequest) -> Self {
-        let canonical = serde_json::to_vec(request).expect("a request serializes to JSON");
-        let digest = Sha256::digest(canonical);
+    pub fn of_key(key: &[u8]) -> Self {
+        let digest = Sha256::digest(key);
         Self(i64::from_be_bytes(digest[..8].try_into().expect("8 of 32 bytes")))
     }
 }
@@ -83,6 +96,28 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    fn request(user: u64, coupon: u64) -> IssueRequest {
+        let body = serde_json::json!({
+            "userId": user, "couponId": coupon, "policyId": 21, "terms": { "typeSnapshot": "FIXED" },
+        });
+        serde_json::from_value(body).expect("a request")
+    }
+
+    #[test]
+    fn a_retry_has_the_same_id_and_another_key_user_or_body_another_id() {
+        let id = |key: &[u8], user, coupon| request(user, coupon).id_under(key);
+        let ids =
+            std::collections::BTreeSet::from([id(b"a", 1, 104), id(b"b", 1, 104), id(b"a", 2, 104), id(b"a", 1, 105)]);
+        assert_eq!(ids.len(), 4);
+        assert!(ids.contains(&id(b"a", 1, 104)));
+    }
+
+    #[test]
+    fn the_id_of_a_retry_is_stable_across_releases() {
+        let id = request(1, 104).id_under(b"a");
+        assert_eq!(id.to_string(), "f841b103-56eb-8341-bd10-5a8bea5465c6");
+    }
 
     prop_compose! {
         fn terms()(

@@ -161,7 +161,6 @@ pub(crate) async fn a_committed_settlement_is_visible_completely(ledger: &dyn Le
     assert_eq!((audit.shards[0].granted, audit.shards[1].picked), (2, 3));
     let recorded = ledger.outcome(rows[0].request_id).await.expect("reads").expect("exists");
     assert_eq!(recorded.outcome, issued(1));
-    assert_eq!(recorded.fingerprint, Some(Fingerprint(i64::MIN)));
     assert_eq!((recorded.partition, recorded.offset, recorded.settled_at_ms), (PARTITION, 1, 2));
     let invalid = ledger.outcome(rows[3].request_id).await.expect("reads").expect("exists");
     assert_eq!((invalid.outcome, invalid.coupon_id), (Outcome::Rejected(Reason::Invalid), None));

@@ -23,7 +23,8 @@ use super::{
     Transaction,
 };
 use crate::coupon::{
-    Audit, Campaign, CampaignChange, ChangeKey, CouponId, LogId, NewCampaign, Offset, PartitionNo, RequestId, UnixMs,
+    Audit, Campaign, CampaignChange, ChangeKey, CouponId, Fingerprint, LogId, NewCampaign, Offset, PartitionNo,
+    RequestId, UnixMs, UserId,
 };
 
 pub(super) use self::schema::migrate;
@@ -90,6 +91,10 @@ impl Ledger for Mysql {
 
     fn outcome(&self, request: RequestId) -> BoxFuture<'_, Result<Option<RecordedOutcome>, LedgerError>> {
         Box::pin(within("read the outcome", outcomes::outcome(&self.readers, request)))
+    }
+
+    fn key_holder(&self, _: UserId, _: Fingerprint) -> BoxFuture<'_, Result<Option<RequestId>, LedgerError>> {
+        Box::pin(std::future::ready(Ok(None)))
     }
 
     fn next_offset(&self, partition: PartitionNo) -> BoxFuture<'_, Result<Offset, LedgerError>> {

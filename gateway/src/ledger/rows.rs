@@ -11,8 +11,7 @@ use super::{
     RecordedOutcome,
 };
 use crate::coupon::{
-    Campaign, CampaignState, CouponId, Fingerprint, Outcome, PartitionNo, Reason, RequestId, ShardNo, ShardStock,
-    UserId,
+    Campaign, CampaignState, CouponId, Outcome, PartitionNo, Reason, RequestId, ShardNo, ShardStock, UserId,
 };
 
 /// A type that both databases can decode. With it, a function over rows needs one bound instead of one per column.
@@ -106,7 +105,6 @@ pub(super) fn recorded_outcome(row: &impl Columns) -> Result<RecordedOutcome, Le
     Ok(RecordedOutcome {
         outcome: outcome(row, step)?,
         coupon_id: coupon.and_then(|coupon| CouponId::try_from(coupon).ok()),
-        fingerprint: column::<Option<i64>>(row, step, "fingerprint")?.map(Fingerprint),
         partition: PartitionNo(column(row, step, "partition_no")?),
         offset: count(row, step, "log_offset")?,
         settled_at_ms: column(row, step, "settled_at_ms")?,

@@ -20,7 +20,8 @@ use super::{
     Transaction, migrations,
 };
 use crate::coupon::{
-    Audit, Campaign, CampaignChange, ChangeKey, CouponId, LogId, NewCampaign, Offset, PartitionNo, RequestId, UnixMs,
+    Audit, Campaign, CampaignChange, ChangeKey, CouponId, Fingerprint, LogId, NewCampaign, Offset, PartitionNo,
+    RequestId, UnixMs, UserId,
 };
 use crate::sqlite_file::{SqliteFile, SqliteFileError};
 
@@ -92,6 +93,14 @@ impl Ledger for Sqlite {
 
     fn outcome(&self, request: RequestId) -> BoxFuture<'_, Result<Option<RecordedOutcome>, LedgerError>> {
         Box::pin(outcomes::outcome(&self.file, request))
+    }
+
+    fn key_holder(
+        &self,
+        user: UserId,
+        fingerprint: Fingerprint,
+    ) -> BoxFuture<'_, Result<Option<RequestId>, LedgerError>> {
+        Box::pin(outcomes::key_holder(&self.file, user, fingerprint))
     }
 
     fn next_offset(&self, partition: PartitionNo) -> BoxFuture<'_, Result<Offset, LedgerError>> {

@@ -27,5 +27,6 @@ pub(super) fn subject(accepted: &Accepted) -> Subject {
         coupon_id: accepted.request.coupon_id,
         user_id: accepted.request.user_id,
         arrived_at_ms: accepted.arrived_at_ms,
+        fingerprint: None,
     }
 }

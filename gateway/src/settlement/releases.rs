@@ -140,6 +140,7 @@ mod tests {
             coupon_id: 104_u64.try_into().expect("in range"),
             user_id: 7_u64.try_into().expect("in range"),
             arrived_at_ms: 0,
+            fingerprint: None,
         };
         Rejected { offset, subject }
     }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use crate::client::post;
 use crate::harness::{Gateway, Home, Launch, eventually, free_address, payload};
 
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -62,6 +63,32 @@ async fn two_gateways_share_the_count_of_a_user() {
     let refused = other.client.post("/coupon/issue", payload(1, 104)).await;
     assert_eq!(refused.refusal(), (429, "USER_LIMIT".to_owned()), "{refused}");
     assert_eq!(other.client.post("/coupon/issue", payload(2, 104)).await.status, 202);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_gateways_share_the_idempotency_keys_of_a_user() {
+    let address = free_address();
+    let _redis = Redis::start(address);
+    let one = Gateway::launch(counting_at(address, "pass")).await;
+    let other = Gateway::launch(counting_at(address, "pass")).await;
+    wait_for_counters(&one, true).await;
+    wait_for_counters(&other, true).await;
+    let keyed = |body: String| {
+        let mut request = post("/coupon/issue", body);
+        request.headers_mut().insert("idempotency-key", "k".parse().expect("a header"));
+        request
+    };
+
+    let (first, retry) =
+        tokio::join!(one.client.call(keyed(payload(1, 104))), other.client.call(keyed(payload(1, 104))));
+    assert_eq!((first.status, retry.status), (202, 202), "{first} {retry}");
+    assert_eq!(first.json()["requestId"], retry.json()["requestId"]);
+    let other_body = payload(1, 104).replace("FIXED", "RATE");
+    let refused = other.client.call(keyed(other_body)).await;
+    assert_eq!(refused.refusal(), (422, "IDEMPOTENCY_CONFLICT".to_owned()), "{refused}");
+    let other_user = other.client.call(keyed(payload(2, 104))).await;
+    assert_eq!(other_user.status, 202, "{other_user}");
+    assert_ne!(other_user.json()["requestId"], first.json()["requestId"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 use futures_util::future::BoxFuture;
 use sluice::app::Ports;
 use sluice::coupon::{
-    Audit, Campaign, CampaignChange, ChangeKey, CouponId, LogId, NewCampaign, Offset, PartitionNo, RequestId, Settled, UnixMs,
-    UserId,
+    Audit, Campaign, CampaignChange, ChangeKey, CouponId, Fingerprint, LogId, NewCampaign, Offset, PartitionNo,
+    RequestId, Settled, UnixMs, UserId,
 };
 use sluice::ledger::{
     CampaignError, Claim, GenerationRow, Ledger, LedgerError, LockedStock, LogIdentity, OffsetChange, PartitionOffset,
@@ -113,6 +113,14 @@ impl Ledger for FaultyLedger {
 
     fn outcome(&self, request: RequestId) -> BoxFuture<'_, Result<Option<RecordedOutcome>, LedgerError>> {
         self.inner.outcome(request)
+    }
+
+    fn key_holder(
+        &self,
+        user: UserId,
+        fingerprint: Fingerprint,
+    ) -> BoxFuture<'_, Result<Option<RequestId>, LedgerError>> {
+        self.inner.key_holder(user, fingerprint)
     }
 
     fn next_offset(&self, partition: PartitionNo) -> BoxFuture<'_, Result<Offset, LedgerError>> {

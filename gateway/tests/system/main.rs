@@ -11,6 +11,7 @@ mod faulty_counters;
 mod faulty_log;
 mod hang_ups;
 mod harness;
+mod idempotency;
 mod log_history;
 mod log_partitions;
 mod main_job;

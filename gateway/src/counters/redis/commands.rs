@@ -7,7 +7,7 @@ use std::time::Duration;
 use ::redis::aio::MultiplexedConnection;
 use ::redis::{Cmd, ErrorKind, FromRedisValue, Pipeline, RedisError, RedisResult, Script, ServerErrorKind};
 
-use crate::counters::{Hook, Measure, Measured, Reserved, Scope, Subject, TRACKED_IDS_MAX};
+use crate::counters::{Hook, KEY_ADDED, Measure, Measured, Reserved, Scope, Subject, TRACKED_IDS_MAX};
 use crate::coupon::UnixMs;
 
 pub(super) static RESERVE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("reserve.lua")));
@@ -19,10 +19,16 @@ const CAMPAIGN_TTL: Duration = Duration::from_hours(30 * 24);
 /// Windows and buckets are kept this much longer than their own length: a request is measured by its arrival time, but
 /// may have been queued since, or come from a gateway whose clock is behind.
 const LATE_MAX: Duration = Duration::from_secs(60);
+/// How long another body under the same Idempotency-Key is refused. A retry with the same body needs no key in Redis.
+const IDEMPOTENCY_KEY_TTL: Duration = Duration::from_hours(24);
 /// A hundred years. Redis rejects a TTL that overflows when added to its clock.
 const TTL_MS_MAX: u64 = 100 * 365 * 24 * 3_600_000;
 /// Aggregated requests leave the window in steps, as in the local counters.
 const STEPS_PER_WINDOW: u64 = 64;
+
+/// The states of a key in the answer of [`RESERVE`]. 0 is none, or one that the request held before.
+const KEY_CLAIMED: u64 = 1;
+const KEY_TAKEN: u64 = 2;
 
 /// Builds commands whose keys share a prefix.
 #[derive(Debug, Clone)]
@@ -37,12 +43,18 @@ impl Commands {
 
     /// `clock_ms` is now, by the clock that `subject.arrived_at_ms` was read from: the script compares it with Redis's.
     pub(super) fn reserve(&self, hook: Hook, measures: &[Measure], subject: &Subject, clock_ms: UnixMs) -> Cmd {
-        let mut command = call(&RESERVE, self.keys(measures.iter().map(|measure| (hook, measure)), subject));
+        let idempotency_key = self.idempotency_key(subject);
+        let has_key = idempotency_key.is_some();
+        let keys = self.keys(measures.iter().map(|measure| (hook, measure)), subject);
+        let mut command = call(&RESERVE, idempotency_key.into_iter().chain(keys).collect());
         command
             .arg(subject.request_id.as_bytes().as_slice())
             .arg(subject.arrived_at_ms)
             .arg(clock_ms)
             .arg(TRACKED_IDS_MAX);
+        if has_key {
+            command.arg("key").arg(ttl_ms(IDEMPOTENCY_KEY_TTL));
+        }
         for measure in measures {
             add_reserve_numbers(&mut command, measure);
         }
@@ -50,16 +62,18 @@ impl Commands {
     }
 
     pub(super) fn release(&self, hook: Hook, measures: &[Measure], subject: &Subject, added: u32) -> Cmd {
+        let is_key_added = added & KEY_ADDED != 0;
         let is_added = |index: usize| added & (1 << index) != 0;
         let added = measures.iter().enumerate().filter(|(index, _)| is_added(*index)).map(|(_, measure)| measure);
-        self.undo(added.map(|measure| (hook, measure)), subject)
+        let idempotency_key = self.idempotency_key(subject).filter(|_| is_key_added);
+        self.undo(idempotency_key, added.map(|measure| (hook, measure)), subject)
     }
 
     /// Removes a request from every whole-campaign count that can exist, since it is not known which of them do.
     pub(super) fn forget(&self, rejected: &Subject) -> Cmd {
         let counts = Scope::ALL.map(|scope| Measure::Count { scope, window_ms: 0 });
         let counts = Hook::ALL.into_iter().flat_map(|hook| counts.iter().map(move |count| (hook, count)));
-        self.undo(counts, rejected)
+        self.undo(None, counts, rejected)
     }
 
     /// A write without effect on any counter.
@@ -69,9 +83,19 @@ impl Commands {
         command
     }
 
-    fn undo<'a>(&self, measures: impl Iterator<Item = (Hook, &'a Measure)> + Clone, subject: &Subject) -> Cmd {
-        let mut command = call(&RELEASE, self.keys(measures.clone(), subject));
+    fn undo<'a>(
+        &self,
+        idempotency_key: Option<String>,
+        measures: impl Iterator<Item = (Hook, &'a Measure)> + Clone,
+        subject: &Subject,
+    ) -> Cmd {
+        let has_key = idempotency_key.is_some();
+        let keys = self.keys(measures.clone(), subject);
+        let mut command = call(&RELEASE, idempotency_key.into_iter().chain(keys).collect());
         command.arg(subject.request_id.as_bytes().as_slice());
+        if has_key {
+            command.arg("key");
+        }
         for (_, measure) in measures {
             add_release_numbers(&mut command, measure);
         }
@@ -90,6 +114,12 @@ impl Commands {
             }
         }
         keys
+    }
+
+    /// Such as `{sluice}:key:7:00f1…`: the user, and the fingerprint of the key. Its value is a request id.
+    fn idempotency_key(&self, subject: &Subject) -> Option<String> {
+        let fingerprint = subject.fingerprint?;
+        Some(format!("{}:key:{}:{:016x}", self.prefix, subject.user_id, fingerprint.0))
     }
 
     /// Such as `{sluice}:user-limit:count:0:user-of-coupon:104:7`: the hook, the measure with its numbers, the scope and
@@ -165,14 +195,19 @@ const fn ttl_ms(duration: Duration) -> u64 {
     duration.as_secs() * 1_000
 }
 
-/// Parses the answer of [`RESERVE`]: a bit mask of what was added, then one number per measure.
+/// Parses the answer of [`RESERVE`]: the state of the key, a bit mask of what was added, then one number per measure.
 pub(super) fn reserved(measures: &[Measure], answer: &[u64]) -> Option<Reserved> {
-    let (added, numbers) = answer.split_first()?;
+    let [key, added, numbers @ ..] = answer else { return None };
+    if *key == KEY_TAKEN {
+        return Some(Reserved { is_key_taken: true, ..Reserved::default() });
+    }
     if numbers.len() != measures.len() {
         return None;
     }
+    let key_added = if *key == KEY_CLAIMED { KEY_ADDED } else { 0 };
     let measured = measures.iter().zip(numbers).map(|(measure, number)| measured(measure, *number));
-    Some(Reserved { measured: measured.collect(), added: u32::try_from(*added).ok()? })
+    let added = u32::try_from(*added).ok()? | key_added;
+    Some(Reserved { measured: measured.collect(), added, is_key_taken: false })
 }
 
 fn measured(measure: &Measure, number: u64) -> Measured {

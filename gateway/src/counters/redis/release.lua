@@ -1,6 +1,7 @@
 -- Undoes what reserve.lua added for one request. The answer is not used.
 --
--- KEYS: those of each measure to undo, in order. ARGV: the request id, then for each measure its kind and its numbers.
+-- KEYS: the idempotency key if it is released, then those of each measure to undo, in order. ARGV: the request id, `key`
+-- if there is one, then for each measure its kind and its numbers.
 -- Expired keys are ignored.
 
 local request_id = ARGV[1]
@@ -56,7 +57,12 @@ local function release_bucket()
   redis.call('SET', key, format_integer(ms) .. ' ' .. format_integer(parts) .. ' ' .. latest_ms, 'KEEPTTL')
 end
 
-local release = { count = release_count, bucket = release_bucket }
+local function release_key()
+  local key = next_key()
+  if redis.call('GET', key) == request_id then redis.call('DEL', key) end
+end
+
+local release = { key = release_key, count = release_count, bucket = release_bucket }
 while args_read < #ARGV do
   release[next_arg()]()
 end

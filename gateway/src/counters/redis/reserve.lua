@@ -1,8 +1,9 @@
 -- Takes all measures of a hook for one request: the counterpart of counters/local.
 --
--- KEYS: those of each measure, in order. ARGV: the request id, its arrival time, the gateway's clock at the call, the
--- number of ids to track, then for each measure its kind and its numbers. Answers a bit mask of the measures that added
--- something, then one number per measure. Lua numbers are doubles, which are exact up to 2^53.
+-- KEYS: the idempotency key if there is one, then those of each measure, in order. ARGV: the request id, its arrival
+-- time, the gateway's clock at the call, the number of ids to track, `key` and its TTL if there is a key, then for each
+-- measure its kind and its numbers. Answers the state of the key, a bit mask of the measures that added something, then
+-- one number per measure. Lua numbers are doubles, which are exact up to 2^53.
 
 local request_id, now_ms = ARGV[1], tonumber(ARGV[2])
 local gateway_clock_ms, tracked_max = tonumber(ARGV[3]), tonumber(ARGV[4])
@@ -159,11 +160,24 @@ local function reserve_sequence()
   return count - 1, false
 end
 
+-- A key belongs to the first request that claims it. If it is another's, nothing is measured.
+local KEY_HELD_OR_ABSENT, KEY_CLAIMED, KEY_TAKEN = 0, 1, 2
+
+local function claim_key()
+  if ARGV[args_read + 1] ~= 'key' then return KEY_HELD_OR_ABSENT end
+  args_read = args_read + 1
+  local key, ttl_ms = next_key(), next_arg()
+  if redis.call('SET', key, request_id, 'NX', 'PX', ttl_ms) then return KEY_CLAIMED end
+  if redis.call('GET', key) == request_id then return KEY_HELD_OR_ABSENT end
+  return KEY_TAKEN
+end
+
 local reserve = { count = reserve_count, bucket = reserve_bucket, sequence = reserve_sequence }
-local answer = { 0 }
+local answer = { claim_key(), 0 }
+if answer[1] == KEY_TAKEN then return answer end
 while args_read < #ARGV do
   local measured, is_new = reserve[next_arg()]()
   answer[#answer + 1] = measured
-  if is_new then answer[1] = answer[1] + 2 ^ (#answer - 2) end
+  if is_new then answer[2] = answer[2] + 2 ^ (#answer - 3) end
 end
 return answer

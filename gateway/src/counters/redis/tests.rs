@@ -7,7 +7,7 @@ use std::num::NonZeroU32;
 
 use crate::counters::contract::contract_tests;
 use crate::counters::{Counters, Hook, Measure, Measured, Options, Reserved, Scope, Subject, Unavailable};
-use crate::coupon::RequestId;
+use crate::coupon::{Fingerprint, RequestId};
 
 use super::*;
 
@@ -48,6 +48,7 @@ fn new_subject() -> Subject {
         coupon_id: random().try_into().expect("in range"),
         user_id: random().try_into().expect("in range"),
         arrived_at_ms: crate::coupon::now_ms(),
+        fingerprint: None,
     }
 }
 

@@ -54,7 +54,7 @@ async fn a_gateway_with_a_wrong_clock_measures_like_the_others() {
         let commands = &counters.link.server().commands;
         let reserve = commands.reserve(HOOK, &measures, &subject, now_ms() + off_by_ms);
         let answer: Vec<u64> = run(shared.clone(), &RESERVE, reserve).await.expect("an answer");
-        assert_eq!(answer, [0b11, 0, number]);
+        assert_eq!(answer, [0, 0b11, 0, number]);
     }
 }
 
@@ -100,11 +100,13 @@ async fn every_key_expires() {
     for _ in 0..2 * TRACKED_IDS_MAX {
         try_reserve(&counters, &measures, another_request(first)).await.expect("counters available");
     }
+    let keyed = Subject { fingerprint: Some(Fingerprint(1)), ..another_request(first) };
+    try_reserve(&counters, &measures, keyed).await.expect("counters available");
     let reserved = try_reserve(&counters, &measures, first).await.expect("counters available");
     counters.release(HOOK, &measures, &first, reserved.added).await.expect("counters available");
 
     let keys: Vec<String> = query(&counters, "KEYS *").await;
-    assert_eq!(keys.len(), 3 * 2 + 2 + 1, "{keys:?}");
+    assert_eq!(keys.len(), 3 * 2 + 2 + 1 + 1, "{keys:?}");
     for key in keys {
         let ttl_ms: i64 = query(&counters, &format!("PTTL {key}")).await;
         assert!(ttl_ms > 0, "{key} never expires");

@@ -1,0 +1,60 @@
+use super::*;
+
+const CAMPAIGN: Measure = count(Scope::UserOfCoupon, 0);
+
+fn new_keyed_subject() -> Subject {
+    Subject { fingerprint: Some(Fingerprint(rand::random())), ..new_subject() }
+}
+
+async fn claim(counters: &dyn Counters, subject: Subject) -> Reserved {
+    reserve_all(counters, HOOK, &[], subject).await
+}
+
+pub(crate) async fn a_key_belongs_to_the_first_request_that_claims_it(counters: Arc<dyn Counters>) {
+    let first = new_keyed_subject();
+    let claimed = claim(&*counters, first).await;
+    assert_eq!((claimed.added, claimed.is_key_taken), (KEY_ADDED, false));
+    let retried = claim(&*counters, first).await;
+    assert_eq!((retried.added, retried.is_key_taken), (0, false), "a retry holds the key");
+    assert!(claim(&*counters, first.another_request()).await.is_key_taken);
+    let without_key = Subject { fingerprint: None, ..first.another_request() };
+    assert_eq!(claim(&*counters, without_key).await, Reserved::default());
+}
+
+pub(crate) async fn of_requests_that_claim_a_key_at_once_one_gets_it(counters: Arc<dyn Counters>) {
+    let first = new_keyed_subject();
+    let claims = (0..64).map(|_| {
+        let (counters, subject) = (Arc::clone(&counters), first.another_request());
+        tokio::spawn(async move { claim(&*counters, subject).await })
+    });
+    let claims = join_all(claims).await.into_iter().map(|claimed| claimed.expect("the task did not panic"));
+    assert_eq!(claims.filter(|claimed| !claimed.is_key_taken).count(), 1);
+}
+
+pub(crate) async fn keys_of_two_users_are_two_keys(counters: Arc<dyn Counters>) {
+    let first = new_keyed_subject();
+    let other_user = Subject { user_id: new_subject().user_id, ..first.another_request() };
+    let other_key = Subject { fingerprint: new_keyed_subject().fingerprint, ..first.another_request() };
+    for subject in [first, other_user, other_key] {
+        assert_eq!(claim(&*counters, subject).await.added, KEY_ADDED);
+    }
+}
+
+pub(crate) async fn a_conflict_measures_nothing(counters: Arc<dyn Counters>) {
+    let first = new_keyed_subject();
+    assert_eq!(reserve(&*counters, CAMPAIGN, first).await, Measured::Count(1));
+    let conflict = reserve_all(&*counters, HOOK, &[CAMPAIGN], first.another_request()).await;
+    assert_eq!(conflict, Reserved { is_key_taken: true, ..Reserved::default() });
+    let without_key = Subject { fingerprint: None, ..first.another_request() };
+    assert_eq!(reserve(&*counters, CAMPAIGN, without_key).await, Measured::Count(2));
+}
+
+pub(crate) async fn a_released_key_is_free_and_only_its_holder_releases_it(counters: Arc<dyn Counters>) {
+    let first = new_keyed_subject();
+    let second = first.another_request();
+    let claimed = claim(&*counters, first).await;
+    counters.release(HOOK, &[], &second, KEY_ADDED).await.expect("counters available");
+    assert!(claim(&*counters, second).await.is_key_taken);
+    counters.release(HOOK, &[], &first, claimed.added).await.expect("counters available");
+    assert_eq!(claim(&*counters, second).await.added, KEY_ADDED);
+}

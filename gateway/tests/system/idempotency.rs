@@ -1,0 +1,92 @@
+//! One Idempotency-Key: who it belongs to, and what a retry gets.
+
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use crate::harness::{Answer, Fixture, payload};
+
+const KEY: &str = "one-key";
+
+/// Another body of the same user.
+fn other_terms(user: u64) -> Value {
+    let mut body = payload(user);
+    body["discountAmountSnapshot"] = 2_000.into();
+    body
+}
+
+fn is_conflict(answer: &Answer) -> bool {
+    (answer.status, &answer.body["reason"]) == (StatusCode::UNPROCESSABLE_ENTITY, &"IDEMPOTENCY_CONFLICT".into())
+}
+
+#[track_caller]
+fn assert_same_request(first: &Answer, retry: &Answer) {
+    assert_eq!(retry.status, StatusCode::ACCEPTED, "{}", retry.body);
+    assert_eq!(retry.body["requestId"], first.body["requestId"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_key_of_two_users_at_once_is_two_requests() {
+    let system = Fixture::start().await;
+    for pair in 0..10 {
+        let (key, users) = (format!("key-{pair}"), (2 * pair + 1, 2 * pair + 2));
+        let (one, other) =
+            tokio::join!(system.issue_under(&key, payload(users.0)), system.issue_under(&key, payload(users.1)));
+        assert_eq!((one.status, other.status), (StatusCode::ACCEPTED, StatusCode::ACCEPTED));
+        assert_ne!(one.body["requestId"], other.body["requestId"], "a key belongs to a user");
+        for answer in [one, other] {
+            let status_url = answer.body["statusUrl"].as_str().expect("a status URL");
+            assert_eq!(system.outcome(status_url).await["status"], "ISSUED");
+        }
+    }
+    assert_eq!(system.audit(104).await["granted"], 20);
+    system.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_bodies_under_one_key_at_once_one_is_accepted_and_the_other_a_conflict() {
+    let system = Fixture::start().await;
+    for user in 1..=20 {
+        let (one, other) =
+            tokio::join!(system.issue_under(KEY, payload(user)), system.issue_under(KEY, other_terms(user)));
+        let accepted = [&one, &other].into_iter().filter(|answer| answer.status == StatusCode::ACCEPTED).count();
+        let conflicts = [&one, &other].into_iter().filter(|answer| is_conflict(answer)).count();
+        assert_eq!((accepted, conflicts), (1, 1), "{} {}", one.body, other.body);
+    }
+    system.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_is_the_same_request_after_the_campaign_closed_and_after_a_restart() {
+    let system = Fixture::start().await;
+    let first = system.issue_under(KEY, payload(1)).await;
+    let status_url = first.body["statusUrl"].as_str().expect("a status URL");
+    assert_eq!(system.outcome(status_url).await["status"], "ISSUED");
+    assert_eq!(system.operate(Method::POST, "/admin/coupons/104/close", None).await.status, StatusCode::OK);
+    assert_same_request(&first, &system.issue_under(KEY, payload(1)).await);
+    assert!(is_conflict(&system.issue_under(KEY, other_terms(1)).await));
+
+    let system = Fixture::with(system.stop().await, |_| {}, |ports| ports).await;
+    let retry = system.issue_under(KEY, payload(1)).await;
+    assert_same_request(&first, &retry);
+    assert_eq!(retry.body["status"], "ISSUED");
+    assert!(is_conflict(&system.issue_under(KEY, other_terms(1)).await), "the ledger remembers the key");
+    system.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_request_leaves_its_key_free_for_any_body() {
+    let system = Fixture::start().await;
+    system.operate(Method::POST, "/admin/coupons/104/pause", None).await;
+    assert_eq!(system.issue_under(KEY, payload(1)).await.body["reason"], "PAUSED");
+    system.operate(Method::POST, "/admin/coupons/104/resume", None).await;
+    system.accepted(1).await;
+    for body in [payload(1), other_terms(1), payload(1)] {
+        assert_eq!(system.issue_under(KEY, body).await.body["reason"], "USER_LIMIT");
+    }
+    let pipeline = json!({ "user-limit": { "policy": "quota", "config": { "limit": 2 } } });
+    assert_eq!(system.operate(Method::PUT, "/admin/pipeline", Some(pipeline)).await.status, StatusCode::OK);
+    let accepted = system.issue_under(KEY, other_terms(1)).await;
+    assert_eq!(accepted.status, StatusCode::ACCEPTED, "{}", accepted.body);
+    assert!(is_conflict(&system.issue_under(KEY, payload(1)).await));
+    system.stop().await;
+}
