@@ -25,8 +25,8 @@ use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
 use crate::coupon::{
-    Audit, Campaign, CampaignChange, ChangeKey, CouponId, Fingerprint, GenerationNo, LogId, NewCampaign, Offset, Outcome,
-    PartitionNo, RequestId, Settled, ShardNo, UnixMs, UserId,
+    Audit, Campaign, CampaignChange, ChangeKey, CouponId, Fingerprint, GenerationNo, LogId, NewCampaign, Offset,
+    Outcome, PartitionNo, RequestId, Settled, ShardNo, UnixMs, UserId,
 };
 use crate::secret::redact;
 

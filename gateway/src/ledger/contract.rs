@@ -9,8 +9,8 @@ use super::{
     StockDecrement, Transaction,
 };
 use crate::coupon::{
-    CampaignChange, CampaignState, ChangeKey, CouponId, Fingerprint, LogId, NewCampaign, Outcome, PartitionNo, Reason, RequestId,
-    Settled, SettledRequest, ShardNo, Terms, UserId,
+    CampaignChange, CampaignState, ChangeKey, CouponId, Fingerprint, LogId, NewCampaign, Outcome, PartitionNo, Reason,
+    RequestId, Settled, SettledRequest, ShardNo, Terms, UserId,
 };
 
 const PARTITION: PartitionNo = PartitionNo(3);
