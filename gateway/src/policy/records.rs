@@ -251,7 +251,8 @@ mod tests {
         let record: GenerationRecord = serde_json::from_str(OLD).expect("loads");
         assert_eq!(record.pipeline.shard_picker.policy, "hash-user");
         assert_eq!(record.digests, PerHook::from([Digest::of(b"abc"), Digest::of(b""), Digest::of(b"abc")]));
-        assert_eq!(record.observed.file, Pipeline::default());
+        assert_eq!(record.observed.file.user_limit.config["limit"], 1);
+        assert_eq!(record.observed.file.shard_picker, Pipeline::default().shard_picker);
         assert_eq!(record.observed.folder, PerHook::from([Some(Digest::of(b"abc")), None, None]));
         assert_eq!(record.source, Source::Admin);
         let old: serde_json::Value = serde_json::from_str(OLD).expect("JSON");

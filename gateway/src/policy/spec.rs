@@ -81,7 +81,7 @@ impl Default for Pipeline {
         };
         Self {
             rate_shaper: hook("token-bucket", OnFailure::Fallback, json!({ "per_second": 50_000, "burst": 10_000 })),
-            user_limit: hook("quota", OnFailure::Refuse, json!({ "limit": 1 })),
+            user_limit: hook("quota", OnFailure::Refuse, json!({})),
             shard_picker: hook("random", OnFailure::Fallback, json!({})),
         }
     }

@@ -1,6 +1,7 @@
 //! Requests become outcomes.
 
 use reqwest::{Method, StatusCode};
+use serde_json::json;
 use sluice::config::Role;
 
 use crate::harness::{Files, Fixture, payload};
@@ -85,4 +86,25 @@ async fn two_systems_in_one_process_share_nothing() {
     one.stop().await;
     other.outcome(&other.accepted(1).await).await;
     other.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_campaign_that_allows_three_coupons_per_user_grants_three() {
+    let system = Fixture::start().await;
+    let campaign = json!({ "couponId": 9, "policyId": 21, "total": 10, "perUserLimit": 3 });
+    let created = system.operate(Method::POST, "/admin/coupons", Some(campaign)).await;
+    assert_eq!(created.status, StatusCode::CREATED, "{}", created.body);
+    let mut request = payload(1);
+    request["couponId"] = 9.into();
+    let mut answers = Vec::new();
+    for _ in 0..4 {
+        answers.push(system.call(Method::POST, "/coupon/issue", Some(request.clone())).await);
+    }
+    let statuses: Vec<_> = answers.iter().map(|answer| answer.status.as_u16()).collect();
+    assert_eq!(statuses, [202, 202, 202, 429]);
+    for answer in &answers[..3] {
+        let outcome = system.outcome(answer.body["statusUrl"].as_str().expect("a status URL")).await;
+        assert_eq!(outcome["status"], "ISSUED", "{outcome}");
+    }
+    system.stop().await;
 }

@@ -9,17 +9,11 @@ use serde::Deserialize;
 use sluice_policy::user_limit::{Admission, Usage};
 use sluice_policy::{Configuration, Measure, Measured, Measurements, Rejection, Request, Scope, USER_LIMIT, Window};
 
-#[derive(Debug, Deserialize, PartialEq)]
+#[derive(Debug, Default, Deserialize, PartialEq)]
 #[serde(default, deny_unknown_fields)]
 struct Config {
-    /// Coupons per user and campaign.
-    limit: NonZeroU32,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self { limit: NonZeroU32::MIN }
-    }
+    /// Coupons per user and campaign. Default: the campaign's own limit.
+    limit: Option<NonZeroU32>,
 }
 
 impl Configuration for Config {
@@ -28,8 +22,9 @@ impl Configuration for Config {
     }
 }
 
-fn decide(config: &Config, _: &Request, measured: &[Measured], _: &Usage) -> Admission {
-    if measured.count(0) > u64::from(config.limit.get()) {
+fn decide(config: &Config, _: &Request, measured: &[Measured], usage: &Usage) -> Admission {
+    let limit = config.limit.map_or(usage.per_user_limit, NonZeroU32::get);
+    if measured.count(0) > u64::from(limit) {
         Admission::Refuse(Rejection::permanent(USER_LIMIT))
     } else {
         Admission::Admit
@@ -60,9 +55,13 @@ mod tests {
     }
 
     #[test]
-    fn the_default_is_one_coupon_per_user() {
-        assert_eq!(admission("{}", 1), Admission::Admit);
-        assert!(matches!(admission("{}", 2), Admission::Refuse(_)));
+    fn the_default_is_the_limit_of_the_campaign() {
+        for limit in [1, 3] {
+            let usage = Usage { per_user_limit: limit, ..usage() };
+            let verdict = |count| decide(&Config::default(), &request(1, 1), &[Measured::Count(count)], &usage);
+            assert_eq!(verdict(limit.into()), Admission::Admit);
+            assert!(matches!(verdict(u64::from(limit) + 1), Admission::Refuse(_)));
+        }
     }
 
     #[test]
@@ -81,7 +80,8 @@ mod tests {
     #[test]
     fn the_limit_of_the_configuration_holds_whatever_the_campaign_allows() {
         let generous = Usage { per_user_limit: 5, ..usage() };
-        let verdict = decide(&Config::default(), &request(1, 1), &[Measured::Count(2)], &generous);
+        let config = parse_config(r#"{"limit": 1}"#).expect("a configuration");
+        let verdict = decide(&config, &request(1, 1), &[Measured::Count(2)], &generous);
         assert!(matches!(verdict, Admission::Refuse(_)));
     }
 
