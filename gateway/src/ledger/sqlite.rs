@@ -36,16 +36,15 @@ impl Sqlite {
     /// [`OpenError::InUse`] when another process has it open.
     pub async fn open(path: &str) -> Result<Self, OpenError> {
         let file = open_file(path).await?;
-        apply(&file).await.map_err(|error| OpenError::Failed { place: path.to_owned(), source: error.into() })?;
+        apply(&file).await.map_err(|error| failed(path, error))?;
         Ok(Self { file })
     }
 }
 
 /// Migrates the file to this binary's version and returns the names of the applied migrations.
 pub(super) async fn migrate(path: &str) -> Result<Vec<String>, OpenError> {
-    let failed = |source: MigrateError| OpenError::Failed { place: path.to_owned(), source: source.into() };
     let file = open_file(path).await?;
-    let applied = apply(&file).await.map_err(failed)?;
+    let applied = apply(&file).await.map_err(|error| failed(path, error))?;
     file.close().await;
     Ok(applied)
 }
@@ -56,6 +55,17 @@ async fn apply(file: &SqliteFile) -> Result<Vec<String>, MigrateError> {
     let before = writer.list_applied_migrations(&migrations::SQLITE.table_name).await?;
     migrations::SQLITE.run(&mut *writer).await?;
     Ok(migrations::missing(&migrations::SQLITE, &before))
+}
+
+fn failed(path: &str, error: MigrateError) -> OpenError {
+    let place = path.to_owned();
+    match error {
+        MigrateError::VersionMissing(found) => {
+            let known = migrations::SQLITE.iter().map(|migration| migration.version).max().unwrap_or(0);
+            OpenError::Ahead { place, found, known }
+        }
+        other => OpenError::Failed { place, source: other.into() },
+    }
 }
 
 async fn open_file(path: &str) -> Result<SqliteFile, OpenError> {
@@ -219,6 +229,24 @@ mod tests {
         drop(file);
         let claim = Sqlite::open(path).await.expect("opens").claim(PartitionNo(3)).await.expect("claims");
         assert_eq!((claim.next_offset, claim.released_offset), (70, 70));
+    }
+
+    #[tokio::test]
+    async fn a_file_of_a_newer_version_is_refused_and_says_so() {
+        let (ledger, folder) = temporary().await;
+        sqlx::query("INSERT INTO _sqlx_migrations VALUES (9999, 'later', CURRENT_TIMESTAMP, 1, x'00', 1)")
+            .execute(&ledger.file.writer)
+            .await
+            .expect("inserts");
+        ledger.close().await;
+        drop(ledger);
+        let path = folder.path().join("ledger.db");
+        let path = path.to_str().expect("utf-8");
+        for error in [Sqlite::open(path).await.err(), migrate(path).await.err()] {
+            let error = error.expect("is refused").to_string();
+            assert!(error.contains("is at version 9999, this sluice knows version"), "{error}");
+            assert!(error.ends_with("run a newer sluice"), "{error}");
+        }
     }
 
     #[tokio::test]
