@@ -1,11 +1,13 @@
 //! A client of the admin API.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::Value;
 use uuid::Uuid;
 
+use super::common::Failure;
 use super::table::table;
 
 /// An audit of many millions of outcomes takes this long.
@@ -27,8 +29,8 @@ pub(super) struct AdminArgs {
 }
 
 impl AdminArgs {
-    pub(super) fn client(&self) -> AdminClient {
-        AdminClient::new(&self.admin, self.token.clone())
+    pub(super) fn client(&self) -> Result<AdminClient, Failure> {
+        AdminClient::new(&self.admin, self.token.clone()).map_err(Failure::usage)
     }
 
     pub(super) fn format(&self, answer: &Value) -> String {
@@ -55,8 +57,20 @@ pub(super) enum AdminClientError {
 
 impl AdminClient {
     /// A client of the gateway whose admin listener is at `base`, such as `http://127.0.0.1:8081`.
-    fn new(base: &str, token: Option<String>) -> Self {
-        Self { base: base.trim_end_matches('/').to_owned(), token, http: reqwest::Client::new() }
+    ///
+    /// # Errors
+    /// When `base` is not such a URL.
+    fn new(base: &str, token: Option<String>) -> Result<Self, String> {
+        let invalid = |problem: &dyn std::fmt::Display| {
+            format!("--admin: expected a URL such as http://127.0.0.1:8081, found `{base}`: {problem}")
+        };
+        let url = reqwest::Url::parse(base).map_err(|error| invalid(&error))?;
+        let host = url.host_str().ok_or_else(|| invalid(&"no host"))?;
+        let builder = reqwest::Client::builder();
+        // Proxies of the environment, such as HTTP_PROXY, cannot reach this machine's loopback address.
+        let builder = if is_loopback(host) { builder.no_proxy() } else { builder };
+        let http = builder.build().map_err(|error| invalid(&error))?;
+        Ok(Self { base: base.trim_end_matches('/').to_owned(), token, http })
     }
 
     pub(super) async fn get(&self, path: &str) -> Result<Value, AdminClientError> {
@@ -112,6 +126,12 @@ impl AdminClient {
     }
 }
 
+/// `host` as in a URL: an IPv6 address is in brackets.
+fn is_loopback(host: &str) -> bool {
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.to_canonical().is_loopback())
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -135,7 +155,7 @@ mod tests {
     #[tokio::test]
     async fn a_change_whose_answer_is_lost_is_sent_again_under_the_same_key() {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let client = AdminClient::new(&format!("http://{}", listener.local_addr().expect("bound")), None);
+        let client = AdminClient::new(&format!("http://{}", listener.local_addr().expect("bound")), None).expect("a URL");
         let server = async {
             let mut keys = Vec::new();
             for answer in ["", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"] {
@@ -149,5 +169,23 @@ mod tests {
             tokio::join!(client.post_once("/admin/coupons/104/top-up", json!({ "amount": 1 })), server);
         assert_eq!(answer.expect("an answer"), json!({}));
         assert_eq!(keys[0], keys[1]);
+    }
+
+    #[test]
+    fn only_this_machine_is_called_without_the_proxy_of_the_environment() {
+        for host in ["localhost", "LOCALHOST", "127.0.0.1", "127.8.8.8", "[::1]", "[::ffff:127.0.0.1]"] {
+            assert!(is_loopback(host), "{host}");
+        }
+        for host in ["sluice.example", "localhost.example", "192.0.2.7", "[2001:db8::1]"] {
+            assert!(!is_loopback(host), "{host}");
+        }
+    }
+
+    #[test]
+    fn an_admin_address_that_is_no_url_is_refused_with_an_example() {
+        for base in ["127.0.0.1:8081", "localhost:8081", "", "/admin"] {
+            let error = AdminClient::new(base, None).err().expect("is refused");
+            assert!(error.starts_with("--admin: expected a URL such as http://127.0.0.1:8081, found `"), "{error}");
+        }
     }
 }

@@ -85,7 +85,8 @@ enum Command {
 }
 
 pub(super) fn run(Args { admin, command }: &Args) -> Result<(), Failure> {
-    let answer = block_on(call(&admin.client(), command))?.map_err(Failure::run)?;
+    let client = admin.client()?;
+    let answer = block_on(call(&client, command))?.map_err(Failure::run)?;
     print(&admin.format(&answer))?;
     let audit_failed = matches!(command, Command::Audit { .. })
         && (answer["balanced"] != json!(true) || answer["usersOverLimit"] != json!(0));

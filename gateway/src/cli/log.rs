@@ -44,12 +44,14 @@ pub(super) enum Command {
 pub(super) fn run(command: &Command) -> Result<(), Failure> {
     match command {
         Command::Show(admin) => {
-            let answer = block_on(async { admin.client().get("/admin/log").await })?.map_err(Failure::run)?;
+            let client = admin.client()?;
+            let answer = block_on(client.get("/admin/log"))?.map_err(Failure::run)?;
             print(&admin.format(&answer))
         }
         Command::Skip { admin, partition, from, to } => {
             let body = json!({ "partition": partition, "from": from, "to": to });
-            let call = async { admin.client().post("/admin/log/skip", Some(body)).await };
+            let client = admin.client()?;
+            let call = client.post("/admin/log/skip", Some(body));
             let answer = block_on(call)?.map_err(Failure::run)?;
             print(&admin.format(&answer))
         }
