@@ -3,6 +3,7 @@
 //! Every key has a default, and the variable `SLUICE__SECTION__KEY` overrides any key. An error names the file, the
 //! line and the column, or the variable.
 
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -14,10 +15,6 @@ use crate::{counters, http, ledger, log, policy, settlement, telemetry};
 pub const DEFAULT_FILE: &str = "sluice.toml";
 
 const VARIABLE_PREFIX: &str = "SLUICE__";
-
-/// Keys of earlier versions: section, key, and the command that replaces the value `false`.
-const REMOVED: [(&str, &str, &str); 2] =
-    [("http", "enabled", "sluice serve --role consumer"), ("settlement", "enabled", "sluice serve --role gateway")];
 
 /// The whole configuration.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -41,7 +38,7 @@ pub struct Config {
     pub telemetry: telemetry::Options,
     /// The initial pipeline. The active pipeline is kept in the ledger; a later change of this section changes it.
     pub pipeline: policy::Pipeline,
-    /// Set by `--role`, not by the file.
+    /// Set by `--role`, or by the deprecated keys `http.enabled` and `settlement.enabled`.
     #[serde(skip)]
     pub role: Role,
     /// The file that was read, which the gateway watches for pipeline changes. Absent if there was none.
@@ -89,46 +86,60 @@ impl Config {
     /// [`ConfigError`] names the place, what was expected and what was found.
     pub fn load(
         path: Option<&Path>,
-        variables: impl IntoIterator<Item = (String, String)>,
+        variables: impl IntoIterator<Item = (OsString, OsString)>,
     ) -> Result<Self, ConfigError> {
         let config = match path {
             Some(path) => Self::read(path)?,
             None if Path::new(DEFAULT_FILE).exists() => Self::read(Path::new(DEFAULT_FILE))?,
             None => Self::default(),
         };
-        let mut variables: Vec<_> =
-            variables.into_iter().filter(|(name, _)| name.starts_with(VARIABLE_PREFIX)).collect();
-        variables.sort();
-        let config = variables.iter().try_fold(config, |config, (name, value)| {
-            config
-                .with_variable(name, value)
-                .map_err(|message| ConfigError::Variable { variable: name.clone(), message })
-        })?;
-        config.pipeline.check().map_err(ConfigError::Conflict)?;
-        Ok(config)
+        config.with_variables(variables)
+    }
+
+    /// As [`load`](Self::load), with the text that was read from the file.
+    ///
+    /// # Errors
+    /// As `load`.
+    pub fn parse(
+        path: &Path,
+        text: &str,
+        variables: impl IntoIterator<Item = (OsString, OsString)>,
+    ) -> Result<Self, ConfigError> {
+        Self::of_file(path, text)?.with_variables(variables)
     }
 
     fn read(path: &Path) -> Result<Self, ConfigError> {
         let text =
             std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        Self::of_file(path, &text)
+    }
+
+    fn of_file(path: &Path, text: &str) -> Result<Self, ConfigError> {
         let invalid = |message| ConfigError::File { path: path.to_owned(), message };
-        if let Some(message) = toml::from_str(&text).ok().as_ref().and_then(removed_key) {
-            return Err(invalid(message));
-        }
         // The message quotes the line, which may contain a password.
-        let config: Self = toml::from_str(&text).map_err(|error| invalid(redact(error.to_string().trim())))?;
+        let config: Self = toml::from_str(text).map_err(|error| invalid(redact(error.to_string().trim())))?;
         Ok(Self { file: Some(path.to_owned()), ..config })
+    }
+
+    fn with_variables(self, variables: impl IntoIterator<Item = (OsString, OsString)>) -> Result<Self, ConfigError> {
+        let of_sluice =
+            |(name, _): &(OsString, OsString)| name.as_encoded_bytes().starts_with(VARIABLE_PREFIX.as_bytes());
+        let mut variables: Vec<_> = variables.into_iter().filter(of_sluice).collect();
+        variables.sort();
+        let mut config = variables.iter().try_fold(self, |config, (name, value)| {
+            let variable = name.to_string_lossy().into_owned();
+            let applied = text_of(name).and_then(|name| config.with_variable(name, text_of(value)?));
+            applied.map_err(|message| ConfigError::Variable { variable, message })
+        })?;
+        config.role = config.deprecated_role()?;
+        config.pipeline.check().map_err(ConfigError::Conflict)?;
+        Ok(config)
     }
 
     fn with_variable(&self, variable: &str, value: &str) -> Result<Self, String> {
         let mut table = toml::Table::try_from(self).map_err(|error| error.to_string())?;
         let keys: Vec<&str> = variable.trim_start_matches(VARIABLE_PREFIX).split("__").collect();
         let (last, sections) = keys.split_last().ok_or("expected SLUICE__SECTION__KEY")?;
-        if let [section] = sections
-            && let Some(message) = removed(section, last, value.trim() == "true")
-        {
-            return Err(message);
-        }
         let mut section = &mut table;
         for name in sections {
             let key = find(section, name).ok_or_else(|| no_such_key(section, name))?;
@@ -141,16 +152,32 @@ impl Config {
         let is_free = sections.last().is_some_and(|name| name.eq_ignore_ascii_case("config"));
         let key = match find(section, last) {
             Some(key) => key,
-            None if is_free || is_optional(last) => last.to_ascii_lowercase(),
+            None if is_free || is_optional_text(last) || last.eq_ignore_ascii_case("enabled") => {
+                last.to_ascii_lowercase()
+            }
             None => return Err(no_such_key(section, last)),
         };
         let value = match section.get(&key) {
             Some(toml::Value::String(_)) => toml::Value::String(value.to_owned()),
+            // A user name or a path may look like a number.
+            None if !is_free && is_optional_text(last) => toml::Value::String(value.to_owned()),
             _ => parse(value),
         };
         section.insert(key, value);
         let config = Self::deserialize(table).map_err(|error| error.message().to_owned())?;
         Ok(Self { role: self.role, file: self.file.clone(), ..config })
+    }
+
+    /// What the keys that `--role` has replaced say.
+    fn deprecated_role(&self) -> Result<Role, ConfigError> {
+        match (self.http.enabled, self.settlement.enabled) {
+            (Some(false), Some(false)) => Err(ConfigError::Conflict(
+                "http.enabled and settlement.enabled: expected one of them to be true".into(),
+            )),
+            (Some(false), _) => Ok(Role::Consumer),
+            (_, Some(false)) => Ok(Role::Gateway),
+            _ => Ok(Role::All),
+        }
     }
 
     /// The configuration as a file that can be read back. Passwords in URLs are redacted.
@@ -167,8 +194,8 @@ fn find(section: &toml::Table, name: &str) -> Option<String> {
     section.keys().find(|key| plain(key) == plain(name)).cloned()
 }
 
-/// Keys without a default. The serialized defaults do not contain them.
-fn is_optional(name: &str) -> bool {
+/// Keys of text without a default. The serialized defaults do not contain them.
+fn is_optional_text(name: &str) -> bool {
     ["token_file", "username", "password_file", "tls_ca_file"].iter().any(|key| key.eq_ignore_ascii_case(name))
 }
 
@@ -177,19 +204,8 @@ fn no_such_key(section: &toml::Table, name: &str) -> String {
     format!("unknown key `{}`; expected one of {}", name.to_ascii_lowercase(), keys.join(", "))
 }
 
-/// Describes the first removed key in a file.
-fn removed_key(file: &toml::Table) -> Option<String> {
-    REMOVED.iter().find_map(|(section, key, _)| {
-        let value = file.get(*section)?.get(key)?;
-        removed(section, key, value.as_bool() == Some(true)).map(|message| format!("{section}.{key}: {message}"))
-    })
-}
-
-/// What to do about a removed key; `None` if the key is not a removed one. Its default was `true`.
-fn removed(section: &str, key: &str, is_default: bool) -> Option<String> {
-    let is_same = |a: &str, b: &str| a.eq_ignore_ascii_case(b);
-    let (_, _, command) = REMOVED.iter().find(|(other, name, _)| is_same(section, other) && is_same(key, name))?;
-    Some(if is_default { "removed; delete it".to_owned() } else { format!("removed; use `{command}`") })
+fn text_of(text: &OsStr) -> Result<&str, String> {
+    text.to_str().ok_or_else(|| "expected UTF-8".to_owned())
 }
 
 /// Parses a TOML value. Text that is not TOML is a string.
@@ -209,7 +225,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("sluice.toml");
         std::fs::write(&path, "").expect("writes");
-        let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let variables = variables.iter().map(|(name, value)| ((*name).into(), (*value).into()));
         Config::load(Some(&path), variables)
     }
 
@@ -281,27 +297,64 @@ mod tests {
     }
 
     #[test]
-    fn a_removed_key_in_the_file_is_refused_with_its_replacement() {
-        for (text, expected) in [
-            ("[http]\nenabled = false\n", "http.enabled: removed; use `sluice serve --role consumer`"),
-            ("[settlement]\nenabled = false\n", "settlement.enabled: removed; use `sluice serve --role gateway`"),
-            ("[http]\nenabled = true\n", "http.enabled: removed; delete it"),
+    fn the_deprecated_keys_of_the_role_still_choose_it() {
+        for (text, role) in [
+            ("[http]\nenabled = false\n", Role::Consumer),
+            ("[settlement]\nenabled = false\n", Role::Gateway),
+            ("[http]\nenabled = true\n", Role::All),
         ] {
-            let error = load_file(text).expect_err("refused").to_string();
-            assert!(error.ends_with(&format!("sluice.toml: {expected}")), "{error}");
+            assert_eq!(load_file(text).expect("loads").role, role, "{text}");
         }
+        assert_eq!(load_variables(&[("SLUICE__SETTLEMENT__ENABLED", "false")]).expect("loads").role, Role::Gateway);
+        let neither = "[http]\nenabled = false\n[settlement]\nenabled = false\n";
+        let error = load_file(neither).expect_err("refused").to_string();
+        assert_eq!(error, "http.enabled and settlement.enabled: expected one of them to be true");
     }
 
     #[test]
-    fn a_variable_for_a_removed_key_is_refused_with_its_replacement() {
-        for (name, value, expected) in [
-            ("SLUICE__HTTP__ENABLED", "false", "removed; use `sluice serve --role consumer`"),
-            ("SLUICE__SETTLEMENT__ENABLED", "false", "removed; use `sluice serve --role gateway`"),
-            ("SLUICE__SETTLEMENT__ENABLED", "true", "removed; delete it"),
-        ] {
-            let error = load_variables(&[(name, value)]).expect_err("refused").to_string();
-            assert_eq!(error, format!("{name}: {expected}"));
+    fn a_variable_of_an_option_that_is_text_is_text() {
+        for value in ["12345", "true", "1.50", "[x]", "\"quoted\"", "2025-12-31"] {
+            let config = load_variables(&[
+                ("SLUICE__LOG__USERNAME", value),
+                ("SLUICE__LOG__PASSWORD_FILE", value),
+                ("SLUICE__ADMIN__TOKEN_FILE", value),
+                ("SLUICE__LEDGER__TLS_CA_FILE", value),
+                ("SLUICE__POLICIES__DIR", value),
+                ("SLUICE__TELEMETRY__LOG_FILTER", value),
+                ("SLUICE__PIPELINE__SHARD_PICKER__POLICY", "12345"),
+            ])
+            .expect("loads");
+            assert_eq!(config.log.username.as_deref(), Some(value));
+            assert_eq!(config.log.password_file, Some(value.into()));
+            assert_eq!(config.admin.token_file, Some(value.into()));
+            assert_eq!(config.ledger.tls_ca_file, Some(value.into()));
+            assert_eq!(config.policies.dir, PathBuf::from(value));
+            assert_eq!(config.telemetry.log_filter, value);
+            assert_eq!(config.pipeline.shard_picker.policy, "12345");
         }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_variable_that_is_not_utf_8_is_refused_by_name_or_passed_over() {
+        use std::os::unix::ffi::OsStringExt as _;
+
+        let load = |name: &[u8], value: &[u8]| {
+            let variable = (OsString::from_vec(name.to_vec()), OsString::from_vec(value.to_vec()));
+            Config::load(None, [variable]).map_err(|error| error.to_string())
+        };
+        load(b"UNRELATED", b"\xff").expect("is passed over");
+        load(b"UNRELATED\xff", b"1").expect("is passed over");
+        let error = load(b"SLUICE__LOG__URL", b"\xff").expect_err("is refused");
+        assert_eq!(error, "SLUICE__LOG__URL: expected UTF-8");
+        let error = load(b"SLUICE__LOG\xff", b"1").expect_err("is refused");
+        assert_eq!(error, "SLUICE__LOG\u{fffd}: expected UTF-8");
+    }
+
+    #[test]
+    fn a_byte_order_mark_and_windows_line_ends_do_not_matter() {
+        let config = load_file("\u{feff}[log]\r\npartitions = 3\r\n").expect("loads");
+        assert_eq!(config.log.partitions, 3);
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub(super) struct ConfigArgs {
 
 impl ConfigArgs {
     pub(super) fn load(&self) -> Result<Config, Failure> {
-        Config::load(self.config.as_deref(), std::env::vars()).map_err(Failure::usage)
+        Config::load(self.config.as_deref(), std::env::vars_os()).map_err(Failure::usage)
     }
 }
 

@@ -13,14 +13,18 @@ pub(super) struct Args {
     config: ConfigArgs,
     /// What this process does. Gateways and consumers that share a log, a ledger and counters form one system:
     /// start as many of each as needed, in any order.
-    #[arg(long, value_enum, default_value_t = Role::All)]
-    role: Role,
+    /// Default: all.
+    #[arg(long, value_enum)]
+    role: Option<Role>,
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let mut config = args.config.load()?;
-    config.role = args.role;
+    config.role = args.role.unwrap_or(config.role);
     telemetry::start_logging(&config.telemetry).map_err(Failure::usage)?;
+    if config.http.enabled.or(config.settlement.enabled).is_some() {
+        tracing::warn!("http.enabled and settlement.enabled are deprecated: use `sluice serve --role`");
+    }
     raise_file_limit();
     block_on(serve(config))?
 }
@@ -69,27 +73,47 @@ fn raise_file_limit() {
     }
 }
 
-/// The signals that end the process. SIGHUP is one of them: a terminal that closes is no reason to skip the drain.
+/// The signals that end the process. SIGHUP is one of them: a terminal that closes is no reason to skip the drain. A
+/// signal that was ignored at the start stays ignored: `nohup` means that the terminal may close.
 struct Signals {
     terminate: Signal,
-    interrupt: Signal,
-    hangup: Signal,
+    interrupt: Option<Signal>,
+    hangup: Option<Signal>,
 }
 
 impl Signals {
     fn listen() -> std::io::Result<Self> {
+        let ignored = ignored_signals();
+        let unless_ignored = |kind: SignalKind| {
+            let is_ignored = ignored & (1 << (kind.as_raw_value() - 1)) != 0;
+            if is_ignored { Ok(None) } else { signal(kind).map(Some) }
+        };
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
+            interrupt: unless_ignored(SignalKind::interrupt())?,
+            hangup: unless_ignored(SignalKind::hangup())?,
         })
     }
 
     async fn next(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-            _ = self.hangup.recv() => {}
+            () = received(self.interrupt.as_mut()) => {}
+            () = received(self.hangup.as_mut()) => {}
         }
     }
+}
+
+async fn received(signal: Option<&mut Signal>) {
+    match signal {
+        Some(signal) => _ = signal.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Bit 0 is signal 1. On systems without `/proc`, no signal counts as ignored.
+fn ignored_signals() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
 }

@@ -119,7 +119,8 @@ fn files() -> Vec<Case> {
                 2,
                 1,
                 5,
-                "unknown field `lisen`, expected one of `listen`, `in_flight_max`, `connections_max`, `drain_seconds`",
+                "unknown field `lisen`, expected one of `listen`, `in_flight_max`, `connections_max`, \
+                 `keep_alive_seconds`, `drain_seconds`, `enabled`",
             ),
         ),
         Case::file("[http]\nlisten = \"localhost\"\n", parse_error_at(2, 10, 11, "invalid socket address syntax")),

@@ -130,3 +130,55 @@ fn output_that_cannot_be_written_is_a_failure_and_a_closed_pipe_is_not() {
     drop(reader);
     assert_eq!(command.stdout(writer).status().expect("the binary starts").code(), Some(0));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_admin_address_is_read_before_and_after_the_command() {
+    let gateway = Gateway::start().await;
+    let admin = format!("http://{}/", gateway.admin);
+    for arguments in [["coupon", "--admin", &admin, "list"], ["coupon", "list", "--admin", &admin]] {
+        let ended = Process::run(Launch::default().command(gateway.home.path(), &arguments), TIMEOUT).await;
+        assert_eq!(ended.code, Some(0), "{arguments:?} {ended}");
+    }
+    let ended = gateway.run(&["coupon", "list", "--admin", "localhost"]).await;
+    assert_eq!(ended.code, Some(2), "{ended}");
+    assert!(ended.stderr.contains("--admin: expected a URL such as http://127.0.0.1:8081"), "{ended}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_gateway_of_this_machine_is_called_without_the_proxy_of_the_environment() {
+    let gateway = Gateway::start().await;
+    for name in ["HTTP_PROXY", "http_proxy", "ALL_PROXY"] {
+        let mut command = Launch::default().command(gateway.home.path(), &["coupon", "list"]);
+        command.env("SLUICE_ADMIN", format!("http://{}", gateway.admin)).env(name, "http://127.0.0.1:1");
+        let ended = Process::run(command, TIMEOUT).await;
+        assert_eq!(ended.code, Some(0), "{name}: {ended}");
+    }
+}
+
+#[tokio::test]
+async fn a_variable_that_is_not_utf_8_is_passed_over_unless_it_is_of_sluice() {
+    use std::os::unix::ffi::OsStringExt;
+
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let run = async |name: &str| {
+        let mut command = Launch::default().command(folder.path(), &["config", "show"]);
+        command.env(name, std::ffi::OsString::from_vec(vec![b'a', 0xff]));
+        Process::run(command, TIMEOUT).await
+    };
+    assert_eq!(run("UNRELATED").await.code, Some(0));
+    let ended = run("SLUICE__LOG__USERNAME").await;
+    assert_eq!((ended.code, ended.stderr.trim_end()), (Some(2), "sluice: SLUICE__LOG__USERNAME: expected UTF-8"));
+}
+
+#[tokio::test]
+async fn a_variable_of_digits_is_text_where_text_is_expected() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    for key in ["log.username", "log.password_file", "admin.token_file", "ledger.tls_ca_file", "counters.password_file"]
+    {
+        let name = key.to_uppercase().replace('.', "__");
+        let launch = Launch::with(&[(&name, "12345")]);
+        let ended = Process::run(launch.command(folder.path(), &["config", "show"]), TIMEOUT).await;
+        let (_, key) = key.split_once('.').expect("a section");
+        assert!(ended.stdout.contains(&format!("{key} = \"12345\"")), "{name}: {ended}");
+    }
+}

@@ -77,7 +77,7 @@ fn watch_files(core: &mut Core, pipelines: &Arc<Pipelines>) {
     let file = core.config.file.clone().map(|path| {
         let file = path.clone();
         let read = move || {
-            let config = Config::load(Some(&file), std::env::vars());
+            let config = Config::load(Some(&file), std::env::vars_os());
             config.map(|config| config.pipeline).map_err(|error| error.to_string())
         };
         (path, read)
