@@ -14,6 +14,8 @@ mod router;
 mod server;
 mod state;
 mod status;
+mod stream;
+mod whole;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -22,10 +24,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::bounded::bounded;
 
-pub use admin::AdminToken;
+pub use admin::{AdminAccess, AdminToken};
 pub use health::Health;
 pub use router::{admin, consumer, public};
-pub use server::{Bound, bind};
+pub use server::{Bound, ConnectionLimits, bind};
 pub use state::{ApiState, ConsumerState};
 
 /// `[http]` of the configuration: the public listener.
@@ -41,6 +43,11 @@ pub struct Options {
     /// The most open connections to the public listener, 1 to 1,000,000. One more is accepted when another closes.
     #[serde(deserialize_with = "bounded::<_, _, 1, 1_000_000>")]
     pub connections_max: usize,
+    /// How long a connection may be idle between two requests, in seconds, 1 to 3600, on both listeners. Set it above
+    /// the idle timeout of the load balancer in front, usually 60 s: otherwise the balancer may send a request on a
+    /// connection that is just being closed.
+    #[serde(deserialize_with = "bounded::<_, _, 1, 3600>")]
+    pub keep_alive_seconds: u64,
     /// How long shutdown waits for requests in progress, in seconds, 0 to 3600. Their connections are then closed.
     #[serde(deserialize_with = "bounded::<_, _, 0, 3600>")]
     pub drain_seconds: u64,
@@ -55,6 +62,7 @@ impl Default for Options {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             in_flight_max: 8192,
             connections_max: 16_384,
+            keep_alive_seconds: 75,
             drain_seconds: 10,
             enabled: None,
         }

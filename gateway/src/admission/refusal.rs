@@ -6,7 +6,8 @@ use crate::ledger::LedgerError;
 use crate::log::AppendError;
 use crate::policy::{PolicyUnavailable, Quota, Rejection};
 
-/// Why a request is not accepted. Nothing is recorded for it. The message is the problem detail that the client gets.
+/// Why a request is not accepted. Nothing is recorded for it. The message is the problem detail that the
+/// client gets, so it has no cause.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
     #[error("no campaign exists for this coupon")]
@@ -35,10 +36,10 @@ pub enum Refusal {
     #[error("too many requests in progress: retry later")]
     Overloaded,
     /// The request could not be made durable.
-    #[error("the log is unavailable: {0}")]
+    #[error("the log is unavailable: retry later")]
     LogUnavailable(AppendError),
     /// Neither an earlier request under the same key nor the remaining stock could be read.
-    #[error("the ledger is unavailable: {0}")]
+    #[error("the ledger is unavailable: retry later")]
     LedgerUnavailable(#[source] LedgerError),
     /// A policy failed, and `on_failure` of its hook is `refuse`.
     #[error("the {} policy failed: retry later", .0.hook.as_str())]

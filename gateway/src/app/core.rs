@@ -9,7 +9,7 @@ use super::tasks::Tasks;
 use crate::background::Detached;
 use crate::campaign_cache::CampaignCache;
 use crate::config::Config;
-use crate::http::{AdminToken, Health};
+use crate::http::{AdminAccess, Health};
 use crate::settlement::Progress;
 
 /// What both roles build their tasks from.
@@ -19,7 +19,7 @@ pub(super) struct Core {
     pub(super) campaigns: Arc<CampaignCache>,
     pub(super) progress: Arc<Progress>,
     pub(super) health: Arc<Health>,
-    pub(super) token: Option<AdminToken>,
+    pub(super) access: AdminAccess,
     pub(super) tasks: Tasks,
     pub(super) detached: Detached,
     pub(super) stages: Stages,

@@ -14,7 +14,7 @@ use crate::background::{Detached, TaskFailure};
 use crate::campaign_cache::CampaignCache;
 use crate::config::{Config, Role};
 use crate::coupon::{NewCampaign, PartitionNo};
-use crate::http::{AdminToken, Health};
+use crate::http::{AdminAccess, AdminToken, Health};
 use crate::ledger::Ledger;
 use crate::log::Log;
 use crate::settlement::Progress;
@@ -51,6 +51,7 @@ impl System {
     /// [`StartError`]. No listener is open then.
     pub async fn start(config: Config, mut ports: Ports) -> Result<Running, StartError> {
         let token = config.admin.token_file.as_deref().map(AdminToken::read).transpose().map_err(StartError::Token)?;
+        let access = AdminAccess { token, listen: config.admin.listen.ip() };
         let mut tasks = Tasks::new();
         for background in std::mem::take(&mut ports.background) {
             tasks.spawn_background(background);
@@ -72,7 +73,7 @@ impl System {
             campaigns: Arc::new(campaigns),
             progress: Arc::clone(&progress),
             health: Arc::new(health),
-            token,
+            access,
             tasks,
             detached: Detached::default(),
             stages,

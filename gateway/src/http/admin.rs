@@ -4,11 +4,12 @@ pub(super) mod coupons;
 pub(super) mod log;
 pub(super) mod policies;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use sha2::{Digest, Sha256};
@@ -45,38 +46,148 @@ impl AdminToken {
     }
 }
 
-/// Lets calls from this machine pass, and calls from other machines with the token. A cross-origin call is refused
-/// from anywhere: a page in an operator's browser would otherwise reach the loopback address.
-pub(super) async fn guard(State(token): State<Option<AdminToken>>, request: Request, next: Next) -> Response {
-    let local = request.extensions().get::<SocketAddr>().is_some_and(|peer| peer.ip().is_loopback());
-    let headers = request.headers();
-    if is_cross_origin(headers) {
-        let detail = "cross-origin calls are not allowed: the Origin header must match the Host header";
-        return Problem::new(StatusCode::FORBIDDEN, "FORBIDDEN", detail).into_response();
+/// Who may call the admin listener.
+#[derive(Debug, Clone, Copy)]
+pub struct AdminAccess {
+    /// Required of every call from another machine. Without a token, such calls are refused.
+    pub token: Option<AdminToken>,
+    /// The address of `admin.listen`.
+    pub listen: IpAddr,
+}
+
+/// Lets calls from this machine pass, and calls from other machines with the token.
+///
+/// A web page in an operator's browser can call the loopback address too. It is refused by its origin, or by the name
+/// that it has rebound to this machine: an attacker can let a name of his own point here, but cannot own the names that
+/// [`AdminAccess::is_local`] allows.
+pub(super) async fn guard(State(access): State<AdminAccess>, request: Request, next: Next) -> Response {
+    match access.check(&request) {
+        Ok(()) => next.run(request).await,
+        Err(problem) => problem.into_response(),
     }
-    if !local && (token.is_none() || bearer(headers) != token) {
-        let detail = "calls from another machine need `Authorization: Bearer` with the token in admin.token_file";
-        return Problem::new(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", detail)
-            .with(header::WWW_AUTHENTICATE, "Bearer")
-            .into_response();
+}
+
+impl AdminAccess {
+    fn check(&self, request: &Request) -> Result<(), Problem> {
+        let headers = request.headers();
+        let hosts = hosts(request.uri(), headers);
+        if is_cross_origin(headers, &hosts) {
+            let detail = "cross-origin calls are not allowed: the Origin header must match the Host header";
+            return Err(Problem::new(StatusCode::FORBIDDEN, "FORBIDDEN", detail));
+        }
+        if self.token.is_some() && bearer(headers) == self.token {
+            return Ok(());
+        }
+        let peer = request.extensions().get::<SocketAddr>();
+        if !peer.is_some_and(|peer| peer.ip().to_canonical().is_loopback()) {
+            let detail = "calls from another machine need `Authorization: Bearer` with the token in admin.token_file";
+            let problem = Problem::new(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", detail);
+            return Err(problem.with(header::WWW_AUTHENTICATE, "Bearer"));
+        }
+        match hosts.iter().find(|host| !self.is_local(host)) {
+            None => Ok(()),
+            Some(host) => {
+                let detail = format!(
+                    "calls without a token must be addressed to localhost, 127.0.0.1 or [::1], found the host `{host}`"
+                );
+                Err(Problem::new(StatusCode::FORBIDDEN, "FORBIDDEN", detail))
+            }
+        }
     }
-    next.run(request).await
+
+    /// Whether this machine answers to the host of a URL, such as `localhost:8081`.
+    fn is_local(&self, host: &str) -> bool {
+        let Ok(authority) = host.parse::<Authority>() else { return false };
+        let name = authority.host().trim_start_matches('[').trim_end_matches(']');
+        match name.parse::<IpAddr>() {
+            Ok(address) => address.to_canonical().is_loopback() || address == self.listen,
+            Err(_) => name.eq_ignore_ascii_case("localhost"),
+        }
+    }
+}
+
+/// The hosts that a request names: in its target, as HTTP/2 does and as proxies do, and in its Host headers. A browser
+/// always names one.
+fn hosts(uri: &Uri, headers: &HeaderMap) -> Vec<String> {
+    let in_target = uri.authority().map(ToString::to_string);
+    let in_headers = headers.get_all(header::HOST).into_iter();
+    let in_headers = in_headers.map(|host| String::from_utf8_lossy(host.as_bytes()).into_owned());
+    in_target.into_iter().chain(in_headers).collect()
 }
 
 fn bearer(headers: &HeaderMap) -> Option<AdminToken> {
-    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
-    value.strip_prefix("Bearer ").map(str::trim).map(AdminToken::of)
+    let (scheme, token) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| AdminToken::of(token.trim()))
 }
 
-fn is_cross_origin(headers: &HeaderMap) -> bool {
-    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
-    match (text(header::ORIGIN), text(header::HOST)) {
-        (None, _) => false,
-        (Some(origin), Some(host)) => origin.split_once("://").is_none_or(|(_, origin)| origin != host),
-        (Some(_), None) => true,
-    }
+fn is_cross_origin(headers: &HeaderMap, hosts: &[String]) -> bool {
+    headers.get_all(header::ORIGIN).into_iter().any(|origin| {
+        let origin = origin.to_str().ok().and_then(|origin| origin.split_once("://"));
+        !origin.is_some_and(|(_, origin)| hosts.iter().any(|host| host.eq_ignore_ascii_case(origin)))
+    })
 }
 
 pub(super) async fn metrics(State(telemetry): State<Telemetry>) -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], telemetry.render())
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+
+    use super::*;
+
+    const TOKEN: &str = "a token that is long enough";
+
+    fn check(peer: &str, uri: &str, headers: &[(&str, &str)]) -> StatusCode {
+        let access = AdminAccess { token: Some(AdminToken::of(TOKEN)), listen: IpAddr::from([192, 0, 2, 7]) };
+        let mut request = Request::builder().uri(uri);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let mut request = request.body(Body::empty()).expect("a request");
+        request.extensions_mut().insert(SocketAddr::new(peer.parse().expect("an address"), 1));
+        access.check(&request).map_or_else(|problem| problem.into_response().status(), |()| StatusCode::OK)
+    }
+
+    #[test]
+    fn a_local_call_passes_only_under_a_name_of_this_machine() {
+        for host in ["localhost", "LOCALHOST:8081", "127.0.0.1:8081", "127.8.8.8", "[::1]:8081", "192.0.2.7:8081"] {
+            assert_eq!(check("127.0.0.1", "/metrics", &[("host", host)]), StatusCode::OK, "{host}");
+        }
+        for host in
+            ["evil.example", "evil.example:8081", "localhost.evil.example", "192.0.2.8", "0.0.0.0", "", "[", "a b"]
+        {
+            assert_eq!(check("127.0.0.1", "/metrics", &[("host", host)]), StatusCode::FORBIDDEN, "{host}");
+        }
+        let two = [("host", "localhost"), ("host", "evil.example")];
+        assert_eq!(check("127.0.0.1", "/metrics", &two), StatusCode::FORBIDDEN);
+        assert_eq!(check("::1", "http://evil.example/metrics", &two[..1]), StatusCode::FORBIDDEN);
+        assert_eq!(check("::ffff:127.0.0.1", "http://localhost/metrics", &[]), StatusCode::OK);
+    }
+
+    #[test]
+    fn the_token_opens_from_everywhere_and_under_every_name() {
+        for scheme in ["Bearer", "bearer", "BEARER"] {
+            let headers = [("host", "sluice.example"), ("authorization", &*format!("{scheme} {TOKEN}"))];
+            for peer in ["127.0.0.1", "198.51.100.1"] {
+                assert_eq!(check(peer, "/metrics", &headers), StatusCode::OK, "{scheme} {peer}");
+            }
+        }
+        for authorization in ["Bearer", "Bearer another token altogether", "Basic a token that is long enough"] {
+            let headers = [("host", "localhost"), ("authorization", authorization)];
+            assert_eq!(check("198.51.100.1", "/metrics", &headers), StatusCode::UNAUTHORIZED, "{authorization}");
+        }
+    }
+
+    #[test]
+    fn a_page_of_another_origin_is_refused_even_with_the_token() {
+        for origin in ["http://evil.example", "http://localhost:8080", "null", "http://evil.example/localhost:8081"] {
+            let headers =
+                [("host", "localhost:8081"), ("origin", origin), ("authorization", &*format!("Bearer {TOKEN}"))];
+            assert_eq!(check("127.0.0.1", "/metrics", &headers), StatusCode::FORBIDDEN, "{origin}");
+        }
+        let same = [("host", "localhost:8081"), ("origin", "http://localhost:8081")];
+        assert_eq!(check("127.0.0.1", "/metrics", &same), StatusCode::OK);
+    }
 }

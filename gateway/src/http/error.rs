@@ -1,17 +1,23 @@
 //! Refusals and failures as RFC 9457 problem details. Only this file chooses an error status.
 
+use axum::body::to_bytes;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use super::limits::HEADER_BYTES_MAX;
+use super::limits::{HEADER_BYTES_MAX, READ_TIMEOUT};
 use crate::admission::Refusal;
-use crate::coupon::now_ms;
+use crate::coupon::{RequestId, now_ms};
 use crate::ledger::{CampaignError, LedgerError};
 use crate::log::LogError;
 
 /// Retry-After of a 503: by then a full queue has drained, or a restart is over.
 const UNAVAILABLE_RETRY_SECONDS: u64 = 1;
+
+const PROBLEM_JSON: &str = "application/problem+json";
+
+/// axum's plain-text errors are one sentence.
+const DETAIL_BYTES_MAX: usize = 1024;
 
 /// An error answer.
 #[derive(Debug)]
@@ -20,6 +26,7 @@ pub(super) struct Problem {
     reason: String,
     detail: String,
     field: Option<String>,
+    request_id: Option<RequestId>,
     headers: Vec<(HeaderName, String)>,
 }
 
@@ -32,11 +39,20 @@ struct Body<'a> {
     detail: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     field: Option<&'a str>,
+    #[serde(rename = "requestId", skip_serializing_if = "Option::is_none")]
+    request_id: Option<RequestId>,
 }
 
 impl Problem {
     pub(super) fn new(status: StatusCode, reason: &str, detail: impl Into<String>) -> Self {
-        Self { status, reason: reason.to_owned(), detail: detail.into(), field: None, headers: Vec::new() }
+        Self {
+            status,
+            reason: reason.to_owned(),
+            detail: detail.into(),
+            field: None,
+            request_id: None,
+            headers: Vec::new(),
+        }
     }
 
     pub(super) fn malformed(detail: impl Into<String>) -> Self {
@@ -60,6 +76,73 @@ impl Problem {
     pub(super) fn unavailable(reason: &str, detail: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, reason, detail)
             .with(header::RETRY_AFTER, UNAVAILABLE_RETRY_SECONDS.to_string())
+    }
+
+    /// A 503 whose cause only the log tells. The client gets the request id of the log line.
+    pub(super) fn unavailable_because(
+        reason: &str,
+        detail: &str,
+        request_id: RequestId,
+        cause: &dyn std::error::Error,
+    ) -> Self {
+        tracing::error!(%request_id, reason, %cause, "request failed");
+        Self { request_id: Some(request_id), ..Self::unavailable(reason, detail) }
+    }
+
+    pub(super) fn ledger_unavailable(request_id: RequestId, cause: &LedgerError) -> Self {
+        Self::unavailable_because("LEDGER_UNAVAILABLE", "the ledger is unavailable: retry later", request_id, cause)
+    }
+
+    /// For a request that cannot be parsed.
+    pub(super) fn unreadable(status: StatusCode) -> Self {
+        match status {
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => Self::headers_too_large(),
+            _ => Self::new(status, "MALFORMED", "expected a valid HTTP/1.1 request"),
+        }
+    }
+
+    fn headers_too_large() -> Self {
+        let detail = format!("the headers exceed the limit of {HEADER_BYTES_MAX} bytes");
+        Self::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "HEADERS_TOO_LARGE", detail)
+    }
+
+    /// `what` with its verb.
+    pub(super) fn timed_out(what: &str) -> Self {
+        let detail = format!("the {what} not received within {} seconds", READ_TIMEOUT.as_secs());
+        Self::new(StatusCode::REQUEST_TIMEOUT, "TIMEOUT", detail)
+    }
+
+    pub(super) fn unsupported(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "UNSUPPORTED_MEDIA_TYPE", detail)
+    }
+
+    pub(super) fn internal() -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL", "the gateway failed to answer: report it")
+    }
+
+    /// The last answer of an HTTP/1 connection, for when hyper has given up on it.
+    pub(super) fn to_http1(&self) -> Vec<u8> {
+        let (status, body) = (self.status, self.body());
+        let title = status.canonical_reason().unwrap_or_default();
+        let head = format!(
+            "HTTP/1.1 {} {title}\r\ncontent-type: {PROBLEM_JSON}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+            status.as_u16(),
+            body.len()
+        );
+        [head.into_bytes(), body].concat()
+    }
+
+    fn body(&self) -> Vec<u8> {
+        let body = Body {
+            r#type: "about:blank",
+            title: self.status.canonical_reason().unwrap_or("Error"),
+            status: self.status.as_u16(),
+            reason: &self.reason,
+            detail: &self.detail,
+            field: self.field.as_deref(),
+            request_id: self.request_id,
+        };
+        serde_json::to_vec(&body).expect("strings and a number serialize")
     }
 
     pub(super) fn with(mut self, name: HeaderName, value: impl Into<String>) -> Self {
@@ -91,18 +174,9 @@ impl Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let body = Body {
-            r#type: "about:blank",
-            title: self.status.canonical_reason().unwrap_or("Error"),
-            status: self.status.as_u16(),
-            reason: &self.reason,
-            detail: &self.detail,
-            field: self.field.as_deref(),
-        };
-        let body = serde_json::to_vec(&body).expect("strings and a number serialize");
-        let mut response = (self.status, body).into_response();
+        let mut response = (self.status, self.body()).into_response();
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
         for (name, value) in self.headers {
             if let Ok(value) = HeaderValue::try_from(value) {
                 headers.insert(name, value);
@@ -130,8 +204,10 @@ impl From<Refusal> for Problem {
             Refusal::IdempotencyConflict => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "IDEMPOTENCY_CONFLICT", detail),
             Refusal::Overloaded => Self::unavailable("OVERLOADED", detail),
             Refusal::LogUnavailable(crate::log::AppendError::Full) => Self::unavailable("OVERLOADED", detail),
-            Refusal::LogUnavailable(_) => Self::unavailable("LOG_UNAVAILABLE", detail),
-            Refusal::LedgerUnavailable(_) => Self::unavailable("LEDGER_UNAVAILABLE", detail),
+            Refusal::LogUnavailable(error) => {
+                Self::unavailable_because("LOG_UNAVAILABLE", &detail, RequestId::new(), &error)
+            }
+            Refusal::LedgerUnavailable(error) => error.into(),
             Refusal::PolicyUnavailable(_) => Self::unavailable("POLICY_UNAVAILABLE", detail),
         }
     }
@@ -178,8 +254,7 @@ impl From<CampaignError> for Problem {
 
 impl From<LedgerError> for Problem {
     fn from(error: LedgerError) -> Self {
-        tracing::error!(%error, "ledger call failed");
-        Self::unavailable("LEDGER_UNAVAILABLE", "the ledger is unavailable: retry later")
+        Self::ledger_unavailable(RequestId::new(), &error)
     }
 }
 
@@ -192,11 +267,7 @@ impl From<LogError> for Problem {
 
 pub(super) fn check_headers(headers: &HeaderMap) -> Result<(), Problem> {
     let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
-    if bytes <= HEADER_BYTES_MAX {
-        return Ok(());
-    }
-    let detail = format!("the headers exceed the limit of {HEADER_BYTES_MAX} bytes");
-    Err(Problem::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "HEADERS_TOO_LARGE", detail))
+    if bytes <= HEADER_BYTES_MAX { Ok(()) } else { Err(Problem::headers_too_large()) }
 }
 
 pub(super) async fn not_found(uri: Uri) -> Problem {
@@ -206,4 +277,21 @@ pub(super) async fn not_found(uri: Uri) -> Problem {
 pub(super) async fn method_not_allowed(method: axum::http::Method, uri: Uri) -> Problem {
     let detail = format!("{} does not support {method}", uri.path());
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", detail)
+}
+
+/// Replaces an error in plain text, as axum writes it, by problem details.
+pub(super) async fn as_problem(response: Response) -> Response {
+    let status = response.status();
+    let is_plain = response
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .is_none_or(|content_type| content_type.as_bytes().starts_with(b"text/plain"));
+    if !is_plain || !(status.is_client_error() || status.is_server_error()) {
+        return response;
+    }
+    if status.is_server_error() {
+        return Problem::internal().into_response();
+    }
+    let text = to_bytes(response.into_body(), DETAIL_BYTES_MAX).await.unwrap_or_default();
+    Problem::new(status, "MALFORMED", String::from_utf8_lossy(&text)).into_response()
 }

@@ -1,6 +1,5 @@
 //! `GET /livez` and `GET /readyz`, as Kubernetes probes them.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use axum::extract::State;
@@ -8,6 +7,7 @@ use axum::http::StatusCode;
 use axum::routing::get;
 use axum::{Json, Router};
 use serde::Serialize;
+use tokio_util::sync::CancellationToken;
 
 use crate::counters::Counters;
 use crate::coupon::{GenerationNo, PartitionNo};
@@ -24,11 +24,19 @@ pub struct Health {
     progress: Arc<Progress>,
     /// Absent in a consumer.
     pipelines: OnceLock<Arc<Pipelines>>,
-    draining: AtomicBool,
+    draining: CancellationToken,
     failed_task: OnceLock<String>,
 }
 
-/// The body of `/readyz`. Each part is `ok` or what is wrong with it.
+/// Who may see why a part is not ready.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Audience {
+    /// Sees no error of a database or a broker.
+    Public,
+    Operator,
+}
+
+/// The body of `/readyz`. Each part is `ok`, or the reason why it is not ready: on the public listener `unavailable`.
 #[derive(Serialize)]
 struct Readiness {
     ready: bool,
@@ -57,7 +65,7 @@ impl Health {
             counters,
             progress,
             pipelines: OnceLock::new(),
-            draining: AtomicBool::new(false),
+            draining: CancellationToken::new(),
             failed_task: OnceLock::new(),
         }
     }
@@ -70,7 +78,12 @@ impl Health {
 
     /// Fails readiness at the start of shutdown, so that load balancers send no new requests.
     pub fn drain(&self) {
-        self.draining.store(true, Ordering::Relaxed);
+        self.draining.cancel();
+    }
+
+    /// Resolves at the start of shutdown.
+    pub(super) async fn draining(&self) {
+        self.draining.cancelled().await;
     }
 
     /// Fails readiness until the process ends, because a background task failed.
@@ -79,16 +92,19 @@ impl Health {
         let _ = self.failed_task.set(task.to_owned());
     }
 
-    async fn readiness(&self) -> Readiness {
+    async fn readiness(&self, audience: Audience) -> Readiness {
         let log = self.log.ready();
-        let log_part = log.as_ref().map_or_else(ToString::to_string, |()| partly_ready(&*self.log));
         let ledger = self.ledger.ready().await.map_err(|error| error.to_string());
         let counters = self.counters.ready();
         let counters_suffice = counters.is_ok() || self.counters.is_optional();
         let settlement = self.progress.problem().map_or(Ok(()), Err);
-        let draining = self.draining.load(Ordering::Relaxed);
+        let draining = self.draining.is_cancelled();
         let tasks = self.failed_task.get().map_or(Ok(()), |task| Err(format!("background task `{task}` failed")));
-        let part = |check: Result<(), String>| check.err().unwrap_or_else(|| "ok".to_owned());
+        let part = |check: Result<(), String>| match check {
+            Ok(()) => "ok".to_owned(),
+            Err(_) if audience == Audience::Public => "unavailable".to_owned(),
+            Err(reason) => reason,
+        };
         Readiness {
             ready: log.is_ok()
                 && ledger.is_ok()
@@ -96,7 +112,7 @@ impl Health {
                 && settlement.is_ok()
                 && tasks.is_ok()
                 && !draining,
-            log: log_part,
+            log: if log.is_ok() && audience == Audience::Operator { partly_ready(&*self.log) } else { part(log) },
             ledger: part(ledger),
             counters: part(counters),
             settlement: part(settlement),
@@ -116,8 +132,8 @@ fn partly_ready(log: &dyn Log) -> String {
     format!("partitions that accept no records: {} ({reason})", partitions.join(", "))
 }
 
-pub(super) fn routes(health: Arc<Health>) -> Router {
-    Router::new().route("/livez", get(livez)).route("/readyz", get(readyz)).with_state(health)
+pub(super) fn routes(health: Arc<Health>, audience: Audience) -> Router {
+    Router::new().route("/livez", get(livez)).route("/readyz", get(readyz)).with_state((health, audience))
 }
 
 /// Checks no dependency: a restart of this process would not repair one.
@@ -125,7 +141,7 @@ async fn livez() -> &'static str {
     "ok"
 }
 
-async fn readyz(State(health): State<Arc<Health>>) -> (StatusCode, Json<Readiness>) {
-    let readiness = health.readiness().await;
+async fn readyz(State((health, audience)): State<(Arc<Health>, Audience)>) -> (StatusCode, Json<Readiness>) {
+    let readiness = health.readiness(audience).await;
     (if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, Json(readiness))
 }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::Problem;
 use super::state::ApiState;
+use super::whole::Whole;
 use super::{idempotency, json, status};
 use crate::admission::{Receipt, Submission};
 use crate::coupon::{CouponId, GenerationNo, IssueRequest, PolicyId, RequestId, Terms, UserId, now_ms};
@@ -28,19 +29,26 @@ struct IssueBody {
     policy_id: PolicyId,
     type_snapshot: String,
     discount_rate_snapshot: Option<f64>,
-    discount_amount_snapshot: Option<u64>,
-    minimum_order_amount_snapshot: Option<u64>,
-    usage_period_snapshot: Option<u32>,
+    discount_amount_snapshot: Option<Whole<u64>>,
+    minimum_order_amount_snapshot: Option<Whole<u64>>,
+    usage_period_snapshot: Option<Whole<u32>>,
     #[serde(default, deserialize_with = "zoneless")]
     expired_at: Option<jiff::civil::DateTime>,
 }
 
 /// `expiredAt` has no zone: it is a date and time in the shop's own calendar.
 fn zoneless<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<jiff::civil::DateTime>, D::Error> {
-    let expected = "a date and time without a zone, such as 2025-12-31T23:59:59";
+    let expected = "expected a date and time without a zone, such as 2025-12-31T23:59:59";
     Option::<String>::deserialize(deserializer)?
-        .map(|text| text.parse().map_err(|_| serde::de::Error::custom(format_args!("expected {expected}"))))
+        .map(|text| parse_zoneless(&text).ok_or_else(|| serde::de::Error::custom(expected)))
         .transpose()
+}
+
+/// jiff's own parser of civil times drops an offset and a zone name.
+fn parse_zoneless(text: &str) -> Option<jiff::civil::DateTime> {
+    let pieces = jiff::fmt::temporal::Pieces::parse(text).ok()?;
+    let has_zone = pieces.offset().is_some() || pieces.time_zone_annotation().is_some();
+    if has_zone { None } else { text.parse().ok() }
 }
 
 #[derive(Serialize)]
@@ -106,9 +114,9 @@ impl IssueBody {
             terms: Terms {
                 type_snapshot: self.type_snapshot,
                 discount_rate_snapshot: self.discount_rate_snapshot,
-                discount_amount_snapshot: self.discount_amount_snapshot,
-                minimum_order_amount_snapshot: self.minimum_order_amount_snapshot,
-                usage_period_snapshot: self.usage_period_snapshot,
+                discount_amount_snapshot: self.discount_amount_snapshot.map(|Whole(amount)| amount),
+                minimum_order_amount_snapshot: self.minimum_order_amount_snapshot.map(|Whole(amount)| amount),
+                usage_period_snapshot: self.usage_period_snapshot.map(|Whole(days)| days),
                 expired_at: self.expired_at,
             },
         })

@@ -1,9 +1,9 @@
-//! Reading JSON bodies within bounds, and explaining what is wrong with one.
+//! Reading bodies within bounds, and explaining what is wrong with a JSON one.
 
 use std::time::Duration;
 
 use axum::body::{Body, HttpBody};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, header};
 use http_body_util::BodyExt;
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
@@ -19,7 +19,7 @@ const DISCARD_TIMES: usize = 2;
 /// Reads a JSON body of up to [`BODY_BYTES_MAX`] bytes.
 pub(super) async fn read<T: DeserializeOwned>(headers: &HeaderMap, body: Body) -> Result<T, Problem> {
     check_type(headers, "application/json")?;
-    parse(&bytes(body, BODY_BYTES_MAX).await?)
+    parse(&bytes(headers, body, BODY_BYTES_MAX).await?)
 }
 
 fn check_type(headers: &HeaderMap, expected: &str) -> Result<(), Problem> {
@@ -30,15 +30,31 @@ fn check_type(headers: &HeaderMap, expected: &str) -> Result<(), Problem> {
     }
     let found = if found.is_empty() { "none" } else { found };
     let detail = format!("expected Content-Type {expected}, found {found}");
-    Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "UNSUPPORTED_MEDIA_TYPE", detail))
+    Err(Problem::unsupported(detail))
+}
+
+/// Nothing here decodes a body: it would be parsed, or stored, in its encoded form.
+fn check_encoding(headers: &HeaderMap) -> Result<(), Problem> {
+    let encodings = headers.get_all(header::CONTENT_ENCODING).into_iter();
+    let mut encodings = encodings.map(|value| String::from_utf8_lossy(value.as_bytes()));
+    match encodings.find(|encoding| !encoding.trim().eq_ignore_ascii_case("identity")) {
+        Some(encoding) => {
+            let detail = format!("expected no Content-Encoding, found {encoding}: send the body as it is");
+            Err(Problem::unsupported(detail).with(header::ACCEPT_ENCODING, "identity"))
+        }
+        None => Ok(()),
+    }
 }
 
 /// Reads a whole body of up to `bytes_max` bytes, within [`READ_TIMEOUT`].
-pub(super) async fn bytes(body: Body, bytes_max: usize) -> Result<Vec<u8>, Problem> {
-    tokio::time::timeout(READ_TIMEOUT, collect(body, bytes_max)).await.unwrap_or_else(|_| {
-        let detail = format!("the body was not received within {} seconds", READ_TIMEOUT.as_secs());
-        Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "TIMEOUT", detail))
-    })
+pub(super) async fn bytes(headers: &HeaderMap, body: Body, bytes_max: usize) -> Result<Vec<u8>, Problem> {
+    check_encoding(headers)?;
+    // A client that waits for 100 sends no body after any other answer. Reading the body would send 100.
+    if headers.contains_key(header::EXPECT) && body.size_hint().lower() > bytes_max as u64 {
+        return Err(Problem::too_large(bytes_max).with(header::CONNECTION, "close"));
+    }
+    let received = tokio::time::timeout(READ_TIMEOUT, collect(body, bytes_max)).await;
+    received.unwrap_or_else(|_| Err(Problem::timed_out("body was")))
 }
 
 async fn collect(mut body: Body, bytes_max: usize) -> Result<Vec<u8>, Problem> {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use axum::Router;
 use axum::routing::{get, post, put};
 
-use super::admin::{self, AdminToken, coupons, log, policies};
-use super::health::{self, Health};
+use super::admin::{self, AdminAccess, coupons, log, policies};
+use super::health::{self, Audience, Health};
 use super::state::{ApiState, ConsumerState};
 use super::{error, issue, status};
 use crate::telemetry::Telemetry;
@@ -18,14 +18,14 @@ pub fn public(state: Arc<ApiState>) -> Router {
         .route("/coupon/issue", post(issue::issue))
         .route("/coupon/issue/{request_id}", get(status::status))
         .with_state(state)
-        .merge(health::routes(health))
+        .merge(health::routes(health, Audience::Public))
         .fallback(error::not_found)
         .method_not_allowed_fallback(error::method_not_allowed)
 }
 
 /// The admin calls of a gateway.
 pub fn admin(state: Arc<ApiState>) -> Router {
-    let (token, telemetry, health) = (state.token, state.telemetry.clone(), Arc::clone(&state.health));
+    let (access, telemetry, health) = (state.access, state.telemetry.clone(), Arc::clone(&state.health));
     let calls = Router::new()
         .route("/admin/coupons", get(coupons::list).post(coupons::create))
         .route("/admin/coupons/{coupon}", get(coupons::show))
@@ -41,20 +41,20 @@ pub fn admin(state: Arc<ApiState>) -> Router {
         .route("/admin/pipeline", put(policies::change).get(policies::show))
         .route("/admin/pipeline/rollback", post(policies::rollback))
         .with_state(state);
-    guarded(calls, token, telemetry, health)
+    guarded(calls, access, telemetry, health)
 }
 
 /// The admin calls of a consumer: metrics and probes. Campaigns and policies are changed through a gateway.
 pub fn consumer(state: &ConsumerState) -> Router {
-    guarded(Router::new(), state.token, state.telemetry.clone(), Arc::clone(&state.health))
+    guarded(Router::new(), state.access, state.telemetry.clone(), Arc::clone(&state.health))
 }
 
-fn guarded(calls: Router, token: Option<AdminToken>, telemetry: Telemetry, health: Arc<Health>) -> Router {
+fn guarded(calls: Router, access: AdminAccess, telemetry: Telemetry, health: Arc<Health>) -> Router {
     calls
         .route("/metrics", get(admin::metrics).with_state(telemetry))
         .fallback(error::not_found)
         .method_not_allowed_fallback(error::method_not_allowed)
-        .layer(axum::middleware::from_fn_with_state(token, admin::guard))
+        .layer(axum::middleware::from_fn_with_state(access, admin::guard))
         // An orchestrator's probes carry no token.
-        .merge(health::routes(health))
+        .merge(health::routes(health, Audience::Operator))
 }

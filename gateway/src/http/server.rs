@@ -2,11 +2,13 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::response::{IntoResponse, Response};
+use futures_util::FutureExt;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -17,14 +19,29 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tower::Service;
 
-use super::error;
+use super::error::{self, Problem};
 use super::limits::READ_TIMEOUT;
+use super::stream::{Requests, TIMEOUTS, TimedStream};
 
 /// Larger than the limit on headers, so that headers beyond the limit are read to their end and answered 431. With a
 /// smaller buffer, hyper would close the connection.
 const BUFFER_BYTES_MAX: usize = 64 * 1024;
 /// After a failed accept. The usual cause is that no file descriptors are left; other connections get time to close.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// The time between two pings to an HTTP/2 client, which is disconnected if it does not answer within [`READ_TIMEOUT`].
+const HTTP2_PING_EVERY: Duration = Duration::from_secs(20);
+
+/// What a listener allows.
+#[derive(Debug, Clone, Copy)]
+pub struct ConnectionLimits {
+    /// The most open connections. One more is accepted when another closes.
+    pub connections_max: usize,
+    /// An HTTP/1 connection that is idle for longer is closed.
+    pub keep_alive: Duration,
+    /// How long shutdown waits for requests in progress.
+    pub drain: Duration,
+}
 
 /// A bound listener that does not accept connections yet.
 pub struct Bound {
@@ -44,21 +61,21 @@ pub async fn bind(address: SocketAddr) -> std::io::Result<Bound> {
 }
 
 impl Bound {
-    /// Serves until `stop` is cancelled. Then waits up to `drain` for requests in progress.
-    pub async fn serve(self, router: Router, connections_max: usize, stop: CancellationToken, drain: Duration) {
+    /// Serves until `stop` is cancelled. Then waits for requests in progress.
+    pub async fn serve(self, router: Router, limits: ConnectionLimits, stop: CancellationToken) {
         let graceful = GracefulShutdown::new();
-        let permits = Arc::new(Semaphore::new(connections_max));
-        let builder = builder();
+        let permits = Arc::new(Semaphore::new(limits.connections_max));
+        let builder = builder(limits.keep_alive);
         loop {
             let accepted = tokio::select! {
                 () = stop.cancelled() => break,
                 accepted = self.accept(&permits) => accepted,
             };
             let Some((stream, peer, permit)) = accepted else { continue };
-            let router = router.clone();
-            let service = service_fn(move |request| answer(router.clone(), peer, request));
-            let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
-            let connection = graceful.watch(connection);
+            let (router, requests) = (router.clone(), Arc::new(Requests::default()));
+            let stream = TokioIo::new(TimedStream::new(stream, Arc::clone(&requests), &TIMEOUTS));
+            let service = service_fn(move |request| answer(router.clone(), peer, Arc::clone(&requests), request));
+            let connection = graceful.watch(builder.serve_connection(stream, service).into_owned());
             tokio::spawn(async move {
                 // A broken connection needs no action here: the client retries.
                 let _ = connection.await;
@@ -66,6 +83,7 @@ impl Bound {
             });
         }
         drop(self.listener);
+        let drain = limits.drain;
         if tokio::time::timeout(drain, graceful.shutdown()).await.is_err() {
             tracing::warn!(?drain, "closed connections whose requests did not finish in time");
         }
@@ -92,22 +110,40 @@ impl Bound {
 async fn answer(
     mut router: Router,
     peer: SocketAddr,
+    requests: Arc<Requests>,
     mut request: hyper::Request<Incoming>,
 ) -> Result<Response, Infallible> {
+    let _in_progress = requests.begin();
     if let Err(problem) = error::check_headers(request.headers()) {
         return Ok(problem.into_response());
     }
     request.extensions_mut().insert(peer);
-    router.call(request).await
+    // A panic would close the connection without an answer. The panic hook has printed its message.
+    let answered = AssertUnwindSafe(router.call(request)).catch_unwind().await;
+    Ok(match answered {
+        Ok(Ok(response)) => error::as_problem(response).await,
+        Err(_) => Problem::internal().into_response(),
+    })
 }
 
-fn builder() -> Builder<TokioExecutor> {
+/// A client may close its side of the connection once it has sent its request, and is answered all the same.
+///
+/// Without `pipeline_flush`: it holds answers back while any byte of the client is unread, and lets the answers to a
+/// client that reads none of them grow without bound.
+fn builder(keep_alive: Duration) -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(READ_TIMEOUT)
-        .max_buf_size(BUFFER_BYTES_MAX)
-        .pipeline_flush(true);
+        .header_read_timeout(keep_alive)
+        .half_close(true)
+        .max_buf_size(BUFFER_BYTES_MAX);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(HTTP2_PING_EVERY)
+        .keep_alive_timeout(READ_TIMEOUT)
+        // The headers are then answered 431 like those of HTTP/1.
+        .max_header_list_size(BUFFER_BYTES_MAX as u32);
     builder
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::admin::AdminToken;
+use super::admin::AdminAccess;
 use super::health::Health;
 use crate::admission::Admission;
 use crate::campaign_cache::CampaignCache;
@@ -22,15 +22,15 @@ pub struct ApiState {
     pub ledger: Arc<dyn Ledger>,
     pub progress: Arc<Progress>,
     pub health: Arc<Health>,
-    /// Required of every admin call from another machine.
-    pub token: Option<AdminToken>,
+    /// Who may call the admin listener.
+    pub access: AdminAccess,
     pub telemetry: Telemetry,
 }
 
 /// What the handlers of a consumer share. A consumer has no admission and no policies.
 pub struct ConsumerState {
     pub health: Arc<Health>,
-    /// Required of every admin call from another machine.
-    pub token: Option<AdminToken>,
+    /// Who may call the admin listener.
+    pub access: AdminAccess,
     pub telemetry: Telemetry,
 }

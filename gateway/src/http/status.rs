@@ -74,7 +74,8 @@ pub(super) async fn status(
         // Read progress before the ledger: a request that settles in between is then found in the ledger.
         let record = in_query.or_else(|| recent(&api, request_id));
         let next = record.map_or(0, |(partition, _)| api.progress.next_offset(partition));
-        if let Some(recorded) = api.ledger.outcome(request_id).await? {
+        let outcome = api.ledger.outcome(request_id).await;
+        if let Some(recorded) = outcome.map_err(|error| Problem::ledger_unavailable(request_id, &error))? {
             return Ok(Json(StatusBody::settled(request_id, recorded)));
         }
         let (partition, offset) = record.filter(|(_, offset)| next <= *offset).ok_or_else(unknown)?;
@@ -83,8 +84,12 @@ pub(super) async fn status(
             return Err(unknown());
         }
         let position = end.map(|_| offset - next + 1);
-        let settled = tokio::time::timeout_at(deadline, api.progress.settled(partition, offset)).await;
-        if settled.is_err() {
+        let settled = tokio::time::timeout_at(deadline, api.progress.settled(partition, offset));
+        let is_settled = tokio::select! {
+            settled = settled => settled.is_ok(),
+            () = api.health.draining() => false,
+        };
+        if !is_settled {
             return Ok(Json(StatusBody::pending(request_id, position)));
         }
     }

@@ -51,6 +51,7 @@ pub(crate) struct Launch {
     variables: Vec<(String, String)>,
     file_blocks_max: Option<u64>,
     role: Option<&'static str>,
+    ignores_hangup: bool,
     clock_offset_seconds: i64,
 }
 
@@ -77,16 +78,23 @@ impl Launch {
         Self { file_blocks_max: Some(file_blocks_max), ..Self::default() }
     }
 
+    /// As `nohup` starts it.
+    pub(crate) fn with_hangup_ignored() -> Self {
+        Self { ignores_hangup: true, ..Self::default() }
+    }
+
     pub(crate) fn command(&self, home: &Path, arguments: &[&str]) -> Command {
         let binary = env!("CARGO_BIN_EXE_sluice");
+        let after = |preparation: &str| {
+            let mut shell = Command::new("sh");
+            shell.args(["-c", &format!("{preparation}; exec \"$0\" \"$@\""), binary]);
+            shell
+        };
         let mut command = match self.file_blocks_max {
+            // The signal for exceeding the limit ends a process that does not ignore it.
+            Some(blocks) => after(&format!("trap '' XFSZ; ulimit -Sf {blocks}")),
+            None if self.ignores_hangup => after("trap '' HUP"),
             None => Command::new(binary),
-            Some(blocks) => {
-                let mut shell = Command::new("sh");
-                // The signal for exceeding the limit ends a process that does not ignore it.
-                shell.args(["-c", &format!("trap '' XFSZ; ulimit -Sf {blocks}; exec \"$0\" \"$@\""), binary]);
-                shell
-            }
         };
         command.args(arguments).current_dir(home).envs(self.variables.iter().cloned());
         if self.clock_offset_seconds != 0 {

@@ -11,6 +11,7 @@ mod chaos;
 mod checker;
 mod client;
 mod command_line;
+mod connections;
 mod shutdown;
 mod crowd;
 mod dashboards;

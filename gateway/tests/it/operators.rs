@@ -7,7 +7,7 @@ use http_body_util::Full;
 use hyper::Request;
 use serde_json::json;
 
-use crate::client::{Client, post};
+use crate::client::{Answer, Client, post, raw};
 use crate::crowd::Crowd;
 use crate::harness::{Campaign, Gateway, eventually, free_address, machine, payload};
 
@@ -164,6 +164,29 @@ async fn the_admin_listener_rejects_requests_from_another_origin() {
     assert_eq!(gateway.operator.get("/admin/coupons/104").await.json()["state"], "OPEN");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_web_page_that_rebinds_its_name_to_this_machine_may_not_operate() {
+    let gateway = Gateway::start().await;
+    let call = async |request: String| {
+        let answer = raw(gateway.admin, request.as_bytes(), Duration::from_secs(5)).await;
+        Answer::of_text(&answer).expect("an answer")
+    };
+    for host in ["evil.example", "evil.example:8081", "localhost.evil.example", "10.1.2.3"] {
+        let head = format!("Host: {host}\r\nOrigin: http://{host}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+        for target in ["/admin/coupons/104/close", "/admin/pipeline/rollback"] {
+            let answer = call(format!("POST {target} HTTP/1.1\r\n{head}")).await;
+            assert_eq!(answer.refusal(), (403, "FORBIDDEN".to_owned()), "{host}: {answer}");
+        }
+        let answer = call(format!("GET /metrics HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")).await;
+        assert_eq!(answer.status, 403, "{host}: {answer}");
+    }
+    for host in ["localhost", "LOCALHOST:1", "127.0.0.1", "[::1]:8081"] {
+        let answer = call(format!("GET /metrics HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")).await;
+        assert_eq!(answer.status, 200, "{host}: {answer}");
+    }
+    assert_eq!(gateway.operator.get("/admin/coupons/104").await.json()["state"], "OPEN");
+}
+
 /// An address of this machine other than loopback, if it has one. Connecting a UDP socket sends nothing.
 fn outward_address() -> Option<SocketAddr> {
     let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
@@ -189,8 +212,10 @@ async fn an_admin_call_from_another_machine_needs_the_token() {
     for probe in ["/livez", "/readyz"] {
         assert_eq!(elsewhere.get(probe).await.status, 200, "{probe} needs no token");
     }
-    for (token, status) in [("a token that is wrong altogether", 401), (TOKEN, 200)] {
-        let request = Request::get("/admin/coupons").header("authorization", format!("Bearer {token}"));
+    for (scheme, token, status) in
+        [("Bearer", "a token that is wrong altogether", 401), ("Bearer", TOKEN, 200), ("bearer", TOKEN, 200)]
+    {
+        let request = Request::get("/admin/coupons").header("authorization", format!("{scheme} {token}"));
         let answer = elsewhere.call(request.body(Full::default()).expect("a request")).await;
         assert_eq!(answer.status, status, "{answer}");
     }
@@ -201,7 +226,8 @@ async fn an_admin_call_from_another_machine_needs_the_token() {
 impl Gateway {
     async fn listening_to_operators_at(admin: SocketAddr, token: &str) -> Self {
         let file = tempfile::NamedTempFile::new().expect("a temporary file");
-        std::fs::write(file.path(), token).expect("writes");
+        // As a Windows editor writes it.
+        std::fs::write(file.path(), format!("\u{feff}{token}\r\n")).expect("writes");
         let path = file.path().to_str().expect("utf-8");
         Self::with_admin_at(admin, &[("ADMIN__TOKEN_FILE", path)]).await
     }

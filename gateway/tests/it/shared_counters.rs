@@ -37,7 +37,7 @@ fn counting_at(redis: SocketAddr, on_unavailable: &str) -> Launch {
 
 /// The status of `/readyz` and its entry for the counters.
 async fn readiness(gateway: &Gateway) -> (u16, String) {
-    let answer = gateway.client.get("/readyz").await;
+    let answer = gateway.operator.get("/readyz").await;
     (answer.status, answer.json()["counters"].as_str().unwrap_or_default().to_owned())
 }
 

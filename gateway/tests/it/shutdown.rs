@@ -1,15 +1,18 @@
 //! Kills, graceful stops and a full disk: no accepted request is lost.
 
+use std::io::BufRead;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::checker::Reply;
+use crate::client::Client;
 use crate::crowd::Crowd;
-use crate::harness::{Campaign, Gateway, Launch, Process, eventually, machine};
+use crate::harness::{Campaign, Gateway, Home, Launch, Process, eventually, free_address, machine};
 
 /// Fixed, so that kills users at the same moments in every run.
 const SEED: u64 = 30;
@@ -162,7 +165,20 @@ async fn a_full_disk_is_answered_with_503_and_loses_no_accepted_request() {
     let refused = gateway.client.post("/coupon/issue", crate::harness::payload(user + 1, campaign.coupon)).await;
     assert_eq!(refused.refusal(), (503, "LOG_UNAVAILABLE".to_owned()));
     assert_eq!(refused.header("retry-after"), Some("1"));
-    assert_eq!(gateway.client.get("/readyz").await.status, 503, "the gateway takes no new traffic");
+    assert_eq!(refused.json()["detail"], "the log is unavailable: retry later");
+    let request_id = &refused.json()["requestId"];
+    let logged: Vec<_> =
+        gateway.log_lines("request failed").into_iter().filter(|line| line["request_id"] == *request_id).collect();
+    assert_eq!(logged.len(), 1, "the cause is logged once, with the request id");
+    assert!(logged[0]["cause"].as_str().is_some_and(|cause| cause.contains("disk")), "{logged:?}");
+    let unready = gateway.client.get("/readyz").await;
+    assert_eq!(
+        (unready.status, &unready.json()["log"]),
+        (503, &"unavailable".into()),
+        "the gateway takes no new traffic"
+    );
+    let reason = gateway.operator.get("/readyz").await.json()["log"].clone();
+    assert!(reason.as_str().is_some_and(|reason| reason.contains("disk")), "operators see why: {reason}");
     assert_eq!(gateway.client.get("/livez").await.status, 200, "a restart would not help");
 
     gateway.kill().await;
@@ -185,4 +201,38 @@ async fn the_gateway_recovers_by_itself_when_the_disk_has_room_again() {
     eventually("requests are accepted again", TIMEOUT, accepted).await;
     assert_eq!(gateway.client.get("/readyz").await.status, 200);
     crowd.verify(&gateway, campaign).await.assert_holds();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hangup_drains_unless_it_was_ignored_at_the_start() {
+    let mut gateway = Gateway::start().await;
+    gateway.signal(Signal::HUP);
+    assert_eq!(gateway.wait_for_exit().await.code, Some(0));
+
+    let mut gateway = Gateway::launch(Launch::with_hangup_ignored()).await;
+    gateway.signal(Signal::HUP);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(gateway.client.get("/readyz").await.status, 200, "the terminal of `nohup` may close");
+    gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_whose_log_nobody_reads_any_more_serves_changes_and_drains() {
+    let home = Home::new(free_address(), free_address());
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    let mut command = Launch::default().command(home.path(), &["serve", "--config", "sluice.toml"]);
+    command.stdout(writer.try_clone().expect("a descriptor")).stderr(writer);
+    let mut child = command.spawn().expect("the binary starts");
+    // It holds the other ends of the pipe.
+    drop(command);
+    let mut lines = std::io::BufReader::new(reader).lines();
+    assert!(lines.any(|line| line.is_ok_and(|line| line.contains("serving"))), "it does not serve");
+    drop(lines);
+
+    let operator = Client::to(home.admin);
+    assert_eq!(operator.post("/admin/coupons/104/pause", "").await.json()["state"], "PAUSED");
+    let changed = operator.put("/admin/pipeline", r#"{"shard-picker":{"policy":"hash-user"}}"#).await;
+    assert_eq!(changed.status, 200, "{changed}");
+    kill_process(Pid::from_child(&child), Signal::TERM).expect("it runs");
+    assert_eq!(child.wait().expect("it ends").code(), Some(0));
 }

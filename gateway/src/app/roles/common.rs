@@ -8,7 +8,7 @@ use super::super::core::{ADMIN_LISTENER, Core};
 use super::super::error::StartError;
 use crate::admission::{LoadGauge, SAMPLE_EVERY};
 use crate::background::fault_point;
-use crate::http::{self, Bound};
+use crate::http::{self, Bound, ConnectionLimits};
 use crate::telemetry::InFlight;
 
 /// Admin calls are short. The listener closes last, so that operators can watch the shutdown.
@@ -22,8 +22,13 @@ pub(super) async fn listen(key: &'static str, address: SocketAddr) -> Result<Bou
 
 pub(super) fn serve_admin(core: &mut Core, bound: Bound, router: axum::Router) {
     let stop = core.stages.admin.clone();
+    let limits = ConnectionLimits {
+        connections_max: ADMIN_CONNECTIONS_MAX,
+        keep_alive: Duration::from_secs(core.config.http.keep_alive_seconds),
+        drain: ADMIN_DRAIN_MAX,
+    };
     core.tasks.spawn(ADMIN_LISTENER, async move {
-        bound.serve(router, ADMIN_CONNECTIONS_MAX, stop, ADMIN_DRAIN_MAX).await;
+        bound.serve(router, limits, stop).await;
         Ok(())
     });
 }

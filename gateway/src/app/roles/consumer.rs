@@ -25,8 +25,11 @@ pub(in crate::app) async fn spawn(core: &mut Core) -> Result<SocketAddr, StartEr
     }
     let load = Arc::new(LoadGauge::new(core.ports.log.partitions()));
     spawn_sampler(core, load, || 0);
-    let state =
-        ConsumerState { health: Arc::clone(&core.health), token: core.token, telemetry: core.ports.telemetry.clone() };
+    let state = ConsumerState {
+        health: Arc::clone(&core.health),
+        access: core.access,
+        telemetry: core.ports.telemetry.clone(),
+    };
     serve_admin(core, admin, http::consumer(&state));
     tracing::info!(admin = %address, "serving");
     Ok(address)

@@ -9,7 +9,7 @@ use super::super::error::StartError;
 use super::common::{listen, serve_admin, spawn_sampler};
 use crate::admission::{Admission, LoadGauge};
 use crate::config::Config;
-use crate::http::{self, ApiState};
+use crate::http::{self, ApiState, ConnectionLimits};
 use crate::ledger_poller::LedgerPoller;
 use crate::policy::Pipelines;
 
@@ -40,7 +40,7 @@ pub(in crate::app) async fn spawn(core: &mut Core) -> Result<(SocketAddr, Socket
         ledger: Arc::clone(&ports.ledger),
         progress: Arc::clone(&core.progress),
         health: Arc::clone(&core.health),
-        token: core.token,
+        access: core.access,
         telemetry: telemetry.clone(),
     });
     core.detached = admission.detached().clone();
@@ -58,11 +58,15 @@ pub(in crate::app) async fn spawn(core: &mut Core) -> Result<(SocketAddr, Socket
 
     let addresses = (public.address, admin.address);
     let stop = core.stages.public.clone();
-    let (connections_max, drain) =
-        (core.config.http.connections_max, Duration::from_secs(core.config.http.drain_seconds));
+    let options = &core.config.http;
+    let limits = ConnectionLimits {
+        connections_max: options.connections_max,
+        keep_alive: Duration::from_secs(options.keep_alive_seconds),
+        drain: Duration::from_secs(options.drain_seconds),
+    };
     let router = http::public(Arc::clone(&state));
     core.tasks.spawn(PUBLIC_LISTENER, async move {
-        public.serve(router, connections_max, stop, drain).await;
+        public.serve(router, limits, stop).await;
         Ok(())
     });
     serve_admin(core, admin, http::admin(state));

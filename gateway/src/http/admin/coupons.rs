@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::error::Problem;
 use super::super::state::ApiState;
+use super::super::whole::Whole;
 use super::super::{idempotency, json};
 use crate::campaign_cache::CachedCampaign;
 use crate::coupon::{
@@ -21,33 +22,33 @@ use crate::coupon::{
 struct NewCampaignBody {
     coupon_id: CouponId,
     policy_id: PolicyId,
-    total: u64,
+    total: Whole<u64>,
     #[serde(default = "default_shards")]
-    shards: u32,
+    shards: Whole<u32>,
     #[serde(default = "default_per_user_limit")]
-    per_user_limit: u32,
+    per_user_limit: Whole<u32>,
     opens_at: Option<jiff::Timestamp>,
     closes_at: Option<jiff::Timestamp>,
 }
 
-fn default_shards() -> u32 {
-    4
+fn default_shards() -> Whole<u32> {
+    Whole(4)
 }
 
-fn default_per_user_limit() -> u32 {
-    1
+fn default_per_user_limit() -> Whole<u32> {
+    Whole(1)
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct TopUpBody {
-    amount: u64,
+    amount: Whole<u64>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ReshardBody {
-    shards: u32,
+    shards: Whole<u32>,
 }
 
 #[derive(Serialize)]
@@ -85,9 +86,10 @@ impl From<Campaign> for CampaignBody {
 
 impl NewCampaignBody {
     fn check(self) -> Result<NewCampaign, Problem> {
-        check_range("total", self.total, 1, NewCampaign::TOTAL_MAX)?;
-        check_range("shards", self.shards.into(), 1, NewCampaign::SHARDS_MAX.into())?;
-        check_range("perUserLimit", self.per_user_limit.into(), 1, i32::MAX.unsigned_abs().into())?;
+        let (Whole(total), Whole(shards), Whole(per_user_limit)) = (self.total, self.shards, self.per_user_limit);
+        check_range("total", total, 1, NewCampaign::TOTAL_MAX)?;
+        check_range("shards", shards.into(), 1, NewCampaign::SHARDS_MAX.into())?;
+        check_range("perUserLimit", per_user_limit.into(), 1, i32::MAX.unsigned_abs().into())?;
         if let (Some(opens_at), Some(closes_at)) = (self.opens_at, self.closes_at)
             && closes_at <= opens_at
         {
@@ -96,9 +98,9 @@ impl NewCampaignBody {
         Ok(NewCampaign {
             coupon_id: self.coupon_id,
             policy_id: self.policy_id,
-            total: self.total,
-            shards: self.shards,
-            per_user_limit: self.per_user_limit,
+            total,
+            shards,
+            per_user_limit,
             opens_at_ms: self.opens_at.map(jiff::Timestamp::as_millisecond),
             closes_at_ms: self.closes_at.map(jiff::Timestamp::as_millisecond),
         })
@@ -185,7 +187,7 @@ pub(in crate::http) async fn top_up(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<CampaignBody>, Problem> {
-    let TopUpBody { amount } = json::read(&headers, body).await?;
+    let TopUpBody { amount: Whole(amount) } = json::read(&headers, body).await?;
     check_range("amount", amount, 1, NewCampaign::TOTAL_MAX)?;
     change(api, coupon, &headers, CampaignChange::TopUp(amount)).await
 }
@@ -196,7 +198,7 @@ pub(in crate::http) async fn reshard(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<CampaignBody>, Problem> {
-    let ReshardBody { shards } = json::read(&headers, body).await?;
+    let ReshardBody { shards: Whole(shards) } = json::read(&headers, body).await?;
     check_range("shards", shards.into(), 1, NewCampaign::SHARDS_MAX.into())?;
     change(api, coupon, &headers, CampaignChange::Reshard(shards)).await
 }

@@ -94,10 +94,11 @@ pub(in crate::http) async fn list(State(api): State<Arc<ApiState>>) -> Result<Js
 pub(in crate::http) async fn upload(
     State(api): State<Arc<ApiState>>,
     Query(UploadQuery { name }): Query<UploadQuery>,
+    headers: HeaderMap,
     body: Body,
 ) -> Result<(StatusCode, Json<Uploaded>), Problem> {
     let name = name.ok_or_else(|| Problem::malformed("expected ?name=NAME, the policy's name in a pipeline"))?;
-    let bytes = json::bytes(body, COMPONENT_BYTES_MAX).await?;
+    let bytes = json::bytes(&headers, body, COMPONENT_BYTES_MAX).await?;
     let uploaded = api.pipelines.upload(&name, bytes).await?;
     Ok((StatusCode::CREATED, Json(uploaded.into())))
 }
@@ -141,7 +142,7 @@ impl From<ChangeError> for Problem {
     fn from(error: ChangeError) -> Self {
         let detail = error.to_string();
         match error {
-            ChangeError::Ledger(_) => Self::unavailable("LEDGER_UNAVAILABLE", detail),
+            ChangeError::Ledger(error) => error.into(),
             ChangeError::NoEarlierPipeline => Self::new(StatusCode::CONFLICT, "NOTHING_TO_ROLL_BACK", detail),
             _ => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "POLICY_REFUSED", detail),
         }

@@ -50,19 +50,19 @@ pub(super) fn types_and_ranges() -> Vec<Case> {
             "a negative amount",
             "discountAmountSnapshot",
             "-1",
-            "invalid value: integer `-1`, expected u64 at line 1 column 91",
+            "invalid value: integer `-1`, expected an integer of at least 0 at line 1 column 91",
         ),
         wrong(
             "an amount with a fraction",
             "minimumOrderAmountSnapshot",
             "0.5",
-            "invalid type: floating point `0.5`, expected u64 at line 1 column 96",
+            "invalid value: floating point `0.5`, expected an integer of at least 0 at line 1 column 96",
         ),
         wrong(
             "a period of 2^32 days",
             "usagePeriodSnapshot",
             "4294967296",
-            "invalid value: integer `4294967296`, expected u32 at line 1 column 96",
+            "invalid value: integer `4294967296`, expected a smaller integer at line 1 column 97",
         ),
         wrong(
             "a date that does not exist",
@@ -75,6 +75,24 @@ pub(super) fn types_and_ranges() -> Vec<Case> {
             "expiredAt",
             "\"2025-12-31T23:59:59Z\"",
             "expected a date and time without a zone, such as 2025-12-31T23:59:59 at line 1 column 99",
+        ),
+        wrong(
+            "a time with an offset",
+            "expiredAt",
+            "\"2025-12-31T23:59:59+09:00\"",
+            "expected a date and time without a zone, such as 2025-12-31T23:59:59 at line 1 column 104",
+        ),
+        wrong(
+            "a time with the name of a zone",
+            "expiredAt",
+            "\"2025-12-31T23:59:59[Asia/Seoul]\"",
+            "expected a date and time without a zone, such as 2025-12-31T23:59:59 at line 1 column 110",
+        ),
+        wrong(
+            "a user as text",
+            "userId",
+            "\"9007199254740993\"",
+            "invalid type: string \"9007199254740993\", expected u64 at line 1 column 28",
         ),
         wrong(
             "a time that is a number",
@@ -142,6 +160,12 @@ pub(super) fn headers_and_size() -> Vec<Case> {
         request.headers_mut().insert("idempotency-key", key.parse().expect("a header"));
         request
     };
+    let encoded = |encoding: &str| {
+        let mut request = post("/coupon/issue", good.clone());
+        request.headers_mut().insert("content-encoding", encoding.parse().expect("a header"));
+        request
+    };
+    let not_encoded = |found: &str| format!("expected no Content-Encoding, found {found}: send the body as it is");
     let untyped = Request::post("/coupon/issue").body(Full::new(good.clone().into())).expect("a request");
     let unsupported = |found: &str| format!("expected Content-Type application/json, found {found}");
     let too_long = format!("{good}{}", " ".repeat(16 * 1024));
@@ -155,6 +179,14 @@ pub(super) fn headers_and_size() -> Vec<Case> {
             415,
             "UNSUPPORTED_MEDIA_TYPE",
             unsupported("application/x-www-form-urlencoded"),
+        ),
+        Case::request("a compressed body", encoded("gzip"))
+            .is(415, "UNSUPPORTED_MEDIA_TYPE", not_encoded("gzip"))
+            .with("accept-encoding", "identity"),
+        Case::request("two encodings", encoded("identity, br")).is(
+            415,
+            "UNSUPPORTED_MEDIA_TYPE",
+            not_encoded("identity, br"),
         ),
         Case::request("an empty key", keyed(String::new())).is(
             400,
@@ -205,5 +237,8 @@ pub(super) fn unusual_but_valid() -> Vec<Body> {
         Body::good().with("typeSnapshot", "\"정액 할인\""),
         Body::good().with("typeSnapshot", &format!("\"{}\"", "할".repeat(64))),
         Body::good().with("userId", "1"),
+        Body::good().with("discountAmountSnapshot", "1000.00"),
+        Body::good().with("minimumOrderAmountSnapshot", "5E+3"),
+        Body::good().with("usagePeriodSnapshot", "30.0"),
     ]
 }

@@ -23,6 +23,16 @@ pub(super) fn paths_and_methods() -> Vec<Case> {
         Case::admin("DELETE of a campaign", Method::DELETE, "/admin/coupons/104", "")
             .is(405, "METHOD_NOT_ALLOWED", "/admin/coupons/104 does not support DELETE")
             .with("allow", "GET,HEAD"),
+        Case::admin("a coupon that is no text", Method::GET, "/admin/coupons/%ff", "").is(
+            400,
+            "MALFORMED",
+            "Invalid URL: Invalid UTF-8 in `coupon`",
+        ),
+        Case::admin("a name twice", Method::POST, "/admin/policies?name=a&name=b", "").is(
+            400,
+            "MALFORMED",
+            "Failed to deserialize query string: duplicate field `name`",
+        ),
         Case::admin("nowhere for operators", Method::GET, "/admin/nowhere", "").is(
             404,
             "NOT_FOUND",
@@ -122,6 +132,10 @@ pub(super) fn campaigns() -> Vec<Case> {
             .invalid_in("amount", "the total would exceed 1000000000000"),
         change("a top-up of nothing said", &format!("{coupon}/top-up"), "{}")
             .invalid_in("amount", "`amount` is missing"),
+        change("a top-up of half a coupon", &format!("{coupon}/top-up"), "{\"amount\":0.5}").invalid_in(
+            "amount",
+            "`amount`: invalid value: floating point `0.5`, expected an integer of at least 0 at line 1 column 13",
+        ),
         change("a reshard into 0", &format!("{coupon}/reshard"), "{\"shards\":0}")
             .invalid_in("shards", "`shards`: expected an integer from 1 to 256, found 0"),
     ]
