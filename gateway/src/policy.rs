@@ -10,6 +10,7 @@ mod decider;
 mod digest;
 mod engine;
 mod error;
+mod file_changes;
 mod folder;
 mod generation;
 mod history;
@@ -20,7 +21,10 @@ mod pack;
 mod pipelines;
 mod pool;
 mod records;
+mod regular_file;
+mod snapshot;
 mod spec;
+mod state;
 mod tasks;
 #[cfg(test)]
 mod tests;
@@ -41,6 +45,7 @@ pub use inspect::{Inspection, inspect};
 pub use pack::pack;
 pub use pipelines::Pipelines;
 pub use spec::{HookSpec, Isolation, OnFailure, Pipeline, PipelinePatch};
+pub use watch::WatchedFile;
 pub use wire::{LimitVerdict, Load, Rejection, Request, Shaping, Shard, Usage};
 
 /// `[policies]` of the configuration.

@@ -11,7 +11,7 @@ use super::engine::{Bounds, ENGINE};
 use super::error::LoadError;
 
 /// A guest that carries a language runtime takes 12 to 18 MB.
-const COMPONENT_BYTES_MAX: usize = 32 * 1024 * 1024;
+pub(super) const COMPONENT_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Switching between a few policies compiles each of them once.
 const CACHED_COMPONENTS_MAX: usize = 16;
 

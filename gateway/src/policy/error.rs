@@ -33,11 +33,13 @@ pub enum LoadError {
 pub enum ChangeError {
     #[error("{0}")]
     Pipeline(String),
+    #[error("read {}: {source}", path.display())]
+    Read { path: PathBuf, source: std::io::Error },
     #[error(
         "read {}: {source}; build the policies with `policies/build`, or set policies.dir to their folder",
         path.display()
     )]
-    Read { path: PathBuf, source: std::io::Error },
+    NotFound { path: PathBuf, source: std::io::Error },
     #[error("write {}: {source}; make policies.dir writable for this process", path.display())]
     Write { path: PathBuf, source: std::io::Error },
     /// `sluice.toml` cannot be read.
@@ -62,6 +64,11 @@ pub enum ChangeError {
 }
 
 impl ChangeError {
+    /// Whether the same change may succeed later.
+    pub(super) fn is_transient(&self) -> bool {
+        matches!(self, Self::Ledger(_) | Self::Conflict)
+    }
+
     pub(super) fn load(hook: Hook) -> impl FnOnce(LoadError) -> Self {
         move |error| Self::Load { hook, error }
     }

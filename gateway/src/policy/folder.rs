@@ -2,10 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
+use super::compile::COMPONENT_BYTES_MAX;
 use super::component::{ComponentBytes, ResolvedPipeline};
 use super::digest::Digest;
 use super::error::ChangeError;
 use super::inspect::inspect_component;
+use super::regular_file;
 use super::spec::{Pipeline, is_policy_name};
 use super::tasks::run_blocking;
 use crate::counters::PerHook;
@@ -14,8 +16,9 @@ use crate::counters::PerHook;
 #[derive(Debug)]
 pub struct ListedPolicy {
     pub name: String,
-    pub bytes: usize,
-    pub digest: Digest,
+    pub bytes: u64,
+    /// Absent if the file cannot be read.
+    pub digest: Option<Digest>,
     pub error: Option<String>,
 }
 
@@ -41,9 +44,20 @@ impl Folder {
     }
 
     pub(super) fn read(&self, policy: &str) -> Result<ComponentBytes, ChangeError> {
-        let path = self.path_of(policy);
-        let bytes = std::fs::read(&path).map_err(|source| ChangeError::Read { path, source })?;
-        Ok(ComponentBytes::new(bytes))
+        read(self.path_of(policy))
+    }
+
+    /// The component of each policy; `None` if the folder has none.
+    pub(super) async fn read_each(
+        &self,
+        policies: PerHook<String>,
+    ) -> Result<PerHook<Result<Option<ComponentBytes>, ChangeError>>, ChangeError> {
+        let folder = self.clone();
+        let read = move |policy: String| match folder.read(&policy) {
+            Err(ChangeError::NotFound { .. }) => Ok(None),
+            read => read.map(Some),
+        };
+        run_blocking(move || Ok(policies.map(read))).await
     }
 
     /// A pipeline with the components that are in the folder now.
@@ -54,10 +68,8 @@ impl Folder {
 
     /// The digest of each policy of a pipeline; `None` if the folder has no such component.
     pub(super) async fn digests(&self, pipeline: &Pipeline) -> Result<PerHook<Option<Digest>>, ChangeError> {
-        let folder = self.clone();
-        let policies = pipeline.hooks().map(|spec| spec.policy.clone());
-        let digest_of = move |policy: String| folder.read(&policy).ok().map(|component| component.digest);
-        run_blocking(move || Ok(policies.map(digest_of))).await
+        let found = self.read_each(pipeline.hooks().map(|spec| spec.policy.clone())).await?;
+        Ok(found.map(|found| found.ok().flatten().map(|component| component.digest)))
     }
 
     pub(super) async fn list(&self) -> Result<Vec<ListedPolicy>, ChangeError> {
@@ -102,7 +114,21 @@ fn list_one(path: &Path) -> Option<ListedPolicy> {
     if path.extension().is_none_or(|extension| extension != "wasm") || name.starts_with('.') {
         return None;
     }
-    let component = ComponentBytes::new(std::fs::read(path).unwrap_or_default());
-    let error = inspect_component(&component, "{}").err().map(|error| error.to_string());
-    Some(ListedPolicy { name: name.to_owned(), bytes: component.bytes.len(), digest: component.digest, error })
+    let bytes = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
+    let (digest, error) = match read(path.to_owned()) {
+        Ok(component) => {
+            let error = inspect_component(&component, "{}").err().map(|error| error.to_string());
+            (Some(component.digest), error)
+        }
+        Err(error) => (None, Some(error.to_string())),
+    };
+    Some(ListedPolicy { name: name.to_owned(), bytes, digest, error })
+}
+
+fn read(path: PathBuf) -> Result<ComponentBytes, ChangeError> {
+    match regular_file::read(&path, COMPONENT_BYTES_MAX) {
+        Ok(bytes) => Ok(ComponentBytes::new(bytes)),
+        Err(source) if source.kind() == std::io::ErrorKind::NotFound => Err(ChangeError::NotFound { path, source }),
+        Err(source) => Err(ChangeError::Read { path, source }),
+    }
 }

@@ -13,8 +13,9 @@ use super::error::{ChangeError, StartError};
 use super::folder::{Folder, ListedPolicy, UploadedPolicy};
 use super::generation::Generation;
 use super::history::{History, HistoryEntry, Source};
-use super::records::{self, GenerationRecord, ObservedFiles, Recorded, RecordedPipeline, RollbackStack};
+use super::records::{self, GenerationRecord, ObservedFiles, Recorded, RecordedPipeline};
 use super::spec::{Pipeline, PipelinePatch};
+use super::state::{Replacement, State};
 use super::tasks::{run_blocking, run_detached};
 use crate::counters::PerHook;
 use crate::coupon::GenerationNo;
@@ -24,20 +25,12 @@ use crate::telemetry::{GenerationPublished, GenerationRefused, Telemetry};
 /// The active generation, and the service that changes it.
 pub struct Pipelines {
     loader: Loader,
-    folder: Folder,
+    pub(super) folder: Folder,
     ledger: Arc<dyn Ledger>,
     current: ArcSwap<Generation>,
     /// Locked by a change: changes are applied one after the other.
-    state: Mutex<State>,
+    pub(super) state: Mutex<State>,
     history: History,
-}
-
-struct State {
-    active: ResolvedPipeline,
-    rollback: RollbackStack,
-    observed: ObservedFiles,
-    /// The last error in `sluice.toml`, so that it is logged once.
-    file_error: Option<String>,
 }
 
 impl Pipelines {
@@ -93,7 +86,7 @@ impl Pipelines {
             folder,
             ledger,
             current: ArcSwap::from_pointee(generation),
-            state: Mutex::new(State { active, rollback, observed, file_error: None }),
+            state: Mutex::new(State::new(active, rollback, observed)),
             history: History::default(),
         });
         this.apply_file_changes(Some(Ok(file))).await;
@@ -146,7 +139,10 @@ impl Pipelines {
         let this = Arc::clone(self);
         run_detached(async move {
             let mut state = this.state.lock().await;
-            this.patch(&mut state, &patch, source).await
+            let file = state.newest_file();
+            let published = this.patch(&mut state, &patch, file, source).await;
+            this.record_history(source, &published);
+            published
         })
         .await
     }
@@ -169,96 +165,39 @@ impl Pipelines {
     async fn publish_earlier(&self, state: &mut State) -> Result<GenerationNo, ChangeError> {
         let earlier = state.rollback.last().cloned().ok_or(ChangeError::NoEarlierPipeline)?;
         let earlier = earlier.resolve(&*self.ledger).await?.ok_or(ChangeError::NoEarlierPipeline)?;
-        state.observed.folder = self.folder.digests(&earlier.pipeline).await?;
-        let number = self.publish(state, earlier, Source::Rollback).await?;
+        let folder = self.folder.digests(&earlier.pipeline).await?;
+        let observed = ObservedFiles { file: state.newest_file(), folder };
+        let number = self.publish(state, earlier, observed, Source::Rollback).await?;
         state.rollback.pop();
         Ok(number)
     }
 
-    /// Applies what changed in the files since they were last read. `file` is the pipeline in `sluice.toml`, or why
-    /// the file cannot be read; `None` if there is no file.
-    pub(super) async fn apply_file_changes(&self, file: Option<Result<Pipeline, String>>) {
-        let mut state = self.state.lock().await;
-        self.apply_changed_components(&mut state).await;
-        match file {
-            Some(Ok(file)) => self.apply_changed_file(&mut state, file).await,
-            Some(Err(error)) => self.record_file_error(&mut state, error),
-            None => {}
-        }
-    }
-
-    async fn apply_changed_components(&self, state: &mut State) {
-        let digests = match self.folder.digests(&state.active.pipeline).await {
-            Ok(digests) => digests,
-            Err(error) => return self.record_history(Source::Folder, &Err(error)),
-        };
-        // A component that was removed, or that decides already, is no reason to change.
-        let is_changed = PerHook::from_fn(|hook| {
-            let digest = digests[hook];
-            digest != state.observed.folder[hook]
-                && digest.is_some_and(|digest| digest != state.active.components[hook].digest)
-        });
-        state.observed.folder = digests;
-        if is_changed.iter().any(|(_, is_changed)| *is_changed) {
-            let pipeline = state.active.pipeline.clone();
-            let published = self.replace_hooks(state, pipeline, is_changed, Source::Folder).await;
-            self.record_history(Source::Folder, &published);
-        }
-    }
-
-    async fn apply_changed_file(&self, state: &mut State, file: Pipeline) {
-        state.file_error = None;
-        if file != state.observed.file {
-            let patch = state.observed.file.difference(&file);
-            state.observed.file = file;
-            // A refusal is in the history; there is no caller to report it to.
-            let _ = self.patch(state, &patch, Source::File).await;
-        }
-    }
-
-    fn record_file_error(&self, state: &mut State, error: String) {
-        if state.file_error.as_ref() != Some(&error) {
-            self.record_history(Source::File, &Err(ChangeError::File(error.clone())));
-            state.file_error = Some(error);
-        }
-    }
-
-    async fn patch(
+    /// Replaces the hooks that the patch gives, with the components that are in the folder now.
+    pub(super) async fn patch(
         &self,
         state: &mut State,
         patch: &PipelinePatch,
+        observed_file: Pipeline,
         source: Source,
     ) -> Result<GenerationNo, ChangeError> {
         let pipeline = state.active.pipeline.patched(patch);
-        let published = self.replace_hooks(state, pipeline, patch.as_ref().map(Option::is_some), source).await;
-        self.record_history(source, &published);
-        published
+        pipeline.check().map_err(ChangeError::Pipeline)?;
+        let (folder, policies) =
+            (self.folder.clone(), patch.as_ref().map(|spec| spec.as_ref().map(|spec| spec.policy.clone())));
+        let read = move |hook| policies[hook].as_ref().map(|policy| folder.read(policy)).transpose();
+        let components = run_blocking(move || PerHook::try_from_fn(read)).await?;
+        self.replace(state, Replacement { pipeline, components, observed_file, source }).await
     }
 
-    /// Publishes a pipeline in which some hooks are replaced. They get the components that are in the folder now; the
-    /// others keep theirs.
-    async fn replace_hooks(
-        &self,
-        state: &mut State,
-        pipeline: Pipeline,
-        is_replaced: PerHook<bool>,
-        source: Source,
-    ) -> Result<GenerationNo, ChangeError> {
-        pipeline.check().map_err(ChangeError::Pipeline)?;
-        let (folder, kept, policies) =
-            (self.folder.clone(), state.active.components.clone(), pipeline.hooks().map(|spec| spec.policy.clone()));
-        let components =
-            run_blocking(move || {
-                PerHook::try_from_fn(|hook| {
-                    if is_replaced[hook] { folder.read(&policies[hook]) } else { Ok(kept[hook].clone()) }
-                })
-            })
-            .await?;
-        for (hook, _) in is_replaced.iter().filter(|(_, is_replaced)| **is_replaced) {
-            state.observed.folder[hook] = Some(components[hook].digest);
-        }
+    pub(super) async fn replace(&self, state: &mut State, new: Replacement) -> Result<GenerationNo, ChangeError> {
+        let digest = |hook| new.components[hook].as_ref().map(|component| component.digest);
+        let folder = PerHook::from_fn(|hook| digest(hook).or(state.observed.folder[hook]));
+        let kept = &state.active.components;
+        let components = PerHook::from_fn(|hook| new.components[hook].as_ref().unwrap_or(&kept[hook]).clone());
         let replaced = RecordedPipeline::of(&state.active);
-        let number = self.publish(state, ResolvedPipeline { pipeline, components }, source).await?;
+        let resolved = ResolvedPipeline { pipeline: new.pipeline, components };
+        let observed = ObservedFiles { file: new.observed_file, folder };
+        let number = self.publish(state, resolved, observed, new.source).await?;
         state.rollback.push(replaced);
         Ok(number)
     }
@@ -267,13 +206,14 @@ impl Pipelines {
         &self,
         state: &mut State,
         resolved: ResolvedPipeline,
+        observed: ObservedFiles,
         source: Source,
     ) -> Result<GenerationNo, ChangeError> {
         let number = self.current.load().number() + 1;
         let generation = self.loader.load(number, &resolved, Trial::Run).await?;
-        records::publish(&*self.ledger, number, &resolved, &state.observed, source).await?;
+        records::publish(&*self.ledger, number, &resolved, &observed, source).await?;
         self.activate(generation);
-        state.active = resolved;
+        state.activate(resolved, observed);
         tracing::info!(generation = number, ?source, "pipeline changed");
         Ok(number)
     }
@@ -327,7 +267,7 @@ impl Pipelines {
         tokio::task::spawn_blocking(move || drop(old));
     }
 
-    fn record_history(&self, source: Source, published: &Result<GenerationNo, ChangeError>) {
+    pub(super) fn record_history(&self, source: Source, published: &Result<GenerationNo, ChangeError>) {
         if let Err(error) = published {
             self.loader.telemetry.emit(GenerationRefused);
             tracing::error!(?source, %error, "pipeline change refused");

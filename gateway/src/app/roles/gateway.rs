@@ -11,7 +11,7 @@ use crate::admission::{Admission, LoadGauge};
 use crate::config::Config;
 use crate::http::{self, ApiState, ConnectionLimits};
 use crate::ledger_poller::LedgerPoller;
-use crate::policy::Pipelines;
+use crate::policy::{Pipelines, WatchedFile};
 
 /// Starts both listeners, and returns their addresses: public, then admin.
 pub(in crate::app) async fn spawn(core: &mut Core) -> Result<(SocketAddr, SocketAddr), StartError> {
@@ -75,21 +75,14 @@ pub(in crate::app) async fn spawn(core: &mut Core) -> Result<(SocketAddr, Socket
     Ok(addresses)
 }
 
-/// Watches the policy folder and the configuration file. A gateway runs without the watcher too: the admin API changes
-/// the pipeline.
+/// Watches the policy folder and the configuration file.
 fn watch_files(core: &mut Core, pipelines: &Arc<Pipelines>) {
-    let file = core.config.file.clone().map(|path| {
-        let file = path.clone();
-        let read = move || {
-            let config = Config::load(Some(&file), std::env::vars_os());
+    let file = core.config.file.clone().map(|path| WatchedFile {
+        path: path.clone(),
+        parse: move |text: &str| {
+            let config = Config::parse(&path, text, std::env::vars_os());
             config.map(|config| config.pipeline).map_err(|error| error.to_string())
-        };
-        (path, read)
+        },
     });
-    match pipelines.watch(&core.config.policies.dir, file) {
-        Ok(watcher) => core.tasks.spawn_background(watcher),
-        Err(error) => {
-            tracing::warn!(%error, "policy folder and configuration file not watched; use the admin API to change the pipeline");
-        }
-    }
+    core.tasks.spawn_background(pipelines.watch(&core.config.policies.dir, file));
 }

@@ -50,8 +50,8 @@ pub(in crate::http) struct Published {
 #[derive(Serialize)]
 pub(in crate::http) struct PolicyLine {
     name: String,
-    bytes: usize,
-    digest: Digest,
+    bytes: u64,
+    digest: Option<Digest>,
     error: Option<String>,
 }
 

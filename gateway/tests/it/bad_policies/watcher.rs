@@ -7,6 +7,7 @@ use crate::harness::{Gateway, eventually, policy};
 
 /// From replacing a file until its policy is compiled and active.
 const NOTICED_WITHIN: Duration = Duration::from_secs(10);
+const LOST_FOLDER: &str = "policies folder unreadable; the active policies still decide";
 /// Longer than the watcher needs to notice a change.
 const QUIET: Duration = Duration::from_millis(1500);
 
@@ -81,6 +82,148 @@ async fn an_invalid_file_leaves_the_pipeline_unchanged() {
     gateway.wait_for_refusal("limit: invalid value").await;
     assert_eq!(gateway.generation().await, 1);
     assert!(Crowd::at(&gateway, 104).request(1).await.is_accepted());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_empty_file_and_one_that_is_cut_off_are_refused_and_change_nothing() {
+    let gateway = Gateway::start().await;
+    gateway.home.configure("[pipeline.shard-picker]\npolicy = \"hash-user\"\n");
+    gateway.wait_for_generation(2).await;
+    let path = gateway.home.path().join("sluice.toml");
+    let whole = std::fs::read_to_string(&path).expect("reads");
+    for length in [0, whole.find("_format").expect("a key")] {
+        std::fs::write(&path, &whole[..length]).expect("writes");
+        gateway.wait_for_refusal("the file is empty or cut off").await;
+        std::fs::write(&path, &whole).expect("writes");
+        tokio::time::sleep(QUIET).await;
+        assert_eq!(gateway.generation().await, 2);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_names_a_component_is_applied_once_the_component_is_there() {
+    let gateway = Gateway::start().await;
+    gateway.home.configure("[pipeline.shard-picker]\npolicy = \"fresh-one\"\n");
+    gateway.wait_for_refusal("fresh-one.wasm: No such file").await;
+    gateway.home.install("fresh-one", b"half of a component");
+    gateway.wait_for_refusal("not a valid component").await;
+    gateway.home.install("fresh-one", &policy("weighted"));
+    gateway.wait_for_generation(2).await;
+    assert_eq!(gateway.pipeline().await["pipeline"]["shard-picker"]["policy"], "fresh-one");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_by_an_operator_is_newer_than_a_file_that_was_refused_before() {
+    let mut gateway = Gateway::start().await;
+    gateway.home.configure("[pipeline.shard-picker]\npolicy = \"fresh-one\"\n");
+    gateway.wait_for_refusal("fresh-one.wasm: No such file").await;
+    gateway.set_shard_picker("weighted").await;
+    gateway.home.install("fresh-one", &policy("random"));
+    tokio::time::sleep(QUIET).await;
+    gateway.stop().await;
+    gateway.restart().await;
+    assert_eq!(gateway.pipeline().await["pipeline"]["shard-picker"]["policy"], "weighted");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_corrected_file_is_applied_as_a_whole() {
+    let gateway = Gateway::start().await;
+    let picker = "[pipeline.shard-picker]\npolicy = \"hash-user\"\n";
+    gateway.home.configure(&format!("{picker}[pipeline.user-limit]\npolicy = \"quota\"\nconfig = {{ limit = 0 }}\n"));
+    gateway.wait_for_refusal("limit: invalid value").await;
+    gateway.home.configure(&format!("{picker}[pipeline.user-limit]\npolicy = \"quota\"\nconfig = {{ limit = 2 }}\n"));
+    gateway.wait_for_generation(2).await;
+    let pipeline = gateway.pipeline().await["pipeline"].clone();
+    assert_eq!(
+        (&pipeline["shard-picker"]["policy"], &pipeline["user-limit"]["config"]["limit"]),
+        (&"hash-user".into(), &2.into())
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_that_is_removed_and_made_again_is_watched() {
+    let gateway = Gateway::start().await;
+    let folder = gateway.home.path().join("policies");
+    std::fs::rename(&folder, gateway.home.path().join("old")).expect("renames");
+    let lost = async || (!gateway.log_lines(LOST_FOLDER).is_empty()).then_some(());
+    eventually("the lost folder is reported", NOTICED_WITHIN, lost).await;
+    std::fs::create_dir(&folder).expect("creates");
+    gateway.home.install("random", &policy("weighted"));
+    gateway.wait_for_generation(2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_that_is_replaced_is_followed() {
+    let gateway = Gateway::start().await;
+    let at = |name: &str| gateway.home.path().join(name);
+    let text = std::fs::read_to_string(at("sluice.toml")).expect("reads");
+    for (version, policy) in [("..1", "random"), ("..2", "hash-user")] {
+        std::fs::create_dir(at(version)).expect("creates");
+        let text = format!("{text}[pipeline.shard-picker]\npolicy = \"{policy}\"\n");
+        std::fs::write(at(version).join("sluice.toml"), text).expect("writes");
+    }
+    let link = |target: &str, name: &str| {
+        std::os::unix::fs::symlink(target, at("new")).expect("links");
+        std::fs::rename(at("new"), at(name)).expect("renames");
+    };
+    link("..1", "..data");
+    link("..data/sluice.toml", "sluice.toml");
+    tokio::time::sleep(QUIET).await;
+    assert_eq!(gateway.generation().await, 1);
+    // As Kubernetes updates a ConfigMap.
+    link("..2", "..data");
+    std::fs::remove_dir_all(at("..1")).expect("removes");
+    gateway.wait_for_generation(2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_beside_that_is_written_all_the_time_delays_nothing() {
+    let gateway = Gateway::start().await;
+    let beside = gateway.home.path().join("policies/beside.log");
+    let writing = tokio::spawn(async move {
+        for line in 0.. {
+            std::fs::write(&beside, format!("{line}")).expect("writes");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    });
+    gateway.home.install("random", &policy("weighted"));
+    gateway.wait_for_generation(2).await;
+    writing.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_component_that_is_no_regular_file_or_far_too_large_is_reported_and_never_read() {
+    let gateway = Gateway::start().await;
+    let (path, new) = (gateway.home.path().join("policies/random.wasm"), gateway.home.path().join("new"));
+    let peak = gateway.memory().peak;
+    std::fs::File::create(&new).and_then(|file| file.set_len(200 * 1024 * 1024)).expect("a large file");
+    std::fs::rename(&new, &path).expect("renames");
+    gateway.wait_for_refusal("expected at most 33554432 bytes, found 209715200").await;
+    assert!(gateway.memory().peak < peak + 100 * 1024 * 1024, "{:?}", gateway.memory());
+
+    assert!(std::process::Command::new("mkfifo").arg(&new).status().expect("runs mkfifo").success());
+    std::fs::rename(&new, &path).expect("renames");
+    gateway.wait_for_refusal("expected a regular file").await;
+    let listed = gateway.operator.get("/admin/policies").await.json();
+    let random = listed.as_array().expect("a list").iter().find(|line| line["name"] == "random").expect("is listed");
+    assert!(random["error"].as_str().is_some_and(|error| error.contains("expected a regular file")), "{random}");
+    assert_eq!(random["digest"], serde_json::Value::Null);
+
+    std::fs::remove_file(&path).expect("removes");
+    gateway.home.install("random", &policy("weighted"));
+    gateway.wait_for_generation(2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_components_a_broken_one_does_not_keep_the_good_one_out() {
+    let gateway = Gateway::start().await;
+    let version = async |hook: &str| gateway.pipeline().await["hooks"][hook]["version"].clone();
+    let (limit, picker) = (version("user-limit").await, version("shard-picker").await);
+    gateway.home.install("quota", b"half of a component");
+    gateway.home.install("random", &policy("weighted"));
+    gateway.wait_for_generation(2).await;
+    assert_eq!(version("user-limit").await, limit);
+    assert_ne!(version("shard-picker").await, picker);
 }
 
 #[tokio::test(flavor = "multi_thread")]

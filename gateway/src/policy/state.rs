@@ -1,0 +1,60 @@
+//! What a change of the pipeline starts from.
+
+use super::component::{ComponentBytes, ResolvedPipeline};
+use super::history::Source;
+use super::records::{ObservedFiles, RollbackStack};
+use super::spec::Pipeline;
+use crate::counters::PerHook;
+
+/// The active pipeline, and what is known of the files.
+pub(super) struct State {
+    pub(super) active: ResolvedPipeline,
+    pub(super) rollback: RollbackStack,
+    pub(super) observed: ObservedFiles,
+    /// The pipeline of `sluice.toml`, if applying it has failed. It is tried again when a file changes, until a newer
+    /// change succeeds.
+    pub(super) pending_file: Option<Pipeline>,
+    pub(super) reported: ReportedErrors,
+}
+
+/// The last error of each file, so that it is reported once.
+#[derive(Default)]
+pub(super) struct ReportedErrors {
+    pub(super) file: Option<String>,
+    pub(super) components: PerHook<Option<String>>,
+}
+
+/// The active pipeline with some hooks replaced.
+pub(super) struct Replacement {
+    pub(super) pipeline: Pipeline,
+    /// Of the hooks that are replaced. The others keep theirs.
+    pub(super) components: PerHook<Option<ComponentBytes>>,
+    /// The pipeline of `sluice.toml` that counts as applied from then on.
+    pub(super) observed_file: Pipeline,
+    pub(super) source: Source,
+}
+
+impl State {
+    pub(super) fn new(active: ResolvedPipeline, rollback: RollbackStack, observed: ObservedFiles) -> Self {
+        Self { active, rollback, observed, pending_file: None, reported: ReportedErrors::default() }
+    }
+
+    /// What counts as applied after a change by an operator: it is newer than a file that could not be applied.
+    pub(super) fn newest_file(&self) -> Pipeline {
+        self.pending_file.as_ref().unwrap_or(&self.observed.file).clone()
+    }
+
+    /// A new text of `sluice.toml` was read.
+    pub(super) fn read_file(&mut self, file: Pipeline) {
+        if self.pending_file.as_ref() != Some(&file) {
+            self.reported.file = None;
+        }
+        self.pending_file = (file != self.observed.file).then_some(file);
+    }
+
+    /// A pipeline was published.
+    pub(super) fn activate(&mut self, active: ResolvedPipeline, observed: ObservedFiles) {
+        self.pending_file = self.pending_file.take().filter(|pending| *pending != observed.file);
+        (self.active, self.observed) = (active, observed);
+    }
+}
