@@ -155,7 +155,8 @@ mod tests {
     #[tokio::test]
     async fn a_change_whose_answer_is_lost_is_sent_again_under_the_same_key() {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let client = AdminClient::new(&format!("http://{}", listener.local_addr().expect("bound")), None).expect("a URL");
+        let client =
+            AdminClient::new(&format!("http://{}", listener.local_addr().expect("bound")), None).expect("a URL");
         let server = async {
             let mut keys = Vec::new();
             for answer in ["", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"] {

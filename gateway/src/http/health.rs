@@ -93,7 +93,7 @@ impl Health {
     }
 
     async fn readiness(&self, audience: Audience) -> Readiness {
-        let log = self.log.ready();
+        let log = self.log.ready().map_err(|reason| reason.to_string());
         let ledger = self.ledger.ready().await.map_err(|error| error.to_string());
         let counters = self.counters.ready();
         let counters_suffice = counters.is_ok() || self.counters.is_optional();
