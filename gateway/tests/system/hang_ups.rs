@@ -140,7 +140,7 @@ async fn a_change_of_a_campaign_applies_although_its_operator_hung_up() {
     let system = Fixture::with(Files::new(), |_| {}, replace).await;
     let held = faults.hold_answers();
     let mut operator = TcpStream::connect(system.running.admin).await.expect("connects");
-    let close = b"POST /admin/coupons/104/close HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n";
+    let close = b"POST /admin/coupons/104/close HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n";
     operator.write_all(close).await.expect("sends");
     eventually("the change is committed", async || faults.has_held_answer().then_some(())).await;
     drop(operator);
