@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::coupon::{GenerationNo, LogId, Offset, PartitionNo, RequestId};
 
-pub use gap::{Gap, ReadError};
+pub use gap::Gap;
 pub use kafka::Ensured;
 pub use open::{check, ensure_topics, open};
 pub use options::{Options, SaslMechanism};
@@ -108,6 +108,15 @@ pub struct LogError {
     pub step: &'static str,
     #[source]
     pub source: Box<dyn std::error::Error + Send + Sync>,
+}
+
+/// Why a partition was not read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    #[error("offsets are missing: {0:?}")]
+    Gap(Gap),
+    #[error(transparent)]
+    Failed(#[from] LogError),
 }
 
 /// A durable, partitioned log.

@@ -26,8 +26,12 @@ const TASK: &str = "log identity";
 /// # Errors
 /// [`StartError::OtherLog`] or [`StartError::OtherLedger`] if they do not belong together.
 pub(super) async fn compare(log: &dyn Log, ledger: &dyn Ledger) -> Result<LogId, StartError> {
+    let mut found = read(log).await?;
     let expected = ledger.log_identity().await?;
-    let found = retry(|| log.identity(), |_| true).await?;
+    if found.is_none() && expected.is_some() {
+        // Another process may have bound both since the first read.
+        found = read(log).await?;
+    }
     match (expected, found) {
         (None, None) => Ok(LogId::random()),
         (None, Some(found)) => Err(StartError::OtherLedger(found)),
@@ -45,15 +49,20 @@ pub(super) async fn compare(log: &dyn Log, ledger: &dyn Ledger) -> Result<LogId,
 /// [`StartError::OtherLog`] if another ledger stored its identity in the log meanwhile.
 pub(super) async fn bind(log: &dyn Log, ledger: &dyn Ledger, proposed: LogId) -> Result<LogId, StartError> {
     let expected = ledger.propose_log(proposed).await?;
-    if retry(|| log.identity(), |_| true).await?.is_none() {
+    if read(log).await?.is_none() {
         retry(|| log.set_identity(expected), |_| true).await?;
     }
-    let found = retry(|| log.identity(), |_| true).await?;
+    let found = read(log).await?;
     if found != Some(expected) {
         return Err(StartError::OtherLog { expected, found });
     }
     ledger.see_log(expected, now_ms()).await?;
     Ok(expected)
+}
+
+/// A log that is open may still be electing the broker that keeps its identity.
+async fn read(log: &dyn Log) -> Result<Option<LogId>, StartError> {
+    Ok(retry(|| log.identity(), |_| true).await?)
 }
 
 /// Keeps the identity from expiring, and fails when the log is not the same any more.

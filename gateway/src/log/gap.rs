@@ -1,6 +1,5 @@
 //! Records that are missing from a log.
 
-use super::LogError;
 use crate::coupon::{Offset, PartitionNo};
 
 /// Acknowledged records that a partition does not hold any more.
@@ -16,15 +15,6 @@ pub enum Gap {
     /// The partition ends at `end`, before the requested `from`. Causes: a topic that was created again, a restored
     /// backup, an unclean leader election.
     Short { from: Offset, end: Offset },
-}
-
-/// Why a partition was not read.
-#[derive(Debug, thiserror::Error)]
-pub enum ReadError {
-    #[error("offsets are missing: {0:?}")]
-    Gap(Gap),
-    #[error(transparent)]
-    Failed(#[from] LogError),
 }
 
 impl Gap {

@@ -175,7 +175,7 @@ async fn an_interrupted_migration_is_run_again() {
     let message = ledger::open(&options_of(&database.0)).await.err().expect("fails").to_string();
     assert!(message.contains("is at version 1"), "{message}");
     let applied = ledger::migrate(&options_of(&database.0)).await.expect("migrates").applied;
-    assert_eq!(applied, migrations::missing(&MYSQL, &["0001_ledger".to_owned()]));
+    assert_eq!(applied, migrations::missing(&MYSQL, &[])[1..]);
     assert_eq!(database.open().await.component("none").await.expect("reads"), None);
 }
 

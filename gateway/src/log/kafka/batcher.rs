@@ -34,7 +34,7 @@ impl PendingAck {
         let _ = self.sender.send(result);
     }
 
-    /// Nobody waits for it any more.
+    /// No caller waits for it any more.
     pub(super) fn is_abandoned(&self) -> bool {
         self.sender.is_closed()
     }

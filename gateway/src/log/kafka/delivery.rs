@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rdkafka::client::ClientContext;
-use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Message};
 use rdkafka::producer::ProducerContext;
 
@@ -67,7 +67,7 @@ impl ProducerContext for DeliveryReports {
             None => self.acknowledge(partition, message.offset(), ack),
         }
         if !is_dead_letter {
-            let code = error.and_then(|error| error.rdkafka_error_code());
+            let code = error.and_then(KafkaError::rdkafka_error_code);
             self.batcher.complete(partition.0 as usize, code == Some(RDKafkaErrorCode::MessageTimedOut));
         }
     }

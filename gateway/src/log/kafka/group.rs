@@ -158,6 +158,7 @@ impl GroupMember {
             inspector: Arc::clone(&self.inspector),
             status: Arc::clone(&self.status),
             position: None,
+            present: None,
             _counted: counted,
         };
         let revoked = lease.revoked.clone();

@@ -60,6 +60,8 @@ pub(super) struct PartitionReader {
     pub(super) status: Arc<TopicStatus>,
     /// The offset of the next record in the queue; `None` if unknown.
     pub(super) position: Option<Offset>,
+    /// An offset that the brokers hold. A later record that arrives before it was fetched before a seek.
+    pub(super) present: Option<Offset>,
     /// The member counts its readers by this reference.
     pub(super) _counted: Arc<()>,
 }
@@ -106,7 +108,7 @@ impl PartitionReader {
                     self.position = Some(next);
                 }
                 // Fetched before the seek.
-                Ok(message) if message.offset().unsigned_abs() < next => {}
+                Ok(message) if message.offset().unsigned_abs() < next || self.present == Some(next) => {}
                 Ok(_) => {
                     self.position = None;
                     break;
@@ -126,6 +128,7 @@ impl PartitionReader {
         if let Some(gap) = self.inspector.gap(self.partition.cast_signed(), from).await? {
             return Err(ReadError::Gap(gap));
         }
+        self.present = Some(from);
         self.seek(from).await?;
         Ok(())
     }
