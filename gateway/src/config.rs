@@ -16,10 +16,6 @@ pub const DEFAULT_FILE: &str = "sluice.toml";
 
 const VARIABLE_PREFIX: &str = "SLUICE__";
 
-/// Keys of earlier versions: section, key, and the command that replaces the value `false`.
-const REMOVED: [(&str, &str, &str); 2] =
-    [("http", "enabled", "sluice serve --role consumer"), ("settlement", "enabled", "sluice serve --role gateway")];
-
 /// The whole configuration.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -42,7 +38,7 @@ pub struct Config {
     pub telemetry: telemetry::Options,
     /// The initial pipeline. The active pipeline is kept in the ledger; a later change of this section changes it.
     pub pipeline: policy::Pipeline,
-    /// Set by `--role`, not by the file.
+    /// Set by `--role`, or by the deprecated keys `http.enabled` and `settlement.enabled`.
     #[serde(skip)]
     pub role: Role,
     /// The file that was read, which the gateway watches for pipeline changes. Absent if there was none.
@@ -120,9 +116,6 @@ impl Config {
 
     fn of_file(path: &Path, text: &str) -> Result<Self, ConfigError> {
         let invalid = |message| ConfigError::File { path: path.to_owned(), message };
-        if let Some(message) = toml::from_str(text).ok().as_ref().and_then(removed_key) {
-            return Err(invalid(message));
-        }
         // The message quotes the line, which may contain a password.
         let config: Self = toml::from_str(text).map_err(|error| invalid(redact(error.to_string().trim())))?;
         Ok(Self { file: Some(path.to_owned()), ..config })
@@ -133,11 +126,12 @@ impl Config {
             |(name, _): &(OsString, OsString)| name.as_encoded_bytes().starts_with(VARIABLE_PREFIX.as_bytes());
         let mut variables: Vec<_> = variables.into_iter().filter(of_sluice).collect();
         variables.sort();
-        let config = variables.iter().try_fold(self, |config, (name, value)| {
+        let mut config = variables.iter().try_fold(self, |config, (name, value)| {
             let variable = name.to_string_lossy().into_owned();
             let applied = text_of(name).and_then(|name| config.with_variable(name, text_of(value)?));
             applied.map_err(|message| ConfigError::Variable { variable, message })
         })?;
+        config.role = config.deprecated_role()?;
         config.pipeline.check().map_err(ConfigError::Conflict)?;
         Ok(config)
     }
@@ -146,11 +140,6 @@ impl Config {
         let mut table = toml::Table::try_from(self).map_err(|error| error.to_string())?;
         let keys: Vec<&str> = variable.trim_start_matches(VARIABLE_PREFIX).split("__").collect();
         let (last, sections) = keys.split_last().ok_or("expected SLUICE__SECTION__KEY")?;
-        if let [section] = sections
-            && let Some(message) = removed(section, last, value.trim() == "true")
-        {
-            return Err(message);
-        }
         let mut section = &mut table;
         for name in sections {
             let key = find(section, name).ok_or_else(|| no_such_key(section, name))?;
@@ -163,7 +152,9 @@ impl Config {
         let is_free = sections.last().is_some_and(|name| name.eq_ignore_ascii_case("config"));
         let key = match find(section, last) {
             Some(key) => key,
-            None if is_free || is_optional_text(last) => last.to_ascii_lowercase(),
+            None if is_free || is_optional_text(last) || last.eq_ignore_ascii_case("enabled") => {
+                last.to_ascii_lowercase()
+            }
             None => return Err(no_such_key(section, last)),
         };
         let value = match section.get(&key) {
@@ -175,6 +166,18 @@ impl Config {
         section.insert(key, value);
         let config = Self::deserialize(table).map_err(|error| error.message().to_owned())?;
         Ok(Self { role: self.role, file: self.file.clone(), ..config })
+    }
+
+    /// What the keys that `--role` has replaced say.
+    fn deprecated_role(&self) -> Result<Role, ConfigError> {
+        match (self.http.enabled, self.settlement.enabled) {
+            (Some(false), Some(false)) => Err(ConfigError::Conflict(
+                "http.enabled and settlement.enabled: expected one of them to be true".into(),
+            )),
+            (Some(false), _) => Ok(Role::Consumer),
+            (_, Some(false)) => Ok(Role::Gateway),
+            _ => Ok(Role::All),
+        }
     }
 
     /// The configuration as a file that can be read back. Passwords in URLs are redacted.
@@ -199,21 +202,6 @@ fn is_optional_text(name: &str) -> bool {
 fn no_such_key(section: &toml::Table, name: &str) -> String {
     let keys: Vec<&str> = section.keys().map(String::as_str).collect();
     format!("unknown key `{}`; expected one of {}", name.to_ascii_lowercase(), keys.join(", "))
-}
-
-/// Describes the first removed key in a file.
-fn removed_key(file: &toml::Table) -> Option<String> {
-    REMOVED.iter().find_map(|(section, key, _)| {
-        let value = file.get(*section)?.get(key)?;
-        removed(section, key, value.as_bool() == Some(true)).map(|message| format!("{section}.{key}: {message}"))
-    })
-}
-
-/// What to do about a removed key; `None` if the key is not a removed one. Its default was `true`.
-fn removed(section: &str, key: &str, is_default: bool) -> Option<String> {
-    let is_same = |a: &str, b: &str| a.eq_ignore_ascii_case(b);
-    let (_, _, command) = REMOVED.iter().find(|(other, name, _)| is_same(section, other) && is_same(key, name))?;
-    Some(if is_default { "removed; delete it".to_owned() } else { format!("removed; use `{command}`") })
 }
 
 fn text_of(text: &OsStr) -> Result<&str, String> {
@@ -309,27 +297,18 @@ mod tests {
     }
 
     #[test]
-    fn a_removed_key_in_the_file_is_refused_with_its_replacement() {
-        for (text, expected) in [
-            ("[http]\nenabled = false\n", "http.enabled: removed; use `sluice serve --role consumer`"),
-            ("[settlement]\nenabled = false\n", "settlement.enabled: removed; use `sluice serve --role gateway`"),
-            ("[http]\nenabled = true\n", "http.enabled: removed; delete it"),
+    fn the_deprecated_keys_of_the_role_still_choose_it() {
+        for (text, role) in [
+            ("[http]\nenabled = false\n", Role::Consumer),
+            ("[settlement]\nenabled = false\n", Role::Gateway),
+            ("[http]\nenabled = true\n", Role::All),
         ] {
-            let error = load_file(text).expect_err("refused").to_string();
-            assert!(error.ends_with(&format!("sluice.toml: {expected}")), "{error}");
+            assert_eq!(load_file(text).expect("loads").role, role, "{text}");
         }
-    }
-
-    #[test]
-    fn a_variable_for_a_removed_key_is_refused_with_its_replacement() {
-        for (name, value, expected) in [
-            ("SLUICE__HTTP__ENABLED", "false", "removed; use `sluice serve --role consumer`"),
-            ("SLUICE__SETTLEMENT__ENABLED", "false", "removed; use `sluice serve --role gateway`"),
-            ("SLUICE__SETTLEMENT__ENABLED", "true", "removed; delete it"),
-        ] {
-            let error = load_variables(&[(name, value)]).expect_err("refused").to_string();
-            assert_eq!(error, format!("{name}: {expected}"));
-        }
+        assert_eq!(load_variables(&[("SLUICE__SETTLEMENT__ENABLED", "false")]).expect("loads").role, Role::Gateway);
+        let neither = "[http]\nenabled = false\n[settlement]\nenabled = false\n";
+        let error = load_file(neither).expect_err("refused").to_string();
+        assert_eq!(error, "http.enabled and settlement.enabled: expected one of them to be true");
     }
 
     #[test]

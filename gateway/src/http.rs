@@ -51,6 +51,9 @@ pub struct Options {
     /// How long shutdown waits for requests in progress, in seconds, 0 to 3600. Their connections are then closed.
     #[serde(deserialize_with = "bounded::<_, _, 0, 3600>")]
     pub drain_seconds: u64,
+    /// Deprecated: `false` is `--role consumer`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub enabled: Option<bool>,
 }
 
 impl Default for Options {
@@ -61,6 +64,7 @@ impl Default for Options {
             connections_max: 16_384,
             keep_alive_seconds: 75,
             drain_seconds: 10,
+            enabled: None,
         }
     }
 }

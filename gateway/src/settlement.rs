@@ -40,11 +40,14 @@ pub struct Options {
     /// smaller one needs more commits.
     #[serde(deserialize_with = "bounded::<_, _, 1, 4096>")]
     pub batch_records_max: u32,
+    /// Deprecated: `false` is `--role gateway`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub enabled: Option<bool>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { batch_records_max: 1024 }
+        Self { batch_records_max: 1024, enabled: None }
     }
 }
 

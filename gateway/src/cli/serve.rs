@@ -13,14 +13,18 @@ pub(super) struct Args {
     config: ConfigArgs,
     /// What this process does. Gateways and consumers that share a log, a ledger and counters form one system:
     /// start as many of each as needed, in any order.
-    #[arg(long, value_enum, default_value_t = Role::All)]
-    role: Role,
+    /// Default: all.
+    #[arg(long, value_enum)]
+    role: Option<Role>,
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let mut config = args.config.load()?;
-    config.role = args.role;
+    config.role = args.role.unwrap_or(config.role);
     telemetry::start_logging(&config.telemetry).map_err(Failure::usage)?;
+    if config.http.enabled.or(config.settlement.enabled).is_some() {
+        tracing::warn!("http.enabled and settlement.enabled are deprecated: use `sluice serve --role`");
+    }
     raise_file_limit();
     block_on(serve(config))?
 }

@@ -120,7 +120,7 @@ fn files() -> Vec<Case> {
                 1,
                 5,
                 "unknown field `lisen`, expected one of `listen`, `in_flight_max`, `connections_max`, \
-                 `keep_alive_seconds`, `drain_seconds`",
+                 `keep_alive_seconds`, `drain_seconds`, `enabled`",
             ),
         ),
         Case::file("[http]\nlisten = \"localhost\"\n", parse_error_at(2, 10, 11, "invalid socket address syntax")),
