@@ -166,10 +166,8 @@ impl Admission {
         if let Some(LogPosition { partition, offset }) = self.recent.get(request_id) {
             return Ok(Some(Receipt { request_id, partition, offset, outcome: None }));
         }
-        let user_id = candidate.submission.request.user_id;
-        let (outcome, holder) =
-            tokio::try_join!(self.ledger.outcome(request_id), self.ledger.key_holder(user_id, fingerprint))
-                .map_err(Refusal::LedgerUnavailable)?;
+        let (outcome, holder) = tokio::try_join!(self.ledger.outcome(request_id), self.ledger.key_holder(fingerprint))
+            .map_err(Refusal::LedgerUnavailable)?;
         match outcome {
             Some(RecordedOutcome { outcome, partition, offset, .. }) => {
                 Ok(Some(Receipt { request_id, partition, offset, outcome: Some(outcome) }))

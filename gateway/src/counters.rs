@@ -128,7 +128,7 @@ pub struct Subject {
     pub user_id: UserId,
     /// The clock of every window and bucket.
     pub arrived_at_ms: UnixMs,
-    /// The user's Idempotency-Key that `reserve` claims for the request.
+    /// The Idempotency-Key that `reserve` claims for the request.
     pub fingerprint: Option<Fingerprint>,
 }
 
@@ -140,7 +140,7 @@ pub struct Reserved {
     /// Bit `i` is set when measure `i` counted this request or took a token for it, [`KEY_ADDED`] when the request
     /// claimed its key.
     pub added: u32,
-    /// Another request of the user holds the key. Nothing was measured and nothing added.
+    /// Another request holds the key. Nothing was measured and nothing added.
     pub is_key_taken: bool,
 }
 
@@ -157,7 +157,7 @@ pub struct Unavailable(pub String);
 /// Measures requests. Every counter is atomic: of two requests that race for it, one is measured after the other. The
 /// hook, the measure and what its [`Scope`] selects identify a counter.
 ///
-/// An Idempotency-Key of a user belongs to the first request that claims it, until it is released or forgotten: after a
+/// An Idempotency-Key belongs to the first request that claims it, until it is released or forgotten: after a
 /// day in Redis; in one process, when hundreds of thousands of newer keys have displaced it.
 pub trait Counters: Send + Sync + 'static {
     /// Claims the subject's key if it has one, then takes all measures of a hook, at most [`MEASURES_MAX`], in one round

@@ -176,13 +176,9 @@ pub trait Ledger: Send + Sync + 'static {
     /// `None` until the request is settled.
     fn outcome(&self, request: RequestId) -> BoxFuture<'_, Result<Option<RecordedOutcome>, LedgerError>>;
 
-    /// The settled request that used an Idempotency-Key of this user. Only an embedded ledger knows it, to remember keys
+    /// The settled request that used an Idempotency-Key. Only an embedded ledger knows it, to remember keys
     /// across a restart: its counters are in memory. On a server an index over all outcomes would slow every settlement.
-    fn key_holder(
-        &self,
-        user: UserId,
-        fingerprint: Fingerprint,
-    ) -> BoxFuture<'_, Result<Option<RequestId>, LedgerError>>;
+    fn key_holder(&self, fingerprint: Fingerprint) -> BoxFuture<'_, Result<Option<RequestId>, LedgerError>>;
 
     /// The first offset of a partition that is not settled.
     fn next_offset(&self, partition: PartitionNo) -> BoxFuture<'_, Result<Offset, LedgerError>>;

@@ -7,6 +7,6 @@ CREATE TABLE admin_key (
 
 CREATE INDEX admin_key_used_at ON admin_key (used_at_ms);
 
--- Finds the request that used a user's Idempotency-Key. Counters in memory forget keys at a restart, this file does not;
+-- Finds the request that used an Idempotency-Key. Counters in memory forget keys at a restart, this file does not;
 -- a server's ledger has no such index, because counters in Redis remember.
-CREATE INDEX issue_outcome_key ON issue_outcome (user_id, fingerprint) WHERE fingerprint IS NOT NULL;
+CREATE INDEX issue_outcome_key ON issue_outcome (fingerprint) WHERE fingerprint IS NOT NULL;

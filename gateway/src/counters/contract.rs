@@ -57,7 +57,7 @@ macro_rules! contract_tests {
             answers_are_in_the_order_of_the_measures,
             a_key_belongs_to_the_first_request_that_claims_it,
             of_requests_that_claim_a_key_at_once_one_gets_it,
-            keys_of_two_users_are_two_keys,
+            a_key_is_taken_for_every_other_user,
             a_conflict_measures_nothing,
             a_released_key_is_free_and_only_its_holder_releases_it,
         }

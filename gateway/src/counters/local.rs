@@ -153,7 +153,7 @@ impl Local {
     }
 
     fn idempotency_key(&self, subject: &Subject) -> Option<Key> {
-        subject.fingerprint.map(|fingerprint| self.hasher.hash_one((subject.user_id, fingerprint)))
+        subject.fingerprint.map(|fingerprint| self.hasher.hash_one(fingerprint))
     }
 }
 

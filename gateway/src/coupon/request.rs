@@ -47,8 +47,8 @@ pub struct Terms {
     pub expired_at: Option<jiff::civil::DateTime>,
 }
 
-/// 64 bits of the SHA-256 of an Idempotency-Key: with the user, it finds the request that uses the key. Should two keys of
-/// one user ever have the same fingerprint, the second is refused as a conflict; they never share an outcome.
+/// 64 bits of the SHA-256 of an Idempotency-Key: it finds the request that uses the key. Should two keys ever have the
+/// same fingerprint, the second is refused as a conflict; they never share an outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Fingerprint(pub i64);

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::coupon::{
     Audit, Campaign, CampaignChange, ChangeKey, CouponId, Fingerprint, LogId, NewCampaign, Offset, PartitionNo,
-    RequestId, UnixMs, UserId,
+    RequestId, UnixMs,
 };
 
 pub(super) use self::schema::migrate;
@@ -93,7 +93,7 @@ impl Ledger for Mysql {
         Box::pin(within("read the outcome", outcomes::outcome(&self.readers, request)))
     }
 
-    fn key_holder(&self, _: UserId, _: Fingerprint) -> BoxFuture<'_, Result<Option<RequestId>, LedgerError>> {
+    fn key_holder(&self, _: Fingerprint) -> BoxFuture<'_, Result<Option<RequestId>, LedgerError>> {
         Box::pin(std::future::ready(Ok(None)))
     }
 

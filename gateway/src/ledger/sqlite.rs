@@ -21,7 +21,7 @@ use super::{
 };
 use crate::coupon::{
     Audit, Campaign, CampaignChange, ChangeKey, CouponId, Fingerprint, LogId, NewCampaign, Offset, PartitionNo,
-    RequestId, UnixMs, UserId,
+    RequestId, UnixMs,
 };
 use crate::sqlite_file::{SqliteFile, SqliteFileError};
 
@@ -105,12 +105,8 @@ impl Ledger for Sqlite {
         Box::pin(outcomes::outcome(&self.file, request))
     }
 
-    fn key_holder(
-        &self,
-        user: UserId,
-        fingerprint: Fingerprint,
-    ) -> BoxFuture<'_, Result<Option<RequestId>, LedgerError>> {
-        Box::pin(outcomes::key_holder(&self.file, user, fingerprint))
+    fn key_holder(&self, fingerprint: Fingerprint) -> BoxFuture<'_, Result<Option<RequestId>, LedgerError>> {
+        Box::pin(outcomes::key_holder(&self.file, fingerprint))
     }
 
     fn next_offset(&self, partition: PartitionNo) -> BoxFuture<'_, Result<Offset, LedgerError>> {

@@ -115,12 +115,8 @@ impl Ledger for FaultyLedger {
         self.inner.outcome(request)
     }
 
-    fn key_holder(
-        &self,
-        user: UserId,
-        fingerprint: Fingerprint,
-    ) -> BoxFuture<'_, Result<Option<RequestId>, LedgerError>> {
-        self.inner.key_holder(user, fingerprint)
+    fn key_holder(&self, fingerprint: Fingerprint) -> BoxFuture<'_, Result<Option<RequestId>, LedgerError>> {
+        self.inner.key_holder(fingerprint)
     }
 
     fn next_offset(&self, partition: PartitionNo) -> BoxFuture<'_, Result<Offset, LedgerError>> {

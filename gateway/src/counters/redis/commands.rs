@@ -116,10 +116,10 @@ impl Commands {
         keys
     }
 
-    /// Such as `{sluice}:key:7:00f1…`: the user, and the fingerprint of the key. Its value is a request id.
+    /// Such as `{sluice}:key:00f1…`: the fingerprint of the key. Its value is a request id.
     fn idempotency_key(&self, subject: &Subject) -> Option<String> {
         let fingerprint = subject.fingerprint?;
-        Some(format!("{}:key:{}:{:016x}", self.prefix, subject.user_id, fingerprint.0))
+        Some(format!("{}:key:{:016x}", self.prefix, fingerprint.0))
     }
 
     /// Such as `{sluice}:user-limit:count:0:user-of-coupon:104:7`: the hook, the measure with its numbers, the scope and

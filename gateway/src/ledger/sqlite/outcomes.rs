@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use sqlx::SqliteConnection;
 
 use super::call::during;
-use crate::coupon::{Fingerprint, Offset, PartitionNo, RequestId, UserId};
+use crate::coupon::{Fingerprint, Offset, PartitionNo, RequestId};
 use crate::ledger::outcome_row::{hexadecimal, json};
 use crate::ledger::{Claim, LedgerError, PartitionOffset, RecordedOutcome, rows};
 use crate::sqlite_file::SqliteFile;
@@ -19,14 +19,9 @@ pub(super) async fn outcome(file: &SqliteFile, request: RequestId) -> Result<Opt
     row.as_ref().map(rows::recorded_outcome).transpose()
 }
 
-pub(super) async fn key_holder(
-    file: &SqliteFile,
-    user: UserId,
-    fingerprint: Fingerprint,
-) -> Result<Option<RequestId>, LedgerError> {
+pub(super) async fn key_holder(file: &SqliteFile, fingerprint: Fingerprint) -> Result<Option<RequestId>, LedgerError> {
     let step = "read the idempotency key";
     let rows = sqlx::query(include_str!("../sql/sqlite/select_key_holder.sql"))
-        .bind(user.as_i64())
         .bind(fingerprint.0)
         .fetch_all(&file.readers)
         .await

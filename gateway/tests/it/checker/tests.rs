@@ -102,7 +102,7 @@ fn a_202_with_an_unknown_status_has_no_outcome() {
 #[test]
 fn a_202_that_was_unknown_for_a_moment_is_a_violation() {
     let violations = violations_after(|scenario| {
-        scenario.observations.entry(request("r1")).or_default().insert(0, Observed::Unknown)
+        scenario.observations.entry(request("r1")).or_default().insert(0, Observed::Unknown);
     });
     assert_eq!(violations, [Violation::AcceptedButUnknown { request_id: request("r1") }]);
 }

@@ -1,1 +1,1 @@
-SELECT request_id FROM issue_outcome WHERE user_id = ? AND fingerprint = ? LIMIT 1
+SELECT request_id FROM issue_outcome WHERE fingerprint = ? LIMIT 1
