@@ -54,11 +54,12 @@ export function open({ total, shards, perUserLimit, requestsPerUser, hooks }) {
 export function close({ couponId, before }) {
   admin('PUT', '/admin/pipeline', before);
   waitUntilSettled();
-  const audit = admin('GET', `/admin/coupons/${couponId}/audit`);
+  const audit = admin('GET', `/admin/coupons/${couponId}/audit?recount=true`);
   console.log(`audit: ${JSON.stringify(audit)}`);
   check(audit, {
     'granted + remaining = total': (a) => a.balanced && a.granted + a.remaining === a.total,
-    'no user is over the limit': (a) => a.usersOverLimit === 0,
+    'no user is over the limit': (a) => a.recount.usersOverLimit === 0,
+    'the tallies agree with the outcomes': (a) => a.recount.agrees,
     'no request was rejected as sold out while stock remained': (a) => a.soldOut === 0 || a.remaining === 0,
   }, { call: 'audit' });
   return audit;

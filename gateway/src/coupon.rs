@@ -8,7 +8,8 @@ mod outcome;
 mod request;
 
 pub use campaign::{
-    Audit, Campaign, CampaignChange, CampaignState, ChangeError, ChangeKey, Entry, NewCampaign, ShardAudit, ShardStock,
+    Audit, Campaign, CampaignChange, CampaignState, ChangeError, ChangeKey, Entry, NewCampaign, Recount, ShardAudit,
+    ShardStock,
 };
 pub use id::{CouponId, LogId, OutOfRange, PartitionNo, PolicyId, RequestId, ShardNo, UserId};
 pub use outcome::{Outcome, Reason, Settled, SettledRequest};

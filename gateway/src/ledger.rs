@@ -14,8 +14,10 @@ mod open;
 mod outcome_row;
 mod rows;
 pub mod sqlite;
+mod tally;
+mod terms;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -113,15 +115,20 @@ pub struct RecordedOutcome {
     pub settled_at_ms: UnixMs,
 }
 
-/// What settlement needs of a campaign: its limit, and the stock of the locked shards.
+/// What settlement needs of a campaign: its limit, and the stock that it may take.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LockedStock {
+    /// The most coupons that one user is granted.
     pub per_user_limit: u32,
-    /// The remaining stock of each locked shard.
-    pub shards: HashMap<ShardNo, u64>,
+    /// The remaining stock of each shard that was read. Until the transaction ends nobody takes from a shard that has
+    /// some, and an empty shard stays empty.
+    pub shards: BTreeMap<ShardNo, u64>,
+    /// Whether all shards of the coupon were read. Only then may stock come from another shard than the picked one, or
+    /// a request be rejected as SOLD_OUT.
+    pub complete: bool,
 }
 
-/// Which shards of a coupon to lock.
+/// Which shards of a coupon to read and lock.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Shards {
     Some(BTreeSet<ShardNo>),
@@ -136,6 +143,9 @@ pub struct StockDecrement {
     /// At least 1.
     pub records: u64,
 }
+
+/// The highest grant number of each user of a coupon. Users without a grant are absent.
+pub type Grants = HashMap<(CouponId, UserId), u32>;
 
 /// A published pipeline.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -170,8 +180,12 @@ pub trait Ledger: Send + Sync + 'static {
         key: Option<ChangeKey>,
     ) -> BoxFuture<'_, Result<Campaign, CampaignError>>;
 
-    /// The totals of a campaign, from one consistent read.
+    /// The totals of a campaign, from one consistent read of the tallies. It costs the number of shards.
     fn audit(&self, coupon: CouponId) -> BoxFuture<'_, Result<Option<Audit>, LedgerError>>;
+
+    /// The audit, compared with a count of the outcomes in the same consistent read. It reads every outcome of the
+    /// coupon, one recount at a time: others wait for their turn, and fail after some seconds.
+    fn recount(&self, coupon: CouponId) -> BoxFuture<'_, Result<Option<Audit>, LedgerError>>;
 
     /// `None` until the request is settled.
     fn outcome(&self, request: RequestId) -> BoxFuture<'_, Result<Option<RecordedOutcome>, LedgerError>>;
@@ -251,8 +265,8 @@ pub trait Ledger: Send + Sync + 'static {
 
 /// One settlement: reads under locks, writes, commits. READ COMMITTED is sufficient.
 ///
-/// Locks are taken in one order everywhere (partition offset, then shards by coupon and number), so that
-/// settlements wait for each other instead of deadlocking.
+/// Locks are taken in one order everywhere (partition offset, campaigns by coupon, shards by coupon and number), so that
+/// settlements wait for each other instead of deadlocking. The number of statements does not depend on the batch.
 pub trait Transaction: Send {
     /// Locks and reads the offset of a claimed partition.
     fn lock_offset(&mut self, partition: PartitionNo) -> BoxFuture<'_, Result<PartitionOffset, LedgerError>>;
@@ -260,25 +274,22 @@ pub trait Transaction: Send {
     /// Those of the requests that are settled already.
     fn replays<'a>(&'a mut self, requests: &'a [RequestId]) -> BoxFuture<'a, Result<BTreeSet<RequestId>, LedgerError>>;
 
-    /// The number of grants of each user for this coupon. Users without a grant may be absent.
-    fn grants<'a>(
-        &'a mut self,
-        coupon: CouponId,
-        users: &'a [UserId],
-    ) -> BoxFuture<'a, Result<HashMap<UserId, u32>, LedgerError>>;
-
-    /// Locks shards in ascending order and reads them; `None` when there is no campaign. Shards that do not
-    /// exist are absent from the result.
+    /// Reads stock and locks it. Coupons without a campaign, and shards that do not exist, are absent from the result.
+    ///
+    /// Until the transaction ends, no campaign that was read is topped up or resharded: its stock only falls. An empty
+    /// shard of [`Shards::All`] is therefore not locked, and settlements of a sold-out coupon do not wait for each other.
     fn lock_stock<'a>(
         &'a mut self,
-        coupon: CouponId,
-        shards: &'a Shards,
-    ) -> BoxFuture<'a, Result<Option<LockedStock>, LedgerError>>;
+        wanted: &'a BTreeMap<CouponId, Shards>,
+    ) -> BoxFuture<'a, Result<BTreeMap<CouponId, LockedStock>, LedgerError>>;
+
+    /// What these users hold of these coupons.
+    fn grants<'a>(&'a mut self, holders: &'a [(CouponId, UserId)]) -> BoxFuture<'a, Result<Grants, LedgerError>>;
 
     /// Takes stock from locked shards. Fails when a shard has less than is taken, whatever was read before.
     fn take_stock<'a>(&'a mut self, decrements: &'a [StockDecrement]) -> BoxFuture<'a, Result<(), LedgerError>>;
 
-    /// Inserts outcomes. A request that is settled already, or a grant number that the user has already, fails
+    /// Inserts outcomes, and adds them to the tallies. A request that is settled already, or a grant number that the user has already, fails
     /// the transaction with [`LedgerError::Transient`]: settled again, the batch will read it.
     fn insert_outcomes<'a>(&'a mut self, settled: &'a [Settled]) -> BoxFuture<'a, Result<(), LedgerError>>;
 

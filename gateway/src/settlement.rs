@@ -30,7 +30,7 @@ use crate::telemetry::PartitionOwned;
 
 pub use context::Settlement;
 pub use progress::Progress;
-pub use verdict::{Facts, Item, Stock, Verdict, settle};
+pub use verdict::{Facts, Item, Verdict, settle};
 
 /// `[settlement]` of the configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -20,6 +20,8 @@ pub(crate) struct SqliteFile {
     pub(crate) writer: SqlitePool,
     /// `query_only`: a write through them fails.
     pub(crate) readers: SqlitePool,
+    /// One connection for reads that take long, so that they never occupy the others. It is opened when needed.
+    pub(crate) slow_reader: SqlitePool,
     _lock: File,
 }
 
@@ -57,16 +59,19 @@ impl SqliteFile {
             .after_release(|connection, _| Box::pin(is_reusable(connection)))
             .connect_with(options.clone())
             .await?;
+        let options = options.pragma("query_only", "ON");
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS_MAX)
             .test_before_acquire(false)
-            .connect_with(options.pragma("query_only", "ON"))
+            .connect_with(options.clone())
             .await?;
-        Ok(Self { writer, readers, _lock: lock })
+        let slow_reader = SqlitePoolOptions::new().max_connections(1).connect_lazy_with(options);
+        Ok(Self { writer, readers, slow_reader, _lock: lock })
     }
 
     /// Waits for calls in progress and closes all connections.
     pub(crate) async fn close(&self) {
+        self.slow_reader.close().await;
         self.readers.close().await;
         self.writer.close().await;
     }

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::common::Failure;
 use super::table::table;
 
-/// An audit of many millions of outcomes takes this long.
+/// A recount of many millions of outcomes takes this long.
 const TIMEOUT: Duration = Duration::from_secs(60);
 /// How often a change is sent while its answer is lost.
 const ATTEMPTS_MAX: u32 = 3;

@@ -47,11 +47,14 @@ enum Command {
         /// The coupon id.
         coupon: u64,
     },
-    /// Check one campaign in the ledger: granted + remaining = total, and no user over the limit.
+    /// Check one campaign in the ledger: granted + remaining = total.
     /// Exits with 1 if the check fails.
     Audit {
         /// The coupon id.
         coupon: u64,
+        /// Also count every outcome of the coupon: the tallies must agree, and no user may be over the limit.
+        #[arg(long)]
+        recount: bool,
     },
     /// Refuse new requests until `resume`. Accepted requests are settled.
     Pause {
@@ -88,10 +91,19 @@ pub(super) fn run(Args { admin, command }: &Args) -> Result<(), Failure> {
     let client = admin.client()?;
     let answer = block_on(call(&client, command))?.map_err(Failure::run)?;
     print(&admin.format(&answer))?;
-    let audit_failed = matches!(command, Command::Audit { .. })
-        && (answer["balanced"] != json!(true) || answer["usersOverLimit"] != json!(0));
-    if audit_failed {
-        Err(Failure::run("audit failed: granted + remaining differs from total, or a user is over the limit"))
+    match command {
+        Command::Audit { recount, .. } => check_audit(&answer, *recount).map_err(Failure::run),
+        _ => Ok(()),
+    }
+}
+
+fn check_audit(audit: &Value, recount: bool) -> Result<(), &'static str> {
+    if audit["balanced"] != json!(true) {
+        Err("audit failed: granted + remaining differs from total")
+    } else if recount && audit["recount"]["agrees"] != json!(true) {
+        Err("audit failed: the tallies differ from the outcomes")
+    } else if recount && audit["recount"]["usersOverLimit"] != json!(0) {
+        Err("audit failed: a user is over the limit")
     } else {
         Ok(())
     }
@@ -109,7 +121,8 @@ async fn call(client: &AdminClient, command: &Command) -> Result<Value, AdminCli
         }
         Command::List => client.get("/admin/coupons").await,
         Command::Show { coupon } => client.get(&path(coupon, "")).await,
-        Command::Audit { coupon } => client.get(&path(coupon, "/audit")).await,
+        Command::Audit { coupon, recount: false } => client.get(&path(coupon, "/audit")).await,
+        Command::Audit { coupon, recount: true } => client.get(&path(coupon, "/audit?recount=true")).await,
         Command::Pause { coupon } => client.post(&path(coupon, "/pause"), None).await,
         Command::Resume { coupon } => client.post(&path(coupon, "/resume"), None).await,
         Command::Close { coupon } => client.post(&path(coupon, "/close"), None).await,

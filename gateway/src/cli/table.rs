@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-/// A list becomes rows under a heading, an object one line per field.
+/// A list becomes rows under a heading, an object one line per field. What is within an object is indented.
 pub(super) fn table(answer: &Value) -> String {
     match answer {
         Value::Array(rows) => grid(rows),
@@ -12,12 +12,17 @@ pub(super) fn table(answer: &Value) -> String {
                 .iter()
                 .map(|(name, value)| match value {
                     Value::Array(rows) => format!("{name}\n{}", grid(rows)),
+                    Value::Object(_) => format!("{name}\n{}", indented(&table(value))),
                     value => format!("{name:width$}  {}\n", plain(value)),
                 })
                 .collect()
         }
         other => format!("{}\n", plain(other)),
     }
+}
+
+fn indented(lines: &str) -> String {
+    lines.lines().map(|line| format!("  {line}\n")).collect()
 }
 
 fn grid(rows: &[Value]) -> String {

@@ -200,7 +200,7 @@ impl CampaignChange {
     }
 }
 
-/// A campaign's totals from one consistent read of the ledger.
+/// A campaign's totals from one consistent read of the ledger's tallies, which every settlement updates.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Audit {
@@ -218,11 +218,27 @@ pub struct Audit {
     /// Outcomes that are INVALID.
     pub invalid: u64,
     pub per_user_limit: u32,
-    /// Users with more grants than the limit. Always 0, or a promise is broken.
-    pub users_over_limit: u64,
     /// Users with at least one grant.
     pub users: u64,
     pub shards: Vec<ShardAudit>,
+    /// The same numbers, counted from the outcomes themselves.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recount: Option<Recount>,
+}
+
+/// What the outcomes of a campaign add up to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Recount {
+    /// Whether the tallies say the same, shard by shard.
+    pub agrees: bool,
+    pub granted: u64,
+    pub sold_out: u64,
+    pub user_limit: u64,
+    pub invalid: u64,
+    pub users: u64,
+    /// Users with more grants than the limit. Always 0, or a promise is broken.
+    pub users_over_limit: u64,
 }
 
 /// One shard of an audit. A shard that a reshard removed keeps its entry for the outcomes that name it.

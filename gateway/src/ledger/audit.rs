@@ -4,64 +4,121 @@ use std::collections::BTreeMap;
 
 use super::LedgerError;
 use super::rows::{Columns, column, count};
-use crate::coupon::{Audit, Campaign, Reason, ShardAudit, ShardNo};
+use crate::coupon::{Audit, Campaign, Reason, Recount, ShardAudit, ShardNo};
 
-/// A row of `audit_outcomes.sql`.
-struct Tally {
-    status: String,
-    shard: Option<u32>,
-    picked: Option<u32>,
-    outcomes: u64,
+/// The outcomes of a campaign, added up.
+#[derive(Default, PartialEq, Eq)]
+struct Totals {
+    granted: u64,
+    sold_out: u64,
+    user_limit: u64,
+    invalid: u64,
+    users: u64,
+    shards: BTreeMap<ShardNo, ShardTotals>,
 }
 
-impl Tally {
-    fn of(row: &impl Columns) -> Result<Self, LedgerError> {
+#[derive(Default, PartialEq, Eq)]
+struct ShardTotals {
+    granted: u64,
+    picked: u64,
+}
+
+impl Totals {
+    /// Adds up the rows of `select_tallies.sql`.
+    fn of_tallies<R: Columns>(tallies: &[R]) -> Result<Self, LedgerError> {
+        let mut totals = Self::default();
+        for row in tallies {
+            let number = |name| count(row, "read the tallies", name);
+            let granted = number("granted")?;
+            totals.granted += granted;
+            totals.sold_out += number("sold_out")?;
+            totals.user_limit += number("user_limit")?;
+            totals.invalid += number("invalid")?;
+            totals.users += number("users")?;
+            let shard = totals.shard(column(row, "read the tallies", "shard_no")?);
+            shard.granted += granted;
+            shard.picked += number("picked")?;
+        }
+        Ok(totals)
+    }
+
+    /// Adds up the rows of `recount_outcomes.sql` and the one of `recount_users.sql`.
+    fn of_outcomes<R: Columns>(outcomes: &[R], users: &R) -> Result<Self, LedgerError> {
         let step = "count the outcomes";
-        Ok(Self {
-            status: column(row, step, "status")?,
-            shard: column(row, step, "shard_no")?,
-            picked: column(row, step, "picked_shard_no")?,
-            outcomes: count(row, step, "outcomes")?,
-        })
+        let mut totals = Self { users: count(users, step, "users")?, ..Self::default() };
+        for row in outcomes {
+            let (status, outcomes): (String, u64) = (column(row, step, "status")?, count(row, step, "outcomes")?);
+            match Reason::ALL.into_iter().find(|reason| reason.as_str() == status) {
+                None => totals.granted += outcomes,
+                Some(Reason::SoldOut) => totals.sold_out += outcomes,
+                Some(Reason::UserLimit) => totals.user_limit += outcomes,
+                Some(Reason::Invalid) => totals.invalid += outcomes,
+            }
+            if let Some(shard) = column(row, step, "shard_no")? {
+                totals.shard(shard).granted += outcomes;
+            }
+            if let Some(picked) = column(row, step, "picked_shard_no")? {
+                totals.shard(picked).picked += outcomes;
+            }
+        }
+        Ok(totals)
+    }
+
+    fn shard(&mut self, shard: u32) -> &mut ShardTotals {
+        self.shards.entry(ShardNo(shard)).or_default()
     }
 }
 
-/// Adds up the rows of `audit_outcomes.sql` and the one of `audit_users.sql`.
-pub(super) fn audit<R: Columns>(campaign: &Campaign, outcomes: &[R], users: &R) -> Result<Audit, LedgerError> {
-    let tallies = outcomes.iter().map(Tally::of).collect::<Result<Vec<_>, _>>()?;
-    let total_of =
-        |status: &str| tallies.iter().filter(|tally| tally.status == status).map(|tally| tally.outcomes).sum();
-    let granted: u64 = total_of("ISSUED");
+/// From the tallies.
+pub(super) fn audit<R: Columns>(campaign: &Campaign, tallies: &[R]) -> Result<Audit, LedgerError> {
+    Ok(of_totals(campaign, Totals::of_tallies(tallies)?))
+}
+
+/// From the tallies, compared with the outcomes themselves.
+pub(super) fn recount<R: Columns>(
+    campaign: &Campaign,
+    tallies: &[R],
+    outcomes: &[R],
+    users: &R,
+) -> Result<Audit, LedgerError> {
+    let (tallied, counted) = (Totals::of_tallies(tallies)?, Totals::of_outcomes(outcomes, users)?);
+    let recount = Recount {
+        agrees: tallied == counted,
+        granted: counted.granted,
+        sold_out: counted.sold_out,
+        user_limit: counted.user_limit,
+        invalid: counted.invalid,
+        users: counted.users,
+        users_over_limit: count(users, "count the users", "users_over_limit")?,
+    };
+    Ok(Audit { recount: Some(recount), ..of_totals(campaign, tallied) })
+}
+
+fn of_totals(campaign: &Campaign, totals: Totals) -> Audit {
+    let Totals { granted, sold_out, user_limit, invalid, users, mut shards } = totals;
     let remaining = campaign.remaining();
-    Ok(Audit {
+    let stock: BTreeMap<ShardNo, u64> = campaign.shards.iter().map(|stock| (stock.shard_no, stock.remaining)).collect();
+    for shard_no in stock.keys() {
+        shards.entry(*shard_no).or_default();
+    }
+    let shard = |(shard_no, ShardTotals { granted, picked })| ShardAudit {
+        shard_no,
+        remaining: stock.get(&shard_no).copied().unwrap_or(0),
+        granted,
+        picked,
+    };
+    Audit {
         coupon_id: campaign.coupon_id,
         total: campaign.total,
         granted,
         remaining,
         balanced: granted + remaining == campaign.total,
-        sold_out: total_of(Reason::SoldOut.as_str()),
-        user_limit: total_of(Reason::UserLimit.as_str()),
-        invalid: total_of(Reason::Invalid.as_str()),
+        sold_out,
+        user_limit,
+        invalid,
         per_user_limit: campaign.per_user_limit,
-        users_over_limit: count(users, "count the users", "users_over_limit")?,
-        users: count(users, "count the users", "users")?,
-        shards: by_shard(campaign, &tallies),
-    })
-}
-
-fn by_shard(campaign: &Campaign, tallies: &[Tally]) -> Vec<ShardAudit> {
-    let empty = |shard_no| ShardAudit { shard_no, remaining: 0, granted: 0, picked: 0 };
-    let mut shards: BTreeMap<ShardNo, ShardAudit> = BTreeMap::new();
-    for stock in &campaign.shards {
-        shards.entry(stock.shard_no).or_insert(empty(stock.shard_no)).remaining = stock.remaining;
+        users,
+        shards: shards.into_iter().map(shard).collect(),
+        recount: None,
     }
-    for tally in tallies {
-        if let Some(shard_no) = tally.shard.map(ShardNo) {
-            shards.entry(shard_no).or_insert(empty(shard_no)).granted += tally.outcomes;
-        }
-        if let Some(shard_no) = tally.picked.map(ShardNo) {
-            shards.entry(shard_no).or_insert(empty(shard_no)).picked += tally.outcomes;
-        }
-    }
-    shards.into_values().collect()
 }

@@ -1,16 +1,16 @@
 //! One suite that every adapter passes: `contract_tests!(sqlite => open().await)`. The expression returns an empty
 //! ledger and a guard that keeps its storage.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::{
-    CampaignError, Claim, GenerationRow, Ledger, LedgerError, LogIdentity, OffsetChange, OffsetChangeReason, Shards,
-    StockDecrement, Transaction,
+    CampaignError, Claim, GenerationRow, Ledger, LedgerError, LockedStock, LogIdentity, OffsetChange,
+    OffsetChangeReason, Shards, StockDecrement, Transaction,
 };
 use crate::coupon::{
-    CampaignChange, CampaignState, ChangeKey, CouponId, Fingerprint, LogId, NewCampaign, Outcome, PartitionNo, Reason,
-    RequestId, Settled, SettledRequest, ShardNo, Terms, UserId,
+    Audit, CampaignChange, CampaignState, ChangeKey, CouponId, Fingerprint, LogId, NewCampaign, Outcome, PartitionNo,
+    Reason, RequestId, Settled, SettledRequest, ShardNo, Terms, UserId,
 };
 
 const PARTITION: PartitionNo = PartitionNo(3);
@@ -125,6 +125,7 @@ pub(crate) async fn a_closed_campaign_stays_closed(ledger: &dyn Ledger) {
 pub(crate) async fn an_unknown_coupon_has_no_campaign(ledger: &dyn Ledger) {
     assert_eq!(ledger.campaign(coupon()).await.expect("reads"), None);
     assert_eq!(ledger.audit(coupon()).await.expect("reads"), None);
+    assert_eq!(ledger.recount(coupon()).await.expect("reads"), None);
     let changed = ledger.change_campaign(coupon(), CampaignChange::Pause, None).await;
     assert!(matches!(changed, Err(CampaignError::NotFound(_))), "{changed:?}");
 }
@@ -135,9 +136,8 @@ pub(crate) async fn a_committed_settlement_is_visible_completely(ledger: &dyn Le
     let mut transaction = begin(ledger).await;
     let row = transaction.lock_offset(PARTITION).await.expect("locks");
     assert_eq!((row.epoch, row.next_offset), (claim.epoch, 0));
-    let stock = transaction.lock_stock(coupon(), &Shards::All).await.expect("locks").expect("exists");
-    assert_eq!(stock.per_user_limit, 1);
-    assert_eq!(stock.shards, HashMap::from([(ShardNo(0), 5), (ShardNo(1), 5)]));
+    let stock = transaction.lock_stock(&[(coupon(), Shards::All)].into()).await.expect("locks");
+    assert_eq!(stock, [(coupon(), stock_of(&[(0, 5), (1, 5)], true))].into());
     transaction
         .take_stock(&[StockDecrement { coupon_id: coupon(), shard_no: ShardNo(0), records: 2 }])
         .await
@@ -157,7 +157,7 @@ pub(crate) async fn a_committed_settlement_is_visible_completely(ledger: &dyn Le
     let audit = ledger.audit(coupon()).await.expect("reads").expect("exists");
     assert!(audit.balanced, "{audit:?}");
     assert_eq!((audit.granted, audit.remaining, audit.user_limit, audit.users), (2, 8, 1, 2));
-    assert_eq!((audit.users_over_limit, audit.sold_out, audit.invalid), (0, 0, 0));
+    assert_eq!((audit.sold_out, audit.invalid), (0, 0));
     assert_eq!((audit.shards[0].granted, audit.shards[1].picked), (2, 3));
     let recorded = ledger.outcome(rows[0].request_id).await.expect("reads").expect("exists");
     assert_eq!(recorded.outcome, issued(1));
@@ -171,8 +171,9 @@ pub(crate) async fn a_committed_settlement_is_visible_completely(ledger: &dyn Le
     assert_eq!(transaction.replays(&names).await.expect("reads"), BTreeSet::from_iter(names[..4].iter().copied()));
     let rejected = BTreeSet::from_iter(names[2..4].iter().copied());
     assert_eq!(ledger.rejections(&names).await.expect("reads"), rejected);
-    let grants = transaction.grants(coupon(), &[user(1), user(2), user(3)]).await.expect("reads");
-    assert_eq!(grants, HashMap::from([(user(1), 1), (user(2), 1)]));
+    let holders = [1, 2, 3].map(|number| (coupon(), user(number)));
+    let grants = transaction.grants(&holders).await.expect("reads");
+    assert_eq!(grants, HashMap::from([(holders[0], 1), (holders[1], 1)]));
 }
 
 pub(crate) async fn a_dropped_settlement_is_rolled_back(ledger: &dyn Ledger) {
@@ -236,14 +237,68 @@ pub(crate) async fn the_released_offset_is_stored_by_the_newest_claim_only(ledge
     assert_eq!(ledger.claim(PARTITION).await.expect("claims").released_offset, 7);
 }
 
-pub(crate) async fn shards_that_do_not_exist_are_absent_from_the_locked_stock(ledger: &dyn Ledger) {
-    ledger.create_campaign(&campaign(4, 2)).await.expect("creates");
+pub(crate) async fn stock_of_many_coupons_is_read_at_once(ledger: &dyn Ledger) {
+    let coupon = |number: u64| CouponId::try_from(number).expect("in range");
+    for (number, total) in [(7, 4), (8, 1), (9, 0)] {
+        let new = NewCampaign { coupon_id: coupon(number), ..campaign(total, 2) };
+        ledger.create_campaign(&new).await.expect("creates");
+    }
+    let some = |numbers: &[u32]| Shards::Some(numbers.iter().copied().map(ShardNo).collect());
+    let wanted = BTreeMap::from([
+        (coupon(6), Shards::All),
+        (coupon(7), some(&[1, 7])),
+        (coupon(8), Shards::All),
+        (coupon(9), Shards::All),
+        (coupon(10), some(&[0])),
+    ]);
     let mut transaction = begin(ledger).await;
-    let some = Shards::Some(BTreeSet::from([ShardNo(1), ShardNo(7)]));
-    let stock = transaction.lock_stock(coupon(), &some).await.expect("locks").expect("exists");
-    assert_eq!(stock.shards, HashMap::from([(ShardNo(1), 2)]));
-    let unknown = 105_u64.try_into().expect("in range");
-    assert_eq!(transaction.lock_stock(unknown, &Shards::All).await.expect("locks"), None);
+    let stock = transaction.lock_stock(&wanted).await.expect("locks");
+    let expected = [
+        (coupon(7), stock_of(&[(1, 2)], false)),
+        (coupon(8), stock_of(&[(0, 1), (1, 0)], true)),
+        (coupon(9), stock_of(&[(0, 0), (1, 0)], true)),
+    ];
+    assert_eq!(stock, expected.into());
+    assert_eq!(transaction.lock_stock(&BTreeMap::new()).await.expect("locks"), BTreeMap::new());
+    assert_eq!(transaction.grants(&[]).await.expect("reads"), HashMap::new());
+}
+
+fn stock_of(shards: &[(u32, u64)], complete: bool) -> LockedStock {
+    let shards = shards.iter().map(|(shard, remaining)| (ShardNo(*shard), *remaining)).collect();
+    LockedStock { per_user_limit: 1, shards, complete }
+}
+
+pub(crate) async fn a_grant_number_is_not_given_again_after_an_earlier_grant_was_deleted(ledger: &dyn Ledger) {
+    ledger.create_campaign(&campaign(10, 1)).await.expect("creates");
+    let mut transaction = begin(ledger).await;
+    transaction.insert_outcomes(&[settled(3, 1, issued(3))]).await.expect("inserts");
+    let holder = (coupon(), user(1));
+    assert_eq!(transaction.grants(&[holder]).await.expect("reads"), HashMap::from([(holder, 3)]));
+}
+
+pub(crate) async fn a_recount_agrees_with_the_tallies_of_several_partitions(ledger: &dyn Ledger) {
+    ledger.create_campaign(&campaign(3, 2)).await.expect("creates");
+    let elsewhere = |settled| Settled { partition: PartitionNo(4), ..settled };
+    let rejected = Outcome::Rejected;
+    let batches = [
+        vec![settled(1, 1, issued(1)), settled(2, 2, rejected(Reason::SoldOut))],
+        vec![settled(3, 1, issued(2)), settled(4, 2, rejected(Reason::UserLimit))],
+        vec![elsewhere(settled(5, 3, issued(1))), elsewhere(settled(6, 3, rejected(Reason::Invalid)))],
+    ];
+    for batch in &batches {
+        let mut transaction = begin(ledger).await;
+        transaction.insert_outcomes(batch).await.expect("inserts");
+        transaction.commit().await.expect("commits");
+    }
+    let audit = ledger.recount(coupon()).await.expect("reads").expect("exists");
+    assert_eq!((audit.granted, audit.users, audit.sold_out, audit.user_limit, audit.invalid), (3, 2, 1, 1, 1));
+    assert_eq!((audit.shards[0].granted, audit.shards[1].picked), (3, 6));
+    assert!(!audit.balanced, "no stock was taken: {audit:?}");
+    let recount = audit.recount.clone().expect("is recounted");
+    assert!(recount.agrees, "{audit:?}");
+    assert_eq!((recount.granted, recount.users, recount.users_over_limit), (3, 2, 1));
+    let tallied = ledger.audit(coupon()).await.expect("reads").expect("exists");
+    assert_eq!(Audit { recount: audit.recount.clone(), ..tallied }, audit);
 }
 
 pub(crate) async fn a_generation_is_published_once_with_its_components(ledger: &dyn Ledger) {
@@ -315,7 +370,9 @@ macro_rules! contract_tests {
             a_second_outcome_or_grant_number_is_rejected_as_transient,
             the_newest_claim_fences_earlier_claims,
             the_released_offset_is_stored_by_the_newest_claim_only,
-            shards_that_do_not_exist_are_absent_from_the_locked_stock,
+            stock_of_many_coupons_is_read_at_once,
+            a_grant_number_is_not_given_again_after_an_earlier_grant_was_deleted,
+            a_recount_agrees_with_the_tallies_of_several_partitions,
             a_generation_is_published_once_with_its_components,
             the_first_proposed_log_is_kept,
             a_skip_moves_only_the_offset_that_it_names,

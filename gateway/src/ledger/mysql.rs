@@ -1,6 +1,8 @@
 //! The ledger on a server: MySQL 8, MariaDB 10.6, and compatible databases.
 
 mod admin_keys;
+mod audit;
+mod batch;
 mod call;
 mod campaigns;
 mod log_identity;
@@ -8,6 +10,7 @@ mod outcomes;
 mod pipeline;
 mod schema;
 mod server;
+mod stock;
 mod transaction;
 
 use std::collections::BTreeSet;
@@ -18,6 +21,7 @@ use sqlx::{Connection, MySqlPool};
 
 use self::call::within;
 use self::server::{IsolationLevel, Transactions};
+use super::terms::KnownTerms;
 use super::{
     CampaignError, Claim, GenerationRow, Ledger, LedgerError, LogIdentity, OffsetChange, OpenError, RecordedOutcome,
     Transaction,
@@ -35,8 +39,10 @@ pub(super) use self::server::Server;
 const WRITERS_MAX: u32 = 16;
 /// Status calls read one row by its primary key; more connections would not make the server faster.
 const READERS_MAX: u32 = 8;
-/// For an operator's lists and audits. They may take long, so they have connections of their own.
+/// For lists of campaigns, and audits.
 const SNAPSHOTS_MAX: u32 = 2;
+/// A recount reads every outcome of a coupon: one at a time, on a connection that no other call needs.
+const RECOUNTS_MAX: u32 = 1;
 
 /// A ledger on a server. Several gateways may share one.
 pub struct Mysql {
@@ -46,6 +52,9 @@ pub struct Mysql {
     readers: MySqlPool,
     /// REPEATABLE READ: all statements of a transaction see one snapshot.
     snapshots: MySqlPool,
+    /// REPEATABLE READ.
+    recounts: MySqlPool,
+    known_terms: Arc<KnownTerms>,
 }
 
 impl Mysql {
@@ -58,6 +67,8 @@ impl Mysql {
             writers: server.pool(WRITERS_MAX, IsolationLevel::ReadCommitted, Transactions::Some),
             readers: server.pool(READERS_MAX, IsolationLevel::ReadCommitted, Transactions::None),
             snapshots: server.pool(SNAPSHOTS_MAX, IsolationLevel::RepeatableRead, Transactions::Some),
+            recounts: server.pool(RECOUNTS_MAX, IsolationLevel::RepeatableRead, Transactions::Some),
+            known_terms: Arc::default(),
         })
     }
 }
@@ -84,9 +95,13 @@ impl Ledger for Mysql {
         Box::pin(within("change the campaign", campaigns::change(&self.writers, coupon, change, key)))
     }
 
-    /// Without a time limit: it counts every outcome of the coupon.
     fn audit(&self, coupon: CouponId) -> BoxFuture<'_, Result<Option<Audit>, LedgerError>> {
-        Box::pin(campaigns::audit(&self.snapshots, coupon))
+        Box::pin(within("audit the campaign", audit::audit(&self.snapshots, coupon)))
+    }
+
+    /// Without a time limit: it counts every outcome of the coupon.
+    fn recount(&self, coupon: CouponId) -> BoxFuture<'_, Result<Option<Audit>, LedgerError>> {
+        Box::pin(audit::recount(&self.recounts, coupon))
     }
 
     fn outcome(&self, request: RequestId) -> BoxFuture<'_, Result<Option<RecordedOutcome>, LedgerError>> {
@@ -153,7 +168,7 @@ impl Ledger for Mysql {
 
     fn begin(&self) -> BoxFuture<'_, Result<Box<dyn Transaction>, LedgerError>> {
         Box::pin(within("begin", async {
-            let begun = transaction::MysqlTransaction::begin(&self.writers).await?;
+            let begun = transaction::MysqlTransaction::begin(&self.writers, &self.known_terms).await?;
             Ok(Box::new(begun) as Box<dyn Transaction>)
         }))
     }
@@ -184,6 +199,7 @@ impl Ledger for Mysql {
 
     fn close(&self) -> BoxFuture<'_, ()> {
         Box::pin(async {
+            self.recounts.close().await;
             self.snapshots.close().await;
             self.readers.close().await;
             self.writers.close().await;

@@ -2,6 +2,7 @@
 
 use serde::{Serialize, Serializer};
 
+use super::terms::StoredTerms;
 use crate::coupon::{CouponId, Offset, Outcome, PartitionNo, RequestId, Settled, ShardNo, UserId};
 
 /// A row of `issue_outcome`.
@@ -20,8 +21,8 @@ pub(super) struct OutcomeRow {
     pub(super) offset: Offset,
     pub(super) arrived_at_ms: Option<i64>,
     pub(super) settled_at_ms: i64,
-    /// JSON; stored with grants only.
-    pub(super) terms: Option<String>,
+    /// Of grants only. The row holds their digest.
+    pub(super) terms: Option<StoredTerms>,
 }
 
 impl OutcomeRow {
@@ -45,7 +46,7 @@ impl OutcomeRow {
             offset: settled.offset,
             arrived_at_ms: subject.map(|subject| subject.arrived_at_ms),
             settled_at_ms: settled.settled_at_ms,
-            terms: subject.filter(|_| grant_no.is_some()).map(|subject| json(&subject.terms)),
+            terms: subject.filter(|_| grant_no.is_some()).map(|subject| StoredTerms::of(&subject.terms)),
         }
     }
 }
@@ -67,7 +68,7 @@ impl Serialize for OutcomeRow {
             self.offset,
             self.arrived_at_ms,
             self.settled_at_ms,
-            &self.terms,
+            self.terms.as_ref().map(|terms| terms.digest),
         );
         row.serialize(serializer)
     }

@@ -1,18 +1,16 @@
 //! Decoding of rows, written once for both databases. Each function names the columns that its statement selects.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use sqlx::mysql::MySqlRow;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Decode, MySql, Row, Sqlite, Type};
 
 use super::{
-    GenerationRow, LedgerError, LockedStock, LogIdentity, OffsetChange, OffsetChangeReason, PartitionOffset,
-    RecordedOutcome,
+    GenerationRow, Grants, LedgerError, LockedStock, LogIdentity, OffsetChange, OffsetChangeReason, PartitionOffset,
+    RecordedOutcome, Shards,
 };
-use crate::coupon::{
-    Campaign, CampaignState, CouponId, Outcome, PartitionNo, Reason, RequestId, ShardNo, ShardStock, UserId,
-};
+use crate::coupon::{Campaign, CampaignState, CouponId, Outcome, PartitionNo, Reason, RequestId, ShardNo, ShardStock};
 
 /// A type that both databases can decode. With it, a function over rows needs one bound instead of one per column.
 pub(super) trait Value:
@@ -58,9 +56,9 @@ fn corrupt(step: &'static str, problem: impl Into<String>) -> LedgerError {
 
 pub(super) fn campaigns<R: Columns>(campaigns: &[R], shards: &[R]) -> Result<Vec<Campaign>, LedgerError> {
     let step = "read the campaigns";
-    let mut stock: BTreeMap<i64, Vec<ShardStock>> = BTreeMap::new();
+    let mut stock: BTreeMap<CouponId, Vec<ShardStock>> = BTreeMap::new();
     for row in shards {
-        stock.entry(column(row, step, "coupon_id")?).or_default().push(shard(row, step)?);
+        stock.entry(coupon(row, step)?).or_default().push(shard(row, step)?);
     }
     campaigns.iter().map(|row| campaign(row, step, &mut stock)).collect()
 }
@@ -68,35 +66,68 @@ pub(super) fn campaigns<R: Columns>(campaigns: &[R], shards: &[R]) -> Result<Vec
 fn campaign(
     row: &impl Columns,
     step: &'static str,
-    stock: &mut BTreeMap<i64, Vec<ShardStock>>,
+    stock: &mut BTreeMap<CouponId, Vec<ShardStock>>,
 ) -> Result<Campaign, LedgerError> {
-    let coupon: i64 = column(row, step, "coupon_id")?;
+    let coupon_id = coupon(row, step)?;
     let policy: i64 = column(row, step, "policy_id")?;
     let state: String = column(row, step, "state")?;
     let state = CampaignState::ALL.into_iter().find(|known| known.as_str() == state).ok_or(state);
     Ok(Campaign {
-        coupon_id: coupon.try_into().map_err(|_| corrupt(step, format!("coupon_id {coupon} is out of range")))?,
+        coupon_id,
         policy_id: policy.try_into().map_err(|_| corrupt(step, format!("policy_id {policy} is out of range")))?,
         total: count(row, step, "total")?,
         per_user_limit: column(row, step, "per_user_limit")?,
         state: state.map_err(|state| corrupt(step, format!("unknown state `{state}`")))?,
         opens_at_ms: column(row, step, "opens_at_ms")?,
         closes_at_ms: column(row, step, "closes_at_ms")?,
-        shards: stock.remove(&coupon).unwrap_or_default(),
+        shards: stock.remove(&coupon_id).unwrap_or_default(),
     })
+}
+
+fn coupon(row: &impl Columns, step: &'static str) -> Result<CouponId, LedgerError> {
+    let coupon: i64 = column(row, step, "coupon_id")?;
+    coupon.try_into().map_err(|_| corrupt(step, format!("coupon_id {coupon} is out of range")))
 }
 
 fn shard(row: &impl Columns, step: &'static str) -> Result<ShardStock, LedgerError> {
     Ok(ShardStock { shard_no: ShardNo(column(row, step, "shard_no")?), remaining: count(row, step, "remaining")? })
 }
 
-pub(super) fn locked_stock<R: Columns>(limit: &R, shards: &[R]) -> Result<LockedStock, LedgerError> {
-    let step = "lock the stock";
-    let stock = |row| shard(row, step).map(|stock| (stock.shard_no, stock.remaining));
-    Ok(LockedStock {
-        per_user_limit: column(limit, step, "per_user_limit")?,
-        shards: shards.iter().map(stock).collect::<Result<_, _>>()?,
-    })
+/// The limit of each campaign.
+pub(super) fn limits<R: Columns>(rows: &[R], step: &'static str) -> Result<BTreeMap<CouponId, u32>, LedgerError> {
+    rows.iter().map(|row| Ok((coupon(row, step)?, column(row, step, "per_user_limit")?))).collect()
+}
+
+/// The remaining stock of each shard.
+pub(super) fn stock<R: Columns>(
+    rows: &[R],
+    step: &'static str,
+) -> Result<BTreeMap<(CouponId, ShardNo), u64>, LedgerError> {
+    rows.iter()
+        .map(|row| {
+            let ShardStock { shard_no, remaining } = shard(row, step)?;
+            Ok(((coupon(row, step)?, shard_no), remaining))
+        })
+        .collect()
+}
+
+/// Sorts stock by coupon. Only coupons with a limit have a campaign.
+pub(super) fn locked_stock(
+    wanted: &BTreeMap<CouponId, Shards>,
+    limits: BTreeMap<CouponId, u32>,
+    stock: BTreeMap<(CouponId, ShardNo), u64>,
+) -> BTreeMap<CouponId, LockedStock> {
+    let of_campaign = |(coupon, per_user_limit)| {
+        let complete = wanted.get(&coupon) == Some(&Shards::All);
+        (coupon, LockedStock { per_user_limit, shards: BTreeMap::new(), complete })
+    };
+    let mut locked: BTreeMap<_, _> = limits.into_iter().map(of_campaign).collect();
+    for ((coupon, shard), remaining) in stock {
+        if let Some(locked) = locked.get_mut(&coupon) {
+            locked.shards.insert(shard, remaining);
+        }
+    }
+    locked
 }
 
 pub(super) fn recorded_outcome(row: &impl Columns) -> Result<RecordedOutcome, LedgerError> {
@@ -143,13 +174,12 @@ pub(super) fn request_ids<R: Columns>(rows: &[R], step: &'static str) -> Result<
         .collect()
 }
 
-pub(super) fn grants<R: Columns>(rows: &[R], step: &'static str) -> Result<HashMap<UserId, u32>, LedgerError> {
+pub(super) fn grants<R: Columns>(rows: &[R], step: &'static str) -> Result<Grants, LedgerError> {
     rows.iter()
         .map(|row| {
             let user: i64 = column(row, step, "user_id")?;
             let user = user.try_into().map_err(|_| corrupt(step, format!("user_id {user} is out of range")))?;
-            let grants = count(row, step, "grants")?;
-            Ok((user, u32::try_from(grants).map_err(|_| corrupt(step, format!("{grants} grants of one user")))?))
+            Ok(((coupon(row, step)?, user), column(row, step, "grant_no")?))
         })
         .collect()
 }

@@ -1,11 +1,14 @@
 //! The embedded ledger: one SQLite file with one writer, used by one process.
 
 mod admin_keys;
+mod audit;
+mod batch;
 mod call;
 mod campaigns;
 mod log_identity;
 mod outcomes;
 mod pipeline;
+mod stock;
 mod transaction;
 
 use std::collections::BTreeSet;
@@ -15,6 +18,7 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use sqlx::migrate::{Migrate, MigrateError};
 
+use super::terms::KnownTerms;
 use super::{
     CampaignError, Claim, GenerationRow, Ledger, LedgerError, LogIdentity, OffsetChange, OpenError, RecordedOutcome,
     Transaction, migrations,
@@ -27,6 +31,7 @@ use crate::sqlite_file::{SqliteFile, SqliteFileError};
 
 pub struct Sqlite {
     file: SqliteFile,
+    known_terms: Arc<KnownTerms>,
 }
 
 impl Sqlite {
@@ -37,7 +42,7 @@ impl Sqlite {
     pub async fn open(path: &str) -> Result<Self, OpenError> {
         let file = open_file(path).await?;
         apply(&file).await.map_err(|error| failed(path, error))?;
-        Ok(Self { file })
+        Ok(Self { file, known_terms: Arc::default() })
     }
 }
 
@@ -98,7 +103,11 @@ impl Ledger for Sqlite {
     }
 
     fn audit(&self, coupon: CouponId) -> BoxFuture<'_, Result<Option<Audit>, LedgerError>> {
-        Box::pin(campaigns::audit(&self.file.readers, coupon))
+        Box::pin(audit::audit(&self.file.readers, coupon))
+    }
+
+    fn recount(&self, coupon: CouponId) -> BoxFuture<'_, Result<Option<Audit>, LedgerError>> {
+        Box::pin(audit::recount(&self.file.slow_reader, coupon))
     }
 
     fn outcome(&self, request: RequestId) -> BoxFuture<'_, Result<Option<RecordedOutcome>, LedgerError>> {
@@ -162,7 +171,7 @@ impl Ledger for Sqlite {
 
     fn begin(&self) -> BoxFuture<'_, Result<Box<dyn Transaction>, LedgerError>> {
         Box::pin(async move {
-            let begun = transaction::SqliteTransaction::begin(&self.file).await?;
+            let begun = transaction::SqliteTransaction::begin(&self.file, &self.known_terms).await?;
             Ok(Box::new(begun) as Box<dyn Transaction>)
         })
     }
@@ -198,6 +207,8 @@ impl Ledger for Sqlite {
 
 #[cfg(test)]
 mod tests {
+    use sqlx::migrate::Migrator;
+
     use super::*;
 
     async fn temporary() -> (Sqlite, tempfile::TempDir) {
@@ -243,6 +254,34 @@ mod tests {
             assert!(error.contains("is at version 9999, this sluice knows version"), "{error}");
             assert!(error.ends_with("run a newer sluice"), "{error}");
         }
+    }
+
+    #[tokio::test]
+    async fn outcomes_written_before_the_tallies_are_counted_and_keep_their_terms() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("ledger.db");
+        let path = path.to_str().expect("utf-8");
+        let file = open_file(path).await.expect("opens");
+        let before = migrations::SQLITE.iter().filter(|migration| migration.version < 6).cloned().collect();
+        Migrator::with_migrations(before).run(&file.writer).await.expect("migrates");
+        let old = "INSERT INTO campaign VALUES (104, 21, 10, 1, 1, 'OPEN', NULL, NULL);
+                   INSERT INTO coupon_issue_shard (coupon_id, shard_no, remaining) VALUES (104, 0, 8);
+                   INSERT INTO issue_outcome VALUES
+                       (x'01', 'ISSUED', 104, 1, 1, 0, 0, 1, NULL, 3, 0, 1, 2, '{}'),
+                       (x'02', 'ISSUED', 104, 2, 1, 0, 1, 1, NULL, 4, 0, 1, 2, '{}'),
+                       (x'03', 'SOLD_OUT', 104, 3, NULL, NULL, 0, 1, NULL, 3, 1, 1, 2, NULL),
+                       (x'04', 'INVALID', NULL, NULL, NULL, NULL, NULL, NULL, NULL, 3, 2, NULL, 2, NULL)";
+        sqlx::raw_sql(old).execute(&file.writer).await.expect("inserts");
+        file.close().await;
+        drop(file);
+
+        let ledger = Sqlite::open(path).await.expect("opens");
+        let coupon = 104_u64.try_into().expect("in range");
+        let audit = ledger.recount(coupon).await.expect("reads").expect("exists");
+        assert_eq!((audit.granted, audit.users, audit.sold_out, audit.balanced), (2, 2, 1, true));
+        assert!(audit.recount.is_some_and(|recount| recount.agrees));
+        let kept = sqlx::query("SELECT request_id FROM issue_outcome WHERE terms = '{}' AND terms_digest IS NULL");
+        assert_eq!(kept.fetch_all(&ledger.file.readers).await.expect("reads").len(), 2);
     }
 
     #[tokio::test]

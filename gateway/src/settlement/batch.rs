@@ -8,10 +8,10 @@ use super::context::Settlement;
 use super::dead_letters::DeadLetters;
 use super::record::{decode, item, subject};
 use super::releases::{Rejected, Releases};
-use super::verdict::{Facts, Item, Stock, Verdict, settle};
+use super::verdict::{Facts, Item, Verdict, settle};
 use crate::background::fault_point;
 use crate::campaign_cache::SettlementGuard;
-use crate::coupon::{CouponId, Offset, Outcome, PartitionNo, Reason, RequestId, Settled, UserId, now_ms};
+use crate::coupon::{Accepted, CouponId, Offset, Outcome, PartitionNo, Reason, RequestId, Settled, now_ms};
 use crate::ledger::{Claim, LedgerError, Shards, Transaction};
 use crate::log::{DeadLetter, Stored};
 use crate::telemetry::{BatchSettled, SettlementRetried};
@@ -28,8 +28,8 @@ pub(super) struct Batches {
     partition: PartitionNo,
     releases: Arc<Releases>,
     dead_letters: DeadLetters,
-    /// Coupons of which a picked shard was found empty. All their shards are locked at once, which saves the
-    /// second transaction of every batch.
+    /// Coupons of which a picked shard was found empty. All their shards are read at once, which saves the second
+    /// transaction of every batch.
     exhausted: BTreeSet<CouponId>,
 }
 
@@ -184,35 +184,34 @@ fn rejected(verdict: &Verdict, items: &[Item], read: &[Stored]) -> Vec<Rejected>
     verdict.settled.iter().filter(is_rejected).filter_map(name).collect()
 }
 
-/// Reads what the verdict needs, in the lock order of all transactions.
+/// Reads what the verdict needs, in the lock order of all transactions. Grants are read last, so that they include what
+/// the last holders of the locks granted.
 async fn read_facts(
     transaction: &mut dyn Transaction,
     items: &[Item],
     exhausted: &BTreeSet<CouponId>,
 ) -> Result<Facts, LedgerError> {
     let names: Vec<RequestId> = items.iter().map(|item| item.request_id).collect();
-    let mut facts = Facts { replays: transaction.replays(&names).await?, ..Facts::default() };
-    let mut picked: BTreeMap<CouponId, (BTreeSet<_>, BTreeSet<UserId>)> = BTreeMap::new();
-    for accepted in items.iter().filter_map(|item| item.content.as_ref().ok()) {
-        let (shards, users) = picked.entry(accepted.request.coupon_id).or_default();
-        shards.insert(accepted.shard_no);
-        users.insert(accepted.request.user_id);
+    let mut wanted: BTreeMap<CouponId, Shards> = BTreeMap::new();
+    let mut holders = BTreeSet::new();
+    for Accepted { shard_no, request, .. } in items.iter().filter_map(|item| item.content.as_ref().ok()) {
+        let shards = wanted.entry(request.coupon_id).or_insert_with(|| {
+            if exhausted.contains(&request.coupon_id) { Shards::All } else { Shards::Some(BTreeSet::new()) }
+        });
+        if let Shards::Some(picked) = shards {
+            picked.insert(*shard_no);
+        }
+        holders.insert((request.coupon_id, request.user_id));
     }
-    for (coupon, (shards, users)) in picked {
-        let complete = exhausted.contains(&coupon);
-        let shards = if complete { Shards::All } else { Shards::Some(shards) };
-        let Some(locked) = transaction.lock_stock(coupon, &shards).await? else { continue };
-        let users: Vec<UserId> = users.into_iter().collect();
-        let grants = transaction.grants(coupon, &users).await?;
-        facts.grants.extend(grants.into_iter().map(|(user, held)| ((coupon, user), held)));
-        let stock =
-            Stock { per_user_limit: locked.per_user_limit, shards: locked.shards.into_iter().collect(), complete };
-        facts.stock.insert(coupon, stock);
-    }
-    Ok(facts)
+    let holders: Vec<_> = holders.into_iter().collect();
+    Ok(Facts {
+        replays: transaction.replays(&names).await?,
+        stock: transaction.lock_stock(&wanted).await?,
+        grants: transaction.grants(&holders).await?,
+    })
 }
 
-/// A coupon stays exhausted while its picked shards need help, so that its batches lock all shards at once.
+/// A coupon stays exhausted while its picked shards need help, so that its batches read all shards at once.
 fn remember_exhausted(exhausted: &mut BTreeSet<CouponId>, verdict: &Verdict) {
     let needed_help = |coupon: &CouponId| {
         verdict.steals.contains_key(coupon)

@@ -2,13 +2,12 @@
 //!
 //! A pure function, so that property tests check its invariants on thousands of generated batches.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::coupon::{
     Accepted, CouponId, Offset, Outcome, PartitionNo, Reason, RequestId, Settled, SettledRequest, ShardNo, UnixMs,
-    UserId,
 };
-use crate::ledger::StockDecrement;
+use crate::ledger::{Grants, LockedStock, StockDecrement};
 
 /// One record of a batch.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,22 +23,9 @@ pub struct Item {
 pub struct Facts {
     /// Requests of the batch that already have an outcome.
     pub replays: BTreeSet<RequestId>,
-    /// How many coupons each user was granted. An absent entry means none.
-    pub grants: HashMap<(CouponId, UserId), u32>,
+    pub grants: Grants,
     /// The campaigns of the batch. An absent entry means that the coupon has no campaign.
-    pub stock: BTreeMap<CouponId, Stock>,
-}
-
-/// The locked stock of one campaign.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Stock {
-    /// The most coupons that one user is granted.
-    pub per_user_limit: u32,
-    /// The remaining stock of each locked shard.
-    pub shards: BTreeMap<ShardNo, u64>,
-    /// Whether all shards of the coupon are locked. Only then may stock come from another shard than the picked one, or
-    /// a request be rejected as SOLD_OUT.
-    pub complete: bool,
+    pub stock: BTreeMap<CouponId, LockedStock>,
 }
 
 /// The decision for a batch, ready to be written.
@@ -55,13 +41,13 @@ pub struct Verdict {
     pub replayed: u64,
     /// How many items are decided, counted from the start of the batch.
     pub decided: usize,
-    /// The coupon whose other shards must be locked before the next item can be decided.
+    /// The coupon whose other shards must be read before the next item can be decided.
     pub exhausted: Option<CouponId>,
     /// The locked stock after the decision.
-    pub left: BTreeMap<CouponId, Stock>,
+    pub left: BTreeMap<CouponId, LockedStock>,
 }
 
-/// Decides a batch in offset order, and stops at the first item that needs shards which are not locked.
+/// Decides a batch in offset order, and stops at the first item that needs shards which were not read.
 #[must_use]
 pub fn settle(partition: PartitionNo, items: &[Item], facts: Facts, settled_at_ms: UnixMs) -> Verdict {
     let Facts { replays: mut seen, mut grants, stock } = facts;
@@ -90,7 +76,7 @@ pub fn settle(partition: PartitionNo, items: &[Item], facts: Facts, settled_at_m
                         Outcome::Issued { shard, grant_no }
                     }
                     Decision::Reject(reason) => Outcome::Rejected(reason),
-                    Decision::LockAllShards => {
+                    Decision::ReadAllShards => {
                         verdict.exhausted = Some(coupon);
                         break;
                     }
@@ -119,11 +105,11 @@ enum Decision {
         grant_no: u32,
     },
     Reject(Reason),
-    /// The picked shard is empty, and the other shards are not locked.
-    LockAllShards,
+    /// The picked shard is empty, and the other shards were not read.
+    ReadAllShards,
 }
 
-fn decide(accepted: &Accepted, stock: Option<&Stock>, grants: &HashMap<(CouponId, UserId), u32>) -> Decision {
+fn decide(accepted: &Accepted, stock: Option<&LockedStock>, grants: &Grants) -> Decision {
     let Some(stock) = stock else { return Decision::Reject(Reason::Invalid) };
     let granted = grants.get(&(accepted.request.coupon_id, accepted.request.user_id)).copied().unwrap_or(0);
     if granted >= stock.per_user_limit {
@@ -135,7 +121,7 @@ fn decide(accepted: &Accepted, stock: Option<&Stock>, grants: &HashMap<(CouponId
         return Decision::Grant { shard: picked, grant_no };
     }
     if !stock.complete {
-        return Decision::LockAllShards;
+        return Decision::ReadAllShards;
     }
     match stock.shards.iter().max_by_key(|(_, remaining)| **remaining) {
         Some((shard, remaining)) if *remaining > 0 => Decision::Grant { shard: *shard, grant_no },

@@ -31,11 +31,11 @@ fn item(offset: Offset, id: u8, coupon_no: u64, user: u64, shard: u32) -> Item {
     Item { offset, request_id, content: Ok(accepted) }
 }
 
-fn stock(per_user_limit: u32, remaining: &[u64], complete: bool) -> Stock {
-    Stock { per_user_limit, shards: (0..).map(ShardNo).zip(remaining.iter().copied()).collect(), complete }
+fn stock(per_user_limit: u32, remaining: &[u64], complete: bool) -> LockedStock {
+    LockedStock { per_user_limit, shards: (0..).map(ShardNo).zip(remaining.iter().copied()).collect(), complete }
 }
 
-fn facts(stock: Stock) -> Facts {
+fn facts(stock: LockedStock) -> Facts {
     Facts { stock: [(coupon(1), stock)].into(), ..Facts::default() }
 }
 
@@ -157,6 +157,15 @@ proptest! {
         if outcomes(&verdict).contains(&Outcome::Rejected(Reason::SoldOut)) {
             prop_assert!(verdict.left.values().all(|stock| stock.complete));
             prop_assert_eq!(verdict.left.values().flat_map(|stock| stock.shards.values()).sum::<u64>(), 0);
+        }
+    }
+
+    #[test]
+    fn stock_is_taken_only_from_shards_that_were_read_with_stock((items, facts) in batch()) {
+        let before = facts.stock.clone();
+        for take in settle(PARTITION, &items, facts, 0).takes {
+            let had = before[&take.coupon_id].shards.get(&take.shard_no).copied().unwrap_or(0);
+            prop_assert!((1..=had).contains(&take.records), "{take:?} from {had}");
         }
     }
 

@@ -92,7 +92,7 @@ impl Outcome {
 
 const SOLD_OUT: &str = "SOLD_OUT";
 
-/// `GET /admin/coupons/{id}/audit`.
+/// `GET /admin/coupons/{id}/audit?recount=true`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct Audit {
@@ -105,9 +105,17 @@ pub(crate) struct Audit {
     pub(crate) user_limit: u64,
     pub(crate) invalid: u64,
     pub(crate) per_user_limit: u32,
-    pub(crate) users_over_limit: u64,
     pub(crate) users: u64,
     pub(crate) shards: Vec<ShardAudit>,
+    pub(crate) recount: Recount,
+}
+
+/// What a count of the outcomes shows.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Recount {
+    pub(crate) agrees: bool,
+    pub(crate) users_over_limit: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]

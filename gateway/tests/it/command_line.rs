@@ -40,6 +40,8 @@ async fn coupon_commands_create_list_show_and_audit_a_campaign() {
     crowd.verify(&gateway, campaign).await.assert_holds();
     let audit = gateway.run_for_json(&["coupon", "audit", "9", "--json"]).await;
     assert_eq!((&audit["granted"], &audit["balanced"]), (&json!(3), &json!(true)));
+    let recount = gateway.run_for_json(&["coupon", "audit", "9", "--recount", "--json"]).await["recount"].clone();
+    assert_eq!((&recount["agrees"], &recount["usersOverLimit"]), (&json!(true), &json!(0)));
 
     let topped_up = gateway.run_for_json(&["coupon", "top-up", "9", "5", "--json"]).await;
     assert_eq!(topped_up["total"], 15);

@@ -42,7 +42,7 @@ async fn memory_stays_bounded_while_records_wait_for_settlement() {
 
     let audit = gateway.audit(campaign.coupon).await;
     assert_eq!((audit.granted, audit.users), (backlog as u64, backlog as u64));
-    assert!(audit.balanced && audit.users_over_limit == 0, "{audit:?}");
+    assert!(audit.balanced && audit.recount.users_over_limit == 0, "{audit:?}");
     let receipts = crowd.history.receipts().into_iter().step_by(25).collect();
     crowd.history.poll_once(&gateway.client, receipts).await;
     let outcomes = crowd.history.observations();

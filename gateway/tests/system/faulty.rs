@@ -1,6 +1,6 @@
 //! Ports that fail when a test tells them to, and otherwise pass everything on.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -11,8 +11,8 @@ use sluice::coupon::{
     RequestId, Settled, UnixMs, UserId,
 };
 use sluice::ledger::{
-    CampaignError, Claim, GenerationRow, Ledger, LedgerError, LockedStock, LogIdentity, OffsetChange, PartitionOffset,
-    RecordedOutcome, Shards, StockDecrement, Transaction,
+    CampaignError, Claim, GenerationRow, Grants, Ledger, LedgerError, LockedStock, LogIdentity, OffsetChange,
+    PartitionOffset, RecordedOutcome, Shards, StockDecrement, Transaction,
 };
 use sluice::log::{Ack, AckSender, AppendError, Assignment, DeadLetter, Gap, Log, LogError, Record};
 use tokio::sync::{mpsc, watch};
@@ -32,6 +32,10 @@ pub(crate) struct LedgerFaults {
     pub(crate) commit_answers_lost: AtomicU32,
     /// The outcomes of this user are refused for good, as if a value did not fit its column.
     pub(crate) poison_user: AtomicU64,
+    /// How many settlements have begun.
+    pub(crate) settlements: AtomicU32,
+    /// How often settlements have locked stock and read grants.
+    pub(crate) fact_reads: AtomicU32,
     /// Pretends that other processes use the ledger too.
     pub(crate) is_shared: AtomicBool,
     /// Until its sender is dropped, reads and changes of campaigns are done but not answered.
@@ -111,6 +115,10 @@ impl Ledger for FaultyLedger {
         self.inner.audit(coupon)
     }
 
+    fn recount(&self, coupon: CouponId) -> BoxFuture<'_, Result<Option<Audit>, LedgerError>> {
+        self.inner.recount(coupon)
+    }
+
     fn outcome(&self, request: RequestId) -> BoxFuture<'_, Result<Option<RecordedOutcome>, LedgerError>> {
         self.inner.outcome(request)
     }
@@ -176,6 +184,7 @@ impl Ledger for FaultyLedger {
 
     fn begin(&self) -> BoxFuture<'_, Result<Box<dyn Transaction>, LedgerError>> {
         assert!(!self.faults.settlement_panics.load(Ordering::Relaxed), "the ledger is cursed");
+        self.faults.settlements.fetch_add(1, Ordering::Relaxed);
         Box::pin(async {
             let inner = self.inner.begin().await?;
             Ok(Box::new(FaultyTransaction { inner, faults: Arc::clone(&self.faults) }) as Box<dyn Transaction>)
@@ -225,20 +234,17 @@ impl Transaction for FaultyTransaction {
         self.inner.replays(requests)
     }
 
-    fn grants<'a>(
-        &'a mut self,
-        coupon: CouponId,
-        users: &'a [UserId],
-    ) -> BoxFuture<'a, Result<HashMap<UserId, u32>, LedgerError>> {
-        self.inner.grants(coupon, users)
-    }
-
     fn lock_stock<'a>(
         &'a mut self,
-        coupon: CouponId,
-        shards: &'a Shards,
-    ) -> BoxFuture<'a, Result<Option<LockedStock>, LedgerError>> {
-        self.inner.lock_stock(coupon, shards)
+        wanted: &'a BTreeMap<CouponId, Shards>,
+    ) -> BoxFuture<'a, Result<BTreeMap<CouponId, LockedStock>, LedgerError>> {
+        self.faults.fact_reads.fetch_add(1, Ordering::Relaxed);
+        self.inner.lock_stock(wanted)
+    }
+
+    fn grants<'a>(&'a mut self, holders: &'a [(CouponId, UserId)]) -> BoxFuture<'a, Result<Grants, LedgerError>> {
+        self.faults.fact_reads.fetch_add(1, Ordering::Relaxed);
+        self.inner.grants(holders)
     }
 
     fn take_stock<'a>(&'a mut self, decrements: &'a [StockDecrement]) -> BoxFuture<'a, Result<(), LedgerError>> {

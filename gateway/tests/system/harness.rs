@@ -179,8 +179,12 @@ impl Answer {
 
 /// The body of the load test, for coupon 104.
 pub(crate) fn payload(user: u64) -> Value {
+    payload_for(104, user)
+}
+
+pub(crate) fn payload_for(coupon: u64, user: u64) -> Value {
     json!({
-        "userId": user, "couponId": 104, "policyId": 21, "typeSnapshot": "FIXED",
+        "userId": user, "couponId": coupon, "policyId": 21, "typeSnapshot": "FIXED",
         "discountRateSnapshot": 10.0, "discountAmountSnapshot": 1000, "minimumOrderAmountSnapshot": 5000,
         "usagePeriodSnapshot": 30, "expiredAt": "2025-12-31T23:59:59",
     })

@@ -44,6 +44,25 @@ async fn a_wrong_change_of_a_campaign_is_refused_and_changes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_audit_is_recounted_on_request() {
+    let system = Fixture::start().await;
+    for user in [1, 2] {
+        system.outcome(&system.accepted(user).await).await;
+    }
+    let audit = system.audit(104).await;
+    assert_eq!((&audit["granted"], &audit["users"], &audit["balanced"]), (&2.into(), &2.into(), &true.into()));
+    assert_eq!(audit.get("recount"), None);
+    let recounted = system.operate(Method::GET, "/admin/coupons/104/audit?recount=true", None).await.body;
+    let expected = json!({
+        "agrees": true, "granted": 2, "soldOut": 0, "userLimit": 0, "invalid": 0, "users": 2, "usersOverLimit": 0,
+    });
+    assert_eq!(recounted["recount"], expected);
+    let refused = system.operate(Method::GET, "/admin/coupons/104/audit?recount=maybe", None).await;
+    assert_eq!((refused.status, &refused.body["reason"]), (StatusCode::BAD_REQUEST, &"MALFORMED".into()));
+    system.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_policy_is_changed_and_rolled_back_while_requests_are_served() {
     let system = Fixture::start().await;
     let first = system.issue(1).await.headers["sluice-generation"].clone();

@@ -1,10 +1,13 @@
 //! Settlement on a ledger that fails.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use reqwest::{Method, StatusCode};
+use serde_json::json;
 
 use crate::faulty::{FaultyLedger, LedgerFaults};
-use crate::harness::{Files, Fixture, replace_ledger};
+use crate::harness::{Files, Fixture, payload_for, replace_ledger};
 
 /// One request of each user, waiting in the only partition of the log for the next start.
 async fn backlog(users: u64) -> (Files, Vec<String>) {
@@ -56,5 +59,29 @@ async fn a_batch_whose_commit_fails_is_settled_again_once() {
     let audit = system.audit(104).await;
     assert_eq!((&audit["granted"], &audit["remaining"], &audit["balanced"]), (&5.into(), &9995.into(), &true.into()));
     assert!(system.metrics().await.contains("sluice_settlement_retries_total 3"));
+    system.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_of_many_coupons_reads_the_ledger_as_often_as_a_batch_of_one() {
+    let configure = |config: &mut sluice::config::Config| {
+        config.role = sluice::config::Role::Gateway;
+        config.log.partitions = 1;
+    };
+    let system = Fixture::with(Files::new(), configure, |ports| ports).await;
+    let mut status_urls = Vec::new();
+    for coupon in 1..=20 {
+        let campaign = json!({ "couponId": coupon, "policyId": 21, "total": 10 });
+        assert_eq!(system.operate(Method::POST, "/admin/coupons", Some(campaign)).await.status, StatusCode::CREATED);
+        let accepted = system.call(Method::POST, "/coupon/issue", Some(payload_for(coupon, 1))).await;
+        status_urls.push(accepted.body["statusUrl"].as_str().expect("a status URL").to_owned());
+    }
+    let faults = Arc::new(LedgerFaults::default());
+    let system = start(system.stop().await, &faults).await;
+    for status_url in &status_urls {
+        assert_eq!(system.outcome(status_url).await["status"], "ISSUED");
+    }
+    let count = |counter: &AtomicU32| counter.load(Ordering::Relaxed);
+    assert_eq!(count(&faults.fact_reads), 2 * count(&faults.settlements));
     system.stop().await;
 }

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 
@@ -149,12 +150,21 @@ pub(in crate::http) async fn show(
     Ok(Json(campaign.into()))
 }
 
+#[derive(Deserialize)]
+pub(in crate::http) struct AuditQuery {
+    #[serde(default)]
+    recount: bool,
+}
+
 pub(in crate::http) async fn audit(
     State(api): State<Arc<ApiState>>,
     Path(coupon): Path<String>,
+    query: Result<Query<AuditQuery>, QueryRejection>,
 ) -> Result<Json<Audit>, Problem> {
+    let Query(AuditQuery { recount }) = query.map_err(|rejection| Problem::malformed(rejection.body_text()))?;
     let coupon = parse_coupon(&coupon)?;
-    api.ledger.audit(coupon).await?.map(Json).ok_or_else(|| campaign_not_found(coupon))
+    let audit = if recount { api.ledger.recount(coupon).await? } else { api.ledger.audit(coupon).await? };
+    audit.map(Json).ok_or_else(|| campaign_not_found(coupon))
 }
 
 pub(in crate::http) async fn pause(

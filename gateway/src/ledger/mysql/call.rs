@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
+use serde::Serialize;
+use sqlx::MySqlConnection;
 use sqlx::error::{DatabaseError, ErrorKind};
-use sqlx::mysql::MySqlDatabaseError;
+use sqlx::mysql::{MySqlDatabaseError, MySqlRow};
 
 use crate::ledger::LedgerError;
+use crate::ledger::outcome_row::json;
 
 /// Well above the sum of all lock waits within one call: after it, the server or the network is gone.
 const ANSWER_MAX: Duration = Duration::from_secs(60);
@@ -19,6 +22,19 @@ pub(super) async fn within<T, E: From<LedgerError>>(
         Ok(answered) => answered,
         Err(elapsed) => Err(LedgerError::Transient { step, source: elapsed.into() }.into()),
     }
+}
+
+/// Runs a statement whose one parameter is a list. An empty list needs no statement.
+pub(super) async fn select(
+    connection: &mut MySqlConnection,
+    step: &'static str,
+    statement: &'static str,
+    list: &[impl Serialize],
+) -> Result<Vec<MySqlRow>, LedgerError> {
+    if list.is_empty() {
+        return Ok(Vec::new());
+    }
+    sqlx::query(statement).bind(json(&list)).fetch_all(connection).await.map_err(during(step))
 }
 
 /// Maps an error of the server: permanent when the data is the cause, otherwise transient, such as a duplicate

@@ -5,9 +5,9 @@ use sqlx::{MySql, MySqlConnection, MySqlPool};
 
 use super::admin_keys;
 use super::call::during;
-use crate::coupon::{Audit, Campaign, CampaignChange, ChangeKey, CouponId, NewCampaign, ShardStock};
+use crate::coupon::{Campaign, CampaignChange, ChangeKey, CouponId, NewCampaign, ShardStock};
 use crate::ledger::outcome_row::json;
-use crate::ledger::{CampaignError, LedgerError, audit, rows};
+use crate::ledger::{CampaignError, LedgerError, rows};
 
 pub(super) async fn create(
     writers: &MySqlPool,
@@ -94,29 +94,14 @@ pub(super) async fn change(
     Ok(campaign)
 }
 
-pub(super) async fn audit(snapshots: &MySqlPool, coupon: CouponId) -> Result<Option<Audit>, LedgerError> {
-    let mut snapshot = snapshot(snapshots).await?;
-    let Some(campaign) = select_one(&mut snapshot, coupon).await? else { return Ok(None) };
-    let outcomes = sqlx::query(include_str!("../sql/common/audit_outcomes.sql"))
-        .bind(coupon.as_i64())
-        .fetch_all(&mut *snapshot)
-        .await
-        .map_err(during("count the outcomes"))?;
-    let users = sqlx::query(include_str!("../sql/mysql/audit_users.sql"))
-        .bind(campaign.per_user_limit)
-        .bind(coupon.as_i64())
-        .fetch_one(&mut *snapshot)
-        .await
-        .map_err(during("count the users"))?;
-    snapshot.commit().await.map_err(during("end the snapshot"))?;
-    audit::audit(&campaign, &outcomes, &users).map(Some)
-}
-
-async fn snapshot(snapshots: &MySqlPool) -> Result<sqlx::Transaction<'static, MySql>, LedgerError> {
+pub(super) async fn snapshot(snapshots: &MySqlPool) -> Result<sqlx::Transaction<'static, MySql>, LedgerError> {
     snapshots.begin_with(include_str!("../sql/mysql/begin_snapshot.sql")).await.map_err(during("begin a snapshot"))
 }
 
-async fn select_one(snapshot: &mut MySqlConnection, coupon: CouponId) -> Result<Option<Campaign>, LedgerError> {
+pub(super) async fn select_one(
+    snapshot: &mut MySqlConnection,
+    coupon: CouponId,
+) -> Result<Option<Campaign>, LedgerError> {
     let campaign = include_str!("../sql/common/select_campaign.sql");
     let shards = include_str!("../sql/common/select_shards_of_campaign.sql");
     read(snapshot, coupon, campaign, shards).await

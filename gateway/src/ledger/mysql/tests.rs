@@ -1,3 +1,4 @@
+mod batches;
 mod secure;
 
 use std::time::Duration;
@@ -7,7 +8,7 @@ use sqlx::{Executor, MySqlConnection, Row};
 use super::*;
 use crate::coupon::{CampaignChange, Outcome, Reason, Settled, ShardNo};
 use crate::ledger::migrations::{self, MYSQL};
-use crate::ledger::{self, Options, Shards, StockDecrement};
+use crate::ledger::{self, Options};
 use crate::secret::redact;
 
 const SERVER: &str = "mysql://sluice:sluice@127.0.0.1:13306/sluice?ssl-mode=DISABLED";
@@ -196,6 +197,22 @@ async fn an_upgrade_that_was_cut_short_takes_all_rejections_before_it_as_release
 }
 
 #[tokio::test]
+async fn a_migration_that_is_run_again_fills_the_tallies_from_the_outcomes() {
+    let (ledger, database) = fresh().await;
+    ledger.create_campaign(&campaign(10, 2)).await.expect("creates");
+    let mut transaction = ledger.begin().await.expect("begins");
+    let rejected = Settled { outcome: Outcome::Rejected(Reason::SoldOut), ..grant(2, 2) };
+    transaction.insert_outcomes(&[grant(1, 1), rejected]).await.expect("inserts");
+    transaction.commit().await.expect("commits");
+    let before = ledger.audit(coupon()).await.expect("reads");
+    let mut raw = database.raw().await;
+    raw.execute("UPDATE _sqlx_migrations SET success = FALSE WHERE version = 6").await.expect("updates");
+    raw.execute("UPDATE outcome_tally SET granted = granted + 7").await.expect("updates");
+    assert_eq!(ledger::migrate(&options_of(&database.0)).await.expect("migrates").applied, ["0006_tallies"]);
+    assert_eq!(ledger.audit(coupon()).await.expect("reads"), before);
+}
+
+#[tokio::test]
 async fn connection_errors_name_the_cause_without_the_password() {
     drop(server_itself(&server()).await);
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -215,57 +232,6 @@ async fn connection_errors_name_the_cause_without_the_password() {
 }
 
 #[tokio::test]
-async fn one_user_settled_by_two_partitions_is_granted_once_and_the_loser_is_transient() {
-    let (ledger, _database) = fresh().await;
-    ledger.create_campaign(&campaign(10, 2)).await.expect("creates");
-    let mut first = ledger.begin().await.expect("begins");
-    first.insert_outcomes(&[grant(1, 1)]).await.expect("inserts");
-    let second = async {
-        let mut second = ledger.begin().await.expect("begins");
-        second.insert_outcomes(&[grant(2, 1)]).await
-    };
-    let first = async {
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        first.commit().await
-    };
-    let (first, second) = tokio::join!(first, second);
-    first.expect("commits");
-    assert!(is_transient(&second), "{second:?}");
-}
-
-#[tokio::test]
-async fn a_deadlock_is_transient_and_one_transaction_commits() {
-    let (ledger, _database) = fresh().await;
-    ledger.create_campaign(&campaign(10, 2)).await.expect("creates");
-    let against_the_order = async |first: u32, second: u32| {
-        let mut transaction = ledger.begin().await?;
-        for shard in [first, second] {
-            let shards = Shards::Some(BTreeSet::from([ShardNo(shard)]));
-            transaction.lock_stock(coupon(), &shards).await?;
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-        transaction.commit().await
-    };
-    let (one, other) = tokio::join!(against_the_order(0, 1), against_the_order(1, 0));
-    assert!(one.is_ok() != other.is_ok(), "{one:?} {other:?}");
-    assert!(is_transient(&one) || is_transient(&other), "{one:?} {other:?}");
-}
-
-#[tokio::test]
-async fn different_shards_of_a_coupon_are_locked_concurrently() {
-    let (ledger, _database) = fresh().await;
-    ledger.create_campaign(&campaign(10, 4)).await.expect("creates");
-    let mut held = Vec::new();
-    for shard in 0..4 {
-        let mut transaction = ledger.begin().await.expect("begins");
-        let shards = Shards::Some(BTreeSet::from([ShardNo(shard)]));
-        let locking = tokio::time::timeout(Duration::from_secs(5), transaction.lock_stock(coupon(), &shards));
-        locking.await.expect("does not wait").expect("locks");
-        held.push(transaction);
-    }
-}
-
-#[tokio::test]
 async fn a_value_too_large_for_its_column_is_rejected_and_never_truncated() {
     let (ledger, _database) = fresh().await;
     ledger.create_campaign(&campaign(10, 1)).await.expect("creates");
@@ -278,61 +244,6 @@ async fn a_value_too_large_for_its_column_is_rejected_and_never_truncated() {
         let refused = transaction.insert_outcomes(&[settled]).await;
         assert!(is_permanent(&refused), "{refused:?}");
     }
-}
-
-#[tokio::test]
-async fn large_outcomes_are_split_over_statements_and_read_back_unchanged() {
-    let (ledger, database) = fresh().await;
-    ledger.create_campaign(&campaign(1000, 1)).await.expect("creates");
-    let settled: Vec<_> = (1..=200)
-        .map(|name| {
-            let mut settled = grant(name, name.into());
-            settled.subject.as_mut().expect("a subject").terms.type_snapshot = "한'\"\\\u{1F39F}\n".repeat(2000);
-            settled
-        })
-        .collect();
-    let mut transaction = ledger.begin().await.expect("begins");
-    transaction.insert_outcomes(&settled).await.expect("inserts");
-    transaction.commit().await.expect("commits");
-    let rows = sqlx::query("SELECT terms FROM issue_outcome").fetch_all(&mut database.raw().await).await;
-    let rows = rows.expect("reads");
-    assert_eq!(rows.len(), settled.len());
-    let terms = serde_json::to_string(&settled[0].subject.as_ref().expect("a subject").terms).expect("JSON");
-    assert!(rows.iter().all(|row| row.get::<String, _>("terms") == terms));
-}
-
-#[tokio::test]
-async fn stock_is_conserved_under_concurrent_settlements_and_changes() {
-    const EACH: u64 = 60;
-    let (ledger, _database) = fresh().await;
-    ledger.create_campaign(&campaign(10_000, 8)).await.expect("creates");
-    let settle = async |shard: u32| {
-        let mut taken = 0;
-        while taken < EACH {
-            let attempt = async {
-                let mut transaction = ledger.begin().await?;
-                let shards = if taken.is_multiple_of(3) { Shards::All } else { Shards::Some([ShardNo(shard)].into()) };
-                transaction.lock_stock(coupon(), &shards).await?;
-                let take = StockDecrement { coupon_id: coupon(), shard_no: ShardNo(shard), records: 1 };
-                transaction.take_stock(&[take]).await?;
-                transaction.commit().await
-            };
-            match attempt.await {
-                Ok(()) => taken += 1,
-                Err(error) => assert!(matches!(error, LedgerError::Transient { .. }), "{error}"),
-            }
-        }
-    };
-    let change = async {
-        for round in 0..20 {
-            let change =
-                if round % 2 == 0 { CampaignChange::TopUp(100) } else { CampaignChange::Reshard(4 + round / 2) };
-            ledger.change_campaign(coupon(), change, None).await.expect("changes");
-        }
-    };
-    tokio::join!(settle(0), settle(1), settle(2), settle(3), change);
-    let campaign = ledger.campaign(coupon()).await.expect("reads").expect("exists");
-    assert_eq!((campaign.total, campaign.remaining()), (11_000, 11_000 - 4 * EACH));
 }
 
 #[tokio::test]

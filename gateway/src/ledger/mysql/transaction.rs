@@ -1,36 +1,40 @@
 //! One settlement, under row locks.
 
-use std::collections::{BTreeSet, HashMap};
-use std::fmt;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
-use sqlx::{MySql, MySqlPool, QueryBuilder};
+use sqlx::{MySql, MySqlPool};
 
-use super::call::{during, within};
+use super::call::{during, select, within};
+use super::{batch, stock};
 use crate::coupon::{CouponId, PartitionNo, RequestId, Settled, UserId};
-use crate::ledger::outcome_row::{OutcomeRow, hexadecimal, json};
-use crate::ledger::{Claim, LedgerError, LockedStock, PartitionOffset, Shards, StockDecrement, Transaction, rows};
-
-/// A quarter of MariaDB's default `max_allowed_packet`. Some thousand outcomes fit.
-const STATEMENT_BYTES_MAX: usize = 4 * 1024 * 1024;
-
-/// An upper bound for a row without its terms.
-const ROW_BYTES_MAX: usize = 512;
+use crate::ledger::outcome_row::{OutcomeRow, hexadecimal};
+use crate::ledger::terms::{KnownTerms, TermsDigest};
+use crate::ledger::{
+    Claim, Grants, LedgerError, LockedStock, PartitionOffset, Shards, StockDecrement, Transaction, rows,
+};
 
 /// When it is dropped, or the answer to its COMMIT is lost, the pool reuses the connection only after a
 /// successful ROLLBACK.
-pub(super) struct MysqlTransaction(sqlx::Transaction<'static, MySql>);
+pub(super) struct MysqlTransaction {
+    connection: sqlx::Transaction<'static, MySql>,
+    known_terms: Arc<KnownTerms>,
+    /// Terms that are stored once this transaction commits.
+    inserted_terms: Vec<TermsDigest>,
+}
 
 impl MysqlTransaction {
-    pub(super) async fn begin(writers: &MySqlPool) -> Result<Self, LedgerError> {
-        writers.begin().await.map(Self).map_err(during("begin"))
+    pub(super) async fn begin(writers: &MySqlPool, known_terms: &Arc<KnownTerms>) -> Result<Self, LedgerError> {
+        let connection = writers.begin().await.map_err(during("begin"))?;
+        Ok(Self { connection, known_terms: Arc::clone(known_terms), inserted_terms: Vec::new() })
     }
 
     async fn read_offset(&mut self, partition: PartitionNo) -> Result<PartitionOffset, LedgerError> {
         let step = "lock the offset";
         let row = sqlx::query(include_str!("../sql/mysql/lock_offset.sql"))
             .bind(partition.0)
-            .fetch_one(&mut *self.0)
+            .fetch_one(&mut *self.connection)
             .await
             .map_err(during(step))?;
         rows::partition_offset(&row, step)
@@ -39,75 +43,23 @@ impl MysqlTransaction {
     async fn read_replays(&mut self, requests: &[RequestId]) -> Result<BTreeSet<RequestId>, LedgerError> {
         let step = "read the replays";
         let ids: Vec<_> = requests.iter().map(hexadecimal).collect();
-        let rows = sqlx::query(include_str!("../sql/mysql/select_replays.sql"))
-            .bind(json(&ids))
-            .fetch_all(&mut *self.0)
-            .await
-            .map_err(during(step))?;
-        rows::request_ids(&rows, step)
+        let statement = include_str!("../sql/mysql/select_replays.sql");
+        rows::request_ids(&select(&mut self.connection, step, statement, &ids).await?, step)
     }
 
-    async fn read_grants(&mut self, coupon: CouponId, users: &[UserId]) -> Result<HashMap<UserId, u32>, LedgerError> {
+    async fn read_grants(&mut self, holders: &[(CouponId, UserId)]) -> Result<Grants, LedgerError> {
         let step = "read the grants";
-        let rows = sqlx::query(include_str!("../sql/mysql/select_grants.sql"))
-            .bind(json(&users))
-            .bind(coupon.as_i64())
-            .fetch_all(&mut *self.0)
-            .await
-            .map_err(during(step))?;
-        rows::grants(&rows, step)
-    }
-
-    async fn read_stock(&mut self, coupon: CouponId, shards: &Shards) -> Result<Option<LockedStock>, LedgerError> {
-        let step = "lock the stock";
-        let limit = sqlx::query(include_str!("../sql/common/select_limit.sql"))
-            .bind(coupon.as_i64())
-            .fetch_optional(&mut *self.0)
-            .await
-            .map_err(during(step))?;
-        let Some(limit) = limit else { return Ok(None) };
-        let query = match shards {
-            Shards::Some(numbers) => sqlx::query(include_str!("../sql/mysql/lock_shards.sql")).bind(json(numbers)),
-            Shards::All => sqlx::query(include_str!("../sql/mysql/lock_all_shards.sql")),
-        };
-        let shards = query.bind(coupon.as_i64()).fetch_all(&mut *self.0).await.map_err(during(step))?;
-        rows::locked_stock(&limit, &shards).map(Some)
-    }
-
-    async fn take(&mut self, decrements: &[StockDecrement]) -> Result<(), LedgerError> {
-        let step = "take stock";
-        if decrements.is_empty() {
-            return Ok(());
-        }
-        let rows: Vec<_> = decrements.iter().map(|each| (each.coupon_id, each.shard_no, each.records)).collect();
-        let touched = sqlx::query(include_str!("../sql/mysql/take_stock.sql"))
-            .bind(json(&rows))
-            .execute(&mut *self.0)
-            .await
-            .map_err(during(step))?
-            .rows_affected();
-        if touched == decrements.len() as u64 {
-            Ok(())
-        } else {
-            let what = format!("only {touched} of {} shards have enough left", decrements.len());
-            Err(LedgerError::Transient { step, source: what.into() })
-        }
+        let statement = include_str!("../sql/mysql/select_grants.sql");
+        rows::grants(&select(&mut self.connection, step, statement, holders).await?, step)
     }
 
     async fn insert(&mut self, settled: &[Settled]) -> Result<(), LedgerError> {
-        let mut rows = settled.iter().map(OutcomeRow::of).peekable();
-        while rows.peek().is_some() {
-            let mut insert = QueryBuilder::new(include_str!("../sql/mysql/insert_outcomes.sql"));
-            let (mut separator, mut bytes) = ("VALUES ", 0);
-            while let Some(row) = rows.next_if(|row| bytes == 0 || bytes + bytes_of(row) <= STATEMENT_BYTES_MAX) {
-                bytes += bytes_of(&row);
-                push_row(insert.push(separator), row);
-                separator = ", ";
-            }
-            // Hardly two batches have the same number of rows: a prepared statement would not be used again.
-            insert.build().persistent(false).execute(&mut *self.0).await.map_err(during(INSERT))?;
-        }
-        Ok(())
+        let rows: Vec<_> = settled.iter().map(OutcomeRow::of).collect();
+        let terms = self.known_terms.unknown(rows.iter().filter_map(|row| row.terms.as_ref()));
+        self.inserted_terms.extend(terms.keys());
+        batch::insert_terms(&mut self.connection, terms).await?;
+        batch::insert_outcomes(&mut self.connection, &rows).await?;
+        batch::add_tallies(&mut self.connection, settled).await
     }
 
     async fn move_offset(&mut self, from: Claim, to: Claim) -> Result<(), LedgerError> {
@@ -117,7 +69,7 @@ impl MysqlTransaction {
             .bind(from.partition.0)
             .bind(from.epoch)
             .bind(from.next_offset.cast_signed())
-            .execute(&mut *self.0)
+            .execute(&mut *self.connection)
             .await
             .map_err(during("advance the offset"))?
             .rows_affected();
@@ -126,41 +78,6 @@ impl MysqlTransaction {
         } else {
             let what = format!("the epoch or offset of partition {} differs from the claim's", from.partition);
             Err(LedgerError::Transient { step: "advance the offset", source: what.into() })
-        }
-    }
-}
-
-const INSERT: &str = "insert the outcomes";
-
-fn bytes_of(row: &OutcomeRow) -> usize {
-    ROW_BYTES_MAX + row.terms.as_ref().map_or(0, String::len)
-}
-
-/// Numbers, our own words and hexadecimal are written into the statement, which costs the server far less than
-/// parameters. Only the terms come from a client, and they are bound.
-fn push_row(insert: &mut QueryBuilder<MySql>, row: OutcomeRow) {
-    let OutcomeRow { request_id, status, partition, offset, settled_at_ms, terms, .. } = row;
-    insert.push(format_args!(
-        "(x'{request_id}', '{status}', {}, {}, {}, {}, {}, {}, {}, {partition}, {offset}, {}, {settled_at_ms}, ",
-        Nullable(row.coupon_id),
-        Nullable(row.user_id),
-        Nullable(row.grant_no),
-        Nullable(row.shard_no),
-        Nullable(row.picked_shard_no),
-        Nullable(row.generation),
-        Nullable(row.fingerprint),
-        Nullable(row.arrived_at_ms),
-    ));
-    insert.push_bind(terms).push(")");
-}
-
-struct Nullable<T>(Option<T>);
-
-impl<T: fmt::Display> fmt::Display for Nullable<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
-            Some(value) => value.fmt(f),
-            None => f.write_str("NULL"),
         }
     }
 }
@@ -174,28 +91,23 @@ impl Transaction for MysqlTransaction {
         Box::pin(within("read the replays", self.read_replays(requests)))
     }
 
-    fn grants<'a>(
-        &'a mut self,
-        coupon: CouponId,
-        users: &'a [UserId],
-    ) -> BoxFuture<'a, Result<HashMap<UserId, u32>, LedgerError>> {
-        Box::pin(within("read the grants", self.read_grants(coupon, users)))
-    }
-
     fn lock_stock<'a>(
         &'a mut self,
-        coupon: CouponId,
-        shards: &'a Shards,
-    ) -> BoxFuture<'a, Result<Option<LockedStock>, LedgerError>> {
-        Box::pin(within("lock the stock", self.read_stock(coupon, shards)))
+        wanted: &'a BTreeMap<CouponId, Shards>,
+    ) -> BoxFuture<'a, Result<BTreeMap<CouponId, LockedStock>, LedgerError>> {
+        Box::pin(within("lock the stock", stock::lock(&mut self.connection, wanted)))
+    }
+
+    fn grants<'a>(&'a mut self, holders: &'a [(CouponId, UserId)]) -> BoxFuture<'a, Result<Grants, LedgerError>> {
+        Box::pin(within("read the grants", self.read_grants(holders)))
     }
 
     fn take_stock<'a>(&'a mut self, decrements: &'a [StockDecrement]) -> BoxFuture<'a, Result<(), LedgerError>> {
-        Box::pin(within("take stock", self.take(decrements)))
+        Box::pin(within("take stock", stock::take(&mut self.connection, decrements)))
     }
 
     fn insert_outcomes<'a>(&'a mut self, settled: &'a [Settled]) -> BoxFuture<'a, Result<(), LedgerError>> {
-        Box::pin(within(INSERT, self.insert(settled)))
+        Box::pin(within(batch::INSERT, self.insert(settled)))
     }
 
     fn advance(&mut self, from: Claim, to: Claim) -> BoxFuture<'_, Result<(), LedgerError>> {
@@ -205,6 +117,10 @@ impl Transaction for MysqlTransaction {
     fn commit(self: Box<Self>) -> BoxFuture<'static, Result<(), LedgerError>> {
         // The commit may have happened whatever the error: only the partition's offset tells.
         let transient = |source: sqlx::Error| LedgerError::Transient { step: "commit", source: source.into() };
-        Box::pin(within("commit", async move { self.0.commit().await.map_err(transient) }))
+        Box::pin(within("commit", async move {
+            self.connection.commit().await.map_err(transient)?;
+            self.known_terms.add(self.inserted_terms);
+            Ok(())
+        }))
     }
 }

@@ -4,9 +4,9 @@ use sqlx::{SqliteConnection, SqlitePool};
 
 use super::admin_keys;
 use super::call::{BEGIN, during};
-use crate::coupon::{Audit, Campaign, CampaignChange, ChangeKey, CouponId, NewCampaign, ShardStock};
+use crate::coupon::{Campaign, CampaignChange, ChangeKey, CouponId, NewCampaign, ShardStock};
 use crate::ledger::outcome_row::json;
-use crate::ledger::{CampaignError, LedgerError, audit, rows};
+use crate::ledger::{CampaignError, LedgerError, rows};
 use crate::sqlite_file::SqliteFile;
 
 pub(super) async fn create(file: &SqliteFile, new: &NewCampaign) -> Result<Campaign, CampaignError> {
@@ -85,24 +85,10 @@ pub(super) async fn change(
     Ok(campaign)
 }
 
-pub(super) async fn audit(readers: &SqlitePool, coupon: CouponId) -> Result<Option<Audit>, LedgerError> {
-    let mut snapshot = readers.begin().await.map_err(during("begin"))?;
-    let Some(campaign) = select_one(&mut snapshot, coupon).await? else { return Ok(None) };
-    let outcomes = sqlx::query(include_str!("../sql/common/audit_outcomes.sql"))
-        .bind(coupon.as_i64())
-        .fetch_all(&mut *snapshot)
-        .await
-        .map_err(during("count the outcomes"))?;
-    let users = sqlx::query(include_str!("../sql/sqlite/audit_users.sql"))
-        .bind(campaign.per_user_limit)
-        .bind(coupon.as_i64())
-        .fetch_one(&mut *snapshot)
-        .await
-        .map_err(during("count the users"))?;
-    audit::audit(&campaign, &outcomes, &users).map(Some)
-}
-
-async fn select_one(connection: &mut SqliteConnection, coupon: CouponId) -> Result<Option<Campaign>, LedgerError> {
+pub(super) async fn select_one(
+    connection: &mut SqliteConnection,
+    coupon: CouponId,
+) -> Result<Option<Campaign>, LedgerError> {
     let step = "read the campaign";
     let campaign = sqlx::query(include_str!("../sql/common/select_campaign.sql")).bind(coupon.as_i64());
     let campaign = campaign.fetch_all(&mut *connection).await.map_err(during(step))?;

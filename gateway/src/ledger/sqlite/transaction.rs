@@ -1,28 +1,39 @@
 //! One settlement. The write lock of `BEGIN IMMEDIATE` takes the place of row locks.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use sqlx::Sqlite;
 
 use super::call::{BEGIN, during};
+use super::{batch, stock};
 use crate::coupon::{CouponId, PartitionNo, RequestId, Settled, UserId};
 use crate::ledger::outcome_row::{OutcomeRow, hexadecimal, json};
-use crate::ledger::{Claim, LedgerError, LockedStock, PartitionOffset, Shards, StockDecrement, Transaction, rows};
+use crate::ledger::terms::{KnownTerms, TermsDigest};
+use crate::ledger::{
+    Claim, Grants, LedgerError, LockedStock, PartitionOffset, Shards, StockDecrement, Transaction, rows,
+};
 use crate::sqlite_file::SqliteFile;
 
-pub(super) struct SqliteTransaction(sqlx::Transaction<'static, Sqlite>);
+pub(super) struct SqliteTransaction {
+    connection: sqlx::Transaction<'static, Sqlite>,
+    known_terms: Arc<KnownTerms>,
+    /// Terms that are stored once this transaction commits.
+    inserted_terms: Vec<TermsDigest>,
+}
 
 impl SqliteTransaction {
-    pub(super) async fn begin(file: &SqliteFile) -> Result<Self, LedgerError> {
-        file.writer.begin_with(BEGIN).await.map(Self).map_err(during("begin"))
+    pub(super) async fn begin(file: &SqliteFile, known_terms: &Arc<KnownTerms>) -> Result<Self, LedgerError> {
+        let connection = file.writer.begin_with(BEGIN).await.map_err(during("begin"))?;
+        Ok(Self { connection, known_terms: Arc::clone(known_terms), inserted_terms: Vec::new() })
     }
 
     async fn read_offset(&mut self, partition: PartitionNo) -> Result<PartitionOffset, LedgerError> {
         let step = "lock the offset";
         let row = sqlx::query(include_str!("../sql/common/select_offset.sql"))
             .bind(partition.0)
-            .fetch_one(&mut *self.0)
+            .fetch_one(&mut *self.connection)
             .await
             .map_err(during(step))?;
         rows::partition_offset(&row, step)
@@ -33,71 +44,29 @@ impl SqliteTransaction {
         let ids: Vec<_> = requests.iter().map(hexadecimal).collect();
         let rows = sqlx::query(include_str!("../sql/sqlite/select_replays.sql"))
             .bind(json(&ids))
-            .fetch_all(&mut *self.0)
+            .fetch_all(&mut *self.connection)
             .await
             .map_err(during(step))?;
         rows::request_ids(&rows, step)
     }
 
-    async fn read_grants(&mut self, coupon: CouponId, users: &[UserId]) -> Result<HashMap<UserId, u32>, LedgerError> {
+    async fn read_grants(&mut self, holders: &[(CouponId, UserId)]) -> Result<Grants, LedgerError> {
         let step = "read the grants";
         let rows = sqlx::query(include_str!("../sql/sqlite/select_grants.sql"))
-            .bind(coupon.as_i64())
-            .bind(json(&users))
-            .fetch_all(&mut *self.0)
+            .bind(json(&holders))
+            .fetch_all(&mut *self.connection)
             .await
             .map_err(during(step))?;
         rows::grants(&rows, step)
     }
 
-    async fn read_stock(&mut self, coupon: CouponId, shards: &Shards) -> Result<Option<LockedStock>, LedgerError> {
-        let step = "lock the stock";
-        let limit = sqlx::query(include_str!("../sql/common/select_limit.sql"))
-            .bind(coupon.as_i64())
-            .fetch_optional(&mut *self.0)
-            .await
-            .map_err(during(step))?;
-        let Some(limit) = limit else { return Ok(None) };
-        let numbers = match shards {
-            Shards::Some(numbers) => Some(json(numbers)),
-            Shards::All => None,
-        };
-        let shards = sqlx::query(include_str!("../sql/sqlite/lock_shards.sql"))
-            .bind(coupon.as_i64())
-            .bind(numbers)
-            .fetch_all(&mut *self.0)
-            .await
-            .map_err(during(step))?;
-        rows::locked_stock(&limit, &shards).map(Some)
-    }
-
-    async fn take(&mut self, decrements: &[StockDecrement]) -> Result<(), LedgerError> {
-        for decrement in decrements {
-            let touched = sqlx::query(include_str!("../sql/sqlite/take_stock.sql"))
-                .bind(decrement.coupon_id.as_i64())
-                .bind(decrement.shard_no.0)
-                .bind(decrement.records.cast_signed())
-                .execute(&mut *self.0)
-                .await
-                .map_err(during("take stock"))?
-                .rows_affected();
-            if touched != 1 {
-                let StockDecrement { coupon_id, shard_no, records } = decrement;
-                let what = format!("shard {shard_no} of coupon {coupon_id} has less than {records} left");
-                return Err(LedgerError::Transient { step: "take stock", source: what.into() });
-            }
-        }
-        Ok(())
-    }
-
     async fn insert(&mut self, settled: &[Settled]) -> Result<(), LedgerError> {
         let rows: Vec<_> = settled.iter().map(OutcomeRow::of).collect();
-        sqlx::query(include_str!("../sql/sqlite/insert_outcomes.sql"))
-            .bind(json(&rows))
-            .execute(&mut *self.0)
-            .await
-            .map_err(during("insert the outcomes"))?;
-        Ok(())
+        let terms = self.known_terms.unknown(rows.iter().filter_map(|row| row.terms.as_ref()));
+        self.inserted_terms.extend(terms.keys());
+        batch::insert_terms(&mut self.connection, terms).await?;
+        batch::insert_outcomes(&mut self.connection, &rows).await?;
+        batch::add_tallies(&mut self.connection, settled).await
     }
 
     async fn move_offset(&mut self, from: Claim, to: Claim) -> Result<(), LedgerError> {
@@ -107,7 +76,7 @@ impl SqliteTransaction {
             .bind(from.partition.0)
             .bind(from.epoch)
             .bind(from.next_offset.cast_signed())
-            .execute(&mut *self.0)
+            .execute(&mut *self.connection)
             .await
             .map_err(during("advance the offset"))?
             .rows_affected();
@@ -129,24 +98,19 @@ impl Transaction for SqliteTransaction {
         Box::pin(self.read_replays(requests))
     }
 
-    fn grants<'a>(
-        &'a mut self,
-        coupon: CouponId,
-        users: &'a [UserId],
-    ) -> BoxFuture<'a, Result<HashMap<UserId, u32>, LedgerError>> {
-        Box::pin(self.read_grants(coupon, users))
-    }
-
     fn lock_stock<'a>(
         &'a mut self,
-        coupon: CouponId,
-        shards: &'a Shards,
-    ) -> BoxFuture<'a, Result<Option<LockedStock>, LedgerError>> {
-        Box::pin(self.read_stock(coupon, shards))
+        wanted: &'a BTreeMap<CouponId, Shards>,
+    ) -> BoxFuture<'a, Result<BTreeMap<CouponId, LockedStock>, LedgerError>> {
+        Box::pin(stock::lock(&mut self.connection, wanted))
+    }
+
+    fn grants<'a>(&'a mut self, holders: &'a [(CouponId, UserId)]) -> BoxFuture<'a, Result<Grants, LedgerError>> {
+        Box::pin(self.read_grants(holders))
     }
 
     fn take_stock<'a>(&'a mut self, decrements: &'a [StockDecrement]) -> BoxFuture<'a, Result<(), LedgerError>> {
-        Box::pin(self.take(decrements))
+        Box::pin(stock::take(&mut self.connection, decrements))
     }
 
     fn insert_outcomes<'a>(&'a mut self, settled: &'a [Settled]) -> BoxFuture<'a, Result<(), LedgerError>> {
@@ -158,6 +122,10 @@ impl Transaction for SqliteTransaction {
     }
 
     fn commit(self: Box<Self>) -> BoxFuture<'static, Result<(), LedgerError>> {
-        Box::pin(async move { self.0.commit().await.map_err(during("commit")) })
+        Box::pin(async move {
+            self.connection.commit().await.map_err(during("commit"))?;
+            self.known_terms.add(self.inserted_terms);
+            Ok(())
+        })
     }
 }

@@ -261,7 +261,8 @@ fn of_audit(audit: &Audit, limits: CampaignLimits) -> Vec<Violation> {
     let settled = granted + audit.sold_out + audit.user_limit;
     let contradictions = [
         (audit.balanced != (granted + remaining == total), "balanced"),
-        (audit.users_over_limit > 0, "users over the limit"),
+        (!audit.recount.agrees, "tallies"),
+        (audit.recount.users_over_limit > 0, "users over the limit"),
         (audit.users > granted, "more users than grants"),
         (audit.per_user_limit != limits.per_user_limit, "the limit of a user"),
         (sum(|shard| shard.granted) != granted, "granted by shard"),

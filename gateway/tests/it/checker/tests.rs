@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use super::report::Violation;
-use super::{Audit, CampaignLimits, Exchange, Observations, Observed, Outcome, Receipt, Reply, ShardAudit, check};
+use super::{
+    Audit, CampaignLimits, Exchange, Observations, Observed, Outcome, Receipt, Recount, Reply, ShardAudit, check,
+};
 
 struct Scenario {
     exchanges: Vec<Exchange>,
@@ -29,7 +31,7 @@ fn consistent() -> Scenario {
             user_limit: 0,
             invalid: 0,
             per_user_limit: 1,
-            users_over_limit: 0,
+            recount: Recount { agrees: true, users_over_limit: 0 },
             users: 3,
             shards: vec![shard(0, 2, 3), shard(1, 1, 1)],
         },
@@ -292,9 +294,10 @@ fn a_grant_audited_on_another_shard_is_a_violation() {
 #[test]
 fn an_inconsistent_audit_is_a_violation() {
     type Change = fn(&mut Audit);
-    let changes: [(Change, &str); 6] = [
+    let changes: [(Change, &str); 7] = [
         (|audit| audit.balanced = false, "balanced"),
-        (|audit| audit.users_over_limit = 1, "users over the limit"),
+        (|audit| audit.recount.agrees = false, "tallies"),
+        (|audit| audit.recount.users_over_limit = 1, "users over the limit"),
         (|audit| audit.users = 4, "more users than grants"),
         (|audit| audit.per_user_limit = 2, "the limit of a user"),
         (|audit| audit.shards[0].remaining = 1, "remaining by shard"),

@@ -53,7 +53,7 @@ impl Gateway {
     }
 
     pub(crate) async fn audit(&self, coupon: u64) -> Audit {
-        let answer = self.operator.get(&format!("/admin/coupons/{coupon}/audit")).await;
+        let answer = self.operator.get(&format!("/admin/coupons/{coupon}/audit?recount=true")).await;
         assert_eq!(answer.status, 200, "{answer}");
         serde_json::from_value(answer.json()).expect("an audit")
     }

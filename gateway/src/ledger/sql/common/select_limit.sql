@@ -1,1 +1,0 @@
-SELECT per_user_limit FROM campaign WHERE coupon_id = ?
