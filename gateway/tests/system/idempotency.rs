@@ -46,8 +46,9 @@ async fn of_two_users_with_one_key_at_once_one_is_accepted_and_the_other_may_ask
 async fn of_two_bodies_under_one_key_at_once_one_is_accepted_and_the_other_a_conflict() {
     let system = Fixture::start().await;
     for user in 1..=20 {
+        let key = format!("key-{user}");
         let (one, other) =
-            tokio::join!(system.issue_under(KEY, payload(user)), system.issue_under(KEY, other_terms(user)));
+            tokio::join!(system.issue_under(&key, payload(user)), system.issue_under(&key, other_terms(user)));
         let accepted = [&one, &other].into_iter().filter(|answer| answer.status == StatusCode::ACCEPTED).count();
         let conflicts = [&one, &other].into_iter().filter(|answer| is_conflict(answer)).count();
         assert_eq!((accepted, conflicts), (1, 1), "{} {}", one.body, other.body);
