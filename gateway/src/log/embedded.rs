@@ -145,11 +145,14 @@ impl Log for Embedded {
         self.settled.set(partition, offset);
     }
 
-    /// All partitions are in one file.
+    /// All partitions are in one file. After a failed write the next append is an attempt like any other, so that the
+    /// log is used again as soon as it is writable.
     fn accepts(&self, _: PartitionNo) -> Result<(), Arc<str>> {
-        if self.writer_ended.is_cancelled() {
-            return Err("the log writer has ended".into());
-        }
+        if self.writer_ended.is_cancelled() { Err("the log writer has ended".into()) } else { Ok(()) }
+    }
+
+    fn ready(&self) -> Result<(), Arc<str>> {
+        self.accepts(PartitionNo(0))?;
         self.ends.failure().map_or(Ok(()), Err)
     }
 
@@ -255,6 +258,26 @@ mod tests {
         }
         let kept = sqlx::query("SELECT * FROM dead_letter").fetch_all(&log.file.readers).await.expect("reads");
         assert_eq!(kept.len(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_log_that_another_process_locked_is_ready_again_without_a_request() {
+        let (log, folder) = temporary().await;
+        let path = folder.path().join("log");
+        let url = format!("sqlite:{}", path.display());
+        let mut other = <sqlx::SqliteConnection as sqlx::Connection>::connect(&url).await.expect("opens");
+        sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut other).await.expect("locks");
+        let refused = log.append(PartitionNo(3), record()).expect("queued").await;
+        assert!(matches!(refused, Err(AppendError::NotWritten(_))), "{refused:?}");
+        assert!(log.ready().is_err());
+        assert_eq!(log.accepts(PartitionNo(3)), Ok(()), "the next append is an attempt");
+        sqlx::raw_sql("ROLLBACK").execute(&mut other).await.expect("unlocks");
+        let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(20);
+        while log.ready().is_err() {
+            assert!(tokio::time::Instant::now() < deadline, "not ready again");
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        assert_eq!(log.append(PartitionNo(3), record()).expect("queued").await.expect("durable"), 0);
     }
 
     #[tokio::test]

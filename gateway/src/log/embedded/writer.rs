@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use sqlx::{QueryBuilder, Sqlite};
 use tokio::sync::mpsc;
@@ -20,6 +20,8 @@ use crate::telemetry::{GroupAppended, Telemetry};
 
 /// A larger group would delay its first record by more than a commit takes.
 const GROUP_RECORDS_MAX: usize = 1024;
+/// After a failed write. A process that is not ready gets no requests, so the writer tries by itself.
+const PROBE_EVERY: Duration = Duration::from_secs(1);
 
 pub(super) enum Command {
     Append(PartitionNo, Record, AckSender),
@@ -67,6 +69,7 @@ impl Writer {
                     self.execute(&mut received, &mut commands).await;
                 }
                 () = tokio::time::sleep_until(self.trimmer.due()) => self.trimmer.step().await,
+                () = tokio::time::sleep(PROBE_EVERY), if self.must_reload_ends => self.probe().await,
             }
         }
     }
@@ -96,9 +99,7 @@ impl Writer {
         match self.commit(&group).await {
             Ok(()) => {
                 self.telemetry.emit(GroupAppended { records, duration: begun.elapsed() });
-                if self.ends.set_failure(None).is_some() {
-                    tracing::info!("log is writable again");
-                }
+                self.report_writable();
                 self.acknowledge(group);
             }
             Err(error) => {
@@ -112,6 +113,21 @@ impl Writer {
                     let _ = ack.send(Err(AppendError::NotWritten(Arc::clone(&failure))));
                 }
             }
+        }
+    }
+
+    /// Tries to write, after a failure.
+    async fn probe(&mut self) {
+        let probed = sqlx::query(include_str!("../sql/embedded/probe.sql")).execute(&self.file.writer).await;
+        if probed.is_ok() && self.ends.reload(&self.file).await.is_ok() {
+            self.must_reload_ends = false;
+            self.report_writable();
+        }
+    }
+
+    fn report_writable(&self) {
+        if self.ends.set_failure(None).is_some() {
+            tracing::info!("log is writable again");
         }
     }
 
