@@ -1,6 +1,7 @@
 //! One SQLite file, locked by one process: one writer, a few readers.
 
 use std::fs::{File, TryLockError};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -22,8 +23,13 @@ pub(crate) struct SqliteFile {
     pub(crate) readers: SqlitePool,
     /// One connection for reads that take long, so that they never occupy the others. It is opened when needed.
     pub(crate) slow_reader: SqlitePool,
+    path: PathBuf,
+    inode: Inode,
     _lock: File,
 }
+
+/// Which file a path names: its device, and its number there.
+type Inode = (u64, u64);
 
 /// Why a file was not opened.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +39,9 @@ pub(crate) enum SqliteFileError {
     /// The folder or the lock file.
     #[error("{}: {source}", path.display())]
     Io { path: PathBuf, source: std::io::Error },
+    /// What is written to it would be lost with the process.
+    #[error("{} was deleted or replaced while it was open: stop sluice, restore the file, and start again", .0.display())]
+    Lost(PathBuf),
     #[error(transparent)]
     Sqlite(#[from] sqlx::Error),
 }
@@ -66,7 +75,19 @@ impl SqliteFile {
             .connect_with(options.clone())
             .await?;
         let slow_reader = SqlitePoolOptions::new().max_connections(1).connect_lazy_with(options);
-        Ok(Self { writer, readers, slow_reader, _lock: lock })
+        let inode = inode(path).map_err(|source| SqliteFileError::Io { path: path.to_owned(), source })?;
+        Ok(Self { writer, readers, slow_reader, path: path.to_owned(), inode, _lock: lock })
+    }
+
+    /// Checks that the path still names the file that is open. SQLite would go on in a file that nobody can open again.
+    ///
+    /// # Errors
+    /// [`SqliteFileError::Lost`] when it does not.
+    pub(crate) fn check(&self) -> Result<(), SqliteFileError> {
+        match inode(&self.path) {
+            Ok(found) if found == self.inode => Ok(()),
+            _ => Err(SqliteFileError::Lost(self.path.clone())),
+        }
     }
 
     /// Waits for calls in progress and closes all connections.
@@ -83,6 +104,11 @@ async fn is_reusable(connection: &mut SqliteConnection) -> Result<bool, sqlx::Er
     // Commands to the connection run in order: after the answer, the rollback sent before has run.
     connection.ping().await?;
     Ok(!connection.is_in_transaction())
+}
+
+fn inode(path: &Path) -> std::io::Result<Inode> {
+    let metadata = std::fs::metadata(path)?;
+    Ok((metadata.dev(), metadata.ino()))
 }
 
 fn lock(path: &Path) -> Result<File, SqliteFileError> {
@@ -109,6 +135,20 @@ fn lock(path: &Path) -> Result<File, SqliteFileError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_file_that_was_deleted_or_replaced_is_lost() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("file");
+        let file = SqliteFile::open(&path).await.expect("opens");
+        file.check().expect("is there");
+        std::fs::copy(&path, folder.path().join("copy")).expect("copies");
+        std::fs::rename(folder.path().join("copy"), &path).expect("replaces");
+        assert!(matches!(file.check(), Err(SqliteFileError::Lost(_))));
+        std::fs::remove_file(&path).expect("deletes");
+        let error = file.check().expect_err("is lost").to_string();
+        assert!(error.contains("was deleted or replaced while it was open: stop sluice"), "{error}");
+    }
 
     #[tokio::test]
     async fn a_transaction_that_sqlite_rolled_back_itself_does_not_block_the_next() {

@@ -14,6 +14,7 @@ mod harness;
 mod idempotency;
 mod log_history;
 mod log_partitions;
+mod lost_files;
 mod main_job;
 mod operators;
 mod ownership;

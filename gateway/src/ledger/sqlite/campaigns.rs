@@ -3,14 +3,14 @@
 use sqlx::{SqliteConnection, SqlitePool};
 
 use super::admin_keys;
-use super::call::{BEGIN, during};
+use super::call::{begin, during};
 use crate::coupon::{Campaign, CampaignChange, ChangeKey, CouponId, NewCampaign, ShardStock};
 use crate::ledger::outcome_row::json;
 use crate::ledger::{CampaignError, LedgerError, rows};
 use crate::sqlite_file::SqliteFile;
 
 pub(super) async fn create(file: &SqliteFile, new: &NewCampaign) -> Result<Campaign, CampaignError> {
-    let mut transaction = file.writer.begin_with(BEGIN).await.map_err(during("begin"))?;
+    let mut transaction = begin(file, "begin").await?;
     let inserted = sqlx::query(include_str!("../sql/sqlite/insert_campaign.sql"))
         .bind(new.coupon_id.as_i64())
         .bind(new.policy_id.as_i64())
@@ -54,7 +54,7 @@ pub(super) async fn change(
     change: CampaignChange,
     key: Option<ChangeKey>,
 ) -> Result<Campaign, CampaignError> {
-    let mut transaction = file.writer.begin_with(BEGIN).await.map_err(during("begin"))?;
+    let mut transaction = begin(file, "begin").await?;
     let mut campaign = select_one(&mut transaction, coupon).await?.ok_or(CampaignError::NotFound(coupon))?;
     if let Some(key) = key
         && admin_keys::is_used(&mut transaction, key, coupon, change).await?

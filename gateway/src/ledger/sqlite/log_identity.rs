@@ -2,7 +2,7 @@
 
 use sqlx::SqliteConnection;
 
-use super::call::{BEGIN, during};
+use super::call::{begin, during};
 use crate::coupon::{LogId, Offset, PartitionNo, UnixMs};
 use crate::ledger::{LedgerError, LogIdentity, OffsetChange, OffsetChangeReason, rows};
 use crate::sqlite_file::SqliteFile;
@@ -17,7 +17,7 @@ pub(super) async fn identity(file: &SqliteFile) -> Result<Option<LogIdentity>, L
 
 pub(super) async fn propose(file: &SqliteFile, log_id: LogId) -> Result<LogId, LedgerError> {
     let step = "store the log's identity";
-    let mut transaction = file.writer.begin_with(BEGIN).await.map_err(during(step))?;
+    let mut transaction = begin(file, step).await?;
     insert_identity(&mut transaction, log_id).await?;
     let row = sqlx::query(include_str!("../sql/common/select_log_identity.sql"))
         .fetch_one(&mut *transaction)
@@ -44,7 +44,7 @@ pub(super) async fn adopt(
     now_ms: UnixMs,
 ) -> Result<(), LedgerError> {
     let step = "move the ledger to another log";
-    let mut transaction = file.writer.begin_with(BEGIN).await.map_err(during(step))?;
+    let mut transaction = begin(file, step).await?;
     for (partition, next_offset) in (0..).map(PartitionNo).zip(next_offsets) {
         let from = super::outcomes::claim_within(&mut transaction, partition).await?.next_offset;
         sqlx::query(include_str!("../sql/common/reset_offset.sql"))
@@ -79,7 +79,7 @@ pub(super) async fn skip(
     now_ms: UnixMs,
 ) -> Result<bool, LedgerError> {
     let step = "skip the missing offsets";
-    let mut transaction = file.writer.begin_with(BEGIN).await.map_err(during(step))?;
+    let mut transaction = begin(file, step).await?;
     let touched = sqlx::query(include_str!("../sql/common/skip_offsets.sql"))
         .bind(to.cast_signed())
         .bind(to.cast_signed())

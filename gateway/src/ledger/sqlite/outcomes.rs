@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use sqlx::SqliteConnection;
 
-use super::call::during;
+use super::call::{check, during};
 use crate::coupon::{Fingerprint, Offset, PartitionNo, RequestId};
 use crate::ledger::outcome_row::{hexadecimal, json};
 use crate::ledger::{Claim, LedgerError, PartitionOffset, RecordedOutcome, rows};
@@ -81,6 +81,8 @@ pub(super) async fn rejections(file: &SqliteFile, requests: &[RequestId]) -> Res
 }
 
 pub(super) async fn ready(file: &SqliteFile) -> Result<(), LedgerError> {
-    sqlx::query("SELECT 1").execute(&file.readers).await.map_err(during("reach the ledger"))?;
+    let step = "reach the ledger";
+    check(file, step)?;
+    sqlx::query("SELECT 1").execute(&file.readers).await.map_err(during(step))?;
     Ok(())
 }

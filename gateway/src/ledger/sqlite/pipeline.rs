@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::call::{BEGIN, during};
+use super::call::{begin, during};
 use crate::ledger::{GENERATIONS_MAX, GenerationRow, LedgerError, rows};
 use crate::sqlite_file::SqliteFile;
 
@@ -21,7 +21,7 @@ pub(super) async fn publish(
     components: &[(String, Arc<[u8]>)],
 ) -> Result<bool, LedgerError> {
     let step = "store the generation";
-    let mut transaction = file.writer.begin_with(BEGIN).await.map_err(during(step))?;
+    let mut transaction = begin(file, step).await?;
     let inserted = sqlx::query(include_str!("../sql/sqlite/insert_generation.sql"))
         .bind(row.number.cast_signed())
         .bind(&row.pipeline)

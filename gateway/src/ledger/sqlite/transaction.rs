@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use sqlx::Sqlite;
 
-use super::call::{BEGIN, during};
+use super::call::{begin, during};
 use super::{batch, stock};
 use crate::coupon::{CouponId, PartitionNo, RequestId, Settled, UserId};
 use crate::ledger::outcome_row::{OutcomeRow, hexadecimal, json};
@@ -25,7 +25,7 @@ pub(super) struct SqliteTransaction {
 
 impl SqliteTransaction {
     pub(super) async fn begin(file: &SqliteFile, known_terms: &Arc<KnownTerms>) -> Result<Self, LedgerError> {
-        let connection = file.writer.begin_with(BEGIN).await.map_err(during("begin"))?;
+        let connection = begin(file, "begin").await?;
         Ok(Self { connection, known_terms: Arc::clone(known_terms), inserted_terms: Vec::new() })
     }
 

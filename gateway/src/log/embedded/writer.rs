@@ -15,13 +15,13 @@ use super::trimmer::Trimmer;
 use crate::background::fault_point;
 use crate::coupon::{PartitionNo, now_ms};
 use crate::log::{AckSender, AppendError, Record};
-use crate::sqlite_file::SqliteFile;
+use crate::sqlite_file::{SqliteFile, SqliteFileError};
 use crate::telemetry::{GroupAppended, Telemetry};
 
 /// A larger group would delay its first record by more than a commit takes.
 const GROUP_RECORDS_MAX: usize = 1024;
-/// After a failed write. A process that is not ready gets no requests, so the writer tries by itself.
-const PROBE_EVERY: Duration = Duration::from_secs(1);
+/// How soon an idle log notices that its file was deleted, or can be written again.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 pub(super) enum Command {
     Append(PartitionNo, Record, AckSender),
@@ -59,6 +59,7 @@ impl Writer {
 
     pub(super) async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
         let mut received = Vec::with_capacity(GROUP_RECORDS_MAX);
+        let mut looks = tokio::time::interval(LOOK_EVERY);
         loop {
             // Neither branch goes first: a busy log is trimmed too.
             tokio::select! {
@@ -69,9 +70,27 @@ impl Writer {
                     self.execute(&mut received, &mut commands).await;
                 }
                 () = tokio::time::sleep_until(self.trimmer.due()) => self.trimmer.step().await,
-                () = tokio::time::sleep(PROBE_EVERY), if self.must_reload_ends => self.probe().await,
+                _ = looks.tick() => self.look().await,
             }
         }
+    }
+
+    /// A process that is not ready gets no requests, so nothing else notices that the file is gone, or writable again.
+    async fn look(&mut self) {
+        if let Err(error) = self.file.check() {
+            self.fail(&error);
+        } else if self.must_reload_ends && self.probe().await.is_ok() {
+            self.must_reload_ends = false;
+            self.report_writable();
+        }
+    }
+
+    fn fail(&self, error: &SqliteFileError) -> Arc<str> {
+        let failure: Arc<str> = error.to_string().into();
+        if self.ends.set_failure(Some(Arc::clone(&failure))).is_none() {
+            tracing::error!(%failure, "log is not writable: rejecting requests with 503");
+        }
+        failure
     }
 
     async fn execute(&mut self, received: &mut Vec<Command>, commands: &mut mpsc::Receiver<Command>) {
@@ -103,10 +122,7 @@ impl Writer {
                 self.acknowledge(group);
             }
             Err(error) => {
-                let failure: Arc<str> = error.to_string().into();
-                if self.ends.set_failure(Some(Arc::clone(&failure))).is_none() {
-                    tracing::error!(%failure, "log is not writable: rejecting requests with 503");
-                }
+                let failure = self.fail(&error);
                 self.must_reload_ends = true;
                 for ack in group.into_values().flat_map(|batch| batch.acks) {
                     // The client may have disconnected.
@@ -116,13 +132,10 @@ impl Writer {
         }
     }
 
-    /// Tries to write, after a failure.
-    async fn probe(&mut self) {
-        let probed = sqlx::query(include_str!("../sql/embedded/probe.sql")).execute(&self.file.writer).await;
-        if probed.is_ok() && self.ends.reload(&self.file).await.is_ok() {
-            self.must_reload_ends = false;
-            self.report_writable();
-        }
+    /// Tries to write as an append does.
+    async fn probe(&self) -> Result<(), sqlx::Error> {
+        sqlx::query(include_str!("../sql/embedded/probe.sql")).execute(&self.file.writer).await?;
+        self.ends.reload(&self.file).await
     }
 
     fn report_writable(&self) {
@@ -131,7 +144,8 @@ impl Writer {
         }
     }
 
-    async fn commit(&mut self, group: &BTreeMap<PartitionNo, Batch>) -> Result<(), sqlx::Error> {
+    async fn commit(&mut self, group: &BTreeMap<PartitionNo, Batch>) -> Result<(), SqliteFileError> {
+        self.file.check()?;
         if self.must_reload_ends {
             self.ends.reload(&self.file).await?;
             self.must_reload_ends = false;
