@@ -29,6 +29,9 @@ impl Compiled {
         if bytes.len() > COMPONENT_BYTES_MAX {
             return Err(LoadError::TooLarge { bytes_max: COMPONENT_BYTES_MAX, found: bytes.len() });
         }
+        if !component.is_web_assembly() {
+            return Err(LoadError::NotWebAssembly);
+        }
         // The layer field of the header: 1 is a core module.
         if bytes.get(4..8) == Some(&[1, 0, 0, 0]) {
             return Err(LoadError::Module);
@@ -47,13 +50,19 @@ fn compile(ComponentBytes { digest, bytes }: &ComponentBytes) -> Result<Componen
         return Ok(component);
     }
     // Compiling takes long, so the cache is not locked meanwhile; a component compiled twice does no harm.
-    let component = Component::from_binary(&ENGINE, bytes).map_err(|error| LoadError::Invalid(format!("{error:#}")))?;
+    let component = Component::from_binary(&ENGINE, bytes).map_err(|error| LoadError::Invalid(one_line(&error)))?;
     let mut cache = CACHE.lock().unwrap_or_else(PoisonError::into_inner);
     cache.push_back((*digest, component.clone()));
     if cache.len() > CACHED_COMPONENTS_MAX {
         cache.pop_front();
     }
     Ok(component)
+}
+
+/// The parser adds an excerpt of the bytes, line by line.
+fn one_line(error: &wasmtime::Error) -> String {
+    let text = format!("{error:#}");
+    text.lines().next().unwrap_or_default().to_owned()
 }
 
 fn cached(digest: &Digest) -> Option<Component> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::digest::Digest;
 use super::spec::Pipeline;
-use crate::counters::PerHook;
+use crate::counters::{Hook, PerHook};
 
 #[derive(Clone)]
 pub(super) struct ComponentBytes {
@@ -15,6 +15,11 @@ pub(super) struct ComponentBytes {
 impl ComponentBytes {
     pub(super) fn new(bytes: Vec<u8>) -> Self {
         Self { digest: Digest::of(&bytes), bytes: bytes.into() }
+    }
+
+    /// Whether the bytes begin as WebAssembly does: as a module or a component.
+    pub(super) fn is_web_assembly(&self) -> bool {
+        self.bytes.starts_with(b"\0asm")
     }
 }
 
@@ -28,5 +33,33 @@ pub(super) struct ResolvedPipeline {
 impl ResolvedPipeline {
     pub(super) fn digests(&self) -> PerHook<Digest> {
         self.components.as_ref().map(|component| component.digest)
+    }
+
+    /// Each hook that another pipeline changes, with its new policy: `shard-picker=weighted`.
+    pub(super) fn changes_to(&self, new: &Self) -> String {
+        let is_same = |hook| {
+            self.pipeline.hook(hook) == new.pipeline.hook(hook)
+                && self.components[hook].digest == new.components[hook].digest
+        };
+        let changed = Hook::ALL.into_iter().filter(|hook| !is_same(*hook));
+        let changed = changed.map(|hook| format!("{}={}", hook.as_str(), new.pipeline.hook(hook).policy));
+        changed.collect::<Vec<_>>().join(", ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_names_the_hooks_that_have_another_policy_configuration_or_component() {
+        let component = |bytes: &[u8]| ComponentBytes::new(bytes.to_vec());
+        let pipeline = Pipeline::default();
+        let old = ResolvedPipeline { pipeline, components: PerHook::from_fn(|_| component(b"old")) };
+        assert_eq!(old.changes_to(&old), "");
+        let mut new = old.clone();
+        new.components[Hook::UserLimit] = component(b"new");
+        new.pipeline.shard_picker.policy = "weighted".to_owned();
+        assert_eq!(old.changes_to(&new), "user-limit=quota, shard-picker=weighted");
     }
 }

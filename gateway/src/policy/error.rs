@@ -12,7 +12,9 @@ pub enum LoadError {
     TooLarge { bytes_max: usize, found: usize },
     #[error("expected a component, found a core module: convert it with `sluice policy pack`")]
     Module,
-    /// Not WebAssembly, or cut off.
+    #[error("not a WebAssembly component: build it with `policies/build`")]
+    NotWebAssembly,
+    /// Cut off or damaged.
     #[error("not a valid component: {0}")]
     Invalid(String),
     #[error("a policy must not import anything: {0}")]
@@ -40,6 +42,8 @@ pub enum ChangeError {
         path.display()
     )]
     NotFound { path: PathBuf, source: std::io::Error },
+    #[error("{} is not a WebAssembly component: build it with `policies/build`", .0.display())]
+    NotWebAssembly(PathBuf),
     #[error("write {}: {source}; make policies.dir writable for this process", path.display())]
     Write { path: PathBuf, source: std::io::Error },
     /// `sluice.toml` cannot be read.

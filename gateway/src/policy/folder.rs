@@ -127,7 +127,10 @@ fn list_one(path: &Path) -> Option<ListedPolicy> {
 
 fn read(path: PathBuf) -> Result<ComponentBytes, ChangeError> {
     match regular_file::read(&path, COMPONENT_BYTES_MAX) {
-        Ok(bytes) => Ok(ComponentBytes::new(bytes)),
+        Ok(bytes) => {
+            let component = ComponentBytes::new(bytes);
+            if component.is_web_assembly() { Ok(component) } else { Err(ChangeError::NotWebAssembly(path)) }
+        }
         Err(source) if source.kind() == std::io::ErrorKind::NotFound => Err(ChangeError::NotFound { path, source }),
         Err(source) => Err(ChangeError::Read { path, source }),
     }

@@ -213,8 +213,9 @@ impl Pipelines {
         let generation = self.loader.load(number, &resolved, Trial::Run).await?;
         records::publish(&*self.ledger, number, &resolved, &observed, source).await?;
         self.activate(generation);
+        let changed = state.active.changes_to(&resolved);
         state.activate(resolved, observed);
-        tracing::info!(generation = number, ?source, "pipeline changed");
+        tracing::info!(generation = number, ?source, changed, "pipeline changed");
         Ok(number)
     }
 
@@ -238,9 +239,10 @@ impl Pipelines {
         match self.load_recorded(number, newest).await {
             Ok((generation, active, folder)) => {
                 state.observed.folder = folder;
+                let changed = state.active.changes_to(&active);
                 (state.active, state.rollback) = (active, rollback);
                 self.activate(generation);
-                tracing::info!(generation = number, "pipeline changed by another process");
+                tracing::info!(generation = number, changed, "pipeline changed by another process");
             }
             Err(error) => tracing::error!(generation = number, %error, "pipeline of another process not loaded"),
         }
