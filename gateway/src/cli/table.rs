@@ -26,13 +26,16 @@ fn indented(lines: &str) -> String {
 }
 
 fn grid(rows: &[Value]) -> String {
-    let names: Vec<&String> = rows
-        .first()
-        .and_then(Value::as_object)
-        .map(|row| row.iter().filter(|(_, value)| !value.is_array()).map(|(name, _)| name).collect())
-        .unwrap_or_default();
+    let mut names: Vec<&String> = Vec::new();
+    // A row lacks what it has no value for, such as a closing time.
+    for (name, value) in rows.iter().filter_map(Value::as_object).flatten() {
+        if !value.is_array() && !names.contains(&name) {
+            names.push(name);
+        }
+    }
     let heading: Vec<String> = names.iter().map(|name| (*name).clone()).collect();
-    let cells = rows.iter().map(|row| names.iter().map(|name| plain(&row[name.as_str()])).collect());
+    let cells =
+        rows.iter().map(|row| names.iter().map(|name| row.get(*name).map_or_else(String::new, plain)).collect());
     let lines: Vec<Vec<String>> = std::iter::once(heading).chain(cells).collect();
     let width = |column: usize| lines.iter().map(|line| line[column].len()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..names.len()).map(width).collect();
@@ -47,4 +50,22 @@ fn grid(rows: &[Value]) -> String {
 
 fn plain(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_column_that_only_some_rows_have_is_shown() {
+        let rows = json!([
+            { "couponId": 9, "shards": [] },
+            { "couponId": 104, "closesAt": "2026-12-24T00:00:00Z", "shards": [] },
+        ]);
+        let lines: Vec<_> = table(&rows).lines().map(|line| line.trim_end().to_owned()).collect();
+        let expected = ["  couponId              closesAt", "         9", "       104  2026-12-24T00:00:00Z"];
+        assert_eq!(lines, expected);
+    }
 }

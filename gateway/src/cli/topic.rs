@@ -14,7 +14,11 @@ pub(super) enum Command {
 pub(super) fn run(command: &Command) -> Result<(), Failure> {
     let Command::Ensure(args) = command;
     let config = args.load()?;
-    for ensured in block_on(log::ensure_topics(&config.log))?.map_err(Failure::run)? {
+    let topics = block_on(log::ensure_topics(&config.log))?.map_err(Failure::run)?;
+    if topics.is_empty() {
+        print("log.url is embedded: no topic needed\n")?;
+    }
+    for ensured in topics {
         print(&format!("{} {}\n", ensured.topic, if ensured.is_new { "created" } else { "exists" }))?;
     }
     Ok(())

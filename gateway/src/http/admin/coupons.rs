@@ -132,8 +132,12 @@ pub(in crate::http) async fn create(
     let new = body.check()?;
     let campaigns = Arc::clone(&api.campaigns);
     let (campaign, is_new) = api.admission.detached().run(async move { campaigns.create(&new).await }).await?;
-    let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
-    Ok((status, Json(campaign.into())))
+    if !is_new {
+        return Ok((StatusCode::OK, Json(campaign.into())));
+    }
+    let Campaign { coupon_id: coupon, total, ref shards, .. } = campaign;
+    tracing::info!(%coupon, total, shards = shards.len(), "campaign created");
+    Ok((StatusCode::CREATED, Json(campaign.into())))
 }
 
 pub(in crate::http) async fn list(State(api): State<Arc<ApiState>>) -> Json<Vec<CampaignBody>> {
