@@ -3,6 +3,10 @@
 //! Every key has a default, and the variable `SLUICE__SECTION__KEY` overrides any key. An error names the file, the
 //! line and the column, or the variable.
 
+mod message;
+mod unused;
+mod variables;
+
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
@@ -16,9 +20,12 @@ pub const DEFAULT_FILE: &str = "sluice.toml";
 
 const VARIABLE_PREFIX: &str = "SLUICE__";
 
+const SECTIONS: [&str; 9] =
+    ["http", "admin", "log", "ledger", "counters", "policies", "settlement", "telemetry", "pipeline"];
+
 /// The whole configuration.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "sections")]
 pub struct Config {
     /// The public listener, which takes requests for coupons.
     pub http: http::Options,
@@ -41,9 +48,12 @@ pub struct Config {
     /// Set by `--role`, or by the deprecated keys `http.enabled` and `settlement.enabled`.
     #[serde(skip)]
     pub role: Role,
-    /// The file that was read, which the gateway watches for pipeline changes. Absent if there was none.
+    /// The file that the gateway watches for pipeline changes, whether it exists or not. Absent if it watches none.
     #[serde(skip)]
     pub file: Option<PathBuf>,
+    /// Whether the file was there to be read.
+    #[serde(skip)]
+    pub is_from_file: bool,
 }
 
 /// What a process does. Gateways and consumers that share a log, a ledger and counters form one system.
@@ -91,7 +101,7 @@ impl Config {
         let config = match path {
             Some(path) => Self::read(path)?,
             None if Path::new(DEFAULT_FILE).exists() => Self::read(Path::new(DEFAULT_FILE))?,
-            None => Self::default(),
+            None => Self { file: Some(DEFAULT_FILE.into()), ..Self::default() },
         };
         config.with_variables(variables)
     }
@@ -117,8 +127,8 @@ impl Config {
     fn of_file(path: &Path, text: &str) -> Result<Self, ConfigError> {
         let invalid = |message| ConfigError::File { path: path.to_owned(), message };
         // The message quotes the line, which may contain a password.
-        let config: Self = toml::from_str(text).map_err(|error| invalid(redact(error.to_string().trim())))?;
-        Ok(Self { file: Some(path.to_owned()), ..config })
+        let config: Self = toml::from_str(text).map_err(|error| invalid(redact(&message::of_file(&error))))?;
+        Ok(Self { file: Some(path.to_owned()), is_from_file: true, ..config })
     }
 
     fn with_variables(self, variables: impl IntoIterator<Item = (OsString, OsString)>) -> Result<Self, ConfigError> {
@@ -136,36 +146,12 @@ impl Config {
         Ok(config)
     }
 
-    fn with_variable(&self, variable: &str, value: &str) -> Result<Self, String> {
-        let mut table = toml::Table::try_from(self).map_err(|error| error.to_string())?;
-        let keys: Vec<&str> = variable.trim_start_matches(VARIABLE_PREFIX).split("__").collect();
-        let (last, sections) = keys.split_last().ok_or("expected SLUICE__SECTION__KEY")?;
-        let mut section = &mut table;
-        for name in sections {
-            let key = find(section, name).ok_or_else(|| no_such_key(section, name))?;
-            section = section
-                .get_mut(&key)
-                .and_then(toml::Value::as_table_mut)
-                .ok_or_else(|| format!("`{key}` is a value, not a section"))?;
-        }
-        // Only the policy knows the keys of its own configuration.
-        let is_free = sections.last().is_some_and(|name| name.eq_ignore_ascii_case("config"));
-        let key = match find(section, last) {
-            Some(key) => key,
-            None if is_free || is_optional_text(last) || last.eq_ignore_ascii_case("enabled") => {
-                last.to_ascii_lowercase()
-            }
-            None => return Err(no_such_key(section, last)),
-        };
-        let value = match section.get(&key) {
-            Some(toml::Value::String(_)) => toml::Value::String(value.to_owned()),
-            // A user name or a path may look like a number.
-            None if !is_free && is_optional_text(last) => toml::Value::String(value.to_owned()),
-            _ => parse(value),
-        };
-        section.insert(key, value);
-        let config = Self::deserialize(table).map_err(|error| error.message().to_owned())?;
-        Ok(Self { role: self.role, file: self.file.clone(), ..config })
+    /// The sections in which another configuration differs, in their order.
+    #[must_use]
+    pub fn sections_unlike(&self, other: &Self) -> Vec<&'static str> {
+        let table = |config| toml::Table::try_from(config).expect("a configuration serializes");
+        let (mine, others) = (table(self), table(other));
+        SECTIONS.into_iter().filter(|section| mine.get(*section) != others.get(*section)).collect()
     }
 
     /// What the keys that `--role` has replaced say.
@@ -188,33 +174,8 @@ impl Config {
     }
 }
 
-/// Finds a key as a variable spells it: in upper case, with `_` for `-`.
-fn find(section: &toml::Table, name: &str) -> Option<String> {
-    let plain = |key: &str| key.to_ascii_lowercase().replace('-', "_");
-    section.keys().find(|key| plain(key) == plain(name)).cloned()
-}
-
-/// Keys of text without a default. The serialized defaults do not contain them.
-fn is_optional_text(name: &str) -> bool {
-    ["token_file", "username", "password_file", "tls_ca_file"].iter().any(|key| key.eq_ignore_ascii_case(name))
-}
-
-fn no_such_key(section: &toml::Table, name: &str) -> String {
-    let keys: Vec<&str> = section.keys().map(String::as_str).collect();
-    format!("unknown key `{}`; expected one of {}", name.to_ascii_lowercase(), keys.join(", "))
-}
-
 fn text_of(text: &OsStr) -> Result<&str, String> {
     text.to_str().ok_or_else(|| "expected UTF-8".to_owned())
-}
-
-/// Parses a TOML value. Text that is not TOML is a string.
-fn parse(value: &str) -> toml::Value {
-    let line = format!("value = {value}");
-    toml::from_str::<toml::Table>(&line)
-        .ok()
-        .and_then(|mut table| table.remove("value"))
-        .unwrap_or_else(|| toml::Value::String(value.to_owned()))
 }
 
 #[cfg(test)]
@@ -235,7 +196,7 @@ mod tests {
         std::fs::write(&path, text).expect("writes");
         let config = Config::load(Some(&path), [])?;
         assert_eq!(config.file.as_ref(), Some(&path));
-        Ok(Config { file: None, ..config })
+        Ok(Config { file: None, is_from_file: false, ..config })
     }
 
     #[test]
@@ -278,9 +239,43 @@ mod tests {
     #[test]
     fn an_error_names_line_column_key_and_what_was_expected() {
         let error = load_file("[log]\npartitions = \"many\"\n").expect_err("refused").to_string();
-        for part in ["sluice.toml", "line 2, column 14", "invalid type: string \"many\"", "expected"] {
+        for part in ["sluice.toml", "line 2, column 14", "expected a whole number from 1 to 256, found string \"many\""]
+        {
             assert!(error.contains(part), "{error}");
         }
+    }
+
+    #[test]
+    fn an_address_or_a_section_of_another_type_is_refused_without_the_words_of_the_parser() {
+        let address = "expected an IP address and port, such as 127.0.0.1:8080, found";
+        let error = load_variables(&[("SLUICE__HTTP__LISTEN", "localhost:8080")]).expect_err("refused").to_string();
+        assert_eq!(error, format!("SLUICE__HTTP__LISTEN: {address} `localhost:8080`"));
+        let error = load_variables(&[("SLUICE__LOG__PARTITIONS", "abc")]).expect_err("refused").to_string();
+        assert_eq!(error, "SLUICE__LOG__PARTITIONS: expected a whole number from 1 to 256, found string \"abc\"");
+        for (text, expected) in [
+            ("[admin]\nlisten = 8081\n", format!("{address} integer `8081`")),
+            (
+                "[pipeline]\nshard-picker = \"random\"\n",
+                "expected a section with the key `policy`, found string \"random\"".to_owned(),
+            ),
+            ("pipeline = 1\n", "expected a section, found integer `1`".to_owned()),
+            ("log = \"kafka:\"\n", "expected a section, found string \"kafka:\"".to_owned()),
+        ] {
+            let error = load_file(text).expect_err("refused").to_string();
+            assert!(error.ends_with(&expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_does_not_exist_is_watched_and_counts_as_absent() {
+        let config = Config::load(None, []).expect("the tests run in a folder without this file");
+        assert_eq!((config.file, config.is_from_file), (Some(DEFAULT_FILE.into()), false));
+    }
+
+    #[test]
+    fn sections_that_differ_are_listed() {
+        let config = load_variables(&[("SLUICE__HTTP__DRAIN_SECONDS", "3"), ("SLUICE__LOG__TLS", "true")]);
+        assert_eq!(config.expect("loads").sections_unlike(&Config::default()), ["http", "log"]);
     }
 
     #[test]
@@ -293,7 +288,7 @@ mod tests {
     #[test]
     fn a_variable_out_of_range_is_refused_with_its_name() {
         let error = load_variables(&[("SLUICE__LOG__PARTITIONS", "0")]).expect_err("refused").to_string();
-        assert_eq!(error, "SLUICE__LOG__PARTITIONS: expected an integer from 1 to 256, found 0");
+        assert_eq!(error, "SLUICE__LOG__PARTITIONS: expected a whole number from 1 to 256, found 0");
     }
 
     #[test]
@@ -361,6 +356,6 @@ mod tests {
     fn native_isolation_is_refused_with_the_values_for_operators() {
         let text = "[pipeline.shard-picker]\npolicy = \"random\"\nisolation = \"native\"\n";
         let error = load_file(text).expect_err("refused").to_string();
-        assert!(error.contains("expected `warm` or `fresh`"), "{error}");
+        assert!(error.contains("expected `warm` or `fresh`, found `native`"), "{error}");
     }
 }

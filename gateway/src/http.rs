@@ -3,6 +3,7 @@
 //! The public listener accepts requests for coupons and answers status calls. The admin listener changes campaigns
 //! and policies and serves the metrics. Neither serves the calls of the other.
 
+mod address;
 mod admin;
 mod error;
 mod health;
@@ -32,9 +33,10 @@ pub use state::{ApiState, ConsumerState};
 
 /// `[http]` of the configuration: the public listener.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "a section")]
 pub struct Options {
     /// The address and port of the public listener. Port 0 takes a free port. `0.0.0.0` serves other machines.
+    #[serde(deserialize_with = "address::deserialize")]
     pub listen: SocketAddr,
     /// The most issue requests that one process decides at the same time, 1 to 1,000,000. One more is answered 503
     /// OVERLOADED.
@@ -71,9 +73,10 @@ impl Default for Options {
 
 /// `[admin]` of the configuration: the admin listener.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "a section")]
 pub struct AdminOptions {
     /// The address and port of the admin listener. Port 0 takes a free port. Do not expose it to the internet.
+    #[serde(deserialize_with = "address::deserialize")]
     pub listen: SocketAddr,
     /// The file whose first line is the bearer token, of at least 16 characters. Every call from another machine
     /// needs the token. Without this option, such calls are refused.

@@ -45,7 +45,7 @@ pub const CHANGE_KEY_KEPT: Duration = Duration::from_hours(7 * 24);
 
 /// `[ledger]` of the configuration.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "a section")]
 pub struct Options {
     /// `sqlite:PATH` keeps the ledger in a local file,
     /// `mysql://user[:password]@host[:port]/database[?ssl-mode=…]` on a MySQL or MariaDB server.

@@ -50,7 +50,7 @@ pub use wire::{LimitVerdict, Load, Rejection, Request, Shaping, Shard, Usage};
 
 /// `[policies]` of the configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "a section")]
 pub struct Options {
     /// The folder of the built components: the policy `random` is `random.wasm` in it.
     pub dir: PathBuf,

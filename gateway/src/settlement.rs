@@ -34,7 +34,7 @@ pub use verdict::{Facts, Item, Verdict, settle};
 
 /// `[settlement]` of the configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "a section")]
 pub struct Options {
     /// The most records that one transaction settles, 1 to 4096. A larger batch locks its shard rows for longer; a
     /// smaller one needs more commits.

@@ -65,7 +65,7 @@ impl Default for Telemetry {
 
 /// `[telemetry]` of the configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "a section")]
 pub struct Options {
     /// Format of the log on standard output: `text` or `json`.
     pub log_format: LogFormat,

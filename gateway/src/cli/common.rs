@@ -53,6 +53,11 @@ pub(super) fn print(text: &str) -> Result<(), Failure> {
     }
 }
 
+/// Prints a warning to standard error. The command succeeds, also without a standard error.
+pub(super) fn warn(message: &str) {
+    let _ = write(&mut std::io::stderr(), &format!("sluice: warning: {message}\n"));
+}
+
 pub(super) fn write(stream: &mut impl std::io::Write, text: &str) -> std::io::Result<()> {
     stream.write_all(text.as_bytes())?;
     stream.flush()

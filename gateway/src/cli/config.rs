@@ -2,12 +2,13 @@
 
 use clap::Subcommand;
 
-use super::common::{ConfigArgs, Failure, print};
+use super::common::{ConfigArgs, Failure, print, warn};
 use crate::app;
 
 #[derive(Subcommand)]
 pub(super) enum Command {
-    /// Report whether the configuration is valid; if not, where it is wrong and what was expected.
+    /// Report whether the configuration is valid; if not, where it is wrong and what was expected. Also warns about
+    /// options that have no effect.
     Check(ConfigArgs),
     /// Print the whole configuration, with defaults and overrides, as a file that can be read back.
     Show(ConfigArgs),
@@ -16,7 +17,11 @@ pub(super) enum Command {
 pub(super) fn run(command: &Command) -> Result<(), Failure> {
     match command {
         Command::Check(args) => {
-            app::check(&args.load()?).map_err(Failure::usage)?;
+            let config = args.load()?;
+            app::check(&config).map_err(Failure::usage)?;
+            for warning in config.unused(std::env::vars_os()) {
+                warn(&warning);
+            }
             print("configuration OK\n")
         }
         Command::Show(args) => print(&args.load()?.to_toml()),

@@ -11,7 +11,7 @@ use crate::secret::{read_secret, redact};
 
 /// `[counters]` in `sluice.toml`.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "a section")]
 pub struct Options {
     /// `local:` keeps the counters in this process. `redis://[user@]host:port[/db]` keeps them in a Redis that several
     /// gateways share; `rediss://…` does so over TLS.

@@ -9,7 +9,7 @@ use crate::bounded::bounded;
 
 /// `[log]` of the configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "a section")]
 pub struct Options {
     /// `embedded:PATH` keeps the log in a local file, `kafka://BROKER:PORT,…/TOPIC` in a Kafka topic.
     pub url: String,

@@ -7,9 +7,11 @@ use super::component::ComponentBytes;
 use super::error::ChangeError;
 use super::history::Source;
 use super::pipelines::Pipelines;
+use super::records::Recorded;
 use super::spec::Pipeline;
 use super::state::{Replacement, State};
 use crate::counters::{Hook, PerHook};
+use crate::ledger::{Ledger, LedgerError};
 
 /// Whether trying again without another change of the files could help.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +31,16 @@ impl Attempt {
 }
 
 impl Pipelines {
+    /// What [`Pipelines::start`] takes as the file's pipeline while there is no file: the one that was applied last. A
+    /// file that is gone is no order to return to the defaults; only hooks that variables set in `configured` change.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub async fn without_file(configured: Pipeline, ledger: &dyn Ledger) -> Result<Pipeline, LedgerError> {
+        let Some(newest) = Recorded::read(ledger).await?.newest else { return Ok(configured) };
+        Ok(newest.observed.file.patched(&Pipeline::default().difference(&configured)))
+    }
+
     /// `file` is the pipeline in `sluice.toml`, or why the file cannot be used; `None` if it has not changed.
     pub(super) async fn apply_file_changes(&self, file: Option<Result<Pipeline, String>>) -> Attempt {
         let mut state = self.state.lock().await;

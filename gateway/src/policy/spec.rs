@@ -8,7 +8,7 @@ use crate::counters::{Hook, PerHook};
 
 /// One policy for each hook.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case", expecting = "a section")]
 pub struct Pipeline {
     /// Decides first: pass, delay or shed a request.
     pub rate_shaper: HookSpec,
@@ -20,7 +20,7 @@ pub struct Pipeline {
 
 /// One policy and how it is run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a section with the key `policy`")]
 pub struct HookSpec {
     /// The component `<policy>.wasm` of the policies' folder.
     pub policy: String,

@@ -32,7 +32,7 @@ pub struct WatchedFile<P> {
 }
 
 impl Pipelines {
-    /// Watches the policies' folder and, if there is one, the configuration file.
+    /// Watches the policies' folder and the configuration file, which may be created later.
     pub fn watch<P>(self: &Arc<Self>, folder: &Path, file: Option<WatchedFile<P>>) -> Background
     where
         P: Fn(&str) -> Result<Pipeline, String> + Send + Sync + 'static,
@@ -65,8 +65,9 @@ impl<P: Fn(&str) -> Result<Pipeline, String> + Send + Sync + 'static> Watch<P> {
             }
             let snapshot = self.settle(snapshot).await;
             self.report_lost_folder(applied.as_ref(), &snapshot);
+            self.report_lost_file(&snapshot);
             let is_file_changed = applied.as_ref().is_none_or(|applied| applied.file != snapshot.file);
-            let file = if is_file_changed { self.read().await } else { None };
+            let file = if is_file_changed && snapshot.file.is_some() { self.read().await } else { None };
             let file = file.map(|text| self.parse(text));
             if self.pipelines.apply_file_changes(file).await.is_final() {
                 applied = Some(snapshot);
@@ -117,6 +118,21 @@ impl<P: Fn(&str) -> Result<Pipeline, String> + Send + Sync + 'static> Watch<P> {
         {
             let dir = self.folder.display();
             tracing::warn!(%dir, %error, "policies folder unreadable; the active policies still decide");
+        }
+    }
+
+    /// Reported once: without a text, the file counts as one that never was.
+    fn report_lost_file(&mut self, now: &Snapshot) {
+        if now.file.is_none()
+            && self.last_text.take().is_some()
+            && let Some(file) = &self.file
+        {
+            let file = file.path.display();
+            tracing::warn!(
+                %file,
+                "configuration file deleted: the pipeline is unchanged, also after a restart; restore the file, \
+                 otherwise all other options have their defaults after a restart"
+            );
         }
     }
 }

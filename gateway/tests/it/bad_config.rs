@@ -76,6 +76,20 @@ async fn config_check_accepts_the_defaults() {
 }
 
 #[tokio::test]
+async fn config_check_warns_of_what_has_no_effect() {
+    let folder = folder_with_policies();
+    std::fs::write(folder.path().join("sluice.toml"), "[ledger]\npassword_file = \"password\"\n").expect("writes");
+    let mut command = Launch::default().command(folder.path(), &["config", "check"]);
+    command.env("SLUICE_HTTP_LISTEN", "127.0.0.1:9080");
+    let ended = Process::run(command, TIMEOUT).await;
+    assert_eq!((ended.code, ended.stdout.trim_end()), (Some(0), "configuration OK"), "{ended}");
+    let expected = "sluice: warning: ledger.password_file has no effect with ledger.url = \"sqlite:data/ledger.db\": \
+                    remove it\n\
+                    sluice: warning: SLUICE_HTTP_LISTEN has no effect: use SLUICE__HTTP__LISTEN";
+    assert_eq!(ended.stderr.trim_end(), expected);
+}
+
+#[tokio::test]
 async fn an_invalid_file_is_rejected_with_line_and_column() {
     assert_refused(&files()).await;
     assert_refused(&pipelines()).await;
@@ -123,35 +137,41 @@ fn files() -> Vec<Case> {
                  `keep_alive_seconds`, `drain_seconds`, `enabled`",
             ),
         ),
-        Case::file("[http]\nlisten = \"localhost\"\n", parse_error_at(2, 10, 11, "invalid socket address syntax")),
+        Case::file(
+            "[http]\nlisten = \"localhost\"\n",
+            parse_error_at(2, 10, 11, "expected an IP address and port, such as 127.0.0.1:8080, found `localhost`"),
+        ),
         Case::file(
             "[http]\nlisten = 8080\n",
-            parse_error_at(2, 10, 4, "invalid type: integer `8080`, expected socket address"),
+            parse_error_at(2, 10, 4, "expected an IP address and port, such as 127.0.0.1:8080, found integer `8080`"),
         ),
         Case::file(
             "[http]\nin_flight_max = 0\n",
-            parse_error_at(2, 17, 1, "expected an integer from 1 to 1000000, found 0"),
+            parse_error_at(2, 17, 1, "expected a whole number from 1 to 1000000, found 0"),
         ),
         Case::file(
             "[http]\ndrain_seconds = -1\n",
-            parse_error_at(2, 17, 2, "expected an integer from 0 to 3600, found -1"),
+            parse_error_at(2, 17, 2, "expected a whole number from 0 to 3600, found -1"),
         ),
         Case::file(
             "[log]\npartitions = \"many\"\n",
-            parse_error_at(2, 14, 6, "invalid type: string \"many\", expected i64"),
+            parse_error_at(2, 14, 6, "expected a whole number from 1 to 256, found string \"many\""),
         ),
-        Case::file("[log]\npartitions = 0\n", parse_error_at(2, 14, 1, "expected an integer from 1 to 256, found 0")),
+        Case::file(
+            "[log]\npartitions = 0\n",
+            parse_error_at(2, 14, 1, "expected a whole number from 1 to 256, found 0"),
+        ),
         Case::file(
             "[log]\npartitions = 257\n",
-            parse_error_at(2, 14, 3, "expected an integer from 1 to 256, found 257"),
+            parse_error_at(2, 14, 3, "expected a whole number from 1 to 256, found 257"),
         ),
         Case::file(
             "[settlement]\nbatch_records_max = 5000\n",
-            parse_error_at(2, 21, 4, "expected an integer from 1 to 4096, found 5000"),
+            parse_error_at(2, 21, 4, "expected a whole number from 1 to 4096, found 5000"),
         ),
         Case::file(
             "[telemetry]\nlog_format = \"xml\"\n",
-            parse_error_at(2, 14, 5, "unknown variant `xml`, expected `text` or `json`"),
+            parse_error_at(2, 14, 5, "expected `text` or `json`, found `xml`"),
         ),
     ]
 }
@@ -192,7 +212,7 @@ fn values() -> Vec<Case> {
         ),
         Case::file(
             "[counters]\nurl = \"redis://localhost\"\non_unavailable = \"panic\"\n",
-            parse_error_at(3, 18, 7, "unknown variant `panic`, expected `pass` or `refuse`"),
+            parse_error_at(3, 18, 7, "expected `pass` or `refuse`, found `panic`"),
         ),
         Case::file(
             "[telemetry]\nlog_filter = \"a=b=c\"\n",
@@ -200,6 +220,10 @@ fn values() -> Vec<Case> {
                 "telemetry.log_filter: expected an EnvFilter such as `info`: error parsing level filter: expected one \
                  of \"off\", \"error\", \"warn\", \"info\", \"debug\", \"trace\", or a number 0-5",
             ),
+        ),
+        Case::file(
+            "[admin]\nlisten = \"127.0.0.1:8080\"\n",
+            plain("http.listen and admin.listen: 127.0.0.1:8080 and 127.0.0.1:8080 overlap: give them different ports"),
         ),
         Case::file(
             "[admin]\ntoken_file = \"no/such/file\"\n",
@@ -213,8 +237,8 @@ fn variables() -> Vec<Case> {
         Case::variable(name, value, format!("SLUICE__{name}: {expected_message}"))
     };
     vec![
-        wrong("LOG__PARTITIONS", "0", "expected an integer from 1 to 256, found 0"),
-        wrong("LOG__PARTITIONS", "many", "invalid type: string \"many\", expected i64"),
+        wrong("LOG__PARTITIONS", "0", "expected a whole number from 1 to 256, found 0"),
+        wrong("LOG__PARTITIONS", "many", "expected a whole number from 1 to 256, found string \"many\""),
         wrong(
             "LOG__PARTITION",
             "3",
@@ -227,9 +251,13 @@ fn variables() -> Vec<Case> {
             "unknown key `logg`; expected one of admin, counters, http, ledger, log, pipeline, policies, \
              settlement, telemetry",
         ),
-        wrong("HTTP__LISTEN", "nowhere", "invalid socket address syntax"),
+        wrong(
+            "HTTP__LISTEN",
+            "localhost:8080",
+            "expected an IP address and port, such as 127.0.0.1:8080, found `localhost:8080`",
+        ),
         wrong("HTTP__LISTEN__PORT", "1", "`listen` is a value, not a section"),
-        wrong("PIPELINE__SHARD_PICKER__DEADLINE_MS", "1001", "expected an integer from 1 to 1000, found 1001"),
+        wrong("PIPELINE__SHARD_PICKER__DEADLINE_MS", "1001", "expected a whole number from 1 to 1000, found 1001"),
     ]
 }
 
@@ -248,7 +276,7 @@ fn pipelines() -> Vec<Case> {
         ),
         Case::file(
             "[pipeline.shard-picker]\npolicy = \"random\"\non_failure = \"cry\"\n",
-            parse_error_at(3, 14, 5, "unknown variant `cry`, expected one of `fallback`, `refuse`, `skip`"),
+            parse_error_at(3, 14, 5, "expected one of `fallback`, `refuse`, `skip`, found `cry`"),
         ),
         Case::file(
             "[pipeline.shard-picker]\npolicy = \"random\"\non_failure = \"skip\"\n",
