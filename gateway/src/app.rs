@@ -4,6 +4,7 @@ mod adopt;
 mod core;
 mod error;
 mod identity;
+mod listeners;
 mod ports;
 mod retry;
 mod roles;
@@ -11,7 +12,6 @@ mod system;
 mod tasks;
 
 use crate::config::Config;
-use crate::http::AdminToken;
 use crate::policy::Pipelines;
 use crate::{counters, ledger, log, telemetry};
 
@@ -29,7 +29,8 @@ pub fn check(config: &Config) -> Result<(), StartError> {
     log::check(&config.log)?;
     ledger::check(&config.ledger)?;
     counters::check(&config.counters)?;
-    config.admin.token_file.as_deref().map(AdminToken::read).transpose().map_err(StartError::Token)?;
+    listeners::read_token(config)?;
+    listeners::check_addresses(config)?;
     Pipelines::check(&config.policies, &config.pipeline)?;
     Ok(())
 }

@@ -28,7 +28,7 @@ use crate::bounded::bounded;
 pub use admin::{AdminAccess, AdminToken};
 pub use health::Health;
 pub use router::{admin, consumer, public};
-pub use server::{Bound, ConnectionLimits, bind};
+pub use server::{Bound, ConnectionLimits, Reserved, reserve};
 pub use state::{ApiState, ConsumerState};
 
 /// `[http]` of the configuration: the public listener.

@@ -34,7 +34,7 @@ use crate::secret::redact;
 
 pub use error::{CampaignError, LedgerError, OpenError};
 pub use log_identity::{LogIdentity, OffsetChange, OffsetChangeReason};
-pub use open::{Migrated, check, migrate, open};
+pub use open::{Migrated, check, is_new, migrate, open};
 
 /// Older generations are deleted. Enough for a rollback to any pipeline of the last days, few enough that frequent
 /// changes do not fill the database.

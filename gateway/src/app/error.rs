@@ -1,5 +1,8 @@
 //! Why a system does not start.
 
+use std::io;
+use std::net::SocketAddr;
+
 use crate::coupon::{LogId, Offset, PartitionNo};
 use crate::ledger::{CampaignError, LedgerError};
 use crate::policy::StartError as PolicyError;
@@ -51,11 +54,21 @@ pub enum StartError {
     Token(String),
     #[error("{0}")]
     Telemetry(String),
-    #[error("{key}: listen on {address}: {source}")]
+    #[error("http.listen and admin.listen: {public} and {admin} overlap: give them different ports")]
+    SameAddress { public: SocketAddr, admin: SocketAddr },
+    #[error("{key}: listen on {address}: {source}; {}", listen_advice(key, source))]
     Listen {
         /// The configuration key of the address.
         key: &'static str,
-        address: std::net::SocketAddr,
-        source: std::io::Error,
+        address: SocketAddr,
+        source: io::Error,
     },
+}
+
+fn listen_advice(key: &str, error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => format!("stop the process that uses it, or set {key} to another port"),
+        io::ErrorKind::PermissionDenied => format!("set {key} to a port above 1023, or allow this process the port"),
+        _ => format!("set {key} to an address of this machine"),
+    }
 }

@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 use super::error::StartError;
 use super::retry::retry;
 use crate::background::Background;
-use crate::config::Config;
+use crate::config::{Config, Role};
 use crate::counters::{self, Counters};
 use crate::coupon::PartitionNo;
 use crate::ledger::{self, Ledger};
 use crate::log::{self, Log};
+use crate::policy::Pipelines;
 use crate::settlement::Progress;
 use crate::telemetry::Telemetry;
 
@@ -29,11 +30,15 @@ pub struct Ports {
 }
 
 impl Ports {
-    /// Opens what the configuration names, retrying while a dependency is unreachable.
+    /// Opens what the configuration names, retrying while a dependency is unreachable. Creates no file if the first
+    /// pipeline of a new ledger cannot be loaded.
     ///
     /// # Errors
     /// [`StartError`] when an option is invalid or a dependency rejects this process. A retry would not help.
     pub async fn open(config: &Config) -> Result<Self, StartError> {
+        if config.role != Role::Consumer && ledger::is_new(&config.ledger) {
+            check_policies(config).await?;
+        }
         let telemetry = Telemetry::new();
         let (log, mut background) = retry(|| log::open(&config.log, &telemetry), log::OpenError::is_transient).await?;
         let ledger = retry(|| ledger::open(&config.ledger), ledger::OpenError::is_transient).await?;
@@ -63,5 +68,14 @@ impl Ports {
             next_offsets.push(settled);
         }
         Ok(Progress::new(next_offsets))
+    }
+}
+
+/// A recorded pipeline has its components in the ledger. A new ledger takes them from the folder.
+async fn check_policies(config: &Config) -> Result<(), StartError> {
+    let (options, pipeline) = (config.policies.clone(), config.pipeline.clone());
+    match tokio::task::spawn_blocking(move || Pipelines::check(&options, &pipeline)).await {
+        Ok(checked) => Ok(checked?),
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
     }
 }

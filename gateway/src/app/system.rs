@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::core::{ADMIN_LISTENER, Core, PUBLIC_LISTENER, SETTLEMENT, Stages};
 use super::error::StartError;
 use super::identity;
+use super::listeners::Listeners;
 use super::ports::Ports;
 use super::roles;
 use super::tasks::Tasks;
@@ -14,7 +15,7 @@ use crate::background::{Detached, TaskFailure};
 use crate::campaign_cache::CampaignCache;
 use crate::config::{Config, Role};
 use crate::coupon::{NewCampaign, PartitionNo};
-use crate::http::{AdminAccess, AdminToken, Health};
+use crate::http::Health;
 use crate::ledger::Ledger;
 use crate::log::Log;
 use crate::settlement::Progress;
@@ -45,13 +46,27 @@ pub struct Running {
 }
 
 impl System {
+    /// Opens what the configuration names, and starts the configured role on it. A taken address and an unreadable
+    /// token are reported before anything is opened or waited for.
+    ///
+    /// # Errors
+    /// [`StartError`]. No listener is open then.
+    pub async fn open(config: Config) -> Result<Running, StartError> {
+        let listeners = Listeners::reserve(&config)?;
+        let ports = Ports::open(&config).await?;
+        Self::start_behind(listeners, config, ports).await
+    }
+
     /// Starts the configured role on these ports. The system serves when this returns.
     ///
     /// # Errors
     /// [`StartError`]. No listener is open then.
-    pub async fn start(config: Config, mut ports: Ports) -> Result<Running, StartError> {
-        let token = config.admin.token_file.as_deref().map(AdminToken::read).transpose().map_err(StartError::Token)?;
-        let access = AdminAccess { token, listen: config.admin.listen.ip() };
+    pub async fn start(config: Config, ports: Ports) -> Result<Running, StartError> {
+        Self::start_behind(Listeners::reserve(&config)?, config, ports).await
+    }
+
+    async fn start_behind(listeners: Listeners, config: Config, mut ports: Ports) -> Result<Running, StartError> {
+        warn_of_split_roles(&config);
         let mut tasks = Tasks::new();
         for background in std::mem::take(&mut ports.background) {
             tasks.spawn_background(background);
@@ -73,15 +88,15 @@ impl System {
             campaigns: Arc::new(campaigns),
             progress: Arc::clone(&progress),
             health: Arc::new(health),
-            access,
+            access: listeners.access,
             tasks,
             detached: Detached::default(),
             stages,
         };
-        let (http, admin) = match role {
-            Role::Consumer => (None, roles::consumer::spawn(&mut core).await?),
-            Role::Gateway | Role::All => {
-                let (http, admin) = roles::gateway::spawn(&mut core).await?;
+        let (http, admin) = match listeners.public {
+            None => (None, roles::consumer::spawn(&mut core, listeners.admin)?),
+            Some(public) => {
+                let (http, admin) = roles::gateway::spawn(&mut core, public, listeners.admin).await?;
                 (Some(http), admin)
             }
         };
@@ -116,6 +131,7 @@ impl Running {
         }
         self.stages.settlement.cancel();
         self.tasks.finish(SETTLEMENT).await;
+        tracing::info!(unsettled_records = self.unsettled(), "stopping; unsettled records stay in the log");
         self.log.close().await;
         self.stages.admin.cancel();
         self.tasks.finish(ADMIN_LISTENER).await;
@@ -124,6 +140,25 @@ impl Running {
         let ended = self.tasks.shut_down(TASKS_END_WITHIN).await;
         self.ledger.close().await;
         ended
+    }
+
+    /// The accepted records that wait for settlement, as far as this process knows.
+    fn unsettled(&self) -> u64 {
+        let waiting = |no| self.log.end_offset(no).saturating_sub(self.progress.next_offset(no));
+        (0..self.log.partitions()).map(PartitionNo).map(waiting).sum()
+    }
+}
+
+/// Only the process that opened an embedded log can settle it.
+fn warn_of_split_roles(config: &Config) {
+    let problem = match config.role {
+        Role::Gateway => "accepted requests are not settled",
+        Role::Consumer => "there is nothing to settle",
+        Role::All => return,
+    };
+    if config.log.url.starts_with("embedded:") {
+        let log = &config.log.url;
+        tracing::warn!(log, "{problem}: no other process can open an embedded log; use `sluice serve --role all`");
     }
 }
 

@@ -3,7 +3,7 @@
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::common::{ConfigArgs, Failure, block_on};
-use crate::app::{Ports, System};
+use crate::app::System;
 use crate::config::{Config, Role};
 use crate::telemetry;
 
@@ -32,12 +32,8 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
 /// Serves until a signal or a failed task, then drains.
 async fn serve(config: Config) -> Result<(), Failure> {
     let mut signals = Signals::listen().map_err(|error| Failure::run(format!("wait for signals: {error}")))?;
-    let started = async {
-        let ports = Ports::open(&config).await?;
-        System::start(config, ports).await
-    };
     let mut running = tokio::select! {
-        started = started => started.map_err(Failure::run)?,
+        started = System::open(config) => started.map_err(Failure::run)?,
         () = signals.next() => return Ok(()),
     };
     let failure = tokio::select! {

@@ -80,8 +80,7 @@ impl AdminAccess {
         }
         let peer = request.extensions().get::<SocketAddr>();
         if !peer.is_some_and(|peer| peer.ip().to_canonical().is_loopback()) {
-            let detail = "calls from another machine need `Authorization: Bearer` with the token in admin.token_file";
-            let problem = Problem::new(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", detail);
+            let problem = Problem::new(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", self.explain_refusal(headers));
             return Err(problem.with(header::WWW_AUTHENTICATE, "Bearer"));
         }
         match hosts.iter().find(|host| !self.is_local(host)) {
@@ -92,6 +91,19 @@ impl AdminAccess {
                 );
                 Err(Problem::new(StatusCode::FORBIDDEN, "FORBIDDEN", detail))
             }
+        }
+    }
+
+    /// What a caller from another machine has to do.
+    fn explain_refusal(&self, headers: &HeaderMap) -> &'static str {
+        if self.token.is_none() {
+            "calls from another machine are refused: set admin.token_file on the gateway"
+        } else if headers.contains_key(header::AUTHORIZATION) {
+            "the token is not the one in admin.token_file: correct --token or SLUICE_ADMIN_TOKEN, or the header \
+             `Authorization: Bearer`"
+        } else {
+            "calls from another machine need the token in admin.token_file: give it with --token or \
+             SLUICE_ADMIN_TOKEN, or in the header `Authorization: Bearer`"
         }
     }
 
@@ -178,6 +190,23 @@ mod tests {
             let headers = [("host", "localhost"), ("authorization", authorization)];
             assert_eq!(check("198.51.100.1", "/metrics", &headers), StatusCode::UNAUTHORIZED, "{authorization}");
         }
+    }
+
+    #[test]
+    fn a_wrong_token_is_told_from_a_missing_one() {
+        let explain = |token, headers: &[(header::HeaderName, &str)]| {
+            let access = AdminAccess { token, listen: IpAddr::from([192, 0, 2, 7]) };
+            let headers = headers.iter().map(|(name, value)| (name.clone(), value.parse().expect("a value")));
+            access.explain_refusal(&headers.collect())
+        };
+        let token = Some(AdminToken::of(TOKEN));
+        assert!(explain(token, &[]).starts_with("calls from another machine need the token"));
+        let wrong = explain(token, &[(header::AUTHORIZATION, "Bearer another")]);
+        assert!(wrong.starts_with("the token is not the one in admin.token_file"), "{wrong}");
+        for text in [explain(token, &[]), wrong] {
+            assert!(text.contains("--token") && text.contains("SLUICE_ADMIN_TOKEN"), "{text}");
+        }
+        assert!(explain(None, &[]).ends_with("set admin.token_file on the gateway"));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tower::Service;
@@ -28,6 +28,9 @@ use super::stream::{Requests, TIMEOUTS, TimedStream};
 const BUFFER_BYTES_MAX: usize = 64 * 1024;
 /// After a failed accept. The usual cause is that no file descriptors are left; other connections get time to close.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Connections that wait to be accepted. A client beyond it tries again within a second.
+const BACKLOG_MAX: u32 = 1024;
 
 /// The time between two pings to an HTTP/2 client, which is disconnected if it does not answer within [`READ_TIMEOUT`].
 const HTTP2_PING_EVERY: Duration = Duration::from_secs(20);
@@ -43,21 +46,40 @@ pub struct ConnectionLimits {
     pub drain: Duration,
 }
 
-/// A bound listener that does not accept connections yet.
-pub struct Bound {
-    listener: TcpListener,
+/// An address that no other process can listen on. Connections are refused until [`Reserved::listen`].
+pub struct Reserved {
+    socket: TcpSocket,
     /// The actual address, also when port 0 was configured.
     pub address: SocketAddr,
 }
 
-/// Binds a listener. Port 0 takes a free port.
+/// Reserves an address. Port 0 takes a free port.
 ///
 /// # Errors
 /// When the address is in use, or does not belong to this machine.
-pub async fn bind(address: SocketAddr) -> std::io::Result<Bound> {
-    let listener = TcpListener::bind(address).await?;
-    let address = listener.local_addr()?;
-    Ok(Bound { listener, address })
+pub fn reserve(address: SocketAddr) -> std::io::Result<Reserved> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // The last connections of an earlier process may still be closing.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    let address = socket.local_addr()?;
+    Ok(Reserved { socket, address })
+}
+
+impl Reserved {
+    /// Lets clients connect. They are answered once the listener serves.
+    ///
+    /// # Errors
+    /// When another process reserved the address at the same moment, and listens already.
+    pub fn listen(self) -> std::io::Result<Bound> {
+        Ok(Bound { listener: self.socket.listen(BACKLOG_MAX)?, address: self.address })
+    }
+}
+
+/// A listener that does not serve yet.
+pub struct Bound {
+    listener: TcpListener,
+    pub address: SocketAddr,
 }
 
 impl Bound {

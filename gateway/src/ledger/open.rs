@@ -1,5 +1,6 @@
 //! Opens and migrates the ledger: the scheme of the URL selects the adapter.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use futures_util::future::LocalBoxFuture;
@@ -25,6 +26,12 @@ enum Adapter<'a> {
 /// [`OpenError`] names the option to fix.
 pub fn check(options: &Options) -> Result<(), OpenError> {
     adapter(options).map(|_| ())
+}
+
+/// Whether opening the ledger would create it. A database on a server is never created.
+#[must_use]
+pub fn is_new(options: &Options) -> bool {
+    matches!(adapter(options), Ok(Adapter::Sqlite(path)) if !Path::new(path).exists())
 }
 
 /// Opens the ledger. A file is migrated to this binary's version; a server is not, because other gateways may

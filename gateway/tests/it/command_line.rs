@@ -93,6 +93,27 @@ async fn a_command_that_cannot_connect_asks_whether_the_gateway_runs() {
 }
 
 #[tokio::test]
+async fn an_embedded_log_needs_no_topic() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let ended = Process::run(Launch::default().command(folder.path(), &["topic", "ensure"]), TIMEOUT).await;
+    assert_eq!((ended.code, ended.stdout.trim_end()), (Some(0), "log.url is embedded: no topic needed"), "{ended}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_alone_on_an_embedded_log_warns_and_its_stop_counts_what_is_not_settled() {
+    let mut gateway = Gateway::launch(Launch::default().with_role("gateway")).await;
+    let warning = "accepted requests are not settled: no other process can open an embedded log; use `sluice serve \
+                   --role all`";
+    assert_eq!(gateway.log_lines(warning).len(), 1);
+    gateway.run_for_json(&["coupon", "create", "--coupon", "9", "--policy", "21", "--total", "10", "--json"]).await;
+    assert_eq!(gateway.log_lines("campaign created").len(), 1);
+    Crowd::at(&gateway, 9).send_burst(3, 1..=3).await;
+    let log = gateway.stop().await;
+    let unsettled = log.iter().find(|line| line["message"] == "stopping; unsettled records stay in the log");
+    assert_eq!(unsettled.expect("is logged")["unsettled_records"], 3);
+}
+
+#[tokio::test]
 async fn every_command_has_help_and_invalid_usage_exits_with_2() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let run =

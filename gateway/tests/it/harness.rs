@@ -213,7 +213,7 @@ fn clock_offset() -> &'static Path {
 }
 
 async fn start_and_wait(home: &Home, launch: &Launch) -> Process {
-    let mut arguments = vec!["serve", "--config", "sluice.toml"];
+    let mut arguments = vec!["serve"];
     arguments.extend(launch.role.iter().flat_map(|role| ["--role", role]));
     let mut process = Process::spawn(launch.command(home.path(), &arguments));
     let serving = async {

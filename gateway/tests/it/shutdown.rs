@@ -138,8 +138,12 @@ async fn a_start_on_a_port_in_use_names_the_option_and_the_port() {
     let second = Launch::with(&[("HTTP__LISTEN", &taken)]).command(folder.path(), &["serve"]);
     let ended = Process::run(second, TIMEOUT).await;
     assert_eq!(ended.code, Some(1), "{ended}");
-    let expected = format!("sluice: http.listen: listen on {taken}: Address already in use (os error 98)");
+    let expected = format!(
+        "sluice: http.listen: listen on {taken}: Address already in use (os error 98); stop the process that uses it, \
+         or set http.listen to another port"
+    );
     assert_eq!(ended.stderr.trim_end(), expected);
+    assert!(!folder.path().join("data").exists(), "nothing was created");
 }
 
 /// In blocks of 512 bytes: room for the policies and a few thousand requests.

@@ -20,4 +20,5 @@ mod operators;
 mod ownership;
 mod releases;
 mod settlement;
+mod starts;
 mod supervision;

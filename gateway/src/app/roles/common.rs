@@ -1,24 +1,18 @@
 //! The tasks that both roles run.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::core::{ADMIN_LISTENER, Core};
-use super::super::error::StartError;
 use crate::admission::{LoadGauge, SAMPLE_EVERY};
 use crate::background::fault_point;
-use crate::http::{self, Bound, ConnectionLimits};
+use crate::http::{Bound, ConnectionLimits};
 use crate::telemetry::InFlight;
 
 /// Admin calls are short. The listener closes last, so that operators can watch the shutdown.
 const ADMIN_DRAIN_MAX: Duration = Duration::from_secs(1);
 /// Enough for a few operators and metric scrapers.
 const ADMIN_CONNECTIONS_MAX: usize = 64;
-
-pub(super) async fn listen(key: &'static str, address: SocketAddr) -> Result<Bound, StartError> {
-    http::bind(address).await.map_err(|source| StartError::Listen { key, address, source })
-}
 
 pub(super) fn serve_admin(core: &mut Core, bound: Bound, router: axum::Router) {
     let stop = core.stages.admin.clone();

@@ -5,16 +5,15 @@ use std::sync::Arc;
 
 use super::super::core::{Core, SETTLEMENT};
 use super::super::error::StartError;
-use super::common::{listen, serve_admin, spawn_sampler};
+use super::super::listeners::Listener;
+use super::common::{serve_admin, spawn_sampler};
 use crate::admission::LoadGauge;
 use crate::http::{self, ConsumerState};
 use crate::ledger_poller::LedgerPoller;
 use crate::settlement::Settlement;
 
 /// Starts an admin listener with metrics and probes, and returns its address.
-pub(in crate::app) async fn spawn(core: &mut Core) -> Result<SocketAddr, StartError> {
-    let admin = listen("admin.listen", core.config.admin.listen).await?;
-    let address = admin.address;
+pub(in crate::app) fn spawn(core: &mut Core, admin: Listener) -> Result<SocketAddr, StartError> {
     if core.ports.ledger.is_shared() {
         core.tasks.spawn_background(LedgerPoller::of_consumer(
             Arc::clone(&core.ports.ledger),
@@ -30,6 +29,8 @@ pub(in crate::app) async fn spawn(core: &mut Core) -> Result<SocketAddr, StartEr
         access: core.access,
         telemetry: core.ports.telemetry.clone(),
     };
+    let admin = admin.listen()?;
+    let address = admin.address;
     serve_admin(core, admin, http::consumer(&state));
     tracing::info!(admin = %address, "serving");
     Ok(address)

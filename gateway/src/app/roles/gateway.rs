@@ -6,21 +6,27 @@ use std::time::Duration;
 
 use super::super::core::{Core, PUBLIC_LISTENER};
 use super::super::error::StartError;
-use super::common::{listen, serve_admin, spawn_sampler};
+use super::super::listeners::Listener;
+use super::common::{serve_admin, spawn_sampler};
+use super::config_file::ConfigFile;
 use crate::admission::{Admission, LoadGauge};
-use crate::config::Config;
-use crate::http::{self, ApiState, ConnectionLimits};
+use crate::http::{self, ApiState, Bound, ConnectionLimits};
 use crate::ledger_poller::LedgerPoller;
 use crate::policy::{Pipelines, WatchedFile};
 
 /// Starts both listeners, and returns their addresses: public, then admin.
-pub(in crate::app) async fn spawn(core: &mut Core) -> Result<(SocketAddr, SocketAddr), StartError> {
-    let public = listen("http.listen", core.config.http.listen).await?;
-    let admin = listen("admin.listen", core.config.admin.listen).await?;
+pub(in crate::app) async fn spawn(
+    core: &mut Core,
+    public: Listener,
+    admin: Listener,
+) -> Result<(SocketAddr, SocketAddr), StartError> {
     let (ports, telemetry) = (&core.ports, &core.ports.telemetry);
     let config = &core.config;
-    let pipelines =
-        Pipelines::start(&config.policies, config.pipeline.clone(), Arc::clone(&ports.ledger), telemetry).await?;
+    let mut pipeline = config.pipeline.clone();
+    if !config.is_from_file {
+        pipeline = Pipelines::without_file(pipeline, &*ports.ledger).await?;
+    }
+    let pipelines = Pipelines::start(&config.policies, pipeline, Arc::clone(&ports.ledger), telemetry).await?;
     core.health.set_pipelines(Arc::clone(&pipelines));
     let load = Arc::new(LoadGauge::new(ports.log.partitions()));
     let admission = Arc::new(Admission::new(
@@ -56,7 +62,16 @@ pub(in crate::app) async fn spawn(core: &mut Core) -> Result<(SocketAddr, Socket
     }
     spawn_sampler(core, load, move || admission.in_flight());
 
+    let (public, admin) = (public.listen()?, admin.listen()?);
     let addresses = (public.address, admin.address);
+    serve_public(core, public, http::public(Arc::clone(&state)));
+    serve_admin(core, admin, http::admin(state));
+    let generation = pipelines.current().number();
+    tracing::info!(http = %addresses.0, admin = %addresses.1, generation, "serving");
+    Ok(addresses)
+}
+
+fn serve_public(core: &mut Core, bound: Bound, router: axum::Router) {
     let stop = core.stages.public.clone();
     let options = &core.config.http;
     let limits = ConnectionLimits {
@@ -64,25 +79,17 @@ pub(in crate::app) async fn spawn(core: &mut Core) -> Result<(SocketAddr, Socket
         keep_alive: Duration::from_secs(options.keep_alive_seconds),
         drain: Duration::from_secs(options.drain_seconds),
     };
-    let router = http::public(Arc::clone(&state));
     core.tasks.spawn(PUBLIC_LISTENER, async move {
-        public.serve(router, limits, stop).await;
+        bound.serve(router, limits, stop).await;
         Ok(())
     });
-    serve_admin(core, admin, http::admin(state));
-    let generation = pipelines.current().number();
-    tracing::info!(http = %addresses.0, admin = %addresses.1, generation, "serving");
-    Ok(addresses)
 }
 
 /// Watches the policy folder and the configuration file.
 fn watch_files(core: &mut Core, pipelines: &Arc<Pipelines>) {
-    let file = core.config.file.clone().map(|path| WatchedFile {
-        path: path.clone(),
-        parse: move |text: &str| {
-            let config = Config::parse(&path, text, std::env::vars_os());
-            config.map(|config| config.pipeline).map_err(|error| error.to_string())
-        },
+    let file = core.config.file.clone().map(|path| {
+        let file = ConfigFile::new(path.clone(), core.config.clone());
+        WatchedFile { path, parse: move |text: &str| file.read(text) }
     });
     core.tasks.spawn_background(pipelines.watch(&core.config.policies.dir, file));
 }

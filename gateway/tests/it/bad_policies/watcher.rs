@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use crate::crowd::Crowd;
-use crate::harness::{Gateway, eventually, policy};
+use crate::harness::{Gateway, Launch, eventually, policy};
 
 /// From replacing a file until its policy is compiled and active.
 const NOTICED_WITHIN: Duration = Duration::from_secs(10);
 const LOST_FOLDER: &str = "policies folder unreadable; the active policies still decide";
+const LOST_FILE: &str = "configuration file deleted: the pipeline is unchanged, also after a restart; restore the file, \
+                         otherwise all other options have their defaults after a restart";
 /// Longer than the watcher needs to notice a change.
 const QUIET: Duration = Duration::from_millis(1500);
 
@@ -19,6 +21,10 @@ impl Gateway {
     async fn wait_for_generation(&self, number: u64) {
         eventually("a new generation", NOTICED_WITHIN, async || (self.generation().await >= number).then_some(()))
             .await;
+    }
+
+    async fn wait_for_log_line(&self, message: &str) -> serde_json::Value {
+        eventually(message, NOTICED_WITHIN, async || self.log_lines(message).pop()).await
     }
 
     /// Waits for the refusal to appear in the history.
@@ -74,10 +80,41 @@ async fn editing_the_pipeline_in_the_file_activates_it_without_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_deleted_changes_nothing_and_one_that_is_created_is_applied() {
+    let mut gateway = Gateway::start().await;
+    gateway.home.configure("[pipeline.shard-picker]\npolicy = \"hash-user\"\n");
+    gateway.wait_for_generation(2).await;
+    std::fs::remove_file(gateway.home.path().join("sluice.toml")).expect("deletes");
+    gateway.wait_for_log_line(LOST_FILE).await;
+    gateway.stop().await;
+    let (http, admin) = (gateway.http.to_string(), gateway.admin.to_string());
+    let variables = [("HTTP__LISTEN", &*http), ("ADMIN__LISTEN", &admin), ("TELEMETRY__LOG_FORMAT", "json")];
+    gateway.restart_as(Launch::with(&variables)).await;
+    tokio::time::sleep(QUIET).await;
+    assert_eq!(gateway.pipeline().await["pipeline"]["shard-picker"]["policy"], "hash-user");
+    gateway.home.configure("[pipeline.shard-picker]\npolicy = \"weighted\"\n");
+    gateway.wait_for_generation(3).await;
+    assert_eq!(gateway.pipeline().await["pipeline"]["shard-picker"]["policy"], "weighted");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edit_logs_which_hooks_it_changed_and_which_sections_need_a_restart() {
+    let gateway = Gateway::start().await;
+    let text = "[settlement]\nbatch_records_max = 9\n\n[pipeline.shard-picker]\npolicy = \"hash-user\"\n";
+    gateway.home.configure(text);
+    let changed = gateway.wait_for_log_line("pipeline changed").await;
+    assert_eq!((&changed["generation"], &changed["changed"]), (&2.into(), &"shard-picker=hash-user".into()));
+    let waiting = "sluice.toml changed: [settlement] applies after a restart";
+    gateway.home.configure(&format!("{text}deadline_ms = 7\n"));
+    gateway.wait_for_generation(3).await;
+    assert_eq!(gateway.log_lines(waiting).len(), 1, "it is logged once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_invalid_file_leaves_the_pipeline_unchanged() {
     let gateway = Gateway::start().await;
     gateway.home.configure("[pipeline.shard-picker]\npolicy = 7\n");
-    gateway.wait_for_refusal("invalid type: integer `7`").await;
+    gateway.wait_for_refusal("found integer `7`").await;
     gateway.home.configure("[pipeline.user-limit]\npolicy = \"quota\"\nconfig = { limit = 0 }\n");
     gateway.wait_for_refusal("limit: invalid value").await;
     assert_eq!(gateway.generation().await, 1);
@@ -106,7 +143,7 @@ async fn a_file_that_names_a_component_is_applied_once_the_component_is_there() 
     gateway.home.configure("[pipeline.shard-picker]\npolicy = \"fresh-one\"\n");
     gateway.wait_for_refusal("fresh-one.wasm: No such file").await;
     gateway.home.install("fresh-one", b"half of a component");
-    gateway.wait_for_refusal("not a valid component").await;
+    gateway.wait_for_refusal("policies/fresh-one.wasm is not a WebAssembly component: build it").await;
     gateway.home.install("fresh-one", &policy("weighted"));
     gateway.wait_for_generation(2).await;
     assert_eq!(gateway.pipeline().await["pipeline"]["shard-picker"]["policy"], "fresh-one");
@@ -145,8 +182,7 @@ async fn a_folder_that_is_removed_and_made_again_is_watched() {
     let gateway = Gateway::start().await;
     let folder = gateway.home.path().join("policies");
     std::fs::rename(&folder, gateway.home.path().join("old")).expect("renames");
-    let lost = async || (!gateway.log_lines(LOST_FOLDER).is_empty()).then_some(());
-    eventually("the lost folder is reported", NOTICED_WITHIN, lost).await;
+    gateway.wait_for_log_line(LOST_FOLDER).await;
     std::fs::create_dir(&folder).expect("creates");
     gateway.home.install("random", &policy("weighted"));
     gateway.wait_for_generation(2).await;

@@ -1,0 +1,98 @@
+//! The addresses and the admin token, which are checked before anything else is opened.
+
+use std::net::SocketAddr;
+
+use super::error::StartError;
+use crate::config::{Config, Role};
+use crate::http::{self, AdminAccess, AdminToken, Bound, Reserved};
+
+/// Reserved, so that a wrong address is reported before the process waits for a server. Clients cannot connect yet.
+pub(super) struct Listeners {
+    /// Absent in the role `consumer`.
+    pub(super) public: Option<Listener>,
+    pub(super) admin: Listener,
+    pub(super) access: AdminAccess,
+}
+
+/// One address, and the key that configures it.
+pub(super) struct Listener {
+    key: &'static str,
+    reserved: Reserved,
+}
+
+impl Listeners {
+    pub(super) fn reserve(config: &Config) -> Result<Self, StartError> {
+        let access = AdminAccess { token: read_token(config)?, listen: config.admin.listen.ip() };
+        check_addresses(config)?;
+        let reserve_public = || Listener::reserve("http.listen", config.http.listen);
+        let public = (config.role != Role::Consumer).then(reserve_public).transpose()?;
+        Ok(Self { public, admin: Listener::reserve("admin.listen", config.admin.listen)?, access })
+    }
+}
+
+impl Listener {
+    fn reserve(key: &'static str, address: SocketAddr) -> Result<Self, StartError> {
+        let reserved = http::reserve(address).map_err(|source| StartError::Listen { key, address, source })?;
+        Ok(Self { key, reserved })
+    }
+
+    /// Lets clients connect.
+    pub(super) fn listen(self) -> Result<Bound, StartError> {
+        let Self { key, reserved } = self;
+        let address = reserved.address;
+        reserved.listen().map_err(|source| StartError::Listen { key, address, source })
+    }
+}
+
+pub(super) fn read_token(config: &Config) -> Result<Option<AdminToken>, StartError> {
+    config.admin.token_file.as_deref().map(AdminToken::read).transpose().map_err(StartError::Token)
+}
+
+/// Two listeners on one port of one address would take each other's calls.
+pub(super) fn check_addresses(config: &Config) -> Result<(), StartError> {
+    let (public, admin) = (config.http.listen, config.admin.listen);
+    let has_same_ip = public.ip() == admin.ip() || public.ip().is_unspecified() || admin.ip().is_unspecified();
+    let is_same = has_same_ip && public.port() == admin.port() && public.port() != 0;
+    if is_same && config.role != Role::Consumer { Err(StartError::SameAddress { public, admin }) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream;
+
+    use super::*;
+
+    fn config(public: &str, admin: &str) -> Config {
+        let mut config = Config::default();
+        config.http.listen = public.parse().expect("an address");
+        config.admin.listen = admin.parse().expect("an address");
+        config
+    }
+
+    #[test]
+    fn two_listeners_on_one_address_are_refused_unless_there_is_only_one() {
+        for admin in ["127.0.0.1:8080", "0.0.0.0:8080", "[::]:8080"] {
+            let mut config = config("127.0.0.1:8080", admin);
+            let error = check_addresses(&config).expect_err("is refused").to_string();
+            let expected = format!("http.listen and admin.listen: 127.0.0.1:8080 and {admin} overlap");
+            assert!(error.starts_with(&expected), "{error}");
+            config.role = Role::Consumer;
+            check_addresses(&config).expect("a consumer has one listener");
+        }
+        for admin in ["127.0.0.1:8081", "127.0.0.2:8080"] {
+            check_addresses(&config("127.0.0.1:8080", admin)).expect("do not overlap");
+        }
+        check_addresses(&config("127.0.0.1:0", "127.0.0.1:0")).expect("port 0 takes a free port");
+    }
+
+    #[tokio::test]
+    async fn an_address_is_reserved_once_and_clients_connect_only_after_listen() {
+        let reserved = Listeners::reserve(&config("127.0.0.1:0", "127.0.0.1:0")).expect("are free");
+        let address = reserved.admin.reserved.address;
+        assert!(TcpStream::connect(address).is_err(), "nothing listens yet");
+        let _admin = reserved.admin.listen().expect("listens");
+        TcpStream::connect(address).expect("listens");
+        let error = Listeners::reserve(&config("127.0.0.1:0", &address.to_string())).err().expect("is taken");
+        assert!(error.to_string().ends_with("stop the process that uses it, or set admin.listen to another port"));
+    }
+}
