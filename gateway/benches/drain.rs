@@ -1,5 +1,6 @@
-//! Settlement of a backlog: one consumer settles 250,000 records of one coupon on MariaDB. Compared with bare inserts of
-//! the same rows, and with one record per transaction.
+//! Settlement of a backlog: one consumer settles 250,000 records on MariaDB: of one coupon, of 500 coupons in every
+//! batch, and of a coupon that is sold out. Compared with bare inserts of the same rows, and with one record per
+//! transaction.
 //!
 //! The servers are those of `infra/native/services`.
 
@@ -28,68 +29,84 @@ const INSERTERS: u64 = 4;
 const ROWS: u64 = 1024;
 const COUPON: u64 = 7;
 
+/// What the waiting records ask for.
+#[derive(Clone, Copy)]
+struct Backlog {
+    records: u64,
+    coupons: u64,
+    /// Of each coupon.
+    stock: u64,
+}
+
+const ONE_COUPON: Backlog = Backlog { records: RECORDS, coupons: 1, stock: RECORDS + 1000 };
+const MANY_COUPONS: Backlog = Backlog { coupons: 500, ..ONE_COUPON };
+const SOLD_OUT: Backlog = Backlog { stock: 1, ..ONE_COUPON };
+const SINGLY: Backlog = Backlog { records: RECORDS_SINGLY, ..ONE_COUPON };
+
 fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     runtime.block_on(compare());
 }
 
 async fn compare() {
-    let [mut drains, mut inserts] = [Vec::new(), Vec::new()];
+    let [mut inserts, mut one, mut many, mut sold_out] = [Vec::new(), Vec::new(), Vec::new(), Vec::new()];
     let mut peaks = Vec::new();
     for _ in 0..ROUNDS {
         let stage = Stage::create().await;
-        fill(&stage, RECORDS).await;
-        let insert = insert(&stage).await;
-        let (drain, peak_mib) = drain(&stage, RECORDS, 1024).await;
-        println!("  bare inserts {insert:.0}/s, settled {drain:.0}/s, {peak_mib} MiB");
-        drains.push(drain);
-        inserts.push(insert);
-        peaks.push(peak_mib);
+        inserts.push(insert(&stage).await);
         stage.delete().await;
+        for (backlog, rates) in [(ONE_COUPON, &mut one), (MANY_COUPONS, &mut many), (SOLD_OUT, &mut sold_out)] {
+            let (rate, peak_mib) = measure(backlog, 1024).await;
+            println!("  {} coupons with {} in stock: {rate:.0}/s, {peak_mib} MiB", backlog.coupons, backlog.stock);
+            rates.push(rate);
+            peaks.push(peak_mib);
+        }
     }
-    let stage = Stage::create().await;
-    fill(&stage, RECORDS_SINGLY).await;
-    let (singly, _) = drain(&stage, RECORDS_SINGLY, 1).await;
-    stage.delete().await;
+    let (singly, _) = measure(SINGLY, 1).await;
 
-    let [drain, insert] = [drains, inserts].map(median);
+    let insert = median(inserts);
     let peak = peaks.into_iter().max().expect("rounds");
     println!("bare inserts of {ROWS} rows, {INSERTERS} connections {insert:8.0}/s");
-    println!(
-        "settled, {RECORDS} waiting               {drain:8.0}/s   {:.2} of it (targets 50000/s and 0.30)",
-        drain / insert
-    );
+    let report = |what: &str, rate: f64| {
+        println!("{what:39}{rate:8.0}/s   {:.2} of it (targets 50000/s and 0.30)", rate / insert);
+    };
+    report(&format!("settled, {RECORDS} waiting"), median(one));
+    report("settled, 500 coupons in every batch", median(many));
+    report("settled, sold out", median(sold_out));
     println!("settled, one record per transaction    {singly:8.0}/s");
     println!("peak memory of the consumer            {peak:8} MiB   (target 200)");
 }
 
+/// Records per second, and the consumer's peak memory.
+async fn measure(backlog: Backlog, batch_records_max: u32) -> (f64, u64) {
+    let stage = Stage::create().await;
+    fill(&stage, backlog).await;
+    let measured = drain(&stage, backlog.records, batch_records_max).await;
+    stage.delete().await;
+    measured
+}
+
 /// Appends records as a gateway would.
-async fn fill(stage: &Stage, records: u64) {
-    let coupon_id = COUPON.try_into().expect("in range");
+async fn fill(stage: &Stage, backlog: Backlog) {
+    let Backlog { records, coupons, stock } = backlog;
     let ledger = ledger::open(&stage.ledger()).await.expect("opens");
-    let campaign = NewCampaign {
-        coupon_id,
-        policy_id: 21_u64.try_into().expect("in range"),
-        total: records + 1000,
-        shards: SHARDS,
-        per_user_limit: 1,
-        opens_at_ms: None,
-        closes_at_ms: None,
-    };
-    ledger.create_campaign(&campaign).await.expect("makes the campaign");
+    for coupon in COUPON..COUPON + coupons {
+        ledger.create_campaign(&campaign(coupon, stock)).await.expect("makes the campaign");
+    }
     let (log, background) = log::open(&stage.log(), &Telemetry::new()).await.expect("opens");
     background.into_iter().for_each(|task| _ = tokio::spawn(task.run));
     let mut waiting = Vec::new();
     for user in 1..=records {
+        let coupon = COUPON + user % coupons;
         // As even as a random picker, but no shard is exhausted early.
-        let shard_no = ShardNo(u32::try_from(user % u64::from(SHARDS)).expect("a shard"));
-        let accepted = accepted(user, shard_no);
+        let shard_no = ShardNo(u32::try_from(user / coupons % u64::from(SHARDS)).expect("a shard"));
+        let accepted = accepted(user, coupon, shard_no);
+        let partition = PartitionNo::of(accepted.request.coupon_id, shard_no, SHARDS);
         let record = Record {
-            key: format!("{COUPON}:{shard_no}"),
+            key: format!("{coupon}:{shard_no}"),
             headers: Headers { request_id: Some(accepted.request_id), traceparent: None, generation: 1 },
             value: accepted.encode(),
         };
-        let partition = PartitionNo::of(coupon_id, shard_no, SHARDS);
         waiting.push(log.append(partition, record).expect("has room"));
         if waiting.len() == 4096 {
             join_all(waiting.drain(..)).await.into_iter().for_each(|ack| _ = ack.expect("is durable"));
@@ -100,7 +117,19 @@ async fn fill(stage: &Stage, records: u64) {
     ledger.close().await;
 }
 
-fn accepted(user: u64, shard_no: ShardNo) -> Accepted {
+fn campaign(coupon: u64, stock: u64) -> NewCampaign {
+    NewCampaign {
+        coupon_id: coupon.try_into().expect("in range"),
+        policy_id: 21_u64.try_into().expect("in range"),
+        total: stock,
+        shards: SHARDS,
+        per_user_limit: 1,
+        opens_at_ms: None,
+        closes_at_ms: None,
+    }
+}
+
+fn accepted(user: u64, coupon: u64, shard_no: ShardNo) -> Accepted {
     Accepted {
         request_id: RequestId::new(),
         arrived_at_ms: now_ms(),
@@ -109,7 +138,7 @@ fn accepted(user: u64, shard_no: ShardNo) -> Accepted {
         fingerprint: None,
         request: IssueRequest {
             user_id: user.try_into().expect("in range"),
-            coupon_id: COUPON.try_into().expect("in range"),
+            coupon_id: coupon.try_into().expect("in range"),
             policy_id: 21_u64.try_into().expect("in range"),
             terms: terms(),
         },
