@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use reqwest::{Method, StatusCode};
 
-use crate::faulty::StuckLog;
 use crate::harness::{Files, Fixture, eventually, payload};
+use crate::stuck_log::StuckLog;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn past_the_bound_on_requests_in_flight_the_answer_is_overloaded() {

@@ -9,8 +9,9 @@ use sluice::log::AppendError;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
-use crate::faulty::{FaultyLedger, LedgerFaults, StuckLog};
+use crate::faulty::{FaultyLedger, LedgerFaults};
 use crate::harness::{Files, Fixture, eventually, payload, replace_ledger};
+use crate::stuck_log::StuckLog;
 
 /// By then the listener has noticed that a client is gone.
 const NOTICED: Duration = Duration::from_millis(300);

@@ -21,4 +21,5 @@ mod ownership;
 mod releases;
 mod settlement;
 mod starts;
+mod stuck_log;
 mod supervision;

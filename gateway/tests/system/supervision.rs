@@ -6,8 +6,9 @@ use std::sync::atomic::Ordering;
 use reqwest::StatusCode;
 use sluice::app::Ports;
 
-use crate::faulty::{FaultyLedger, LedgerFaults, StuckLog};
+use crate::faulty::{FaultyLedger, LedgerFaults};
 use crate::harness::{Files, Fixture, PATIENCE, eventually, replace_ledger};
+use crate::stuck_log::StuckLog;
 
 /// Waits for the failure, which readiness reports from then on, and stops the system. Answers with the failure.
 async fn fails(system: &mut Fixture) -> String {
