@@ -12,7 +12,9 @@ use common::Server;
 use common::distributed::Stage;
 use common::median;
 use futures_util::future::join_all;
-use sluice::coupon::{Accepted, IssueRequest, NewCampaign, PartitionNo, RequestId, ShardNo, Terms, now_ms};
+use sluice::coupon::{
+    Accepted, CampaignCounts, IssueRequest, NewCampaign, PartitionNo, RequestId, ShardNo, Terms, now_ms,
+};
 use sluice::ledger::{self};
 use sluice::log::{self, Headers, Record};
 use sluice::telemetry::Telemetry;
@@ -136,6 +138,7 @@ fn accepted(user: u64, coupon: u64, shard_no: ShardNo) -> Accepted {
         shard_no,
         generation: 1,
         fingerprint: None,
+        campaign_counts: CampaignCounts::default(),
         request: IssueRequest {
             user_id: user.try_into().expect("in range"),
             coupon_id: coupon.try_into().expect("in range"),

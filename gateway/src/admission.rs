@@ -120,7 +120,7 @@ impl Admission {
         campaign: Arc<CachedCampaign>,
         _in_flight: InFlightGuard,
     ) -> Result<Receipt, Refusal> {
-        let mut reservation = Reservation::new(&*self.counters, &generation, candidate.subject());
+        let mut reservation = Reservation::new(&*self.counters, &generation, candidate.subject(&generation));
         let answer = self.judge_and_append(&generation, candidate, &campaign, &mut reservation).await;
         match &answer {
             // The record may be durable. Released, the user could exceed the limit of a window, which nothing corrects.
@@ -142,7 +142,7 @@ impl Admission {
         self.shape(generation, &facts, reservation).await?;
         self.limit(generation, &facts, campaign, reservation).await?;
         let shard_no = self.pick(generation, &facts, campaign, reservation).await?;
-        let (accepted, traceparent) = candidate.accept(shard_no, generation.number());
+        let (accepted, traceparent) = candidate.accept(shard_no, generation);
         self.append(&accepted, traceparent, campaign).await
     }
 

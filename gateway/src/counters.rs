@@ -6,6 +6,7 @@
 //! Counters are an early answer, never the authority: the ledger enforces the campaign's limit whatever they say, so
 //! their content may be lost at any time.
 
+mod campaign_counts;
 #[cfg(test)]
 pub mod contract;
 mod fail_open;
@@ -21,7 +22,7 @@ use std::num::NonZeroU32;
 use futures_util::future::BoxFuture;
 use serde::Serialize;
 
-use crate::coupon::{CouponId, Fingerprint, RequestId, UnixMs, UserId};
+use crate::coupon::{CampaignCounts, CouponId, Fingerprint, RequestId, UnixMs, UserId};
 
 pub use hook::{Hook, PerHook};
 pub use open::{check, open};
@@ -130,6 +131,8 @@ pub struct Subject {
     pub arrived_at_ms: UnixMs,
     /// The Idempotency-Key that `reserve` claims for the request.
     pub fingerprint: Option<Fingerprint>,
+    /// The whole-campaign counts from which `forget` removes the request.
+    pub campaign_counts: CampaignCounts,
 }
 
 /// What was measured, and which part of it this call added and can be released.
@@ -181,7 +184,7 @@ pub trait Counters: Send + Sync + 'static {
         added: u32,
     ) -> BoxFuture<'a, Result<(), Unavailable>>;
 
-    /// Removes requests that settlement rejected from every whole-campaign count, so that the user may try again.
+    /// Removes requests that settlement rejected from their whole-campaign counts, so that the user may try again.
     /// `Ok` means that all of them are removed; after an error, some may be.
     ///
     /// Requests that are not counted are ignored, so the same requests may be forgotten again. Only among the requests

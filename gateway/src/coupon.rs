@@ -13,7 +13,7 @@ pub use campaign::{
 };
 pub use id::{CouponId, LogId, OutOfRange, PartitionNo, PolicyId, RequestId, ShardNo, UserId};
 pub use outcome::{Outcome, Reason, Settled, SettledRequest};
-pub use request::{Accepted, Fingerprint, IssueRequest, Terms};
+pub use request::{Accepted, CampaignCounts, Fingerprint, IssueRequest, Terms};
 
 /// Milliseconds since 1970-01-01T00:00:00Z.
 pub type UnixMs = i64;

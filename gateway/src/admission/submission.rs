@@ -1,10 +1,8 @@
 //! A request before and after it is accepted.
 
 use crate::counters::Subject;
-use crate::coupon::{
-    Accepted, Fingerprint, GenerationNo, IssueRequest, Offset, Outcome, PartitionNo, RequestId, ShardNo, UnixMs,
-};
-use crate::policy;
+use crate::coupon::{Accepted, Fingerprint, IssueRequest, Offset, Outcome, PartitionNo, RequestId, ShardNo, UnixMs};
+use crate::policy::{self, Generation};
 
 /// A request for a coupon, as the client sent it.
 #[derive(Debug, Clone)]
@@ -46,13 +44,14 @@ impl Candidate {
         Self { request_id, fingerprint, submission }
     }
 
-    pub(super) fn subject(&self) -> Subject {
+    pub(super) fn subject(&self, generation: &Generation) -> Subject {
         Subject {
             request_id: self.request_id,
             coupon_id: self.submission.request.coupon_id,
             user_id: self.submission.request.user_id,
             arrived_at_ms: self.submission.arrived_at_ms,
             fingerprint: self.fingerprint,
+            campaign_counts: generation.campaign_counts(),
         }
     }
 
@@ -68,9 +67,13 @@ impl Candidate {
     }
 
     /// The value of the log record, and the trace context for its headers.
-    pub(super) fn accept(self, shard_no: ShardNo, generation: GenerationNo) -> (Accepted, Option<String>) {
+    pub(super) fn accept(self, shard_no: ShardNo, generation: &Generation) -> (Accepted, Option<String>) {
         let Self { request_id, fingerprint, submission } = self;
         let Submission { request, traceparent, arrived_at_ms, .. } = submission;
-        (Accepted { request_id, arrived_at_ms, shard_no, generation, fingerprint, request }, traceparent)
+        let campaign_counts = generation.campaign_counts();
+        let generation = generation.number();
+        let accepted =
+            Accepted { request_id, arrived_at_ms, shard_no, generation, fingerprint, campaign_counts, request };
+        (accepted, traceparent)
     }
 }

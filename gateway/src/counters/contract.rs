@@ -18,8 +18,8 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 
-use super::{Counters, Hook, KEY_ADDED, Measure, Measured, Reserved, Scope, Subject};
-use crate::coupon::{CouponId, Fingerprint, RequestId, UnixMs, UserId};
+use super::{Counters, Hook, KEY_ADDED, Measure, Measured, PerHook, Reserved, Scope, Subject};
+use crate::coupon::{CampaignCounts, CouponId, Fingerprint, RequestId, UnixMs, UserId};
 
 /// Generates one test per promise: all of them, or those listed after the `;`.
 macro_rules! contract_tests {
@@ -37,6 +37,7 @@ macro_rules! contract_tests {
             a_whole_campaign_count_does_not_expire,
             a_forgotten_request_lets_its_user_try_again,
             forgetting_covers_every_hook_and_scope,
+            forgetting_covers_only_the_counts_that_hold_the_request,
             forgetting_does_not_change_windows,
             forgetting_an_uncounted_request_changes_nothing,
             forgetting_a_request_again_changes_nothing,
@@ -87,6 +88,7 @@ fn new_subject() -> Subject {
         user_id: UserId::try_from(random()).expect("in range"),
         arrived_at_ms: ARRIVED_AT_MS,
         fingerprint: None,
+        campaign_counts: CampaignCounts::default(),
     }
 }
 

@@ -10,7 +10,6 @@ mod sequence;
 mod table;
 
 use std::hash::{BuildHasher, RandomState};
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::future::BoxFuture;
 
@@ -19,7 +18,7 @@ use self::count::{Count, Window};
 use self::key_claim::{Claimed, KeyClaim};
 use self::sequence::Sequence;
 use self::table::{Key, Table};
-use super::{Counters, Hook, KEY_ADDED, Measure, Measured, Reserved, Scope, Subject, Unavailable};
+use super::{Counters, Hook, KEY_ADDED, Measure, Measured, Reserved, Subject, Unavailable};
 use crate::coupon::now_ms;
 
 /// Never [`Unavailable`].
@@ -30,8 +29,6 @@ pub struct Local {
     buckets: Table<Bucket>,
     sequences: Table<Sequence>,
     keys: Table<KeyClaim>,
-    /// Which hooks and scopes ever counted whole campaigns: `forget` searches only those.
-    counts_campaigns: [[AtomicBool; Scope::ALL.len()]; Hook::ALL.len()],
 }
 
 impl Counters for Local {
@@ -82,7 +79,9 @@ impl Counters for Local {
     fn forget<'a>(&'a self, rejected: &'a [Subject]) -> BoxFuture<'a, Result<(), Unavailable>> {
         Box::pin(async move {
             for subject in rejected {
-                self.forget_one(subject);
+                for (hook, count) in subject.campaign_counts.measures() {
+                    self.release_one(hook, &count, subject);
+                }
             }
             Ok(())
         })
@@ -95,9 +94,6 @@ impl Local {
         let key = self.key(hook, measure, subject);
         match *measure {
             Measure::Count { window_ms, .. } => {
-                if window_ms == 0 {
-                    self.set_counts_campaigns(hook, measure.scope());
-                }
                 let window = Window { length_ms: window_ms, now_ms: subject.arrived_at_ms };
                 let (number, is_new) = self.counts.update(key, |count| count.reserve(window, subject.request_id));
                 (Measured::Count(number), is_new)
@@ -123,29 +119,6 @@ impl Local {
             Measure::Bucket { per_ms, .. } => self.buckets.reduce(key, |bucket| bucket.release(per_ms)),
             Measure::Sequence { .. } => {}
         }
-    }
-
-    fn forget_one(&self, subject: &Subject) {
-        for hook in Hook::ALL {
-            for scope in Scope::ALL {
-                if self.counts_campaigns(hook, scope).load(Ordering::Relaxed) {
-                    self.release_one(hook, &Measure::Count { scope, window_ms: 0 }, subject);
-                }
-            }
-        }
-    }
-
-    /// Stores only once: repeated writes would invalidate the cache line that every thread reads.
-    fn set_counts_campaigns(&self, hook: Hook, scope: Scope) {
-        let counts_campaigns = self.counts_campaigns(hook, scope);
-        if !counts_campaigns.load(Ordering::Relaxed) {
-            counts_campaigns.store(true, Ordering::Relaxed);
-        }
-    }
-
-    /// Relaxed ordering suffices: a request reaches settlement through the log, which orders the store before the load.
-    const fn counts_campaigns(&self, hook: Hook, scope: Scope) -> &AtomicBool {
-        &self.counts_campaigns[hook as usize][scope as usize]
     }
 
     fn key(&self, hook: Hook, measure: &Measure, subject: &Subject) -> Key {

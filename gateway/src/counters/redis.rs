@@ -6,6 +6,7 @@
 
 mod commands;
 mod link;
+mod release;
 mod release_queue;
 mod reserve_call;
 mod server;
@@ -15,13 +16,13 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::redis::RedisResult;
 use ::redis::aio::MultiplexedConnection;
-use ::redis::{Pipeline, RedisResult};
 use futures_util::future::BoxFuture;
 
-use self::commands::{RELEASE, release_all, run};
+use self::commands::{RELEASE, run};
 use self::link::{Link, State};
-use self::release_queue::PendingRelease;
+use self::release::{REQUESTS_PER_CALL, Release};
 use self::reserve_call::ReserveCall;
 use super::{Counters, Hook, Measure, OpenError, Reserved, Subject, Unavailable};
 use crate::background::Background;
@@ -32,7 +33,7 @@ pub use self::server::Server;
 /// A round trip within a data centre takes less than a millisecond. Until an outage is detected, a request may wait this
 /// long for each of its three hooks.
 const CALL_MAX: Duration = Duration::from_millis(50);
-/// Settlement forgets a whole batch at once, and no client waits for it.
+/// Settlement forgets many requests at once, and no client waits for it.
 const FORGET_MAX: Duration = Duration::from_secs(1);
 
 pub struct Redis {
@@ -78,14 +79,12 @@ impl Redis {
         (Self { link }, keeper)
     }
 
-    async fn call<T, F: Future<Output = RedisResult<T>>>(
-        &self,
-        timeout: Duration,
-        call: impl FnOnce(MultiplexedConnection) -> F,
-    ) -> Result<T, Unavailable> {
+    /// In one round trip.
+    async fn undo(&self, timeout: Duration, releases: &[Release]) -> Result<(), Unavailable> {
         let state = self.link.state();
         let connection = self.connection(&state)?;
-        self.answer(&state, timeout, call(connection)).await
+        let command = self.link.server().commands.release(releases);
+        self.answer(&state, timeout, run(connection, &RELEASE, command)).await
     }
 
     fn connection(&self, state: &State) -> Result<MultiplexedConnection, Unavailable> {
@@ -146,26 +145,20 @@ impl Counters for Redis {
             if added == 0 {
                 return Ok(());
             }
-            let command = self.link.server().commands.release(hook, measures, subject, added);
-            let released = self.call(CALL_MAX, |connection| run(connection, &RELEASE, command)).await;
+            let release = Release::of_added(hook, measures, subject, added);
+            let released = self.undo(CALL_MAX, std::slice::from_ref(&release)).await;
             // Queued for a retry, up to the queue's bound.
-            released.or_else(|error| {
-                let pending = PendingRelease { hook, measures: measures.to_vec(), subject: *subject, added };
-                if self.link.release_queue().add(pending) { Ok(()) } else { Err(error) }
-            })
+            released.or_else(|error| if self.link.release_queue().add(release) { Ok(()) } else { Err(error) })
         })
     }
 
     fn forget<'a>(&'a self, rejected: &'a [Subject]) -> BoxFuture<'a, Result<(), Unavailable>> {
         Box::pin(async move {
-            if rejected.is_empty() {
-                return Ok(());
+            let releases: Vec<_> = rejected.iter().filter_map(Release::of_rejected).collect();
+            for releases in releases.chunks(REQUESTS_PER_CALL) {
+                self.undo(FORGET_MAX, releases).await?;
             }
-            let mut pipeline = Pipeline::with_capacity(rejected.len());
-            for subject in rejected {
-                pipeline.add_command(self.link.server().commands.forget(subject));
-            }
-            self.call(FORGET_MAX, |connection| release_all(connection, pipeline)).await
+            Ok(())
         })
     }
 

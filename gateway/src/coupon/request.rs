@@ -61,6 +61,17 @@ impl Fingerprint {
     }
 }
 
+/// Which whole-campaign counts hold a request: a bit for each, all by default. The counters number them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct CampaignCounts(pub u16);
+
+impl Default for CampaignCounts {
+    fn default() -> Self {
+        Self(u16::MAX)
+    }
+}
+
 /// A request that passed admission: the value of a log record.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -74,6 +85,9 @@ pub struct Accepted {
     /// Only with an Idempotency-Key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fingerprint: Option<Fingerprint>,
+    /// A record of an earlier version does not name them.
+    #[serde(default)]
+    pub campaign_counts: CampaignCounts,
     pub request: IssueRequest,
 }
 
@@ -143,12 +157,14 @@ mod tests {
             shard in any::<u32>(),
             generation in any::<u64>(),
             fingerprint in proptest::option::of(any::<i64>()),
+            campaign_counts in any::<u16>(),
             ids in (1..i64::MAX, 1..i64::MAX, 1..i64::MAX),
             terms in terms(),
         ) -> Accepted {
             Accepted {
                 request_id: id.into(), arrived_at_ms, shard_no: ShardNo(shard), generation,
                 fingerprint: fingerprint.map(Fingerprint),
+                campaign_counts: CampaignCounts(campaign_counts),
                 request: IssueRequest {
                     user_id: ids.0.try_into().expect("positive"),
                     coupon_id: ids.1.try_into().expect("positive"),

@@ -9,8 +9,8 @@ use super::spec::Pipeline;
 use super::wire::{
     AdmitFacts, LimitVerdict, Load, PickFacts, Request, ShapeFacts, Shaping, Shard, Usage, WireMeasured,
 };
-use crate::counters::{Hook, Measure, Measured, Unavailable};
-use crate::coupon::{GenerationNo, ShardNo};
+use crate::counters::{Hook, Measure, Measured, PerHook, Unavailable};
+use crate::coupon::{CampaignCounts, GenerationNo, ShardNo};
 use crate::telemetry::{FailureReason, Telemetry};
 
 /// The campaign of trial requests.
@@ -102,6 +102,12 @@ impl Generation {
             Hook::UserLimit => self.limiter.measures(),
             Hook::ShardPicker => self.picker.measures(),
         }
+    }
+
+    /// The whole-campaign counts that hold the requests which this generation accepts.
+    #[must_use]
+    pub fn campaign_counts(&self) -> CampaignCounts {
+        CampaignCounts::among(PerHook::from_fn(|hook| self.measures(hook)))
     }
 
     /// The version of a hook's policy: the beginning of its component's digest.

@@ -28,5 +28,6 @@ pub(super) fn subject(accepted: &Accepted) -> Subject {
         user_id: accepted.request.user_id,
         arrived_at_ms: accepted.arrived_at_ms,
         fingerprint: None,
+        campaign_counts: accepted.campaign_counts,
     }
 }

@@ -126,7 +126,7 @@ impl Releases {
 mod tests {
     use super::*;
     use crate::counters::local::Local;
-    use crate::coupon::RequestId;
+    use crate::coupon::{CampaignCounts, RequestId};
 
     const PENDING_MAX: usize = 3;
 
@@ -141,6 +141,7 @@ mod tests {
             user_id: 7_u64.try_into().expect("in range"),
             arrived_at_ms: 0,
             fingerprint: None,
+            campaign_counts: CampaignCounts::default(),
         };
         Rejected { offset, subject }
     }

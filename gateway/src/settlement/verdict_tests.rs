@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::coupon::{IssueRequest, Terms};
+use crate::coupon::{CampaignCounts, IssueRequest, Terms};
 
 const PARTITION: PartitionNo = PartitionNo(0);
 const SHARDS: u32 = 3;
@@ -26,8 +26,15 @@ fn item(offset: Offset, id: u8, coupon_no: u64, user: u64, shard: u32) -> Item {
         policy_id: 21_u64.try_into().expect("positive"),
         terms,
     };
-    let accepted =
-        Accepted { request_id, arrived_at_ms: 0, shard_no: ShardNo(shard), generation: 1, fingerprint: None, request };
+    let accepted = Accepted {
+        request_id,
+        arrived_at_ms: 0,
+        shard_no: ShardNo(shard),
+        generation: 1,
+        fingerprint: None,
+        campaign_counts: CampaignCounts::default(),
+        request,
+    };
     Item { offset, request_id, content: Ok(accepted) }
 }
 

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use sluice::app::Ports;
 use sluice::campaign_cache::CampaignCache;
-use sluice::coupon::{Accepted, CampaignChange, CouponId, IssueRequest, NewCampaign, PartitionNo, RequestId, ShardNo};
+use sluice::coupon::{
+    Accepted, CampaignChange, CampaignCounts, CouponId, IssueRequest, NewCampaign, PartitionNo, RequestId, ShardNo,
+};
 use sluice::ledger::Ledger;
 use sluice::log::{Headers, Record};
 use sluice::settlement::{Progress, Settlement};
@@ -104,8 +106,15 @@ async fn a_request_appended_twice_is_no_longer_unsettled_once_both_records_are_s
         terms: serde_json::from_value(terms).expect("terms"),
     };
     let request_id = RequestId::new();
-    let accepted =
-        Accepted { request_id, arrived_at_ms: 1, shard_no: ShardNo(0), generation: 1, fingerprint: None, request };
+    let accepted = Accepted {
+        request_id,
+        arrived_at_ms: 1,
+        shard_no: ShardNo(0),
+        generation: 1,
+        fingerprint: None,
+        campaign_counts: CampaignCounts::default(),
+        request,
+    };
     for _ in 0..2 {
         cached.cache.get(coupon()).expect("is cached").shard(ShardNo(0)).expect("exists").add_unsettled().keep();
         let headers = Headers { request_id: Some(request_id), traceparent: None, generation: 1 };

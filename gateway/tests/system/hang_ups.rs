@@ -128,6 +128,7 @@ async fn a_request_whose_client_hung_up_before_a_shutdown_stays_counted() {
         user_id: 1_u64.try_into().expect("in range"),
         arrived_at_ms: sluice::coupon::now_ms(),
         fingerprint: None,
+        campaign_counts: sluice::coupon::CampaignCounts::default(),
     };
     let campaign = [Measure::Count { scope: Scope::UserOfCoupon, window_ms: 0 }];
     let reserved = counters.expect("kept").reserve(Hook::UserLimit, &campaign, &another).await;

@@ -131,6 +131,19 @@ pub(crate) async fn forgetting_covers_every_hook_and_scope(counters: Arc<dyn Cou
     }
 }
 
+pub(crate) async fn forgetting_covers_only_the_counts_that_hold_the_request(counters: Arc<dyn Counters>) {
+    let measures = PerHook { user_limit: &[CAMPAIGN][..], ..PerHook::default() };
+    let first = Subject { campaign_counts: CampaignCounts::among(measures), ..new_subject() };
+    for hook in Hook::ALL {
+        reserve_all(&*counters, hook, &[CAMPAIGN], first).await;
+    }
+    forget(&*counters, &[first]).await;
+    for (hook, number) in [(Hook::RateShaper, 2), (Hook::UserLimit, 1), (Hook::ShardPicker, 2)] {
+        let reserved = reserve_all(&*counters, hook, &[CAMPAIGN], first.another_request()).await;
+        assert_eq!(reserved.measured, [Measured::Count(number)], "{}", hook.as_str());
+    }
+}
+
 pub(crate) async fn forgetting_does_not_change_windows(counters: Arc<dyn Counters>) {
     let first = new_subject();
     reserve(&*counters, SECOND, first).await;

@@ -5,9 +5,9 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use ::redis::aio::MultiplexedConnection;
-use ::redis::{Cmd, ErrorKind, FromRedisValue, Pipeline, RedisError, RedisResult, Script, ServerErrorKind};
+use ::redis::{Cmd, ErrorKind, FromRedisValue, RedisError, RedisResult, Script, ServerErrorKind};
 
-use crate::counters::{Hook, KEY_ADDED, Measure, Measured, Reserved, Scope, Subject, TRACKED_IDS_MAX};
+use crate::counters::{Hook, KEY_ADDED, Measure, Measured, Reserved, Subject, TRACKED_IDS_MAX};
 use crate::coupon::UnixMs;
 
 pub(super) static RESERVE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("reserve.lua")));
@@ -61,21 +61,6 @@ impl Commands {
         command
     }
 
-    pub(super) fn release(&self, hook: Hook, measures: &[Measure], subject: &Subject, added: u32) -> Cmd {
-        let is_key_added = added & KEY_ADDED != 0;
-        let is_added = |index: usize| added & (1 << index) != 0;
-        let added = measures.iter().enumerate().filter(|(index, _)| is_added(*index)).map(|(_, measure)| measure);
-        let idempotency_key = self.idempotency_key(subject).filter(|_| is_key_added);
-        self.undo(idempotency_key, added.map(|measure| (hook, measure)), subject)
-    }
-
-    /// Removes a request from every whole-campaign count that can exist, since it is not known which of them do.
-    pub(super) fn forget(&self, rejected: &Subject) -> Cmd {
-        let counts = Scope::ALL.map(|scope| Measure::Count { scope, window_ms: 0 });
-        let counts = Hook::ALL.into_iter().flat_map(|hook| counts.iter().map(move |count| (hook, count)));
-        self.undo(None, counts, rejected)
-    }
-
     /// A write without effect on any counter.
     pub(super) fn probe(&self) -> Cmd {
         let mut command = call(&RESERVE, vec![format!("{}:proof", self.prefix)]);
@@ -83,26 +68,11 @@ impl Commands {
         command
     }
 
-    fn undo<'a>(
+    pub(super) fn keys<'a>(
         &self,
-        idempotency_key: Option<String>,
-        measures: impl Iterator<Item = (Hook, &'a Measure)> + Clone,
+        measures: impl Iterator<Item = (Hook, &'a Measure)>,
         subject: &Subject,
-    ) -> Cmd {
-        let has_key = idempotency_key.is_some();
-        let keys = self.keys(measures.clone(), subject);
-        let mut command = call(&RELEASE, idempotency_key.into_iter().chain(keys).collect());
-        command.arg(subject.request_id.as_bytes().as_slice());
-        if has_key {
-            command.arg("key");
-        }
-        for (_, measure) in measures {
-            add_release_numbers(&mut command, measure);
-        }
-        command
-    }
-
-    fn keys<'a>(&self, measures: impl Iterator<Item = (Hook, &'a Measure)>, subject: &Subject) -> Vec<String> {
+    ) -> Vec<String> {
         let mut keys = Vec::new();
         for (hook, measure) in measures {
             let key = self.key(hook, measure, subject);
@@ -117,7 +87,7 @@ impl Commands {
     }
 
     /// Such as `{sluice}:key:00f1…`: the fingerprint of the key. Its value is a request id.
-    fn idempotency_key(&self, subject: &Subject) -> Option<String> {
+    pub(super) fn idempotency_key(&self, subject: &Subject) -> Option<String> {
         let fingerprint = subject.fingerprint?;
         Some(format!("{}:key:{:016x}", self.prefix, fingerprint.0))
     }
@@ -146,7 +116,7 @@ impl Commands {
     }
 }
 
-fn call(script: &Script, keys: Vec<String>) -> Cmd {
+pub(super) fn call(script: &Script, keys: Vec<String>) -> Cmd {
     let mut command = ::redis::cmd("EVALSHA");
     command.arg(script.get_hash()).arg(keys.len()).arg(keys);
     command
@@ -170,23 +140,9 @@ fn add_reserve_numbers(command: &mut Cmd, measure: &Measure) {
     };
 }
 
-fn add_release_numbers(command: &mut Cmd, measure: &Measure) {
-    match *measure {
-        Measure::Count { .. } => {
-            command.arg("count");
-        }
-        Measure::Bucket { requests, per_ms, .. } => {
-            command.arg("bucket").arg(requests.get());
-            add_time(command, per_ms.get().into(), requests);
-        }
-        // A sequence keeps its gap, and never sets a bit in `added`.
-        Measure::Sequence { .. } => {}
-    }
-}
-
 /// As milliseconds and the remaining parts: a time since 1970 in parts alone would exceed 2^53, up to which Lua's numbers
 /// are exact. A millisecond has `requests` parts.
-fn add_time(command: &mut Cmd, parts: u64, requests: NonZeroU32) {
+pub(super) fn add_time(command: &mut Cmd, parts: u64, requests: NonZeroU32) {
     let parts_per_ms = u64::from(requests.get());
     command.arg(parts / parts_per_ms).arg(parts % parts_per_ms);
 }
@@ -231,17 +187,6 @@ pub(super) async fn run<T: FromRedisValue>(
         Err(error) if is_unknown_script(&error) => {
             script.load_async(&mut connection).await?;
             command.query_async(&mut connection).await
-        }
-        answer => answer,
-    }
-}
-
-/// Calls [`RELEASE`] many times in one round trip.
-pub(super) async fn release_all(mut connection: MultiplexedConnection, pipeline: Pipeline) -> RedisResult<()> {
-    match pipeline.exec_async(&mut connection).await {
-        Err(error) if is_unknown_script(&error) => {
-            RELEASE.load_async(&mut connection).await?;
-            pipeline.exec_async(&mut connection).await
         }
         answer => answer,
     }

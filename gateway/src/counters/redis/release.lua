@@ -1,11 +1,11 @@
--- Undoes what reserve.lua added for one request. The answer is not used.
+-- Undoes what reserve.lua added for some requests. The answer is not used.
 --
--- KEYS: the idempotency key if it is released, then those of each measure to undo, in order. ARGV: the request id, `key`
--- if there is one, then for each measure its kind and its numbers.
+-- For each request, KEYS: the idempotency key if it is released, then those of each measure to undo, in order. ARGV:
+-- `request` and its id, `key` if there is one, then for each measure its kind and its numbers.
 -- Expired keys are ignored.
 
-local request_id = ARGV[1]
-local keys_read, args_read = 0, 1
+local request_id
+local keys_read, args_read = 0, 0
 
 local function next_key()
   keys_read = keys_read + 1
@@ -62,7 +62,11 @@ local function release_key()
   if redis.call('GET', key) == request_id then redis.call('DEL', key) end
 end
 
-local release = { key = release_key, count = release_count, bucket = release_bucket }
+local function begin_request()
+  request_id = next_arg()
+end
+
+local release = { request = begin_request, key = release_key, count = release_count, bucket = release_bucket }
 while args_read < #ARGV do
   release[next_arg()]()
 end

@@ -4,32 +4,22 @@
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use ::redis::RedisResult;
 use ::redis::aio::MultiplexedConnection;
-use ::redis::{Pipeline, RedisResult};
 
-use super::commands::{Commands, release_all};
-use crate::counters::{Hook, Measure, Subject};
+use super::commands::{Commands, RELEASE, run};
+use super::release::{REQUESTS_PER_CALL, Release};
 
 /// About 10 MB. In an outage that fills the queue, further requests stay counted.
 const PENDING_MAX: usize = 65_536;
-/// Releases per round trip. More would delay the calls of other gateways.
-const FLUSH_MAX: usize = 256;
-
-/// The arguments of [`Counters::release`](crate::counters::Counters::release).
-pub(super) struct PendingRelease {
-    pub(super) hook: Hook,
-    pub(super) measures: Vec<Measure>,
-    pub(super) subject: Subject,
-    pub(super) added: u32,
-}
 
 /// First in, first out. A release whose answer was lost is sent twice, which makes counts lower, never higher.
 #[derive(Default)]
-pub(super) struct ReleaseQueue(Mutex<VecDeque<PendingRelease>>);
+pub(super) struct ReleaseQueue(Mutex<VecDeque<Release>>);
 
 impl ReleaseQueue {
     /// `false` when the queue is full.
-    pub(super) fn add(&self, pending: PendingRelease) -> bool {
+    pub(super) fn add(&self, pending: Release) -> bool {
         let mut queue = self.lock();
         let has_room = queue.len() < PENDING_MAX;
         if has_room {
@@ -45,11 +35,7 @@ impl ReleaseQueue {
             if batch.is_empty() {
                 return Ok(());
             }
-            let mut pipeline = Pipeline::with_capacity(batch.len());
-            for PendingRelease { hook, measures, subject, added } in &batch {
-                pipeline.add_command(commands.release(*hook, measures, subject, *added));
-            }
-            if let Err(error) = release_all(connection.clone(), pipeline).await {
+            if let Err(error) = run::<()>(connection.clone(), &RELEASE, commands.release(&batch)).await {
                 self.requeue(batch);
                 return Err(error);
             }
@@ -57,18 +43,18 @@ impl ReleaseQueue {
         }
     }
 
-    fn pop_batch(&self) -> Vec<PendingRelease> {
+    fn pop_batch(&self) -> Vec<Release> {
         let mut queue = self.lock();
-        let count = queue.len().min(FLUSH_MAX);
+        let count = queue.len().min(REQUESTS_PER_CALL);
         queue.drain(..count).collect()
     }
 
-    fn requeue(&self, batch: Vec<PendingRelease>) {
+    fn requeue(&self, batch: Vec<Release>) {
         let mut queue = self.lock();
         batch.into_iter().rev().for_each(|pending| queue.push_front(pending));
     }
 
-    fn lock(&self) -> MutexGuard<'_, VecDeque<PendingRelease>> {
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Release>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

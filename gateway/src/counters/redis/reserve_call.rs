@@ -9,6 +9,7 @@ use futures_util::future::BoxFuture;
 use tokio::runtime::Handle;
 
 use super::commands::{Commands, RELEASE, RESERVE, reserved, run};
+use super::release::Release;
 use crate::counters::{Hook, Measure, Reserved, Subject};
 use crate::coupon::now_ms;
 
@@ -56,7 +57,7 @@ impl Drop for ReserveCall<'_> {
         runtime.spawn(async move {
             let Ok(Some(reserved)) = answer.await.map(|answer| reserved(&measures, &answer)) else { return };
             if reserved.added != 0 {
-                let command = commands.release(hook, &measures, &subject, reserved.added);
+                let command = commands.release(&[Release::of_added(hook, &measures, &subject, reserved.added)]);
                 if let Err(error) = run::<()>(connection, &RELEASE, command).await {
                     tracing::warn!(%error, request_id = %subject.request_id, "failed to release an abandoned reservation");
                 }

@@ -1,3 +1,4 @@
+mod cost;
 mod outage;
 mod secure;
 mod shared;
@@ -6,8 +7,8 @@ mod test_server;
 use std::num::NonZeroU32;
 
 use crate::counters::contract::contract_tests;
-use crate::counters::{Counters, Hook, Measure, Measured, Options, Reserved, Scope, Subject, Unavailable};
-use crate::coupon::{Fingerprint, RequestId};
+use crate::counters::{Counters, Hook, Measure, Measured, Options, PerHook, Reserved, Scope, Subject, Unavailable};
+use crate::coupon::{CampaignCounts, Fingerprint, RequestId};
 
 use super::*;
 
@@ -49,6 +50,7 @@ fn new_subject() -> Subject {
         user_id: random().try_into().expect("in range"),
         arrived_at_ms: crate::coupon::now_ms(),
         fingerprint: None,
+        campaign_counts: CampaignCounts::among(PerHook { user_limit: &[CAMPAIGN][..], ..PerHook::default() }),
     }
 }
 

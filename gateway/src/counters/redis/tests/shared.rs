@@ -8,7 +8,7 @@ use super::*;
 use crate::counters::TRACKED_IDS_MAX;
 use crate::coupon::now_ms;
 
-async fn query<T: ::redis::FromRedisValue>(counters: &Redis, command: &str) -> T {
+pub(super) async fn query<T: ::redis::FromRedisValue>(counters: &Redis, command: &str) -> T {
     let mut words = command.split(' ');
     let mut command = ::redis::cmd(words.next().expect("a command"));
     words.for_each(|word| {
