@@ -22,7 +22,7 @@ use crate::background::Detached;
 use crate::campaign_cache::{CachedCampaign, CachedShard, CampaignCache, UnsettledGuard};
 use crate::counters::{Counters, Hook};
 use crate::coupon::{Accepted, Entry, GenerationNo, IssueRequest, PartitionNo, RequestId, ShardNo, UnixMs};
-use crate::ledger::{Ledger, RecordedOutcome};
+use crate::ledger::{Ledger, LedgerError, ReadBreaker, RecordedOutcome};
 use crate::log::{AppendError, Headers, Log, Record};
 use crate::policy::{self, Generation, Pipelines, Rejection, Shaping};
 
@@ -40,6 +40,7 @@ pub struct Admission {
     counters: Arc<dyn Counters>,
     log: Arc<dyn Log>,
     ledger: Arc<dyn Ledger>,
+    reads: ReadBreaker,
     pipelines: Arc<Pipelines>,
     load: Arc<LoadGauge>,
     detached: Detached,
@@ -60,8 +61,19 @@ impl Admission {
         load: Arc<LoadGauge>,
         in_flight_max: usize,
     ) -> Self {
-        let (detached, recent, in_flight) = (Detached::default(), RecentRequests::default(), Arc::default());
-        Self { campaigns, counters, log, ledger, pipelines, load, detached, recent, in_flight_max, in_flight }
+        Self {
+            campaigns,
+            counters,
+            log,
+            ledger,
+            reads: ReadBreaker::default(),
+            pipelines,
+            load,
+            detached: Detached::default(),
+            recent: RecentRequests::default(),
+            in_flight_max,
+            in_flight: Arc::default(),
+        }
     }
 
     /// The number of requests that are being decided now, disconnected clients included.
@@ -81,6 +93,14 @@ impl Admission {
     #[must_use]
     pub fn recent_position(&self, request: RequestId) -> Option<LogPosition> {
         self.recent.get(request)
+    }
+
+    /// The outcome of a request, if it is settled.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read within half a second, and for a second after that.
+    pub async fn outcome(&self, request: RequestId) -> Result<Option<RecordedOutcome>, LedgerError> {
+        self.reads.read(self.ledger.outcome(request)).await
     }
 
     /// Decides about one request and appends it to the log. A receipt means that the request is durable.
@@ -104,10 +124,17 @@ impl Admission {
         let in_flight = self.begin()?;
         let campaign = self.find_campaign(&submission.request)?;
         let candidate = Candidate::new(submission);
-        if let Some(receipt) = self.find_earlier(&candidate).await? {
-            return Ok(receipt);
-        }
-        let campaign = self.expect_open(campaign, &candidate.submission).await?;
+        // If the ledger cannot tell, the request is accepted all the same: a retry has the id of the first attempt, and
+        // settlement drops one of the two records. Only the state of the campaign must not refuse it, since the first
+        // attempt may have been accepted before the state changed.
+        let unknown = match self.find_earlier(&candidate).await {
+            Ok(Some(receipt)) => return Ok(receipt),
+            Ok(None) => None,
+            Err(unknown @ Refusal::LedgerUnavailable(_)) => Some(unknown),
+            Err(refusal) => return Err(refusal),
+        };
+        let campaign = self.expect_open(campaign, &candidate.submission).await;
+        let campaign = campaign.map_err(|refusal| unknown.unwrap_or(refusal))?;
         let accepting = Arc::clone(self).accept(Arc::clone(generation), candidate, campaign, in_flight);
         self.detached.run(accepting).await
     }
@@ -166,8 +193,8 @@ impl Admission {
         if let Some(LogPosition { partition, offset }) = self.recent.get(request_id) {
             return Ok(Some(Receipt { request_id, partition, offset, outcome: None }));
         }
-        let (outcome, holder) = tokio::try_join!(self.ledger.outcome(request_id), self.ledger.key_holder(fingerprint))
-            .map_err(Refusal::LedgerUnavailable)?;
+        let read = async { tokio::try_join!(self.ledger.outcome(request_id), self.ledger.key_holder(fingerprint)) };
+        let (outcome, holder) = self.reads.read(read).await.map_err(Refusal::LedgerUnavailable)?;
         match outcome {
             Some(RecordedOutcome { outcome, partition, offset, .. }) => {
                 Ok(Some(Receipt { request_id, partition, offset, outcome: Some(outcome) }))

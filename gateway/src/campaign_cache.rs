@@ -9,14 +9,16 @@
 //! Several sources report at once. A refresh takes a number before it reads; what was reported under a later number is
 //! newer, and the refresh leaves it alone.
 
-use std::collections::{BTreeSet, HashMap};
+mod stock_reads;
+
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex as SyncMutex, MutexGuard as SyncMutexGuard, PoisonError};
-use std::time::Instant;
 
 use arc_swap::ArcSwap;
-use tokio::sync::{Mutex, RwLock, RwLockReadGuard};
+use tokio::sync::{RwLock, RwLockReadGuard};
 
+use self::stock_reads::StockReads;
 use crate::coupon::{Campaign, CampaignChange, ChangeKey, CouponId, NewCampaign, ShardNo};
 use crate::ledger::{CampaignError, Ledger, LedgerError};
 use crate::telemetry::{ShardGone, StockSeen, Telemetry};
@@ -31,14 +33,7 @@ pub struct CampaignCache {
     change_lock: RwLock<()>,
     /// The number of the newest report. Locked while a report is entered.
     reports: SyncMutex<u64>,
-    /// The last refresh of [`CampaignCache::is_sold_out`].
-    last_read: Mutex<Option<StockRead>>,
-}
-
-/// Which coupons had stock in the ledger, and when that read began.
-struct StockRead {
-    began_at: Instant,
-    in_stock: BTreeSet<CouponId>,
+    stock_reads: StockReads,
 }
 
 /// A campaign as this process last saw it.
@@ -172,7 +167,7 @@ impl CampaignCache {
             campaigns: ArcSwap::default(),
             change_lock: RwLock::new(()),
             reports: SyncMutex::default(),
-            last_read: Mutex::default(),
+            stock_reads: StockReads::default(),
         };
         for campaign in campaigns {
             cache.report(campaign);
@@ -227,44 +222,39 @@ impl CampaignCache {
     /// # Errors
     /// When the ledger cannot be read.
     pub async fn refresh(&self) -> Result<(), LedgerError> {
-        self.read_all().await.map(|_| ())
-    }
-
-    /// Answers with the coupons that have stock in what was read.
-    async fn read_all(&self) -> Result<BTreeSet<CouponId>, LedgerError> {
         let _guard = self.change_lock.read().await;
         let begun = *self.lock_reports();
         let read = self.ledger.campaigns().await?;
-        let in_stock = read.iter().filter(|campaign| campaign.remaining() > 0).map(|campaign| campaign.coupon_id);
-        let in_stock = in_stock.collect();
         let mut reports = self.lock_reports();
         *reports += 1;
         for campaign in read {
             self.enter_read(campaign, begun, *reports);
         }
-        Ok(in_stock)
+        Ok(())
     }
 
     /// Whether a campaign with a cached stock of zero is sold out in the ledger too, as read after this call began.
-    /// Concurrent calls share one refresh.
+    /// Concurrent calls for a coupon share one read. If it has stock, the cache has it too afterwards.
     ///
     /// # Errors
-    /// When the ledger cannot be read.
+    /// When the ledger cannot be read within half a second, and for a second after that.
     pub async fn is_sold_out(&self, coupon: CouponId) -> Result<bool, LedgerError> {
         if !self.ledger.is_shared() {
             return Ok(self.get(coupon).is_none_or(|cached| cached.remaining() == 0));
         }
-        let called_at = Instant::now();
-        let mut last = self.last_read.lock().await;
-        let read = match last.take() {
-            Some(read) if read.began_at >= called_at => read,
-            _ => {
-                let began_at = Instant::now();
-                StockRead { began_at, in_stock: self.read_all().await? }
-            }
-        };
+        self.stock_reads.is_sold_out(coupon, self.read_is_sold_out(coupon)).await
+    }
+
+    async fn read_is_sold_out(&self, coupon: CouponId) -> Result<bool, LedgerError> {
+        let _guard = self.change_lock.read().await;
+        let begun = *self.lock_reports();
+        let Some(read) = self.ledger.campaign(coupon).await? else { return Ok(true) };
         // Not the cached stock: a settlement that committed before the read may have reported after it.
-        Ok(!last.insert(read).in_stock.contains(&coupon))
+        let is_sold_out = read.remaining() == 0;
+        let mut reports = self.lock_reports();
+        *reports += 1;
+        self.enter_read(read, begun, *reports);
+        Ok(is_sold_out)
     }
 
     /// Subtracts settled records from the unsettled count of the shard that was picked for them.

@@ -12,6 +12,7 @@ mod migrations;
 pub mod mysql;
 mod open;
 mod outcome_row;
+mod read_breaker;
 mod rows;
 pub mod sqlite;
 mod tally;
@@ -35,6 +36,7 @@ use crate::secret::redact;
 pub use error::{CampaignError, LedgerError, OpenError};
 pub use log_identity::{LogIdentity, OffsetChange, OffsetChangeReason};
 pub use open::{Migrated, check, is_new, migrate, open};
+pub use read_breaker::ReadBreaker;
 
 /// Older generations are deleted. Enough for a rollback to any pipeline of the last days, few enough that frequent
 /// changes do not fill the database.

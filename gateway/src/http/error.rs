@@ -163,7 +163,8 @@ impl Problem {
             "IDEMPOTENCY_CONFLICT" => "idempotency_conflict",
             "INVALID" => "invalid",
             "OVERLOADED" => "overloaded",
-            "LOG_UNAVAILABLE" | "LEDGER_UNAVAILABLE" => "log_unavailable",
+            "LOG_UNAVAILABLE" => "log_unavailable",
+            "LEDGER_UNAVAILABLE" => "ledger_unavailable",
             "POLICY_UNAVAILABLE" => "policy_unavailable",
             // A policy chooses its own reasons. One label for all of them bounds the number of series.
             _ if self.status == StatusCode::TOO_MANY_REQUESTS => "refused",

@@ -1,6 +1,7 @@
 //! `GET /livez` and `GET /readyz`, as Kubernetes probes them.
 
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -15,6 +16,9 @@ use crate::ledger::Ledger;
 use crate::log::Log;
 use crate::policy::Pipelines;
 use crate::settlement::Progress;
+
+/// A probe of Kubernetes waits one second.
+const LEDGER_ANSWER_MAX: Duration = Duration::from_millis(500);
 
 /// Whether the process can do its work.
 pub struct Health {
@@ -51,7 +55,9 @@ struct Readiness {
 }
 
 impl Health {
-    /// Ready as long as the ports are ready and no partition stopped at a gap.
+    /// Ready as long as the ports are ready and no partition stopped at a gap. A process that accepts requests is also
+    /// ready without the ledger: what the log accepts is durable, and is settled once the ledger is back. Otherwise all
+    /// gateways would leave the load balancer together.
     #[must_use]
     pub fn new(
         log: Arc<dyn Log>,
@@ -94,7 +100,8 @@ impl Health {
 
     async fn readiness(&self, audience: Audience) -> Readiness {
         let log = self.log.ready().map_err(|reason| reason.to_string());
-        let ledger = self.ledger.ready().await.map_err(|error| error.to_string());
+        let ledger = self.ledger_readiness().await;
+        let accepts_requests = self.pipelines.get().is_some();
         let counters = self.counters.ready();
         let counters_suffice = counters.is_ok() || self.counters.is_optional();
         let settlement = self.progress.problem().map_or(Ok(()), Err);
@@ -107,7 +114,7 @@ impl Health {
         };
         Readiness {
             ready: log.is_ok()
-                && ledger.is_ok()
+                && (ledger.is_ok() || accepts_requests)
                 && counters_suffice
                 && settlement.is_ok()
                 && tasks.is_ok()
@@ -119,6 +126,13 @@ impl Health {
             tasks: part(tasks),
             draining,
             generation: self.pipelines.get().map(|pipelines| pipelines.current().number()),
+        }
+    }
+
+    async fn ledger_readiness(&self) -> Result<(), String> {
+        match tokio::time::timeout(LEDGER_ANSWER_MAX, self.ledger.ready()).await {
+            Ok(ready) => ready.map_err(|error| error.to_string()),
+            Err(_) => Err(format!("no answer in {} ms", LEDGER_ANSWER_MAX.as_millis())),
         }
     }
 }

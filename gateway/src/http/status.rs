@@ -74,11 +74,14 @@ pub(super) async fn status(
         // Read progress before the ledger: a request that settles in between is then found in the ledger.
         let record = in_query.or_else(|| recent(&api, request_id));
         let next = record.map_or(0, |(partition, _)| api.progress.next_offset(partition));
-        let outcome = api.ledger.outcome(request_id).await;
-        if let Some(recorded) = outcome.map_err(|error| Problem::ledger_unavailable(request_id, &error))? {
-            return Ok(Json(StatusBody::settled(request_id, recorded)));
-        }
-        let (partition, offset) = record.filter(|(_, offset)| next <= *offset).ok_or_else(unknown)?;
+        let outcome = api.admission.outcome(request_id).await;
+        let (partition, offset) = match (outcome, record.filter(|(_, offset)| next <= *offset)) {
+            (Ok(Some(recorded)), _) => return Ok(Json(StatusBody::settled(request_id, recorded))),
+            // Nobody settled it before the ledger became unreachable, as far as this process knows.
+            (Ok(None) | Err(_), Some(unsettled)) => unsettled,
+            (Ok(None), None) => return Err(unknown()),
+            (Err(error), None) => return Err(Problem::ledger_unavailable(request_id, &error)),
+        };
         let end = end_offset(&*api.log, partition, offset).await;
         if end.is_some_and(|end| end <= offset) {
             return Err(unknown());

@@ -10,7 +10,7 @@ use prometheus::{
 use crate::coupon::Reason;
 
 /// Outcomes of `POST /coupon/issue`. Their series exist from the start, so that a rate over the first one is right.
-const ISSUE_OUTCOMES: [&str; 15] = [
+const ISSUE_OUTCOMES: [&str; 16] = [
     "accepted",
     "malformed",
     "invalid",
@@ -25,6 +25,7 @@ const ISSUE_OUTCOMES: [&str; 15] = [
     "idempotency_conflict",
     "overloaded",
     "log_unavailable",
+    "ledger_unavailable",
     "policy_unavailable",
 ];
 

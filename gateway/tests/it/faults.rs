@@ -125,3 +125,31 @@ async fn a_gateway_with_its_clock_an_hour_ahead_rate_limits_no_one_and_keeps_the
     assert!(!report.refused.contains_key(&(429, "RATE_LIMITED".to_owned())), "{report}");
     cluster.tear_down().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_stays_ready_and_accepts_while_the_database_is_suspended() {
+    machine::exclusive();
+    let campaign = Campaign::of(1_000, 12);
+    let (cluster, crowd) = cluster_with_campaign(1, 1, campaign).await;
+    let gateway = &cluster.gateways[0];
+    let one = Campaign { coupon: 7_002, ..Campaign::of(1, 1) };
+    let sold_out = Crowd::at(gateway, gateway.create(one).await);
+    sold_out.send_burst(1, 1..=1).await;
+    let stock = async || gateway.metrics().await.sum("sluice_shard_remaining", &[("coupon", "7002")]);
+    let is_sold_out = async || (stock().await == 0.0).then_some(());
+    eventually("the gateway sees no stock", RECOVERED_WITHIN, is_sold_out).await;
+
+    service("pause", "mariadb").await;
+    tokio::join!(crowd.send_burst(16, 1..=500), sold_out.send_burst(16, 2..=500));
+    let ready = gateway.client.get("/readyz").await;
+    service("resume", "mariadb").await;
+
+    assert_eq!((ready.status, ready.json()["ledger"].as_str()), (200, Some("unavailable")), "{ready}");
+    for exchange in sold_out.history.exchanges().iter().filter(|exchange| exchange.user > 1) {
+        assert_eq!(exchange.reply.refusal(), (503, "LEDGER_UNAVAILABLE"), "user {}", exchange.user);
+    }
+    let report = crowd.verify(gateway, campaign).await;
+    report.assert_holds();
+    assert_eq!((report.accepted, report.audit.granted), (500, 500), "{report}");
+    cluster.tear_down().await;
+}

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use sluice::coupon::{
@@ -36,6 +37,10 @@ pub(crate) struct LedgerFaults {
     pub(crate) fact_reads: AtomicU32,
     /// Pretends that other processes use the ledger too.
     pub(crate) is_shared: AtomicBool,
+    /// Reads and settlements fail, as if the server refused connections.
+    pub(crate) is_down: AtomicBool,
+    /// Reads and settlements are answered only when this ends, as if the server were suspended.
+    pub(crate) is_suspended: AtomicBool,
     /// Until its sender is dropped, reads and changes of campaigns are done but not answered.
     gate: Mutex<Option<watch::Receiver<()>>>,
     held_answers: AtomicU32,
@@ -56,6 +61,13 @@ impl LedgerFaults {
 
     pub(crate) fn has_held_answer(&self) -> bool {
         self.held_answers.load(Ordering::Relaxed) > 0
+    }
+
+    async fn reach(&self) -> Result<(), LedgerError> {
+        while self.is_suspended.load(Ordering::Relaxed) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        if self.is_down.load(Ordering::Relaxed) { Err(gone()) } else { Ok(()) }
     }
 
     async fn pass_gate(&self) {
@@ -85,11 +97,15 @@ impl Ledger for FaultyLedger {
     }
 
     fn campaign(&self, coupon: CouponId) -> BoxFuture<'_, Result<Option<Campaign>, LedgerError>> {
-        self.inner.campaign(coupon)
+        Box::pin(async move {
+            self.faults.reach().await?;
+            self.inner.campaign(coupon).await
+        })
     }
 
     fn campaigns(&self) -> BoxFuture<'_, Result<Vec<Campaign>, LedgerError>> {
         Box::pin(async {
+            self.faults.reach().await?;
             let campaigns = self.inner.campaigns().await;
             self.faults.pass_gate().await;
             campaigns
@@ -118,16 +134,25 @@ impl Ledger for FaultyLedger {
     }
 
     fn outcome(&self, request: RequestId) -> BoxFuture<'_, Result<Option<RecordedOutcome>, LedgerError>> {
-        self.inner.outcome(request)
+        Box::pin(async move {
+            self.faults.reach().await?;
+            self.inner.outcome(request).await
+        })
     }
 
     fn key_holder(&self, fingerprint: Fingerprint) -> BoxFuture<'_, Result<Option<RequestId>, LedgerError>> {
-        self.inner.key_holder(fingerprint)
+        Box::pin(async move {
+            self.faults.reach().await?;
+            self.inner.key_holder(fingerprint).await
+        })
     }
 
     fn next_offset(&self, partition: PartitionNo) -> BoxFuture<'_, Result<Offset, LedgerError>> {
         assert!(!self.faults.next_offset_panics.load(Ordering::Relaxed), "the ledger is cursed");
-        self.inner.next_offset(partition)
+        Box::pin(async move {
+            self.faults.reach().await?;
+            self.inner.next_offset(partition).await
+        })
     }
 
     fn claim(&self, partition: PartitionNo) -> BoxFuture<'_, Result<Claim, LedgerError>> {
@@ -184,6 +209,7 @@ impl Ledger for FaultyLedger {
         assert!(!self.faults.settlement_panics.load(Ordering::Relaxed), "the ledger is cursed");
         self.faults.settlements.fetch_add(1, Ordering::Relaxed);
         Box::pin(async {
+            self.faults.reach().await?;
             let inner = self.inner.begin().await?;
             Ok(Box::new(FaultyTransaction { inner, faults: Arc::clone(&self.faults) }) as Box<dyn Transaction>)
         })
@@ -210,7 +236,10 @@ impl Ledger for FaultyLedger {
     }
 
     fn ready(&self) -> BoxFuture<'_, Result<(), LedgerError>> {
-        self.inner.ready()
+        Box::pin(async {
+            self.faults.reach().await?;
+            self.inner.ready().await
+        })
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

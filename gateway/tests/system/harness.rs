@@ -148,6 +148,18 @@ impl Fixture {
         answer.body
     }
 
+    /// The status URL of a request that does not exist.
+    pub(crate) const UNKNOWN_REQUEST: &str = "/coupon/issue/00000000000000000000000000000001";
+
+    /// Waits until the ledger is read again after an outage.
+    pub(crate) async fn sees_the_ledger(&self) {
+        eventually("the ledger is read again", async || {
+            let status = self.call(Method::GET, Self::UNKNOWN_REQUEST, None).await.status;
+            (status == StatusCode::NOT_FOUND).then_some(())
+        })
+        .await;
+    }
+
     pub(crate) async fn audit(&self, coupon: u64) -> Value {
         self.operate(Method::GET, &format!("/admin/coupons/{coupon}/audit"), None).await.body
     }

@@ -12,6 +12,7 @@ mod faulty_log;
 mod hang_ups;
 mod harness;
 mod idempotency;
+mod ledger_outage;
 mod log_history;
 mod log_partitions;
 mod lost_files;
