@@ -38,7 +38,7 @@ pub enum Refusal {
     /// The request could not be made durable.
     #[error("the log is unavailable: retry later")]
     LogUnavailable(AppendError),
-    /// Neither an earlier request under the same key nor the remaining stock could be read.
+    /// The ledger could not tell the remaining stock, or whether the request was accepted when the campaign was open.
     #[error("the ledger is unavailable: retry later")]
     LedgerUnavailable(#[source] LedgerError),
     /// A policy failed, and `on_failure` of its hook is `refuse`.

@@ -72,7 +72,11 @@ impl Batches {
                     start += verdict.decided;
                     if let Some(last) = start.checked_sub(1).filter(|_| verdict.decided > 0) {
                         let next_offset = items[last].offset + 1;
-                        self.releases.add(claim.next_offset, next_offset, &rejected(&verdict, &items, read));
+                        // A replay may be of a rejected request that was accepted and counted again. Catching up
+                        // reads such a batch from the log again, and the outcomes from the ledger.
+                        if verdict.replayed == 0 {
+                            self.releases.add(claim.next_offset, next_offset, &rejected(&verdict, &items, read));
+                        }
                         *claim = Claim { next_offset, released_offset, ..*claim };
                     }
                     wait = RETRY_MIN;

@@ -9,7 +9,7 @@ use sluice::config::{Config, Role};
 
 use crate::faulty::{FaultyLedger, LedgerFaults};
 use crate::faulty_counters::FaultyCounters;
-use crate::harness::{Files, Fixture, eventually, payload, replace_ledger};
+use crate::harness::{Answer, Files, Fixture, eventually, payload, replace_ledger};
 
 const COUPON: u64 = 7;
 
@@ -133,5 +133,39 @@ async fn the_user_of_a_record_that_can_never_be_stored_may_try_again() {
     sold_out(&system, &status_urls).await;
     faults.poison_user.store(0, Ordering::Relaxed);
     every_rejected_user_is_served(&system, 2).await;
+    system.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_user_of_a_rejected_request_that_was_accepted_again_may_send_another() {
+    const KEY: &str = "one-key";
+    let (counters, faults) = (Arc::default(), Arc::<LedgerFaults>::default());
+    let system = start(Files::new(), &counters, &faults).await;
+    let campaign = json!({ "couponId": COUPON, "policyId": 21, "total": 1, "shards": 1 });
+    assert_eq!(system.operate(Method::POST, "/admin/coupons", Some(campaign)).await.status, StatusCode::CREATED);
+    faults.is_suspended.store(true, Ordering::Relaxed);
+    let issued = system.call(Method::POST, "/coupon/issue", Some(request(1))).await;
+    let first = system.issue_under(KEY, request(2)).await;
+    faults.is_suspended.store(false, Ordering::Relaxed);
+    system.sees_the_ledger().await;
+    let url = |answer: &Answer| answer.body["statusUrl"].as_str().expect("a status URL").to_owned();
+    sold_out(&system, &[url(&issued), url(&first)]).await;
+    let top_up = format!("/admin/coupons/{COUPON}/top-up");
+    let topped = system.operate(Method::POST, &top_up, Some(json!({ "amount": 1 }))).await;
+    assert_eq!(topped.status, StatusCode::OK, "{}", topped.body);
+
+    // Another gateway, which does not remember the request and cannot read its outcome.
+    let system = start(system.stop().await, &counters, &faults).await;
+    faults.is_down.store(true, Ordering::Relaxed);
+    let again = system.issue_under(KEY, request(2)).await;
+    assert_eq!((again.status, &again.body["requestId"]), (StatusCode::ACCEPTED, &first.body["requestId"]));
+    faults.is_down.store(false, Ordering::Relaxed);
+    system.sees_the_ledger().await;
+    assert_eq!(system.outcome(&url(&again)).await["status"], "REJECTED");
+    eventually("a new request is accepted", async || {
+        let answer = system.call(Method::POST, "/coupon/issue", Some(request(2))).await;
+        (answer.status == StatusCode::ACCEPTED).then_some(())
+    })
+    .await;
     system.stop().await;
 }
