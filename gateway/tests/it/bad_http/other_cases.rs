@@ -156,7 +156,7 @@ pub(super) fn pipelines() -> Vec<Case> {
             .invalid_in("shard-picker.policy", "`shard-picker.policy` is missing"),
         put("a deadline of 0", "{\"shard-picker\":{\"policy\":\"random\",\"deadline_ms\":0}}").invalid_in(
             "shard-picker.deadline_ms",
-            "`shard-picker.deadline_ms`: expected a whole number from 1 to 1000, found 0 at line 1 column 51",
+            "`shard-picker.deadline_ms`: expected a whole number from 1 to 1000, found 0 at line 1 column 50",
         ),
         put("a failure that is none", "{\"shard-picker\":{\"policy\":\"random\",\"on_failure\":\"cry\"}}").invalid_in(
             "shard-picker.on_failure",
