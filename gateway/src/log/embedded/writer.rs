@@ -85,7 +85,8 @@ impl Writer {
         }
     }
 
-    fn fail(&self, error: &SqliteFileError) -> Arc<str> {
+    fn fail(&mut self, error: &SqliteFileError) -> Arc<str> {
+        self.must_reload_ends = true;
         let failure: Arc<str> = error.to_string().into();
         if self.ends.set_failure(Some(Arc::clone(&failure))).is_none() {
             tracing::error!(%failure, "log is not writable: rejecting requests with 503");
@@ -123,7 +124,6 @@ impl Writer {
             }
             Err(error) => {
                 let failure = self.fail(&error);
-                self.must_reload_ends = true;
                 for ack in group.into_values().flat_map(|batch| batch.acks) {
                     // The client may have disconnected.
                     let _ = ack.send(Err(AppendError::NotWritten(Arc::clone(&failure))));
