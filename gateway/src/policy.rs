@@ -25,6 +25,7 @@ mod regular_file;
 mod snapshot;
 mod spec;
 mod state;
+mod reserved;
 mod tasks;
 #[cfg(test)]
 mod tests;

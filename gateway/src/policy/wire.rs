@@ -2,6 +2,7 @@
 
 use wasmtime::component::{ComponentType, Lift, Lower};
 
+use super::reserved::is_reserved;
 use crate::counters::{Measure, Measured, Scope};
 
 /// One request for a coupon.
@@ -77,10 +78,12 @@ pub struct Rejection {
 }
 
 impl Rejection {
-    /// The code goes into a header and into log lines, so it must be one short word.
+    /// The code goes into a header and into log lines, so it must be one short word. Clients tell the gateway's own
+    /// reasons by it, so it must be none of them.
     pub(super) fn is_valid(&self) -> bool {
         let code = self.code.as_bytes();
-        code.len() <= 64
+        !is_reserved(&self.code)
+            && code.len() <= 64
             && code.first().is_some_and(u8::is_ascii_uppercase)
             && code.iter().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || *byte == b'_')
     }
@@ -237,6 +240,25 @@ impl From<&Measured> for WireMeasured {
             Measured::Conforming => Self::Bucket(BucketState::Conforming),
             Measured::ConformingInMs(ms) => Self::Bucket(BucketState::ConformingInMs(ms)),
             Measured::Sequence(number) => Self::Sequence(number),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_valid(code: &str) -> bool {
+        Rejection { code: code.to_owned(), retry_after_ms: None }.is_valid()
+    }
+
+    #[test]
+    fn a_code_is_one_short_word_that_the_gateway_does_not_use_itself() {
+        for code in ["RATE_LIMITED", "USER_LIMIT", "COOLDOWN", "A1_"] {
+            assert!(is_valid(code), "{code}");
+        }
+        for code in ["", "cooldown", "1A", "_A", "A B", &"A".repeat(65), "SOLD_OUT", "CLOSED", "LOG_UNAVAILABLE"] {
+            assert!(!is_valid(code), "{code}");
         }
     }
 }
