@@ -40,3 +40,13 @@ impl<const MIN: i64, const MAX: i64> Visitor<'_> for Bounds<MIN, MAX> {
         i64::try_from(number).map_err(|_| self.exceeded(number)).and_then(|number| self.visit_i64(number))
     }
 }
+
+/// As [`bounded`], for a key that may be missing.
+///
+/// # Errors
+/// As `bounded`.
+pub(crate) fn some_bounded<'de, D: Deserializer<'de>, N: TryFrom<i64>, const MIN: i64, const MAX: i64>(
+    deserializer: D,
+) -> Result<Option<N>, D::Error> {
+    bounded::<D, N, MIN, MAX>(deserializer).map(Some)
+}

@@ -43,7 +43,8 @@ pub struct Config {
     pub settlement: settlement::Options,
     /// Logging.
     pub telemetry: telemetry::Options,
-    /// The initial pipeline. The active pipeline is kept in the ledger; a later change of this section changes it.
+    /// The initial pipeline. The active pipeline is kept in the ledger; a later change of this section changes it. If a
+    /// hook names another policy than the default one, `config` is empty by default.
     pub pipeline: policy::Pipeline,
     /// Set by `--role`, or by the deprecated keys `http.enabled` and `settlement.enabled`.
     #[serde(skip)]
@@ -135,7 +136,10 @@ impl Config {
         let of_sluice =
             |(name, _): &(OsString, OsString)| name.as_encoded_bytes().starts_with(VARIABLE_PREFIX.as_bytes());
         let mut variables: Vec<_> = variables.into_iter().filter(of_sluice).collect();
-        variables.sort();
+        // The policy first: its name resets the other keys of its hook.
+        variables.sort_by_key(|(name, _)| {
+            (!name.as_encoded_bytes().to_ascii_uppercase().ends_with(b"__POLICY"), name.clone())
+        });
         let mut config = variables.iter().try_fold(self, |config, (name, value)| {
             let variable = name.to_string_lossy().into_owned();
             let applied = text_of(name).and_then(|name| config.with_variable(name, text_of(value)?));
@@ -234,6 +238,30 @@ mod tests {
         assert_eq!(config.log.partitions, 3);
         assert_eq!(config.admin.token_file, Some("token".into()));
         assert_eq!(config.pipeline.shard_picker.policy, "hash-user");
+    }
+
+    #[test]
+    fn a_key_that_a_hook_lacks_has_the_default_of_the_hook() {
+        let file = "[pipeline.user-limit]\npolicy = \"sliding-window\"\n[pipeline.rate-shaper]\ndeadline_ms = 9\n";
+        let pipeline = load_file(file).expect("loads").pipeline;
+        assert_eq!(pipeline.user_limit.on_failure, policy::OnFailure::Refuse);
+        assert!(pipeline.user_limit.config.is_empty());
+        let default = policy::Pipeline::default().rate_shaper;
+        assert_eq!(pipeline.rate_shaper, policy::HookSpec { deadline_ms: 9, ..default });
+    }
+
+    #[test]
+    fn a_variable_that_names_another_policy_leaves_no_configuration_of_the_former_one() {
+        let pipeline = load_variables(&[
+            ("SLUICE__PIPELINE__RATE_SHAPER__POLICY", "lag-aware"),
+            ("SLUICE__PIPELINE__USER_LIMIT__CONFIG__LIMIT", "7"),
+            ("SLUICE__PIPELINE__USER_LIMIT__POLICY", "sliding-window"),
+        ])
+        .expect("loads")
+        .pipeline;
+        assert!(pipeline.rate_shaper.config.is_empty());
+        assert_eq!(pipeline.user_limit.on_failure, policy::OnFailure::Refuse);
+        assert_eq!(pipeline.user_limit.config["limit"], 7);
     }
 
     #[test]

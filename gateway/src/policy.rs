@@ -45,7 +45,7 @@ pub use history::{HistoryEntry, Source};
 pub use inspect::{Inspection, inspect};
 pub use pack::pack;
 pub use pipelines::Pipelines;
-pub use spec::{HookSpec, Isolation, OnFailure, Pipeline, PipelinePatch};
+pub use spec::{HookPatch, HookSpec, Isolation, OnFailure, Pipeline, PipelinePatch};
 pub use watch::WatchedFile;
 pub use wire::{LimitVerdict, Load, Rejection, Request, Shaping, Shard, Usage};
 

@@ -33,6 +33,10 @@ impl Config {
             None if !is_free && is_optional_text(last) => toml::Value::String(value.to_owned()),
             _ => parse(value),
         };
+        let is_other_policy = !is_free && key == "policy" && section.get(&key) != Some(&value);
+        if is_other_policy {
+            section.clear();
+        }
         section.insert(key, value);
         let config = Self::deserialize(table).map_err(|error| message::of(&error))?;
         Ok(Self { role: self.role, file: self.file.clone(), is_from_file: self.is_from_file, ..config })

@@ -30,7 +30,7 @@ impl Hook {
 
 /// One value for each hook. As JSON it is an object whose keys are the names of the hooks.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", expecting = "a section")]
 pub struct PerHook<T> {
     pub rate_shaper: T,
     pub user_limit: T,

@@ -182,8 +182,8 @@ impl Pipelines {
     ) -> Result<GenerationNo, ChangeError> {
         let pipeline = state.active.pipeline.patched(patch);
         pipeline.check().map_err(ChangeError::Pipeline)?;
-        let (folder, policies) =
-            (self.folder.clone(), patch.as_ref().map(|spec| spec.as_ref().map(|spec| spec.policy.clone())));
+        let policy = |hook| patch[hook].as_ref().map(|_| pipeline.hook(hook).policy.clone());
+        let (folder, policies) = (self.folder.clone(), PerHook::from_fn(policy));
         let read = move |hook| policies[hook].as_ref().map(|policy| folder.read(policy)).transpose();
         let components = run_blocking(move || PerHook::try_from_fn(read)).await?;
         self.replace(state, Replacement { pipeline, components, observed_file, source }).await

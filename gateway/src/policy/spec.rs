@@ -3,12 +3,12 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::bounded::bounded;
+use crate::bounded::some_bounded;
 use crate::counters::{Hook, PerHook};
 
-/// One policy for each hook.
+/// One policy for each hook. It is read as a patch of the default pipeline.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default, rename_all = "kebab-case", expecting = "a section")]
+#[serde(from = "PipelinePatch", rename_all = "kebab-case")]
 pub struct Pipeline {
     /// Decides first: pass, delay or shed a request.
     pub rate_shaper: HookSpec,
@@ -19,32 +19,39 @@ pub struct Pipeline {
 }
 
 /// One policy and how it is run.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, expecting = "a section with the key `policy`")]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct HookSpec {
-    /// The component `<policy>.wasm` of the policies' folder.
     pub policy: String,
-    /// What happens when the policy gives no decision: `fallback` lets a native default decide, `refuse` answers 503,
-    /// `skip` goes on without a decision (not for the shard picker).
-    #[serde(default)]
     pub on_failure: OnFailure,
-    /// The longest time for one decision, in milliseconds. A decision that takes longer has failed.
-    #[serde(default = "default_deadline_ms", deserialize_with = "bounded::<_, _, 1, 1000>")]
     pub deadline_ms: u32,
-    /// `warm` uses an instance for many calls, `fresh` gives every call a new instance, which is slower.
-    #[serde(default)]
     pub isolation: Isolation,
-    /// The policy's own configuration, which only the policy can check.
-    #[serde(default)]
     pub config: Map<String, Value>,
 }
 
+/// A change of a hook. A missing key keeps its value while the policy is the same, and has the hook's default if it is
+/// another one.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default, expecting = "a section with the key `policy`")]
+pub struct HookPatch {
+    /// The component `<policy>.wasm` of the policies' folder.
+    pub policy: Option<String>,
+    /// What happens when the policy gives no decision: `fallback` lets a native default decide, `refuse` answers 503,
+    /// `skip` goes on without a decision (not for the shard picker).
+    pub on_failure: Option<OnFailure>,
+    /// The longest time for one decision, in milliseconds. A decision that takes longer has failed.
+    #[serde(deserialize_with = "some_bounded::<_, _, 1, 1000>")]
+    pub deadline_ms: Option<u32>,
+    /// `warm` uses an instance for many calls, `fresh` gives every call a new instance, which is slower.
+    pub isolation: Option<Isolation>,
+    /// The policy's own configuration, which only the policy can check.
+    pub config: Option<Map<String, Value>>,
+}
+
 /// What happens to a request when the policy gives no decision.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OnFailure {
     /// A native default decides.
-    #[default]
     Fallback,
     /// The request is answered 503.
     Refuse,
@@ -53,36 +60,79 @@ pub enum OnFailure {
 }
 
 /// How an instance is kept between calls.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Isolation {
     /// Instances are reused.
-    #[default]
     Warm,
     /// Every call has an instance of its own.
     Fresh,
 }
 
-/// A change: each hook that is given replaces the hook of the pipeline as a whole.
-pub type PipelinePatch = PerHook<Option<HookSpec>>;
+/// A change of the hooks that are given.
+pub type PipelinePatch = PerHook<Option<HookPatch>>;
 
-fn default_deadline_ms() -> u32 {
-    5
+const DEADLINE_MS: u32 = 5;
+
+impl HookSpec {
+    /// What a hook does with a policy of which nothing else is known.
+    fn of(hook: Hook, policy: &str) -> Self {
+        Self {
+            policy: policy.to_owned(),
+            on_failure: match hook {
+                // Nobody gets a second coupon because a policy is broken.
+                Hook::UserLimit => OnFailure::Refuse,
+                Hook::RateShaper | Hook::ShardPicker => OnFailure::Fallback,
+            },
+            deadline_ms: DEADLINE_MS,
+            isolation: Isolation::Warm,
+            config: Map::new(),
+        }
+    }
+
+    fn patched(&self, hook: Hook, patch: &HookPatch) -> Self {
+        let HookPatch { policy, on_failure, deadline_ms, isolation, config } = patch.clone();
+        let base = match policy {
+            Some(policy) if policy != self.policy => Self::of(hook, &policy),
+            _ => self.clone(),
+        };
+        Self {
+            policy: base.policy,
+            on_failure: on_failure.unwrap_or(base.on_failure),
+            deadline_ms: deadline_ms.unwrap_or(base.deadline_ms),
+            isolation: isolation.unwrap_or(base.isolation),
+            config: config.unwrap_or(base.config),
+        }
+    }
+}
+
+/// Replaces every key.
+impl From<HookSpec> for HookPatch {
+    fn from(HookSpec { policy, on_failure, deadline_ms, isolation, config }: HookSpec) -> Self {
+        Self {
+            policy: Some(policy),
+            on_failure: Some(on_failure),
+            deadline_ms: Some(deadline_ms),
+            isolation: Some(isolation),
+            config: Some(config),
+        }
+    }
+}
+
+impl From<PipelinePatch> for Pipeline {
+    fn from(patch: PipelinePatch) -> Self {
+        Self::default().patched(&patch)
+    }
 }
 
 impl Default for Pipeline {
     fn default() -> Self {
-        let hook = |policy: &str, on_failure, config: Value| HookSpec {
-            policy: policy.to_owned(),
-            on_failure,
-            deadline_ms: default_deadline_ms(),
-            isolation: Isolation::Warm,
-            config: config.as_object().cloned().unwrap_or_default(),
-        };
+        let mut rate_shaper = HookSpec::of(Hook::RateShaper, "token-bucket");
+        rate_shaper.config = json!({ "per_second": 50_000, "burst": 10_000 }).as_object().cloned().unwrap_or_default();
         Self {
-            rate_shaper: hook("token-bucket", OnFailure::Fallback, json!({ "per_second": 50_000, "burst": 10_000 })),
-            user_limit: hook("quota", OnFailure::Refuse, json!({})),
-            shard_picker: hook("random", OnFailure::Fallback, json!({})),
+            rate_shaper,
+            user_limit: HookSpec::of(Hook::UserLimit, "quota"),
+            shard_picker: HookSpec::of(Hook::ShardPicker, "random"),
         }
     }
 }
@@ -101,12 +151,15 @@ impl Pipeline {
     /// The patch that makes `new` of this pipeline.
     #[must_use]
     pub fn difference(&self, new: &Self) -> PipelinePatch {
-        PerHook::from_fn(|hook| (self.hook(hook) != new.hook(hook)).then(|| new.hook(hook).clone()))
+        PerHook::from_fn(|hook| (self.hook(hook) != new.hook(hook)).then(|| new.hook(hook).clone().into()))
     }
 
     #[must_use]
     pub fn patched(&self, patch: &PipelinePatch) -> Self {
-        let patched = |hook| patch[hook].as_ref().unwrap_or(self.hook(hook)).clone();
+        let patched = |hook| match &patch[hook] {
+            Some(patch) => self.hook(hook).patched(hook, patch),
+            None => self.hook(hook).clone(),
+        };
         let PerHook { rate_shaper, user_limit, shard_picker } = PerHook::from_fn(patched);
         Self { rate_shaper, user_limit, shard_picker }
     }
@@ -147,7 +200,7 @@ mod tests {
         let mut new = old.clone();
         new.shard_picker.policy = "hash-user".to_owned();
         let patch = old.difference(&new);
-        assert_eq!(patch, PerHook::from([None, None, Some(new.shard_picker.clone())]));
+        assert_eq!(patch, PerHook::from([None, None, Some(new.shard_picker.clone().into())]));
         assert_eq!(old.patched(&patch), new);
         assert_eq!(old.patched(&PipelinePatch::default()), old);
     }
@@ -155,7 +208,7 @@ mod tests {
     #[test]
     fn native_isolation_is_not_part_of_the_configuration() {
         let spec = json!({ "policy": "random", "isolation": "native" });
-        let error = serde_json::from_value::<HookSpec>(spec).expect_err("refused").to_string();
+        let error = serde_json::from_value::<HookPatch>(spec).expect_err("refused").to_string();
         assert_eq!(error, "unknown variant `native`, expected `warm` or `fresh`");
     }
 }

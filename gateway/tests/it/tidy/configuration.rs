@@ -93,7 +93,11 @@ impl Sources {
                 key = key.replace('_', "-");
             }
             let default = defaults.get(&key);
-            let ty = path_of(&field.ty).pop().unwrap_or_default();
+            let ty = match path_of(&field.ty).pop().unwrap_or_default() {
+                // It is read as a patch of its defaults.
+                ty if ty == "HookSpec" => "HookPatch".to_owned(),
+                ty => ty,
+            };
             let nested = self.items.iter().find_map(|(_, item)| match item {
                 Item::Struct(item) if item.ident == ty && is_read(&item.attrs) => Some(item),
                 _ => None,
@@ -212,7 +216,7 @@ fn serde_value(attributes: &[Attribute], key: &str) -> Option<String> {
     rest.split_once('"').map(|(value, _)| value.to_owned())
 }
 
-/// The two numbers of `deserialize_with = "bounded::<_, _, MIN, MAX>"`.
+/// The two numbers of `deserialize_with = "bounded::<_, _, MIN, MAX>"`, or of `some_bounded`.
 fn bounds(attributes: &[Attribute]) -> Option<(String, String)> {
     let with = serde_value(attributes, "deserialize_with")?;
     let (_, list) = with.split_once("bounded::<_, _, ")?;
