@@ -3,16 +3,17 @@
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use wasmtime::{Config, Engine, ResourceLimiter, Store, StoreLimits, StoreLimitsBuilder, Trap, UpdateDeadline};
+use wasmtime::{Config, Engine, ResourceLimiter, Store, Trap, UpdateDeadline};
 
-/// Our own policies use two pages.
+/// Of all memories of an instance together. Our own policies use two pages.
 pub(super) const MEMORY_BYTES_MAX: usize = 16 * 1024 * 1024;
-const TABLE_ELEMENTS_MAX: usize = 20_000;
+/// Of all tables of an instance together.
+pub(super) const TABLE_ELEMENTS_MAX: usize = 20_000;
 /// A component instantiates its core module and a few adapters.
-const CORE_INSTANCES_MAX: usize = 16;
-const MEMORIES_MAX: usize = 4;
-const TABLES_MAX: usize = 8;
-const WASM_STACK_BYTES_MAX: usize = 256 * 1024;
+pub(super) const CORE_INSTANCES_MAX: usize = 16;
+pub(super) const MEMORIES_MAX: usize = 4;
+pub(super) const TABLES_MAX: usize = 8;
+pub(super) const WASM_STACK_BYTES_MAX: usize = 256 * 1024;
 /// What one call may hand to the host: far more than a verdict, far less than a flood.
 const HOSTCALL_BYTES_MAX: usize = 64 * 1024;
 /// Deadlines are counted in ticks of this length.
@@ -24,6 +25,8 @@ const OVERTIME: Duration = Duration::from_millis(2);
 pub(super) static ENGINE: LazyLock<Engine> = LazyLock::new(|| {
     let mut config = Config::new();
     config.epoch_interruption(true).concurrency_support(false).max_wasm_stack(WASM_STACK_BYTES_MAX);
+    // No policy needs a memory of more than 4 GiB, and the code for it is slower.
+    config.wasm_memory64(false);
     let engine = Engine::new(&config).expect("the configuration is valid on this machine");
     let ticking = engine.weak();
     std::thread::Builder::new()
@@ -41,9 +44,8 @@ pub(super) static ENGINE: LazyLock<Engine> = LazyLock::new(|| {
 
 /// The bounds of one instance, and how much of them it uses.
 pub(super) struct Bounds {
-    limits: StoreLimits,
-    /// Of all its memories.
     pub(super) memory_bytes: usize,
+    table_elements: usize,
     /// It was denied memory or a larger table, which ended the call.
     pub(super) was_denied: bool,
     /// The thread's processor time when the current call passed its deadline.
@@ -53,15 +55,8 @@ pub(super) struct Bounds {
 impl Bounds {
     /// A store whose instance cannot exceed its bounds.
     pub(super) fn store() -> Store<Self> {
-        let limits = StoreLimitsBuilder::new()
-            .memory_size(MEMORY_BYTES_MAX)
-            .table_elements(TABLE_ELEMENTS_MAX)
-            .instances(CORE_INSTANCES_MAX)
-            .memories(MEMORIES_MAX)
-            .tables(TABLES_MAX)
-            .trap_on_grow_failure(true)
-            .build();
-        let mut store = Store::new(&ENGINE, Self { limits, memory_bytes: 0, was_denied: false, overtime_since: None });
+        let unused = Self { memory_bytes: 0, table_elements: 0, was_denied: false, overtime_since: None };
+        let mut store = Store::new(&ENGINE, unused);
         store.limiter(|bounds| bounds);
         store.epoch_deadline_callback(|mut store| store.data_mut().past_deadline());
         store
@@ -81,20 +76,38 @@ impl Bounds {
     }
 }
 
+/// A growth that is denied ends the call.
 impl ResourceLimiter for Bounds {
     fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
-        let grown = self.limits.memory_growing(current, desired, maximum);
-        match grown {
-            Ok(true) => self.memory_bytes += desired - current,
-            _ => self.was_denied = true,
+        let grown = self.memory_bytes.saturating_add(desired.saturating_sub(current));
+        if grown > MEMORY_BYTES_MAX || maximum.is_some_and(|maximum| desired > maximum) {
+            self.was_denied = true;
+            wasmtime::bail!("expected at most {} MiB of memory, found {grown} bytes", MEMORY_BYTES_MAX / 1024 / 1024);
         }
-        grown
+        self.memory_bytes = grown;
+        Ok(true)
     }
 
     fn table_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
-        let grown = self.limits.table_growing(current, desired, maximum);
-        self.was_denied |= !matches!(grown, Ok(true));
-        grown
+        let grown = self.table_elements.saturating_add(desired.saturating_sub(current));
+        if grown > TABLE_ELEMENTS_MAX || maximum.is_some_and(|maximum| desired > maximum) {
+            self.was_denied = true;
+            wasmtime::bail!("expected at most {TABLE_ELEMENTS_MAX} table elements, found {grown}");
+        }
+        self.table_elements = grown;
+        Ok(true)
+    }
+
+    fn instances(&self) -> usize {
+        CORE_INSTANCES_MAX
+    }
+
+    fn memories(&self) -> usize {
+        MEMORIES_MAX
+    }
+
+    fn tables(&self) -> usize {
+        TABLES_MAX
     }
 }
 

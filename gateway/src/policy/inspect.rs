@@ -5,7 +5,9 @@ use std::fmt;
 use super::compile::Compiled;
 use super::component::ComponentBytes;
 use super::digest::Digest;
-use super::engine::MEMORY_BYTES_MAX;
+use super::engine::{
+    CORE_INSTANCES_MAX, MEMORIES_MAX, MEMORY_BYTES_MAX, TABLE_ELEMENTS_MAX, TABLES_MAX, WASM_STACK_BYTES_MAX,
+};
 use super::error::LoadError;
 use super::instance::Instance;
 use super::wire::{AdmitFacts, LimitVerdict, PickFacts, ShapeFacts, Shaping};
@@ -56,7 +58,9 @@ impl fmt::Display for Inspection {
         writeln!(f, "world     {}", self.hook.as_str())?;
         writeln!(f, "size      {} bytes", self.bytes)?;
         writeln!(f, "digest    {}", self.digest)?;
-        writeln!(f, "limits    {} MiB of memory an instance", MEMORY_BYTES_MAX / 1024 / 1024)?;
+        writeln!(f, "limits    {} MiB of memory, in at most {MEMORIES_MAX} memories", MEMORY_BYTES_MAX / 1024 / 1024)?;
+        writeln!(f, "limits    {TABLE_ELEMENTS_MAX} table elements, in at most {TABLES_MAX} tables")?;
+        writeln!(f, "limits    {CORE_INSTANCES_MAX} core instances, {} KiB of stack", WASM_STACK_BYTES_MAX / 1024)?;
         for measure in &self.measures {
             writeln!(f, "measures  {}", serde_json::to_string(measure).unwrap_or_default())?;
         }
