@@ -4,6 +4,7 @@
 //! of a pipeline form one immutable [`Generation`].
 
 mod breaker;
+mod budget;
 mod compile;
 mod component;
 mod decider;

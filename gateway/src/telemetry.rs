@@ -21,7 +21,7 @@ pub use event::{
 };
 pub use metrics::Metrics;
 use policy_meter::PolicyMeters;
-pub use policy_meter::{FailureReason, PolicyMeter};
+pub use policy_meter::{FailureReason, LiveInstance, PolicyMeter};
 
 /// The metrics of one system. Clones share them.
 #[derive(Clone)]

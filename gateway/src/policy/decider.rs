@@ -48,9 +48,12 @@ impl<F: Facts, V: Verdict> Decider<F, V> {
     ) -> Result<Self, LoadError> {
         let config = serde_json::to_string(&spec.config).expect("a map is JSON");
         let is_fresh = spec.isolation == Isolation::Fresh;
-        let pool = InstancePool::start(Compiled::new(component)?, hook, config, spec.deadline_ms, is_fresh)?;
         let version = component.digest.version();
         let meter = telemetry.policy_meter(hook.as_str(), &spec.policy, &version);
+        let workers = tokio::runtime::Handle::try_current().map_or(1, |runtime| runtime.metrics().num_workers());
+        let compiled = Compiled::new(component)?;
+        let pool =
+            InstancePool::start(compiled, hook, config, spec.deadline_ms, is_fresh, workers, Arc::clone(&meter))?;
         Ok(Self {
             hook,
             pool,
@@ -58,7 +61,7 @@ impl<F: Facts, V: Verdict> Decider<F, V> {
             on_failure: spec.on_failure,
             version,
             meter,
-            breaker: Breaker::default(),
+            breaker: Breaker::new(workers),
             logged_reasons: AtomicU32::new(0),
         })
     }
@@ -114,16 +117,12 @@ impl<F: Facts, V: Verdict> Decider<F, V> {
     }
 
     fn call(&self, facts: F) -> Result<V, FailureReason> {
-        if !self.breaker.is_closed() {
-            return Err(FailureReason::CircuitOpen);
-        }
+        self.breaker.check()?;
         let started = Instant::now();
         let verdict = self.pool.call(facts);
-        self.meter.called(started.elapsed());
-        match &verdict {
-            Err(reason) if reason.is_costly() => self.breaker.record_failure(),
-            _ => self.breaker.record_success(),
-        }
+        let took = started.elapsed();
+        self.meter.called(took);
+        self.breaker.record(took, verdict.as_ref().err().copied());
         verdict
     }
 

@@ -36,6 +36,7 @@ pub struct Metrics {
     pub(super) in_flight: IntGauge,
     pub(super) policy_call: HistogramVec,
     pub(super) policy_failures: IntCounterVec,
+    pub(super) policy_instances: IntGaugeVec,
     pub(super) policy_generation: IntGauge,
     pub(super) policy_swaps: IntCounterVec,
     pub(super) counters_up: IntGauge,
@@ -97,6 +98,12 @@ impl Metrics {
                 &["hook", "policy", "version", "reason"],
             ),
             policy_generation: gauge_of(
+            policy_instances: gauges(
+                &registry,
+                "sluice_policy_instances",
+                "Live instances of a policy. Those that are being renewed are not counted.",
+                &["hook", "policy", "version"],
+            ),
                 &registry,
                 "sluice_policy_generation",
                 "Number of the active pipeline generation.",

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use prometheus::{Histogram, IntCounter};
+use prometheus::{Histogram, IntCounter, IntGauge};
 
 use super::metrics::Metrics;
 
@@ -27,17 +27,21 @@ pub enum FailureReason {
     Counters,
     /// It was not called: its circuit breaker is open.
     CircuitOpen,
+    /// It was not called: it has used more than its share of the workers' time.
+    OverBudget,
 }
 
 impl FailureReason {
-    pub const ALL: [Self; 7] =
-        [Self::Trap, Self::Deadline, Self::Memory, Self::Answer, Self::Busy, Self::Counters, Self::CircuitOpen];
-
-    /// Whether such a failure uses enough processor time to slow down other requests.
-    #[must_use]
-    pub const fn is_costly(self) -> bool {
-        matches!(self, Self::Deadline | Self::Memory)
-    }
+    pub const ALL: [Self; 8] = [
+        Self::Trap,
+        Self::Deadline,
+        Self::Memory,
+        Self::Answer,
+        Self::Busy,
+        Self::Counters,
+        Self::CircuitOpen,
+        Self::OverBudget,
+    ];
 
     /// The label in metrics and logs.
     #[must_use]
@@ -50,6 +54,7 @@ impl FailureReason {
             Self::Busy => "busy",
             Self::Counters => "counters",
             Self::CircuitOpen => "circuit_open",
+            Self::OverBudget => "over_budget",
         }
     }
 }
@@ -60,6 +65,17 @@ pub struct PolicyMeter {
     labels: [String; 3],
     calls: Histogram,
     failures: [IntCounter; FailureReason::ALL.len()],
+    instances: IntGauge,
+}
+
+/// Counts an instance as live until it is dropped.
+#[derive(Debug)]
+pub struct LiveInstance(Arc<PolicyMeter>);
+
+impl Drop for LiveInstance {
+    fn drop(&mut self) {
+        self.0.instances.dec();
+    }
 }
 
 /// The meters of loaded policy versions, newest last.
@@ -77,6 +93,7 @@ impl PolicyMeters {
             calls: metrics.policy_call.with_label_values(&[hook, policy, version]),
             failures: FailureReason::ALL
                 .map(|reason| metrics.policy_failures.with_label_values(&[hook, policy, version, reason.as_str()])),
+            instances: metrics.policy_instances.with_label_values(&[hook, policy, version]),
         });
         meters.push_back(Arc::clone(&meter));
         if meters.len() > VERSIONS_MAX
@@ -100,10 +117,18 @@ impl PolicyMeter {
         self.failures[reason as usize].inc();
     }
 
+    /// Counts one more instance.
+    #[must_use]
+    pub fn live_instance(self: &Arc<Self>) -> LiveInstance {
+        self.instances.inc();
+        LiveInstance(Arc::clone(self))
+    }
+
     fn remove_series(&self, metrics: &Metrics) {
         let [hook, policy, version] = &self.labels;
         // Fails if the series does not exist.
         let _ = metrics.policy_call.remove_label_values(&[hook, policy, version]);
+        let _ = metrics.policy_instances.remove_label_values(&[hook, policy, version]);
         for reason in FailureReason::ALL {
             let _ = metrics.policy_failures.remove_label_values(&[hook, policy, version, reason.as_str()]);
         }

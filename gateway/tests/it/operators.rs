@@ -127,6 +127,7 @@ async fn every_metric_exists_at_zero_after_a_start() {
         assert!(metrics.has("sluice_policy_call_seconds_count", labels), "{labels:?}");
         assert!(metrics.has("sluice_policy_failures_total", labels), "{labels:?}");
         assert_eq!(metrics.sum("sluice_policy_failures_total", labels), 0.0, "{labels:?}");
+        assert!(metrics.sum("sluice_policy_instances", labels) > 0.0, "{labels:?}");
     }
     for name in [
         "sluice_issue_duration_seconds_count",

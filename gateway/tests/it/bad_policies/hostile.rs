@@ -32,7 +32,8 @@ fn hook_and_failures(guest: &str) -> (&'static str, &'static [&'static str]) {
         "spin" => ("shard-picker", &["deadline", "circuit_open"]),
         "hoard" => ("shard-picker", &["memory", "deadline", "circuit_open"]),
         "nowhere" => ("shard-picker", &["answer"]),
-        "trap" | "trap-sometimes" | "recurse" => ("shard-picker", &["trap"]),
+        "trap" | "recurse" => ("shard-picker", &["trap", "busy", "circuit_open"]),
+        "trap-sometimes" => ("shard-picker", &["trap"]),
         _ => ("shard-picker", &[]),
     }
 }
