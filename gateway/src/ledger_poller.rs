@@ -1,5 +1,4 @@
-//! What other processes changed, read from the ledger they share: campaigns, stock, pipelines, and how far
-//! partitions are settled.
+//! What other processes changed, read from the ledger they share: campaigns, stock, and how far partitions are settled.
 //!
 //! A process that has the ledger to itself runs no poller.
 
@@ -11,7 +10,6 @@ use crate::campaign_cache::CampaignCache;
 use crate::coupon::PartitionNo;
 use crate::ledger::{Ledger, LedgerError};
 use crate::log::Log;
-use crate::policy::Pipelines;
 use crate::settlement::Progress;
 
 /// Bounds how late a waiting client learns its outcome, and keeps an operator's change well within the two
@@ -24,36 +22,17 @@ pub struct LedgerPoller {
     log: Arc<dyn Log>,
     campaigns: Arc<CampaignCache>,
     progress: Arc<Progress>,
-    /// Absent in a consumer, which decides nothing.
-    pipelines: Option<Arc<Pipelines>>,
 }
 
 impl LedgerPoller {
-    /// Follows everything.
     #[must_use]
-    pub fn of_gateway(
-        ledger: Arc<dyn Ledger>,
-        log: Arc<dyn Log>,
-        campaigns: Arc<CampaignCache>,
-        progress: Arc<Progress>,
-        pipelines: Arc<Pipelines>,
-    ) -> Background {
-        Self { ledger, log, campaigns, progress, pipelines: Some(pipelines) }.background()
-    }
-
-    /// Follows everything but the pipelines.
-    #[must_use]
-    pub fn of_consumer(
+    pub fn background(
         ledger: Arc<dyn Ledger>,
         log: Arc<dyn Log>,
         campaigns: Arc<CampaignCache>,
         progress: Arc<Progress>,
     ) -> Background {
-        Self { ledger, log, campaigns, progress, pipelines: None }.background()
-    }
-
-    fn background(self) -> Background {
-        Background::new("ledger poller", self.run())
+        Background::new("ledger poller", Self { ledger, log, campaigns, progress }.run())
     }
 
     async fn run(self) {
@@ -86,9 +65,6 @@ impl LedgerPoller {
                 shard.bound_unsettled(self.log.end_offset(partition).saturating_sub(settled));
             }
         }
-        match &self.pipelines {
-            Some(pipelines) => pipelines.catch_up().await,
-            None => Ok(()),
-        }
+        Ok(())
     }
 }

@@ -52,6 +52,9 @@ struct Readiness {
     draining: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     generation: Option<GenerationNo>,
+    /// `ok`, or why the newest generation in the ledger is not the active one. The process is ready all the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pipeline: Option<String>,
 }
 
 impl Health {
@@ -126,6 +129,7 @@ impl Health {
             tasks: part(tasks),
             draining,
             generation: self.pipelines.get().map(|pipelines| pipelines.current().number()),
+            pipeline: self.pipelines.get().map(|pipelines| part(newest_is_active(pipelines))),
         }
     }
 
@@ -135,6 +139,11 @@ impl Health {
             Err(_) => Err(format!("no answer in {} ms", LEDGER_ANSWER_MAX.as_millis())),
         }
     }
+}
+
+fn newest_is_active(pipelines: &Pipelines) -> Result<(), String> {
+    let Some(not_loaded) = pipelines.not_loaded() else { return Ok(()) };
+    Err(format!("generation {} is not loaded: {}", not_loaded.generation, not_loaded.error))
 }
 
 /// Names the partitions that accept no records while others do.

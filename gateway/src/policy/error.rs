@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::counters::Hook;
+use crate::coupon::GenerationNo;
 use crate::ledger::LedgerError;
 
 /// Why a component cannot be used.
@@ -55,8 +56,8 @@ pub enum ChangeError {
     Upload(#[from] LoadError),
     #[error("no earlier pipeline is recorded: set the pipeline with PUT /admin/pipeline instead")]
     NoEarlierPipeline,
-    /// The newest record cannot be read, or lacks a component.
-    #[error("the newest generation in the ledger is incomplete: publish the pipeline again")]
+    /// The record of a generation cannot be read, or lacks a component.
+    #[error("the record in the ledger is incomplete: publish the pipeline again")]
     IncompleteRecord,
     #[error("read or record the pipeline: {0}")]
     Ledger(#[from] LedgerError),
@@ -82,3 +83,10 @@ impl ChangeError {
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
 pub struct StartError(#[from] ChangeError);
+
+/// A generation in the ledger that is newer than the active one, and why it cannot be loaded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotLoaded {
+    pub generation: GenerationNo,
+    pub error: String,
+}

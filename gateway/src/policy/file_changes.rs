@@ -37,8 +37,9 @@ impl Pipelines {
     /// # Errors
     /// When the ledger cannot be read.
     pub async fn without_file(configured: Pipeline, ledger: &dyn Ledger) -> Result<Pipeline, LedgerError> {
-        let Some(newest) = Recorded::read(ledger).await?.newest else { return Ok(configured) };
-        Ok(newest.observed.file.patched(&Pipeline::default().difference(&configured)))
+        let recorded = Recorded::read(ledger).await?;
+        let Some(newest) = recorded.newest_first.first() else { return Ok(configured) };
+        Ok(newest.record.observed.file.patched(&Pipeline::default().difference(&configured)))
     }
 
     /// `file` is the pipeline in `sluice.toml`, or why the file cannot be used; `None` if it has not changed.

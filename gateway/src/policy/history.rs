@@ -1,4 +1,4 @@
-//! The newest changes of this process, refused ones included.
+//! The newest changes: those that the ledger has recorded, and those that this process refused.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
@@ -32,6 +32,12 @@ pub struct HistoryEntry {
     pub result: Result<GenerationNo, String>,
 }
 
+impl HistoryEntry {
+    fn generation(&self) -> Option<GenerationNo> {
+        self.result.as_ref().ok().copied()
+    }
+}
+
 #[derive(Default)]
 pub(super) struct History(Mutex<VecDeque<HistoryEntry>>);
 
@@ -43,8 +49,36 @@ impl History {
         entries.truncate(HISTORY_MAX as usize);
     }
 
+    /// Adds the changes in the ledger that are newer than those listed.
+    pub(super) fn learn(&self, newest_first: impl Iterator<Item = HistoryEntry>) {
+        let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let listed = entries.iter().filter_map(HistoryEntry::generation).max();
+        let new: Vec<_> = newest_first.take_while(|entry| entry.generation() > listed).collect();
+        for entry in new.into_iter().rev() {
+            entries.push_front(entry);
+        }
+        entries.truncate(HISTORY_MAX as usize);
+    }
+
     /// Newest first.
     pub(super) fn entries(&self) -> Vec<HistoryEntry> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changes_of_other_processes_are_added_once_and_before_those_that_are_listed() {
+        let entry = |number| HistoryEntry { at_ms: 0, source: Source::Admin, result: Ok(number) };
+        let history = History::default();
+        history.learn([2, 1].map(entry).into_iter());
+        history.record(Source::File, &Err(ChangeError::Conflict));
+        history.record(Source::File, &Ok(3));
+        history.learn([5, 4, 3, 2, 1].map(entry).into_iter());
+        let listed: Vec<_> = history.entries().iter().map(HistoryEntry::generation).collect();
+        assert_eq!(listed, [Some(5), Some(4), Some(3), None, Some(2), Some(1)]);
     }
 }

@@ -3,94 +3,57 @@
 
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::Mutex;
 
 use super::Options;
 use super::component::ResolvedPipeline;
-use super::digest::Digest;
-use super::error::{ChangeError, StartError};
+use super::error::{ChangeError, NotLoaded, StartError};
 use super::folder::{Folder, ListedPolicy, UploadedPolicy};
 use super::generation::Generation;
 use super::history::{History, HistoryEntry, Source};
-use super::records::{self, GenerationRecord, ObservedFiles, Recorded, RecordedPipeline};
+use super::loader::{Loader, Trial};
+use super::records::{self, ObservedFiles, RecordedPipeline};
 use super::spec::{Pipeline, PipelinePatch};
 use super::state::{Replacement, State};
 use super::tasks::{run_blocking, run_detached};
 use crate::counters::PerHook;
 use crate::coupon::GenerationNo;
-use crate::ledger::{Ledger, LedgerError};
-use crate::telemetry::{GenerationPublished, GenerationRefused, Telemetry};
+use crate::ledger::Ledger;
+use crate::telemetry::{GenerationNotLoaded, GenerationPublished, GenerationRefused, Telemetry};
 
 /// The active generation, and the service that changes it.
 pub struct Pipelines {
-    loader: Loader,
+    pub(super) loader: Loader,
     pub(super) folder: Folder,
-    ledger: Arc<dyn Ledger>,
+    pub(super) ledger: Arc<dyn Ledger>,
     current: ArcSwap<Generation>,
+    /// The newest generation in the ledger, while it cannot be loaded.
+    not_loaded: ArcSwapOption<NotLoaded>,
     /// Locked by a change: changes are applied one after the other.
     pub(super) state: Mutex<State>,
-    history: History,
+    pub(super) history: History,
 }
 
 impl Pipelines {
-    /// Continues with the pipeline that the ledger has recorded, and then applies what changed in `file` and in the
-    /// folder since. The first start takes `file` as it is.
-    ///
-    /// # Errors
-    /// When no pipeline can be loaded: which policy, and why.
-    pub async fn start(
-        options: &Options,
-        file: Pipeline,
+    pub(super) fn new(
+        loader: Loader,
+        folder: Folder,
         ledger: Arc<dyn Ledger>,
-        telemetry: &Telemetry,
-    ) -> Result<Arc<Self>, StartError> {
-        match Self::restore(options, file.clone(), Arc::clone(&ledger), telemetry).await {
-            // Another process recorded the first generation at the same moment.
-            Err(ChangeError::Conflict) => Ok(Self::restore(options, file, ledger, telemetry).await?),
-            restored => Ok(restored?),
-        }
-    }
-
-    async fn restore(
-        options: &Options,
-        file: Pipeline,
-        ledger: Arc<dyn Ledger>,
-        telemetry: &Telemetry,
-    ) -> Result<Arc<Self>, ChangeError> {
-        let loader = Loader { is_native: options.native, telemetry: telemetry.clone() };
-        let folder = Folder::new(&options.dir);
-        let Recorded { number, newest, rollback } = Recorded::read(&*ledger).await?;
-        let restored = match newest {
-            Some(GenerationRecord { pipeline, digests, observed, .. }) => {
-                let resolved = RecordedPipeline { pipeline, digests }.resolve(&*ledger).await?;
-                resolved.map(|active| (active, observed))
-            }
-            None => None,
-        };
-        let (generation, active, observed) = match restored {
-            // It was tried when it was new, and has decided since.
-            Some((active, observed)) => (loader.load(number, &active, Trial::Skip).await?, active, observed),
-            None => {
-                let (first, from_file) = (folder.clone(), file.clone());
-                let active = run_blocking(move || first.resolve(from_file)).await?;
-                let observed = ObservedFiles { file: file.clone(), folder: active.digests().map(Some) };
-                let generation = loader.load(number + 1, &active, Trial::Run).await?;
-                records::publish(&*ledger, number + 1, &active, &observed, Source::File).await?;
-                (generation, active, observed)
-            }
-        };
-        telemetry.emit(GenerationPublished(generation.number()));
-        let this = Arc::new(Self {
+        first: Generation,
+        state: State,
+        history: History,
+    ) -> Self {
+        loader.telemetry.emit(GenerationPublished(first.number()));
+        Self {
             loader,
             folder,
             ledger,
-            current: ArcSwap::from_pointee(generation),
-            state: Mutex::new(State::new(active, rollback, observed)),
-            history: History::default(),
-        });
-        this.apply_file_changes(Some(Ok(file))).await;
-        Ok(this)
+            current: ArcSwap::from_pointee(first),
+            not_loaded: ArcSwapOption::empty(),
+            state: Mutex::new(state),
+            history,
+        }
     }
 
     /// Checks whether a pipeline could be loaded, and changes nothing.
@@ -108,7 +71,13 @@ impl Pipelines {
         self.current.load_full()
     }
 
-    /// The newest changes of this process, newest first, refused ones included.
+    /// The newest generation in the ledger and why it cannot be loaded, if the active one is older.
+    #[must_use]
+    pub fn not_loaded(&self) -> Option<Arc<NotLoaded>> {
+        self.not_loaded.load_full()
+    }
+
+    /// The newest changes, newest first, and those that this process refused.
     #[must_use]
     pub fn history(&self) -> Vec<HistoryEntry> {
         self.history.entries()
@@ -130,8 +99,9 @@ impl Pipelines {
         self.folder.upload(name, bytes).await
     }
 
-    /// Replaces the hooks that the patch gives, with the components that are in the folder now. The other hooks keep
-    /// their components, even if their files have changed or are gone.
+    /// Changes the hooks that the patch gives, with the components that are in the folder now. The other hooks keep
+    /// their components, even if their files have changed or are gone. If nothing differs from the active pipeline, the
+    /// answer is its number.
     ///
     /// # Errors
     /// [`ChangeError`]; then nothing has changed.
@@ -140,8 +110,11 @@ impl Pipelines {
         run_detached(async move {
             let mut state = this.state.lock().await;
             let file = state.newest_file();
+            let before = this.current().number();
             let published = this.patch(&mut state, &patch, file, source).await;
-            this.record_history(source, &published);
+            if !matches!(published, Ok(number) if number == before) {
+                this.record_history(source, &published);
+            }
             published
         })
         .await
@@ -172,7 +145,7 @@ impl Pipelines {
         Ok(number)
     }
 
-    /// Replaces the hooks that the patch gives, with the components that are in the folder now.
+    /// Changes the hooks that the patch gives, with the components that are in the folder now.
     pub(super) async fn patch(
         &self,
         state: &mut State,
@@ -197,6 +170,10 @@ impl Pipelines {
         let replaced = RecordedPipeline::of(&state.active);
         let resolved = ResolvedPipeline { pipeline: new.pipeline, components };
         let observed = ObservedFiles { file: new.observed_file, folder };
+        if self.not_loaded().is_none() && state.is_active(&resolved) && observed.file == state.observed.file {
+            state.observed = observed;
+            return Ok(self.current().number());
+        }
         let number = self.publish(state, resolved, observed, new.source).await?;
         state.rollback.push(replaced);
         Ok(number)
@@ -209,7 +186,7 @@ impl Pipelines {
         observed: ObservedFiles,
         source: Source,
     ) -> Result<GenerationNo, ChangeError> {
-        let number = self.current.load().number() + 1;
+        let number = self.newest() + 1;
         let generation = self.loader.load(number, &resolved, Trial::Run).await?;
         records::publish(&*self.ledger, number, &resolved, &observed, source).await?;
         self.activate(generation);
@@ -219,52 +196,20 @@ impl Pipelines {
         Ok(number)
     }
 
-    /// Activates the pipeline that another process recorded, if there is a newer one.
-    ///
-    /// # Errors
-    /// When the ledger cannot be read. A pipeline that cannot be loaded here is logged, and the active one still
-    /// decides.
-    pub async fn catch_up(&self) -> Result<(), LedgerError> {
-        // Reading one row is cheap; the records and components are read only if it is new.
-        let newest = self.ledger.generations(1).await?;
-        if newest.first().is_none_or(|row| row.number <= self.current.load().number()) {
-            return Ok(());
-        }
-        let mut state = self.state.lock().await;
-        let Recorded { number, newest, rollback } = Recorded::read(&*self.ledger).await?;
-        // A change of this process may have finished while the lock was awaited.
-        if number <= self.current.load().number() {
-            return Ok(());
-        }
-        match self.load_recorded(number, newest).await {
-            Ok((generation, active, folder)) => {
-                state.observed.folder = folder;
-                let changed = state.active.changes_to(&active);
-                (state.active, state.rollback) = (active, rollback);
-                self.activate(generation);
-                tracing::info!(generation = number, changed, "pipeline changed by another process");
-            }
-            Err(error) => tracing::error!(generation = number, %error, "pipeline of another process not loaded"),
-        }
-        Ok(())
+    /// The newest generation in the ledger, as far as this process knows.
+    pub(super) fn newest(&self) -> GenerationNo {
+        self.not_loaded().map_or_else(|| self.current.load().number(), |not_loaded| not_loaded.generation)
     }
 
-    async fn load_recorded(
-        &self,
-        number: GenerationNo,
-        newest: Option<GenerationRecord>,
-    ) -> Result<(Generation, ResolvedPipeline, PerHook<Option<Digest>>), ChangeError> {
-        let GenerationRecord { pipeline, digests, .. } = newest.ok_or(ChangeError::IncompleteRecord)?;
-        let resolved = RecordedPipeline { pipeline, digests }.resolve(&*self.ledger).await?;
-        let resolved = resolved.ok_or(ChangeError::IncompleteRecord)?;
-        // The folder is this machine's own, so what the other process observed does not hold here.
-        let folder = self.folder.digests(&resolved.pipeline).await?;
-        Ok((self.loader.load(number, &resolved, Trial::Skip).await?, resolved, folder))
+    pub(super) fn set_not_loaded(&self, not_loaded: NotLoaded) {
+        self.loader.telemetry.emit(GenerationNotLoaded(not_loaded.generation));
+        self.not_loaded.store(Some(Arc::new(not_loaded)));
     }
 
-    fn activate(&self, generation: Generation) {
+    pub(super) fn activate(&self, generation: Generation) {
         self.loader.telemetry.emit(GenerationPublished(generation.number()));
         let old = self.current.swap(Arc::new(generation));
+        self.not_loaded.store(None);
         // Unmapping instances takes a while; requests do not wait for it.
         tokio::task::spawn_blocking(move || drop(old));
     }
@@ -275,36 +220,5 @@ impl Pipelines {
             tracing::error!(?source, %error, "pipeline change refused");
         }
         self.history.record(source, published);
-    }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Trial {
-    Run,
-    Skip,
-}
-
-/// Loads generations.
-struct Loader {
-    is_native: bool,
-    telemetry: Telemetry,
-}
-
-impl Loader {
-    async fn load(
-        &self,
-        number: GenerationNo,
-        resolved: &ResolvedPipeline,
-        trial: Trial,
-    ) -> Result<Generation, ChangeError> {
-        let (resolved, is_native, telemetry) = (resolved.clone(), self.is_native, self.telemetry.clone());
-        run_blocking(move || {
-            let generation = Generation::load(number, &resolved, is_native, &telemetry)?;
-            if trial == Trial::Run {
-                generation.run_trial()?;
-            }
-            Ok(generation)
-        })
-        .await
     }
 }

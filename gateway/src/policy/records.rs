@@ -4,11 +4,11 @@ use serde::{Deserialize, Serialize};
 
 use super::component::{ComponentBytes, ResolvedPipeline};
 use super::digest::Digest;
-use super::error::ChangeError;
-use super::history::{HISTORY_MAX, Source};
+use super::error::{ChangeError, NotLoaded};
+use super::history::{HISTORY_MAX, HistoryEntry, Source};
 use super::spec::Pipeline;
 use crate::counters::PerHook;
-use crate::coupon::{GenerationNo, now_ms};
+use crate::coupon::{GenerationNo, UnixMs, now_ms};
 use crate::ledger::{GenerationRow, Ledger, LedgerError};
 
 /// Stored as JSON with each generation. Earlier versions wrote and read the same form.
@@ -83,43 +83,79 @@ impl RollbackStack {
     }
 }
 
-/// The generations in the ledger, as far as they can be rolled back.
+/// The newest generations in the ledger.
 #[derive(Debug)]
 pub(super) struct Recorded {
     /// Of the newest generation; 0 if there is none.
     pub(super) number: GenerationNo,
-    pub(super) newest: Option<GenerationRecord>,
+    /// Without those that cannot be read.
+    pub(super) newest_first: Vec<RecordedGeneration>,
     pub(super) rollback: RollbackStack,
 }
 
-impl Recorded {
-    pub(super) async fn read(ledger: &dyn Ledger) -> Result<Self, LedgerError> {
-        let rows = ledger.generations(HISTORY_MAX).await?;
-        let (newest, rollback) = replay(rows.iter().rev().filter_map(parse));
-        Ok(Self { number: rows.first().map_or(0, |row| row.number), newest, rollback })
+#[derive(Debug, Clone)]
+pub(super) struct RecordedGeneration {
+    pub(super) number: GenerationNo,
+    pub(super) published_at_ms: UnixMs,
+    pub(super) record: GenerationRecord,
+}
+
+impl RecordedGeneration {
+    pub(super) fn pipeline(&self) -> RecordedPipeline {
+        RecordedPipeline { pipeline: self.record.pipeline.clone(), digests: self.record.digests }
     }
 }
 
-fn parse(row: &GenerationRow) -> Option<GenerationRecord> {
+/// A rollback takes a pipeline off the stack, so that more records are read than can be rolled back.
+const RECORDS_MAX: u32 = 3 * HISTORY_MAX;
+
+impl Recorded {
+    pub(super) async fn read(ledger: &dyn Ledger) -> Result<Self, LedgerError> {
+        let rows = ledger.generations(RECORDS_MAX).await?;
+        let newest_first: Vec<_> = rows.iter().filter_map(parse).collect();
+        let rollback = replay(newest_first.iter().rev());
+        Ok(Self { number: rows.first().map_or(0, |row| row.number), newest_first, rollback })
+    }
+
+    /// Newest first.
+    pub(super) fn history(&self) -> impl Iterator<Item = HistoryEntry> {
+        self.newest_first.iter().map(|recorded| HistoryEntry {
+            at_ms: recorded.published_at_ms,
+            source: recorded.record.source,
+            result: Ok(recorded.number),
+        })
+    }
+
+    /// The newest generation, if its record cannot be read.
+    pub(super) fn unreadable(&self) -> Option<NotLoaded> {
+        let is_read = self.newest_first.first().map_or(0, |newest| newest.number) == self.number;
+        let error = ChangeError::IncompleteRecord.to_string();
+        (!is_read).then_some(NotLoaded { generation: self.number, error })
+    }
+}
+
+fn parse(row: &GenerationRow) -> Option<RecordedGeneration> {
     // Earlier versions had a third isolation, for benchmarks. Without this, its records could not be read.
     let pipeline = row.pipeline.replace(r#""isolation":"native""#, r#""isolation":"warm""#);
     let record = serde_json::from_str(&pipeline);
-    record.inspect_err(|error| tracing::warn!(generation = row.number, %error, "recorded generation unreadable")).ok()
+    let record =
+        record.inspect_err(|error| tracing::warn!(generation = row.number, %error, "recorded generation unreadable"));
+    Some(RecordedGeneration { number: row.number, published_at_ms: row.published_at_ms, record: record.ok()? })
 }
 
 /// Replays records, oldest first: a rollback takes the pipeline that it returned to off the stack.
-fn replay(records: impl Iterator<Item = GenerationRecord>) -> (Option<GenerationRecord>, RollbackStack) {
+fn replay<'a>(records: impl Iterator<Item = &'a RecordedGeneration>) -> RollbackStack {
     let mut rollback = RollbackStack::default();
-    let mut newest: Option<GenerationRecord> = None;
-    for record in records {
-        if record.source == Source::Rollback {
+    let mut newest: Option<&RecordedGeneration> = None;
+    for recorded in records {
+        if recorded.record.source == Source::Rollback {
             rollback.pop();
         } else if let Some(replaced) = newest {
-            rollback.push(RecordedPipeline { pipeline: replaced.pipeline, digests: replaced.digests });
+            rollback.push(replaced.pipeline());
         }
-        newest = Some(record);
+        newest = Some(recorded);
     }
-    (newest, rollback)
+    rollback
 }
 
 /// Records a generation with its components.
@@ -235,15 +271,16 @@ mod tests {
         "source": "admin"
     }"#;
 
-    fn record(picker: &str, source: Source) -> GenerationRecord {
+    fn recorded(picker: &str, source: Source) -> RecordedGeneration {
         let mut pipeline = Pipeline::default();
         pipeline.shard_picker.policy = picker.to_owned();
-        GenerationRecord {
+        let record = GenerationRecord {
             pipeline,
             digests: PerHook::from([Digest::of(b"abc"); 3]),
             observed: ObservedFiles { file: Pipeline::default(), folder: PerHook::default() },
             source,
-        }
+        };
+        RecordedGeneration { number: 1, published_at_ms: 0, record }
     }
 
     #[test]
@@ -261,30 +298,29 @@ mod tests {
 
     #[test]
     fn a_record_with_the_removed_isolation_still_loads() {
-        let pipeline = serde_json::to_string(&record("random", Source::File)).expect("JSON");
+        let pipeline = serde_json::to_string(&recorded("random", Source::File).record).expect("JSON");
         let pipeline = pipeline.replace(r#""isolation":"warm""#, r#""isolation":"native""#);
         assert!(pipeline.contains("native"), "{pipeline}");
         let row = GenerationRow { number: 1, pipeline, published_at_ms: 0 };
-        assert_eq!(parse(&row).expect("loads").pipeline, Pipeline::default());
+        assert_eq!(parse(&row).expect("loads").record.pipeline, Pipeline::default());
     }
 
     #[test]
     fn rollbacks_go_back_one_pipeline_each() {
         let records = [
-            record("random", Source::File),
-            record("hash-user", Source::Admin),
-            record("weighted", Source::Folder),
-            record("hash-user", Source::Rollback),
+            recorded("random", Source::File),
+            recorded("hash-user", Source::Admin),
+            recorded("weighted", Source::Folder),
+            recorded("hash-user", Source::Rollback),
         ];
-        let (newest, rollback) = replay(records.into_iter());
-        assert_eq!(newest.expect("a newest record").pipeline.shard_picker.policy, "hash-user");
+        let rollback = replay(records.iter());
         assert_eq!(rollback.last().expect("an earlier pipeline").pipeline.shard_picker.policy, "random");
     }
 
     #[test]
     fn the_rollback_stack_is_bounded() {
-        let changes = (0..=HISTORY_MAX + 1).map(|number| record(&format!("picker-{number}"), Source::Admin));
-        let (_, rollback) = replay(changes);
+        let changes = (0..=HISTORY_MAX + 1).map(|number| recorded(&format!("picker-{number}"), Source::Admin));
+        let rollback = replay(changes.collect::<Vec<_>>().iter());
         assert_eq!(rollback.0.len(), HISTORY_MAX as usize);
         assert_eq!(rollback.0[0].pipeline.shard_picker.policy, "picker-1");
     }

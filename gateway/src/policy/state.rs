@@ -39,6 +39,11 @@ impl State {
         Self { active, rollback, observed, pending_file: None, reported: ReportedErrors::default() }
     }
 
+    /// Whether a pipeline and its components are the active ones.
+    pub(super) fn is_active(&self, resolved: &ResolvedPipeline) -> bool {
+        self.active.pipeline == resolved.pipeline && self.active.digests() == resolved.digests()
+    }
+
     /// What counts as applied after a change by an operator: it is newer than a file that could not be applied.
     pub(super) fn newest_file(&self) -> Pipeline {
         self.pending_file.as_ref().unwrap_or(&self.observed.file).clone()

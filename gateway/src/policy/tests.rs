@@ -1,5 +1,9 @@
 //! Changes of the pipeline on an embedded ledger, with the policies that `policies/build` builds.
 
+mod bounds;
+mod guest;
+mod restart;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::task::{Context, Waker};
@@ -10,7 +14,8 @@ use tempfile::TempDir;
 
 use super::component::{ComponentBytes, ResolvedPipeline};
 use super::{
-    ChangeError, Generation, Options, Pipeline, PipelinePatch, Pipelines, PolicyUnavailable, Request, Source, Usage,
+    ChangeError, Generation, OnFailure, Options, Pipeline, PipelinePatch, Pipelines, PolicyUnavailable, Request,
+    Source, StartError, Usage,
 };
 use crate::counters::{Hook, PerHook, Unavailable};
 use crate::ledger::{self, Ledger};
@@ -41,16 +46,49 @@ impl Fixture {
         let url = format!("sqlite:{}", data.path().join("ledger.db").display());
         let ledger =
             ledger::open(&ledger::Options { url, ..ledger::Options::default() }).await.expect("opens a ledger");
-        let options = Options { dir: folder.clone(), ..Options::default() };
-        let pipelines = Pipelines::start(&options, Pipeline::default(), Arc::clone(&ledger), &Telemetry::new())
-            .await
-            .expect("starts");
+        let pipelines = start(&folder, &ledger).await.expect("starts");
         Self { _data: data, folder, ledger, pipelines }
+    }
+
+    /// Another process on the same ledger and folder.
+    async fn start_again(&self) -> Result<Arc<Pipelines>, StartError> {
+        start(&self.folder, &self.ledger).await
     }
 }
 
+async fn start(folder: &Path, ledger: &Arc<dyn Ledger>) -> Result<Arc<Pipelines>, StartError> {
+    let options = Options { dir: folder.to_owned(), ..Options::default() };
+    Pipelines::start(&options, Pipeline::default(), Arc::clone(ledger), &Telemetry::new()).await
+}
+
+fn patch(json: serde_json::Value) -> PipelinePatch {
+    serde_json::from_value(json).expect("a patch")
+}
+
 fn pick_with(policy: &str) -> PipelinePatch {
-    serde_json::from_value(json!({ "shard-picker": { "policy": policy } })).expect("a patch")
+    patch(json!({ "shard-picker": { "policy": policy } }))
+}
+
+/// The default pipeline on built policies.
+fn default_pipeline() -> ResolvedPipeline {
+    let pipeline = Pipeline::default();
+    let components =
+        PerHook::from_fn(|hook| ComponentBytes::new(std::fs::read(built(&pipeline.hook(hook).policy)).expect("reads")));
+    ResolvedPipeline { pipeline, components }
+}
+
+/// The default pipeline with another shard picker.
+fn generation_with_picker(picker: ComponentBytes, on_failure: OnFailure, telemetry: &Telemetry) -> Generation {
+    let mut resolved = default_pipeline();
+    resolved.pipeline.shard_picker.on_failure = on_failure;
+    // A machine that also compiles is slow.
+    resolved.pipeline.shard_picker.deadline_ms = 1000;
+    resolved.components.shard_picker = picker;
+    Generation::load(1, &resolved, false, telemetry).expect("loads")
+}
+
+fn request(user_id: u64) -> Request {
+    Request { coupon_id: 104, policy_id: 21, user_id, arrived_at_ms: 1, entropy: 1 }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -92,30 +130,41 @@ async fn a_rollback_restores_the_earlier_pipeline_and_its_components() {
     let error = pipelines.rollback().await.expect_err("there is only one earlier pipeline");
     assert!(matches!(error, ChangeError::NoEarlierPipeline), "{error}");
     let results: Vec<_> = pipelines.history().into_iter().map(|entry| entry.result.ok()).collect();
-    assert_eq!(results, [None, Some(3), Some(2)]);
+    assert_eq!(results, [None, Some(3), Some(2), Some(1)]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restart_continues_with_the_recorded_components() {
-    let Fixture { pipelines, folder, ledger, _data } = Fixture::start().await;
-    pipelines.change(pick_with("hash-user"), Source::Admin).await.expect("the picker changes");
-    std::fs::remove_file(folder.join("hash-user.wasm")).expect("removes");
-    let options = Options { dir: folder, ..Options::default() };
-    let restarted =
-        Pipelines::start(&options, Pipeline::default(), ledger, &Telemetry::new()).await.expect("starts again");
-    let (old, new) = (pipelines.current(), restarted.current());
+    let fixture = Fixture::start().await;
+    fixture.pipelines.change(pick_with("hash-user"), Source::Admin).await.expect("the picker changes");
+    std::fs::remove_file(fixture.folder.join("hash-user.wasm")).expect("removes");
+    let restarted = fixture.start_again().await.expect("starts again");
+    let (old, new) = (fixture.pipelines.current(), restarted.current());
     assert_eq!((new.number(), new.version(Hook::ShardPicker)), (2, old.version(Hook::ShardPicker)));
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_a_patch_lacks_keeps_its_value_while_the_policy_is_the_same() {
+    let Fixture { pipelines, folder, _data, .. } = Fixture::start().await;
+    std::fs::copy(built("sliding-window"), folder.join("sliding-window.wasm")).expect("copies a policy");
+    let change = async |hook: &str, spec: serde_json::Value| {
+        pipelines.change(patch(json!({ hook: spec })), Source::Admin).await.expect("the pipeline changes");
+        pipelines.current().pipeline().clone()
+    };
+    let user_limit = change("user-limit", json!({ "policy": "quota", "config": { "limit": 2 } })).await.user_limit;
+    assert_eq!(user_limit.on_failure, OnFailure::Refuse);
+    let user_limit = change("user-limit", json!({ "deadline_ms": 7 })).await.user_limit;
+    assert_eq!((user_limit.deadline_ms, &user_limit.config["limit"]), (7, &2.into()));
+    change("user-limit", json!({ "policy": "quota", "on_failure": "skip" })).await;
+    let user_limit = change("user-limit", json!({ "policy": "sliding-window" })).await.user_limit;
+    assert_eq!((user_limit.on_failure, user_limit.deadline_ms), (OnFailure::Refuse, 5));
+    assert!(user_limit.config.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn native_defaults_refuse_on_failure_when_counters_are_unavailable() {
-    let pipeline = Pipeline::default();
-    let components =
-        PerHook::from_fn(|hook| ComponentBytes::new(std::fs::read(built(&pipeline.hook(hook).policy)).expect("reads")));
-    let resolved = ResolvedPipeline { pipeline, components };
-    let generation = Generation::load(1, &resolved, true, &Telemetry::new()).expect("loads");
-    let request = Request { coupon_id: 104, policy_id: 21, user_id: 1, arrived_at_ms: 1, entropy: 1 };
+    let generation = Generation::load(1, &default_pipeline(), true, &Telemetry::new()).expect("loads");
     let usage = Usage { per_user_limit: 1, total: 1, remaining: 1 };
     let measured = Unavailable("unreachable".to_owned());
-    assert_eq!(generation.admit(&request, Err(&measured), &usage), Err(PolicyUnavailable { hook: Hook::UserLimit }));
+    assert_eq!(generation.admit(&request(1), Err(&measured), &usage), Err(PolicyUnavailable { hook: Hook::UserLimit }));
 }

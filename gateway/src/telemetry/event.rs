@@ -266,7 +266,18 @@ pub struct GenerationPublished(pub GenerationNo);
 impl Event for GenerationPublished {
     fn record(self, metrics: &Metrics) {
         metrics.policy_generation.set(gauge(self.0));
+        metrics.policy_generation_recorded.set(gauge(self.0));
         metrics.policy_swaps.with_label_values(&["published"]).inc();
+    }
+}
+
+/// The newest generation in the ledger cannot be loaded; an older one stays active.
+#[derive(Debug, Clone, Copy)]
+pub struct GenerationNotLoaded(pub GenerationNo);
+
+impl Event for GenerationNotLoaded {
+    fn record(self, metrics: &Metrics) {
+        metrics.policy_generation_recorded.set(gauge(self.0));
     }
 }
 

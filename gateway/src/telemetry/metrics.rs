@@ -38,6 +38,7 @@ pub struct Metrics {
     pub(super) policy_failures: IntCounterVec,
     pub(super) policy_instances: IntGaugeVec,
     pub(super) policy_generation: IntGauge,
+    pub(super) policy_generation_recorded: IntGauge,
     pub(super) policy_swaps: IntCounterVec,
     pub(super) counters_up: IntGauge,
     pub(super) counters_unavailable: IntCounter,
@@ -97,16 +98,22 @@ impl Metrics {
                 "Policy calls without a valid decision, by reason.",
                 &["hook", "policy", "version", "reason"],
             ),
-            policy_generation: gauge_of(
             policy_instances: gauges(
                 &registry,
                 "sluice_policy_instances",
                 "Live instances of a policy. Those that are being renewed are not counted.",
                 &["hook", "policy", "version"],
             ),
+            policy_generation: gauge_of(
                 &registry,
                 "sluice_policy_generation",
                 "Number of the active pipeline generation.",
+            ),
+            policy_generation_recorded: gauge_of(
+                &registry,
+                "sluice_policy_generation_recorded",
+                "Number of the newest pipeline generation in the ledger. It differs from the active one while it cannot be \
+                 loaded.",
             ),
             policy_swaps: counters(
                 &registry,

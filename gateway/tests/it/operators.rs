@@ -138,6 +138,7 @@ async fn every_metric_exists_at_zero_after_a_start() {
         assert_eq!(metrics.value(name, &[]), 0.0, "{name}");
     }
     assert_eq!(metrics.value("sluice_policy_generation", &[]), 1.0);
+    assert_eq!(metrics.value("sluice_policy_generation_recorded", &[]), 1.0);
     assert_eq!(metrics.value("sluice_shard_steals_total", &[("coupon", "104")]), 0.0);
 }
 

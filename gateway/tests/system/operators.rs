@@ -1,7 +1,8 @@
 //! The admin listener.
 
 use reqwest::{Method, StatusCode};
-use serde_json::json;
+use serde_json::{Value, json};
+use sluice::ledger::{self, GenerationRow};
 
 use crate::harness::Fixture;
 
@@ -85,6 +86,47 @@ async fn a_policy_that_does_not_exist_changes_nothing() {
     let refused = system.operate(Method::PUT, "/admin/pipeline", Some(patch)).await;
     assert_eq!((refused.status, &refused.body["reason"]), (StatusCode::UNPROCESSABLE_ENTITY, &"POLICY_REFUSED".into()));
     assert_eq!(system.outcome(&system.accepted(1).await).await["status"], "ISSUED");
+    system.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_that_changes_nothing_publishes_no_generation() {
+    let system = Fixture::start().await;
+    for same in [json!({}), json!({ "shard-picker": { "policy": "random" } })] {
+        let answer = system.operate(Method::PUT, "/admin/pipeline", Some(same)).await;
+        assert_eq!((answer.status, &answer.body["generation"]), (StatusCode::OK, &1.into()), "{}", answer.body);
+    }
+    system.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recorded_generation_that_does_not_load_is_reported_and_an_older_one_decides() {
+    let files = Fixture::start().await.stop().await;
+    let ledger = ledger::open(&files.config().ledger).await.expect("opens");
+    let first = ledger.generations(1).await.expect("reads").remove(0);
+    let digest = "0".repeat(64);
+    let mut record: Value = serde_json::from_str(&first.pipeline).expect("JSON");
+    record["digests"][2] = digest.clone().into();
+    let broken = GenerationRow { number: 2, pipeline: record.to_string(), ..first };
+    assert!(ledger.publish_generation(&broken, &[(digest, (*b"broken").into())]).await.expect("records"));
+    ledger.close().await;
+    drop(ledger);
+    let system = Fixture::with(files, |_| {}, |ports| ports).await;
+
+    let pipeline = system.operate(Method::GET, "/admin/pipeline", None).await.body;
+    assert_eq!((&pipeline["generation"], &pipeline["notLoaded"]["generation"]), (&1.into(), &2.into()));
+    let ready = system.ready().await;
+    assert_eq!((ready.status, &ready.body["generation"]), (StatusCode::OK, &1.into()));
+    let detail = ready.body["pipeline"].as_str().expect("a detail");
+    assert!(detail.starts_with("generation 2 is not loaded: shard-picker: not a WebAssembly component"), "{detail}");
+    let metrics = system.metrics().await;
+    for line in ["\nsluice_policy_generation 1\n", "\nsluice_policy_generation_recorded 2\n"] {
+        assert!(metrics.contains(line), "{line}: {metrics}");
+    }
+    assert_eq!(system.issue(1).await.headers["sluice-generation"], "1");
+    let patch = json!({ "shard-picker": { "policy": "hash-user" } });
+    assert_eq!(system.operate(Method::PUT, "/admin/pipeline", Some(patch)).await.body["generation"], 3);
+    assert_eq!(system.ready().await.body["pipeline"], "ok");
     system.stop().await;
 }
 

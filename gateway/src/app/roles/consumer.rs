@@ -15,7 +15,7 @@ use crate::settlement::Settlement;
 /// Starts an admin listener with metrics and probes, and returns its address.
 pub(in crate::app) fn spawn(core: &mut Core, admin: Listener) -> Result<SocketAddr, StartError> {
     if core.ports.ledger.is_shared() {
-        core.tasks.spawn_background(LedgerPoller::of_consumer(
+        core.tasks.spawn_background(LedgerPoller::background(
             Arc::clone(&core.ports.ledger),
             Arc::clone(&core.ports.log),
             Arc::clone(&core.campaigns),

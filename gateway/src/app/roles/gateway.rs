@@ -52,14 +52,14 @@ pub(in crate::app) async fn spawn(
     core.detached = admission.detached().clone();
     watch_files(core, &pipelines);
     if core.ports.ledger.is_shared() {
-        core.tasks.spawn_background(LedgerPoller::of_gateway(
+        core.tasks.spawn_background(LedgerPoller::background(
             Arc::clone(&core.ports.ledger),
             Arc::clone(&core.ports.log),
             Arc::clone(&core.campaigns),
             Arc::clone(&core.progress),
-            Arc::clone(&pipelines),
         ));
     }
+    core.tasks.spawn_background(pipelines.follow());
     spawn_sampler(core, load, move || admission.in_flight());
 
     let (public, admin) = (public.listen()?, admin.listen()?);

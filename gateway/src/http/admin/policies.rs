@@ -15,16 +15,25 @@ use super::super::state::ApiState;
 use crate::counters::{Measure, PerHook};
 use crate::coupon::{GenerationNo, UnixMs};
 use crate::policy::{
-    ChangeError, Digest, Generation, HistoryEntry, ListedPolicy, Pipeline, PipelinePatch, Source, UploadedPolicy,
+    ChangeError, Digest, HistoryEntry, ListedPolicy, Pipeline, PipelinePatch, Pipelines, Source, UploadedPolicy,
 };
 
 #[derive(Serialize)]
 pub(in crate::http) struct PipelineStatus {
     generation: GenerationNo,
+    /// The newest generation in the ledger, while it cannot be loaded and an older one is active.
+    #[serde(rename = "notLoaded", skip_serializing_if = "Option::is_none")]
+    not_loaded: Option<NotLoadedStatus>,
     pipeline: Pipeline,
     hooks: PerHook<HookStatus>,
     /// Newest first, refused changes included.
     history: Vec<HistoryLine>,
+}
+
+#[derive(Serialize)]
+struct NotLoadedStatus {
+    generation: GenerationNo,
+    error: String,
 }
 
 #[derive(Serialize)]
@@ -68,7 +77,7 @@ pub(in crate::http) struct UploadQuery {
 }
 
 pub(in crate::http) async fn show(State(api): State<Arc<ApiState>>) -> Json<PipelineStatus> {
-    Json(PipelineStatus::of(&api.pipelines.current(), api.pipelines.history()))
+    Json(PipelineStatus::of(&api.pipelines))
 }
 
 pub(in crate::http) async fn change(
@@ -104,14 +113,19 @@ pub(in crate::http) async fn upload(
 }
 
 impl PipelineStatus {
-    fn of(active: &Generation, history: Vec<HistoryEntry>) -> Self {
+    fn of(pipelines: &Pipelines) -> Self {
+        let active = pipelines.current();
+        let not_loaded = pipelines
+            .not_loaded()
+            .map(|not_loaded| NotLoadedStatus { generation: not_loaded.generation, error: not_loaded.error.clone() });
         let hook_status =
             |hook| HookStatus { version: active.version(hook).to_owned(), measures: active.measures(hook).to_vec() };
         Self {
             generation: active.number(),
+            not_loaded,
             pipeline: active.pipeline().clone(),
             hooks: PerHook::from_fn(hook_status),
-            history: history.into_iter().map(HistoryLine::from).collect(),
+            history: pipelines.history().into_iter().map(HistoryLine::from).collect(),
         }
     }
 }

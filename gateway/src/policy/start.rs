@@ -1,0 +1,117 @@
+//! The first generation of a process: the newest recorded one that loads, otherwise the one that `sluice.toml` names.
+
+use std::sync::Arc;
+
+use super::Options;
+use super::component::ResolvedPipeline;
+use super::error::{ChangeError, NotLoaded, StartError};
+use super::folder::Folder;
+use super::generation::Generation;
+use super::history::{History, Source};
+use super::loader::{Loader, Trial};
+use super::pipelines::Pipelines;
+use super::records::{self, ObservedFiles, Recorded, RecordedGeneration};
+use super::spec::Pipeline;
+use super::state::State;
+use super::tasks::run_blocking;
+use crate::ledger::Ledger;
+use crate::telemetry::Telemetry;
+
+impl Pipelines {
+    /// Continues with the newest pipeline in the ledger that can be loaded, and then applies what changed in `file` and
+    /// in the folder since. If none can be loaded, as on the first start, takes `file` as it is.
+    ///
+    /// # Errors
+    /// When no pipeline can be loaded: which policy, and why.
+    pub async fn start(
+        options: &Options,
+        file: Pipeline,
+        ledger: Arc<dyn Ledger>,
+        telemetry: &Telemetry,
+    ) -> Result<Arc<Self>, StartError> {
+        match Self::restore(options, file.clone(), Arc::clone(&ledger), telemetry).await {
+            // Another process recorded the first generation at the same moment.
+            Err(ChangeError::Conflict) => Ok(Self::restore(options, file, ledger, telemetry).await?),
+            restored => Ok(restored?),
+        }
+    }
+
+    async fn restore(
+        options: &Options,
+        file: Pipeline,
+        ledger: Arc<dyn Ledger>,
+        telemetry: &Telemetry,
+    ) -> Result<Arc<Self>, ChangeError> {
+        let loader = Loader { is_native: options.native, telemetry: telemetry.clone() };
+        let folder = Folder::new(&options.dir);
+        let recorded = Recorded::read(&*ledger).await?;
+        let history = History::default();
+        history.learn(recorded.history());
+        let (first, not_loaded) = load_newest(&recorded, &*ledger, &loader).await?;
+        let first = match first {
+            Some(first) => first,
+            None => {
+                let first = publish_file(&recorded, file.clone(), &folder, &*ledger, &loader).await?;
+                history.record(Source::File, &Ok(first.generation.number()));
+                first
+            }
+        };
+        let state = State::new(first.active, recorded.rollback, first.observed);
+        let this = Arc::new(Self::new(loader, folder, ledger, first.generation, state, history));
+        if let Some(not_loaded) = not_loaded.filter(|not_loaded| not_loaded.generation > this.current().number()) {
+            this.set_not_loaded(not_loaded);
+        }
+        this.apply_file_changes(Some(Ok(file))).await;
+        Ok(this)
+    }
+}
+
+/// What a process starts with.
+struct First {
+    generation: Generation,
+    active: ResolvedPipeline,
+    observed: ObservedFiles,
+}
+
+/// The newest recorded generation that loads, and why the newest one of all does not.
+async fn load_newest(
+    recorded: &Recorded,
+    ledger: &dyn Ledger,
+    loader: &Loader,
+) -> Result<(Option<First>, Option<NotLoaded>), ChangeError> {
+    let mut not_loaded = recorded.unreadable();
+    for candidate in &recorded.newest_first {
+        match load(candidate, ledger, loader).await {
+            Ok(first) => return Ok((Some(first), not_loaded)),
+            // Without the ledger, nothing is known.
+            Err(error @ ChangeError::Ledger(_)) => return Err(error),
+            Err(error) => {
+                let generation = candidate.number;
+                tracing::error!(generation, %error, "recorded generation not loaded; the one before it is tried");
+                not_loaded.get_or_insert(NotLoaded { generation, error: error.to_string() });
+            }
+        }
+    }
+    Ok((None, not_loaded))
+}
+
+async fn load(candidate: &RecordedGeneration, ledger: &dyn Ledger, loader: &Loader) -> Result<First, ChangeError> {
+    let active = candidate.pipeline().resolve(ledger).await?.ok_or(ChangeError::IncompleteRecord)?;
+    let generation = loader.load(candidate.number, &active, Trial::Skip).await?;
+    Ok(First { generation, active, observed: candidate.record.observed.clone() })
+}
+
+async fn publish_file(
+    recorded: &Recorded,
+    file: Pipeline,
+    folder: &Folder,
+    ledger: &dyn Ledger,
+    loader: &Loader,
+) -> Result<First, ChangeError> {
+    let (number, folder, from_file) = (recorded.number + 1, folder.clone(), file.clone());
+    let active = run_blocking(move || folder.resolve(from_file)).await?;
+    let observed = ObservedFiles { file, folder: active.digests().map(Some) };
+    let generation = loader.load(number, &active, Trial::Run).await?;
+    records::publish(ledger, number, &active, &observed, Source::File).await?;
+    Ok(First { generation, active, observed })
+}
