@@ -138,7 +138,7 @@ async fn a_request_under_a_key_is_accepted_and_a_retry_is_the_same_request() {
         let retry = within_patience(outage.system.issue_under(KEY, payload(1))).await;
         assert_eq!((retry.status, &retry.body["status"]), (StatusCode::ACCEPTED, &"PENDING".into()), "{}", retry.body);
         assert_eq!(retry.body["requestId"], first.body["requestId"]);
-        let new = within_patience(outage.system.issue_under(KEY, payload(2))).await;
+        let new = within_patience(outage.system.issue_under("another-key", payload(2))).await;
         assert_eq!(new.status, StatusCode::ACCEPTED, "{}", new.body);
         outage.end().await;
         for answer in [&retry, &new] {
