@@ -25,7 +25,7 @@ async fn start(faults: &Arc<LogFaults>) -> Fixture {
 /// A gateway that has accepted a request, and the status URL. Nothing settles.
 async fn pending(faults: &Arc<LogFaults>) -> (Fixture, String) {
     let configure = |config: &mut sluice::config::Config| config.role = Role::Gateway;
-    let system = Fixture::with(Files::new(), configure, |ports| FaultyLog::replace(ports, &faults)).await;
+    let system = Fixture::with(Files::new(), configure, |ports| FaultyLog::replace(ports, faults)).await;
     let status_url = system.accepted(1).await;
     (system, status_url)
 }
