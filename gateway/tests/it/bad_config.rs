@@ -264,7 +264,6 @@ fn variables() -> Vec<Case> {
 /// What can be plain from the file alone.
 fn pipelines() -> Vec<Case> {
     vec![
-        Case::file("[pipeline.shard-picker]\nconfig = {}\n", parse_error_at(1, 1, 23, "missing field `policy`")),
         Case::file(
             "[pipeline.shard-pciker]\npolicy = \"random\"\n",
             parse_error_at(

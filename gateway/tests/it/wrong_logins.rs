@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
-use crate::harness::{Exit, Launch, Process, authority};
+use crate::harness::{Exit, Home, Launch, Process, authority};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 const WRONG_PASSWORD: &str = "wr0ng";
 
 /// Runs a command with a wrong password for every server that the variables name.
 async fn run(arguments: &[&str], variables: &[(&str, &str)]) -> Exit {
-    let home = tempfile::tempdir().expect("a temporary folder");
+    let anywhere = "127.0.0.1:0".parse().expect("an address");
+    let home = Home::new(anywhere, anywhere);
     let password = home.path().join("password");
     std::fs::write(&password, WRONG_PASSWORD).expect("writes");
     let authority = authority();
@@ -20,8 +21,7 @@ async fn run(arguments: &[&str], variables: &[(&str, &str)]) -> Exit {
         .map(|(section, key, path)| (format!("{section}__{key}"), path.display().to_string()))
         .collect();
     let files = files.iter().map(|(name, path)| (name.as_str(), path.as_str()));
-    let anywhere = [("HTTP__LISTEN", "127.0.0.1:0"), ("ADMIN__LISTEN", "127.0.0.1:0")];
-    let variables: Vec<_> = variables.iter().copied().chain(anywhere).chain(files).collect();
+    let variables: Vec<_> = variables.iter().copied().chain(files).collect();
     Process::run(Launch::with(&variables).command(home.path(), arguments), TIMEOUT).await
 }
 

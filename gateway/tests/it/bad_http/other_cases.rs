@@ -152,8 +152,6 @@ pub(super) fn pipelines() -> Vec<Case> {
             "`picker`: unknown field `picker`, expected one of `rate-shaper`, `user-limit`, `shard-picker` \
              at line 1 column 9",
         ),
-        put("a hook without a policy", "{\"shard-picker\":{}}")
-            .invalid_in("shard-picker.policy", "`shard-picker.policy` is missing"),
         put("a deadline of 0", "{\"shard-picker\":{\"policy\":\"random\",\"deadline_ms\":0}}").invalid_in(
             "shard-picker.deadline_ms",
             "`shard-picker.deadline_ms`: expected a whole number from 1 to 1000, found 0 at line 1 column 50",
