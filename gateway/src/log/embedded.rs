@@ -10,6 +10,7 @@ mod trimmer;
 mod writer;
 
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::future::BoxFuture;
@@ -31,6 +32,10 @@ use crate::telemetry::Telemetry;
 /// too slow for longer than clients wait.
 const QUEUE_RECORDS_MAX: usize = 8192;
 
+/// Older dead letters are deleted. A record has at most 16 KiB, so they take at most 160 MB; an operator who has not
+/// looked at the first thousands learns nothing from more.
+const DEAD_LETTERS_MAX: i64 = 10_000;
+
 pub(super) struct Embedded {
     file: Arc<SqliteFile>,
     queue: mpsc::Sender<Command>,
@@ -39,6 +44,7 @@ pub(super) struct Embedded {
     /// Keep the assignment channels open until the log closes: no partition is ever revoked.
     assigned: Mutex<Vec<mpsc::Sender<Assignment>>>,
     writer_ended: CancellationToken,
+    has_logged_surplus: AtomicBool,
 }
 
 impl Embedded {
@@ -70,7 +76,15 @@ impl Embedded {
         let writer_ended = CancellationToken::new();
         let guard = writer_ended.clone().drop_guard();
         let writer = Writer::new(Arc::clone(&file), Arc::clone(&ends), trimmer, telemetry.clone(), guard);
-        let log = Self { file, queue, ends, settled, assigned: Mutex::default(), writer_ended };
+        let log = Self {
+            file,
+            queue,
+            ends,
+            settled,
+            assigned: Mutex::default(),
+            writer_ended,
+            has_logged_surplus: AtomicBool::new(false),
+        };
         Ok((log, vec![Background::new("log writer", writer.run(commands))]))
     }
 
@@ -123,9 +137,13 @@ impl Log for Embedded {
         letters: &'a [DeadLetter<'a>],
     ) -> BoxFuture<'a, Result<(), LogError>> {
         Box::pin(async move {
-            insert_dead_letters(&self.file, partition, letters)
+            let surplus = insert_dead_letters(&self.file, partition, letters)
                 .await
-                .map_err(|source| LogError { step: "write dead letters", source: source.into() })
+                .map_err(|source| LogError { step: "write dead letters", source: source.into() })?;
+            if surplus > 0 && !self.has_logged_surplus.swap(true, Ordering::Relaxed) {
+                tracing::warn!(kept = DEAD_LETTERS_MAX, "too many dead letters: the oldest are deleted from now on");
+            }
+            Ok(())
         })
     }
 
@@ -169,11 +187,12 @@ async fn create_tables(file: &SqliteFile, partitions: u32) -> Result<u32, sqlx::
     row.try_get("partitions")
 }
 
+/// Answers with the number of older letters that it deleted.
 async fn insert_dead_letters(
     file: &SqliteFile,
     partition: PartitionNo,
     letters: &[DeadLetter<'_>],
-) -> Result<(), sqlx::Error> {
+) -> Result<u64, sqlx::Error> {
     let mut transaction = file.writer.begin().await?;
     for letter in letters {
         sqlx::query(include_str!("sql/embedded/insert_dead_letter.sql"))
@@ -184,7 +203,12 @@ async fn insert_dead_letters(
             .execute(&mut *transaction)
             .await?;
     }
-    transaction.commit().await
+    let surplus = sqlx::query(include_str!("sql/embedded/delete_surplus_dead_letters.sql"))
+        .bind(DEAD_LETTERS_MAX)
+        .execute(&mut *transaction)
+        .await?;
+    transaction.commit().await?;
+    Ok(surplus.rows_affected())
 }
 
 #[cfg(test)]
@@ -278,6 +302,21 @@ mod tests {
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
         assert_eq!(log.append(PartitionNo(3), record()).expect("queued").await.expect("durable"), 0);
+    }
+
+    #[tokio::test]
+    async fn surplus_dead_letters_are_deleted_oldest_first() {
+        let (log, _folder) = temporary().await;
+        let stored = [0, 1, 2].map(|offset| Stored { offset, record: record() });
+        let letters = stored.each_ref().map(|stored| DeadLetter { stored, reason: "not JSON" });
+        log.dead_letter(PartitionNo(3), &letters[..2]).await.expect("are kept");
+        let reach_bound = sqlx::query("UPDATE dead_letter SET rowid = ?1 WHERE log_offset = 1").bind(DEAD_LETTERS_MAX);
+        reach_bound.execute(&log.file.writer).await.expect("updates");
+        log.dead_letter(PartitionNo(3), &letters[2..]).await.expect("is kept");
+        let kept = sqlx::query("SELECT log_offset FROM dead_letter ORDER BY rowid");
+        let kept = kept.fetch_all(&log.file.readers).await.expect("reads");
+        assert_eq!(kept.iter().map(|row| row.get::<i64, _>("log_offset")).collect::<Vec<_>>(), [1, 2]);
+        assert!(log.has_logged_surplus.load(Ordering::Relaxed));
     }
 
     #[tokio::test]
