@@ -6,152 +6,52 @@
 //! stock. A cached stock of zero is therefore final, and a request may be refused as SOLD_OUT. If other processes
 //! share the ledger, [`CampaignCache::is_sold_out`] reads the ledger first.
 //!
-//! Several sources report at once. A refresh takes a number before it reads; what was reported under a later number is
-//! newer, and the refresh leaves it alone.
+//! Several sources report at once. A refresh takes a number before it reads; stock that was reported under a later
+//! number is newer, and the refresh leaves it alone. Terms are newer if the ledger's version is higher.
+//!
+//! A campaign that is over leaves memory and metrics. Only its coupon and policy are kept, so that a request for it is
+//! answered without a query.
 
+mod cached;
 mod stock_reads;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex as SyncMutex, MutexGuard as SyncMutexGuard, PoisonError};
+use std::sync::{Arc, Mutex as SyncMutex, MutexGuard as SyncMutexGuard, PoisonError, RwLock as SyncRwLock};
 
 use arc_swap::ArcSwap;
 use tokio::sync::{RwLock, RwLockReadGuard};
 
 use self::stock_reads::StockReads;
-use crate::coupon::{Campaign, CampaignChange, ChangeKey, CouponId, NewCampaign, ShardNo};
-use crate::ledger::{CampaignError, Ledger, LedgerError};
-use crate::telemetry::{ShardGone, StockSeen, Telemetry};
+use crate::coupon::{
+    Campaign, CampaignChange, ChangeKey, CouponId, Entry, NewCampaign, PolicyId, ShardNo, ShardStock, now_ms,
+};
+use crate::ledger::{CampaignChanges, CampaignError, Ledger, LedgerError};
+use crate::telemetry::{CampaignGone, ShardGone, StockSeen, Telemetry};
+
+pub use cached::{CachedCampaign, CachedShard, UnsettledGuard};
 
 /// All campaigns as this process last saw them.
 pub struct CampaignCache {
     ledger: Arc<dyn Ledger>,
     telemetry: Telemetry,
+    /// Those that may accept requests, now or later. Replaced only by the holder of `reports`.
     campaigns: ArcSwap<HashMap<CouponId, Arc<CachedCampaign>>>,
+    /// Those that are over, 16 bytes each.
+    closed: SyncRwLock<HashMap<CouponId, PolicyId>>,
     /// Held shared by each settlement from before its transaction until its stock is published, and exclusively by each
     /// change.
     change_lock: RwLock<()>,
-    /// The number of the newest report. Locked while a report is entered.
-    reports: SyncMutex<u64>,
+    /// Locked while a report is entered.
+    reports: SyncMutex<Reports>,
     stock_reads: StockReads,
 }
 
-/// A campaign as this process last saw it.
-pub struct CachedCampaign {
-    /// Its terms and state. The current stock is in `shards`.
-    pub campaign: Campaign,
-    /// Ordered by shard number, never empty.
-    pub shards: Vec<CachedShard>,
-    /// The number of the newest report of it.
-    report: AtomicU64,
-}
-
-/// A shard as this process last saw it.
-pub struct CachedShard {
-    pub shard_no: ShardNo,
-    counts: Arc<Counts>,
-}
-
-/// Shared by all versions of a shard, so that none misses what is counted while another takes its place.
-#[derive(Default)]
-struct Counts {
-    remaining: AtomicU64,
-    /// The number of the report that `remaining` comes from.
-    report: AtomicU64,
-    unsettled: AtomicU64,
-}
-
-impl CachedShard {
-    /// The stock after the last settlement that this process saw.
-    #[must_use]
-    pub fn remaining(&self) -> u64 {
-        self.counts.remaining.load(Ordering::Relaxed)
-    }
-
-    /// Requests for this shard that this process accepted and that are not settled yet.
-    #[must_use]
-    pub fn unsettled(&self) -> u64 {
-        self.counts.unsettled.load(Ordering::Relaxed)
-    }
-
-    /// Lowers the unsettled count to the lag of the shard's partition. Settlements by other processes reach the count
-    /// only this way.
-    pub fn bound_unsettled(&self, lag_records: u64) {
-        self.counts.unsettled.fetch_min(lag_records, Ordering::Relaxed);
-    }
-
-    /// Counts one request as unsettled. Call it before the append: settlement may subtract the record before the append
-    /// returns.
-    pub fn add_unsettled(&self) -> UnsettledGuard<'_> {
-        self.counts.unsettled.fetch_add(1, Ordering::Relaxed);
-        UnsettledGuard(Some(&self.counts))
-    }
-
-    fn set_remaining(&self, remaining: u64, report: u64) {
-        self.counts.remaining.store(remaining, Ordering::Relaxed);
-        self.counts.report.store(report, Ordering::Relaxed);
-    }
-}
-
-impl Counts {
-    /// Saturates, because records from before the start of this process were never added.
-    fn subtract_unsettled(&self, records: u64) {
-        let less = |unsettled: u64| Some(unsettled.saturating_sub(records));
-        let _ = self.unsettled.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
-    }
-}
-
-/// Counts one request as unsettled. Dropped without [`Self::keep`], it subtracts the request again.
-pub struct UnsettledGuard<'a>(Option<&'a Counts>);
-
-impl UnsettledGuard<'_> {
-    /// The request is in the log: settlement subtracts it.
-    pub fn keep(mut self) {
-        self.0 = None;
-    }
-}
-
-impl Drop for UnsettledGuard<'_> {
-    fn drop(&mut self) {
-        if let Some(counts) = self.0 {
-            counts.subtract_unsettled(1);
-        }
-    }
-}
-
-impl CachedCampaign {
-    fn new(campaign: Campaign, previous: Option<&Self>, report: u64) -> Self {
-        let counts =
-            |shard_no| previous.and_then(|cached| cached.shard(shard_no)).map(|shard| Arc::clone(&shard.counts));
-        let shards = campaign.shards.iter().map(|stock| {
-            let shard = CachedShard { shard_no: stock.shard_no, counts: counts(stock.shard_no).unwrap_or_default() };
-            shard.set_remaining(stock.remaining, report);
-            shard
-        });
-        Self { shards: shards.collect(), campaign, report: AtomicU64::new(report) }
-    }
-
-    #[must_use]
-    pub fn shard(&self, shard_no: ShardNo) -> Option<&CachedShard> {
-        let index = self.shards.binary_search_by_key(&shard_no, |shard| shard.shard_no).ok()?;
-        self.shards.get(index)
-    }
-
-    /// The stock of all shards.
-    #[must_use]
-    pub fn remaining(&self) -> u64 {
-        self.shards.iter().map(CachedShard::remaining).sum()
-    }
-
-    /// The campaign with its current stock.
-    #[must_use]
-    pub fn snapshot(&self) -> Campaign {
-        let mut campaign = self.campaign.clone();
-        for (stock, shard) in campaign.shards.iter_mut().zip(&self.shards) {
-            stock.remaining = shard.remaining();
-        }
-        campaign
-    }
+#[derive(Clone, Copy, Default)]
+struct Reports {
+    /// The number of the newest report.
+    number: u64,
+    /// The cache contains every change up to this version of the ledger.
+    version: u64,
 }
 
 impl CampaignCache {
@@ -160,32 +60,39 @@ impl CampaignCache {
     /// # Errors
     /// When the ledger cannot be read.
     pub async fn load(ledger: Arc<dyn Ledger>, telemetry: Telemetry) -> Result<Self, LedgerError> {
-        let campaigns = ledger.campaigns().await?;
         let cache = Self {
             ledger,
             telemetry,
             campaigns: ArcSwap::default(),
+            closed: SyncRwLock::default(),
             change_lock: RwLock::new(()),
             reports: SyncMutex::default(),
             stock_reads: StockReads::default(),
         };
-        for campaign in campaigns {
-            cache.report(campaign);
-        }
+        cache.refresh().await?;
         Ok(cache)
     }
 
+    /// The campaign of a coupon, also one that is over.
     #[must_use]
     pub fn get(&self, coupon: CouponId) -> Option<Arc<CachedCampaign>> {
-        self.campaigns.load().get(&coupon).cloned()
+        if let Some(cached) = self.campaigns.load().get(&coupon) {
+            return Some(Arc::clone(cached));
+        }
+        let policy = *self.closed.read().unwrap_or_else(PoisonError::into_inner).get(&coupon)?;
+        Some(Arc::new(CachedCampaign::closed(coupon, policy)))
     }
 
-    /// All campaigns, ordered by coupon.
+    /// The campaigns that may accept requests, now or later, in any order.
     #[must_use]
-    pub fn all(&self) -> Vec<Arc<CachedCampaign>> {
-        let mut all: Vec<_> = self.campaigns.load().values().cloned().collect();
-        all.sort_by_key(|cached| cached.campaign.coupon_id);
-        all
+    pub fn live(&self) -> Vec<Arc<CachedCampaign>> {
+        self.campaigns.load().values().cloned().collect()
+    }
+
+    /// Whether there is no campaign, not even one that is over.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.campaigns.load().is_empty() && self.closed.read().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
     /// Creates a campaign in the ledger. The `bool` is false if the same campaign exists already.
@@ -216,21 +123,32 @@ impl CampaignCache {
         Ok(campaign)
     }
 
-    /// Reads all campaigns from the ledger. A top-up by another process is seen only then; until then, the cached stock
-    /// is too low.
+    /// Reads from the ledger which campaigns changed, and the stock. A top-up by another process is seen only then; until
+    /// then, the cached stock is too low.
     ///
     /// # Errors
     /// When the ledger cannot be read.
     pub async fn refresh(&self) -> Result<(), LedgerError> {
+        let known: Vec<CouponId> = self.campaigns.load().keys().copied().collect();
+        self.read(&known).await.map(|_| ())
+    }
+
+    /// Reads the stock of these coupons, and then which campaigns changed, so that the shards of all that stock are
+    /// known. Sold-out campaigns are read too: a settlement that committed before a reshard by another process may
+    /// report an empty shard after it.
+    async fn read(&self, coupons: &[CouponId]) -> Result<HashMap<CouponId, Vec<ShardStock>>, LedgerError> {
         let _guard = self.change_lock.read().await;
-        let begun = *self.lock_reports();
-        let read = self.ledger.campaigns().await?;
+        let Reports { number: begun, version } = *self.lock_reports();
+        let stock = if coupons.is_empty() { HashMap::new() } else { self.ledger.stock(coupons).await? };
+        let changes = self.ledger.campaign_changes(version).await?;
         let mut reports = self.lock_reports();
-        *reports += 1;
-        for campaign in read {
-            self.enter_read(campaign, begun, *reports);
-        }
-        Ok(())
+        reports.number += 1;
+        // Another refresh may have entered these changes meanwhile, or newer ones.
+        let changes = if changes.version > reports.version { changes } else { CampaignChanges::default() };
+        reports.version = reports.version.max(changes.version);
+        self.enter(changes, begun, reports.number);
+        self.enter_stock(&stock, begun, reports.number);
+        Ok(stock)
     }
 
     /// Whether a campaign with a cached stock of zero is sold out in the ledger too, as read after this call began.
@@ -246,15 +164,9 @@ impl CampaignCache {
     }
 
     async fn read_is_sold_out(&self, coupon: CouponId) -> Result<bool, LedgerError> {
-        let _guard = self.change_lock.read().await;
-        let begun = *self.lock_reports();
-        let Some(read) = self.ledger.campaign(coupon).await? else { return Ok(true) };
         // Not the cached stock: a settlement that committed before the read may have reported after it.
-        let is_sold_out = read.remaining() == 0;
-        let mut reports = self.lock_reports();
-        *reports += 1;
-        self.enter_read(read, begun, *reports);
-        Ok(is_sold_out)
+        let stock = self.read(&[coupon]).await?;
+        Ok(stock.values().flatten().all(|shard| shard.remaining == 0))
     }
 
     /// Subtracts settled records from the unsettled count of the shard that was picked for them.
@@ -262,7 +174,7 @@ impl CampaignCache {
         if let Some(cached) = self.get(coupon_id)
             && let Some(shard) = cached.shard(shard_no)
         {
-            shard.counts.subtract_unsettled(records);
+            shard.subtract_unsettled(records);
         }
     }
 
@@ -271,54 +183,86 @@ impl CampaignCache {
         SettlementGuard { cache: self, _guard: self.change_lock.read().await }
     }
 
-    /// Enters what a change made of a campaign, or what was read while nothing else could change it.
+    /// Enters what a change made of a campaign. Nothing else was reported since it began.
     fn report(&self, campaign: Campaign) {
         let mut reports = self.lock_reports();
-        *reports += 1;
-        self.insert(campaign, *reports);
+        let begun = reports.number;
+        reports.number += 1;
+        let changes = CampaignChanges { campaigns: vec![campaign], ..CampaignChanges::default() };
+        self.enter(changes, begun, reports.number);
     }
 
-    /// Enters what a refresh read, unless a report after `begun` is newer.
-    fn enter_read(&self, mut campaign: Campaign, begun: u64, report: u64) {
-        let Some(cached) = self.get(campaign.coupon_id) else { return self.insert(campaign, report) };
-        if cached.report.load(Ordering::Relaxed) > begun {
-            return;
-        }
-        for stock in &mut campaign.shards {
-            if let Some(shard) = cached.shard(stock.shard_no)
-                && shard.counts.report.load(Ordering::Relaxed) > begun
-            {
-                stock.remaining = shard.remaining();
-            }
-        }
-        if cached.snapshot() == campaign {
-            cached.report.store(report, Ordering::Relaxed);
-        } else {
-            self.insert(campaign, report);
-        }
-    }
-
-    fn lock_reports(&self) -> SyncMutexGuard<'_, u64> {
+    fn lock_reports(&self) -> SyncMutexGuard<'_, Reports> {
         self.reports.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn insert(&self, campaign: Campaign, report: u64) {
-        let coupon_id = campaign.coupon_id;
-        let previous = self.get(coupon_id);
-        for stock in &campaign.shards {
-            self.telemetry.emit(StockSeen { coupon_id, shard_no: stock.shard_no, remaining: stock.remaining });
+    /// Enters campaigns that changed, and lets go of all that are over. Copies the map at most once.
+    fn enter(&self, changes: CampaignChanges, begun: u64, report: u64) {
+        let now = now_ms();
+        let is_over = |campaign: &Campaign| campaign.entry_at(now) == Entry::Closed;
+        let name = |campaign: &Campaign| (campaign.coupon_id, campaign.policy_id);
+        let cached = self.campaigns.load_full();
+        let (over, live): (Vec<_>, Vec<_>) = changes.campaigns.into_iter().partition(is_over);
+        let expired = cached.values().map(|cached| &cached.campaign).filter(|campaign| is_over(campaign));
+        let closed: Vec<_> = changes.closed.into_iter().chain(over.iter().chain(expired).map(name)).collect();
+        if live.is_empty() && closed.is_empty() {
+            return;
         }
-        let cached = Arc::new(CachedCampaign::new(campaign, previous.as_deref(), report));
+        let mut next = HashMap::clone(&cached);
+        for campaign in live {
+            self.insert(&mut next, campaign, begun, report);
+        }
+        // Before the map is replaced, so that every reader finds the campaign in one of the two.
+        self.closed.write().unwrap_or_else(PoisonError::into_inner).extend(closed.iter().copied());
+        for gone in closed.iter().filter_map(|(coupon, _)| next.remove(coupon)) {
+            self.forget_metrics(&gone);
+        }
+        self.campaigns.store(Arc::new(next));
+    }
+
+    fn insert(
+        &self,
+        campaigns: &mut HashMap<CouponId, Arc<CachedCampaign>>,
+        campaign: Campaign,
+        begun: u64,
+        report: u64,
+    ) {
+        let coupon_id = campaign.coupon_id;
+        let previous = campaigns.get(&coupon_id);
+        let cached = CachedCampaign::new(campaign, previous.map(|previous| &**previous), begun, report);
+        for shard in &cached.shards {
+            self.telemetry.emit(StockSeen { coupon_id, shard_no: shard.shard_no, remaining: shard.remaining() });
+        }
         for removed in previous.iter().flat_map(|previous| &previous.shards) {
             if cached.shard(removed.shard_no).is_none() {
                 self.telemetry.emit(ShardGone { coupon_id, shard_no: removed.shard_no });
             }
         }
-        self.campaigns.rcu(|campaigns| {
-            let mut campaigns = HashMap::clone(campaigns);
-            campaigns.insert(coupon_id, Arc::clone(&cached));
-            campaigns
-        });
+        campaigns.insert(coupon_id, Arc::new(cached));
+    }
+
+    fn forget_metrics(&self, gone: &CachedCampaign) {
+        let coupon_id = gone.campaign.coupon_id;
+        for shard in &gone.shards {
+            self.telemetry.emit(ShardGone { coupon_id, shard_no: shard.shard_no });
+        }
+        self.telemetry.emit(CampaignGone { coupon_id });
+    }
+
+    /// Enters what a refresh read, unless a report after `begun` is newer.
+    fn enter_stock(&self, stock: &HashMap<CouponId, Vec<ShardStock>>, begun: u64, report: u64) {
+        let campaigns = self.campaigns.load();
+        for (&coupon_id, shards) in stock {
+            let Some(cached) = campaigns.get(&coupon_id) else { continue };
+            for &ShardStock { shard_no, remaining } in shards {
+                if let Some(shard) = cached.shard(shard_no).filter(|shard| !shard.is_newer_than(begun)) {
+                    if shard.remaining() != remaining {
+                        self.telemetry.emit(StockSeen { coupon_id, shard_no, remaining });
+                    }
+                    shard.set_remaining(remaining, report);
+                }
+            }
+        }
     }
 }
 
@@ -332,12 +276,13 @@ impl SettlementGuard<'_> {
     /// Sets the stock that the settlement left in a shard.
     pub fn set_remaining(&self, coupon_id: CouponId, shard_no: ShardNo, remaining: u64) {
         let mut reports = self.cache.lock_reports();
-        *reports += 1;
-        self.cache.telemetry.emit(StockSeen { coupon_id, shard_no, remaining });
+        reports.number += 1;
+        // Nothing else may bring back the series of a shard or a campaign that is gone.
         if let Some(cached) = self.cache.get(coupon_id)
             && let Some(shard) = cached.shard(shard_no)
         {
-            shard.set_remaining(remaining, *reports);
+            shard.set_remaining(remaining, reports.number);
+            self.cache.telemetry.emit(StockSeen { coupon_id, shard_no, remaining });
         }
     }
 }

@@ -13,6 +13,7 @@ pub mod mysql;
 mod open;
 mod outcome_row;
 mod read_breaker;
+mod retention;
 mod rows;
 pub mod sqlite;
 mod tally;
@@ -27,9 +28,10 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
+use crate::bounded::bounded;
 use crate::coupon::{
     Audit, Campaign, CampaignChange, ChangeKey, CouponId, Fingerprint, GenerationNo, LogId, NewCampaign, Offset,
-    Outcome, PartitionNo, RequestId, Settled, ShardNo, UnixMs, UserId,
+    Outcome, PartitionNo, PolicyId, RequestId, Settled, ShardNo, ShardStock, UnixMs, UserId,
 };
 use crate::secret::redact;
 
@@ -37,6 +39,7 @@ pub use error::{CampaignError, LedgerError, OpenError};
 pub use log_identity::{LogIdentity, OffsetChange, OffsetChangeReason};
 pub use open::{Migrated, check, is_new, migrate, open};
 pub use read_breaker::ReadBreaker;
+pub use retention::{Deletion, ListedOutcome, Retention};
 
 /// Older generations are deleted. Enough for a rollback to any pipeline of the last days, few enough that frequent
 /// changes do not fill the database.
@@ -57,11 +60,23 @@ pub struct Options {
     /// A PEM file with the certificate of the authority that signed the server's. It sets `ssl-mode` to
     /// `VERIFY_IDENTITY`, unless the URL says `VERIFY_CA`.
     pub tls_ca_file: Option<PathBuf>,
+    /// Days that the outcomes of a campaign are kept after it closed; 0 keeps them for ever.
+    #[serde(deserialize_with = "bounded::<_, _, 0, 36_500>")]
+    pub keep_days: u32,
+    /// Hours that rejections are kept after their campaign closed; 0 keeps them as long as the other outcomes.
+    #[serde(deserialize_with = "bounded::<_, _, 0, 876_000>")]
+    pub keep_rejections_hours: u32,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { url: "sqlite:data/ledger.db".to_owned(), password_file: None, tls_ca_file: None }
+        Self {
+            url: "sqlite:data/ledger.db".to_owned(),
+            password_file: None,
+            tls_ca_file: None,
+            keep_days: 90,
+            keep_rejections_hours: 7 * 24,
+        }
     }
 }
 
@@ -71,6 +86,12 @@ impl Options {
     pub fn redacted(&self) -> Self {
         Self { url: redact(&self.url), ..self.clone() }
     }
+
+    #[must_use]
+    pub fn retention(&self) -> Retention {
+        let hours = |hours: u32| (hours > 0).then(|| Duration::from_hours(hours.into()));
+        Retention { outcomes: hours(self.keep_days * 24), rejections: hours(self.keep_rejections_hours) }
+    }
 }
 
 impl fmt::Debug for Options {
@@ -79,6 +100,8 @@ impl fmt::Debug for Options {
             .field("url", &redact(&self.url))
             .field("password_file", &self.password_file)
             .field("tls_ca_file", &self.tls_ca_file)
+            .field("keep_days", &self.keep_days)
+            .field("keep_rejections_hours", &self.keep_rejections_hours)
             .finish()
     }
 }
@@ -149,6 +172,17 @@ pub struct StockDecrement {
 /// The highest grant number of each user of a coupon. Users without a grant are absent.
 pub type Grants = HashMap<(CouponId, UserId), u32>;
 
+/// The campaigns that changed after a version of the ledger.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CampaignChanges {
+    /// The ledger's version now. It contains every change up to this version.
+    pub version: u64,
+    /// Ordered by coupon.
+    pub campaigns: Vec<Campaign>,
+    /// Those that an operator closed.
+    pub closed: Vec<(CouponId, PolicyId)>,
+}
+
 /// A published pipeline.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GenerationRow {
@@ -170,6 +204,16 @@ pub trait Ledger: Send + Sync + 'static {
 
     /// All campaigns, ordered by coupon.
     fn campaigns(&self) -> BoxFuture<'_, Result<Vec<Campaign>, LedgerError>>;
+
+    /// The campaigns that were created or changed after a version; all campaigns if it is 0. A settlement changes stock
+    /// but no version.
+    fn campaign_changes(&self, after_version: u64) -> BoxFuture<'_, Result<CampaignChanges, LedgerError>>;
+
+    /// The shards of these coupons, in any order. Coupons without a campaign are absent.
+    fn stock<'a>(
+        &'a self,
+        coupons: &'a [CouponId],
+    ) -> BoxFuture<'a, Result<HashMap<CouponId, Vec<ShardStock>>, LedgerError>>;
 
     /// Applies [`Campaign::apply`] and returns the result. Only a top-up changes the sum of stock and grants.
     ///
@@ -198,6 +242,9 @@ pub trait Ledger: Send + Sync + 'static {
 
     /// The first offset of a partition that is not settled.
     fn next_offset(&self, partition: PartitionNo) -> BoxFuture<'_, Result<Offset, LedgerError>>;
+
+    /// The first unsettled offset of every partition that was ever claimed.
+    fn next_offsets(&self) -> BoxFuture<'_, Result<BTreeMap<PartitionNo, Offset>, LedgerError>>;
 
     /// Claims a partition: raises its epoch, so that an earlier claim can no longer settle.
     fn claim(&self, partition: PartitionNo) -> BoxFuture<'_, Result<Claim, LedgerError>>;
@@ -238,14 +285,36 @@ pub trait Ledger: Send + Sync + 'static {
     /// The newest changes by operators, newest first.
     fn offset_changes(&self, rows_max: u32) -> BoxFuture<'_, Result<Vec<OffsetChange>, LedgerError>>;
 
+    /// The outcomes of a campaign, ordered by user, that come after `last`.
+    fn outcomes<'a>(
+        &'a self,
+        coupon: CouponId,
+        last: Option<&'a ListedOutcome>,
+        rows_max: u32,
+    ) -> BoxFuture<'a, Result<Vec<ListedOutcome>, LedgerError>>;
+
+    /// Campaigns that closed before this time, and for which this deletion is not recorded.
+    fn expired_campaigns(
+        &self,
+        deletion: Deletion,
+        closed_before_ms: UnixMs,
+        rows_max: u32,
+    ) -> BoxFuture<'_, Result<Vec<CouponId>, LedgerError>>;
+
+    /// Deletes outcomes. Those that another process deleted already are left out.
+    fn delete_outcomes<'a>(&'a self, requests: &'a BTreeSet<RequestId>) -> BoxFuture<'a, Result<(), LedgerError>>;
+
+    /// Records that these outcomes of a campaign are deleted. The campaign itself stays.
+    fn record_deletion(&self, coupon: CouponId, deletion: Deletion) -> BoxFuture<'_, Result<(), LedgerError>>;
+
     /// Begins a settlement. Dropping the transaction rolls it back.
     fn begin(&self) -> BoxFuture<'_, Result<Box<dyn Transaction>, LedgerError>>;
 
     /// The newest generations, newest first.
     fn generations(&self, rows_max: u32) -> BoxFuture<'_, Result<Vec<GenerationRow>, LedgerError>>;
 
-    /// Stores a generation and its components by digest, and deletes old generations. `false` when the number
-    /// is taken: another gateway published first.
+    /// Stores a generation and its components by digest. Deletes old generations, and components whose digest no stored
+    /// generation names. `false` when the number is taken: another gateway published first.
     fn publish_generation<'a>(
         &'a self,
         row: &'a GenerationRow,

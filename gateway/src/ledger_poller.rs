@@ -1,4 +1,5 @@
-//! What other processes changed, read from the ledger they share: campaigns, stock, and how far partitions are settled.
+//! What other processes changed, read from the ledger they share: how far partitions are settled, campaigns that
+//! changed, and the stock of those that may accept requests.
 //!
 //! A process that has the ledger to itself runs no poller.
 
@@ -54,11 +55,11 @@ impl LedgerPoller {
     }
 
     async fn poll(&self) -> Result<(), LedgerError> {
-        for partition in (0..self.log.partitions()).map(PartitionNo) {
-            self.progress.catch_up(partition, self.ledger.next_offset(partition).await?);
+        for (partition, next_offset) in self.ledger.next_offsets().await? {
+            self.progress.catch_up(partition, next_offset);
         }
         self.campaigns.refresh().await?;
-        for cached in self.campaigns.all() {
+        for cached in self.campaigns.live() {
             for shard in &cached.shards {
                 let partition = PartitionNo::of(cached.campaign.coupon_id, shard.shard_no, self.log.partitions());
                 let settled = self.progress.next_offset(partition);

@@ -50,8 +50,9 @@ impl Ports {
     /// How far each partition is settled. A ledger that is ahead of the log belongs to another log.
     pub(super) async fn progress(&self) -> Result<Progress, StartError> {
         let mut next_offsets = Vec::new();
+        let settled_offsets = self.ledger.next_offsets().await?;
         for partition in (0..self.log.partitions()).map(PartitionNo) {
-            let settled = self.ledger.next_offset(partition).await?;
+            let settled = settled_offsets.get(&partition).copied().unwrap_or(0);
             let begun = Instant::now();
             while settled > self.log.end_offset(partition) {
                 match self.log.fresh_end_offset(partition).await {

@@ -114,6 +114,13 @@ impl Campaign {
         }
     }
 
+    /// When the campaign stopped accepting requests, if an operator closed it; `now` if that was just now.
+    #[must_use]
+    pub fn closed_at(&self, now: UnixMs) -> Option<UnixMs> {
+        let closed_at = self.closes_at_ms.map_or(now, |closes_at| closes_at.min(now));
+        (self.state == CampaignState::Closed).then_some(closed_at)
+    }
+
     /// The stock of all shards.
     #[must_use]
     pub fn remaining(&self) -> u64 {

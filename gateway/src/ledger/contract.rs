@@ -1,6 +1,9 @@
 //! One suite that every adapter passes: `contract_tests!(sqlite => open().await)`. The expression returns an empty
 //! ledger and a guard that keeps its storage.
 
+mod changes;
+mod retention;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -12,6 +15,9 @@ use crate::coupon::{
     Audit, CampaignChange, CampaignState, ChangeKey, CouponId, Fingerprint, LogId, NewCampaign, Outcome, PartitionNo,
     Reason, RequestId, Settled, SettledRequest, ShardNo, Terms, UserId,
 };
+
+pub(crate) use changes::*;
+pub(crate) use retention::*;
 
 const PARTITION: PartitionNo = PartitionNo(3);
 
@@ -304,11 +310,11 @@ pub(crate) async fn a_recount_agrees_with_the_tallies_of_several_partitions(ledg
 pub(crate) async fn a_generation_is_published_once_with_its_components(ledger: &dyn Ledger) {
     let row = |number, pipeline: &str| GenerationRow { number, pipeline: pipeline.to_owned(), published_at_ms: 5 };
     let components: [(String, Arc<[u8]>); 1] = [("d1".into(), Arc::from([1, 2, 3]))];
-    assert!(ledger.publish_generation(&row(1, "a"), &components).await.expect("publishes"));
+    assert!(ledger.publish_generation(&row(1, "a d1"), &components).await.expect("publishes"));
     assert!(!ledger.publish_generation(&row(1, "b"), &components).await.expect("is taken"));
     assert!(ledger.publish_generation(&row(2, "c"), &components).await.expect("publishes"));
     assert_eq!(ledger.generations(1).await.expect("reads"), [row(2, "c")]);
-    assert_eq!(ledger.generations(9).await.expect("reads"), [row(2, "c"), row(1, "a")]);
+    assert_eq!(ledger.generations(9).await.expect("reads"), [row(2, "c"), row(1, "a d1")]);
     assert_eq!(ledger.component("d1").await.expect("reads"), Some(vec![1, 2, 3]));
     assert_eq!(ledger.component("d2").await.expect("reads"), None);
 }
@@ -362,6 +368,13 @@ macro_rules! contract_tests {
             creating_a_campaign_again_changes_nothing,
             changes_conserve_stock_and_only_a_top_up_adds,
             a_change_under_a_key_is_applied_once,
+            a_reader_misses_no_change_after_the_version_that_it_read,
+            a_settlement_changes_the_stock_but_no_version,
+            the_offsets_of_all_claimed_partitions_are_read_at_once,
+            outcomes_are_listed_page_by_page_each_once,
+            deleted_outcomes_are_gone_and_the_campaign_stays,
+            a_campaign_is_expired_until_its_deletion_is_recorded,
+            components_are_deleted_with_the_last_generation_that_names_them,
             a_closed_campaign_stays_closed,
             an_unknown_coupon_has_no_campaign,
             a_committed_settlement_is_visible_completely,

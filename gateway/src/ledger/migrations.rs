@@ -16,6 +16,7 @@ pub(super) static MYSQL: LazyLock<Migrator> = LazyLock::new(|| {
         (4, "log_identity", include_str!("../../../migrations/mysql/0004_log_identity.sql")),
         (5, "admin_keys", include_str!("../../../migrations/mysql/0005_admin_keys.sql")),
         (6, "tallies", include_str!("../../../migrations/mysql/0006_tallies.sql")),
+        (7, "retention", include_str!("../../../migrations/mysql/0007_retention.sql")),
     ])
 });
 
@@ -27,6 +28,7 @@ pub(super) static SQLITE: LazyLock<Migrator> = LazyLock::new(|| {
         (4, "log_identity", include_str!("../../../migrations/sqlite/0004_log_identity.sql")),
         (5, "admin_keys", include_str!("../../../migrations/sqlite/0005_admin_keys.sql")),
         (6, "tallies", include_str!("../../../migrations/sqlite/0006_tallies.sql")),
+        (7, "retention", include_str!("../../../migrations/sqlite/0007_retention.sql")),
     ])
 });
 

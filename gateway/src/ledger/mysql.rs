@@ -8,12 +8,13 @@ mod campaigns;
 mod log_identity;
 mod outcomes;
 mod pipeline;
+mod retention;
 mod schema;
 mod server;
 mod stock;
 mod transaction;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
@@ -23,12 +24,12 @@ use self::call::within;
 use self::server::{IsolationLevel, Transactions};
 use super::terms::KnownTerms;
 use super::{
-    CampaignError, Claim, GenerationRow, Ledger, LedgerError, LogIdentity, OffsetChange, OpenError, RecordedOutcome,
-    Transaction,
+    CampaignChanges, CampaignError, Claim, Deletion, GenerationRow, Ledger, LedgerError, ListedOutcome, LogIdentity,
+    OffsetChange, OpenError, RecordedOutcome, Transaction,
 };
 use crate::coupon::{
     Audit, Campaign, CampaignChange, ChangeKey, CouponId, Fingerprint, LogId, NewCampaign, Offset, PartitionNo,
-    RequestId, UnixMs,
+    RequestId, ShardStock, UnixMs,
 };
 
 pub(super) use self::schema::migrate;
@@ -86,6 +87,17 @@ impl Ledger for Mysql {
         Box::pin(within("read the campaigns", campaigns::all(&self.snapshots)))
     }
 
+    fn campaign_changes(&self, after_version: u64) -> BoxFuture<'_, Result<CampaignChanges, LedgerError>> {
+        Box::pin(within("read the changed campaigns", campaigns::changes(&self.readers, after_version)))
+    }
+
+    fn stock<'a>(
+        &'a self,
+        coupons: &'a [CouponId],
+    ) -> BoxFuture<'a, Result<HashMap<CouponId, Vec<ShardStock>>, LedgerError>> {
+        Box::pin(within("read the stock", campaigns::stock(&self.readers, coupons)))
+    }
+
     fn change_campaign(
         &self,
         coupon: CouponId,
@@ -114,6 +126,10 @@ impl Ledger for Mysql {
 
     fn next_offset(&self, partition: PartitionNo) -> BoxFuture<'_, Result<Offset, LedgerError>> {
         Box::pin(within("read the offset", outcomes::next_offset(&self.readers, partition)))
+    }
+
+    fn next_offsets(&self) -> BoxFuture<'_, Result<BTreeMap<PartitionNo, Offset>, LedgerError>> {
+        Box::pin(within("read the offsets", outcomes::next_offsets(&self.readers)))
     }
 
     fn claim(&self, partition: PartitionNo) -> BoxFuture<'_, Result<Claim, LedgerError>> {
@@ -164,6 +180,35 @@ impl Ledger for Mysql {
 
     fn offset_changes(&self, rows_max: u32) -> BoxFuture<'_, Result<Vec<OffsetChange>, LedgerError>> {
         Box::pin(within("read the offset changes", log_identity::changes(&self.readers, rows_max)))
+    }
+
+    fn outcomes<'a>(
+        &'a self,
+        coupon: CouponId,
+        last: Option<&'a ListedOutcome>,
+        rows_max: u32,
+    ) -> BoxFuture<'a, Result<Vec<ListedOutcome>, LedgerError>> {
+        Box::pin(within("list the outcomes", retention::outcomes(&self.readers, coupon, last, rows_max)))
+    }
+
+    fn expired_campaigns(
+        &self,
+        deletion: Deletion,
+        closed_before_ms: UnixMs,
+        rows_max: u32,
+    ) -> BoxFuture<'_, Result<Vec<CouponId>, LedgerError>> {
+        Box::pin(within(
+            "read the expired campaigns",
+            retention::expired_campaigns(&self.readers, deletion, closed_before_ms, rows_max),
+        ))
+    }
+
+    fn delete_outcomes<'a>(&'a self, requests: &'a BTreeSet<RequestId>) -> BoxFuture<'a, Result<(), LedgerError>> {
+        Box::pin(within("delete outcomes", retention::delete_outcomes(&self.writers, requests)))
+    }
+
+    fn record_deletion(&self, coupon: CouponId, deletion: Deletion) -> BoxFuture<'_, Result<(), LedgerError>> {
+        Box::pin(within("record the deletion", retention::record_deletion(&self.writers, coupon, deletion)))
     }
 
     fn begin(&self) -> BoxFuture<'_, Result<Box<dyn Transaction>, LedgerError>> {

@@ -1,16 +1,18 @@
 //! Decoding of rows, written once for both databases. Each function names the columns that its statement selects.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use sqlx::mysql::MySqlRow;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Decode, MySql, Row, Sqlite, Type};
 
 use super::{
-    GenerationRow, Grants, LedgerError, LockedStock, LogIdentity, OffsetChange, OffsetChangeReason, PartitionOffset,
-    RecordedOutcome, Shards,
+    CampaignChanges, GenerationRow, Grants, LedgerError, ListedOutcome, LockedStock, LogIdentity, OffsetChange,
+    OffsetChangeReason, PartitionOffset, RecordedOutcome, Shards,
 };
-use crate::coupon::{Campaign, CampaignState, CouponId, Outcome, PartitionNo, Reason, RequestId, ShardNo, ShardStock};
+use crate::coupon::{
+    Campaign, CampaignState, CouponId, Offset, Outcome, PartitionNo, PolicyId, Reason, RequestId, ShardNo, ShardStock,
+};
 
 /// A type that both databases can decode. With it, a function over rows needs one bound instead of one per column.
 pub(super) trait Value:
@@ -56,37 +58,66 @@ fn corrupt(step: &'static str, problem: impl Into<String>) -> LedgerError {
 
 pub(super) fn campaigns<R: Columns>(campaigns: &[R], shards: &[R]) -> Result<Vec<Campaign>, LedgerError> {
     let step = "read the campaigns";
-    let mut stock: BTreeMap<CouponId, Vec<ShardStock>> = BTreeMap::new();
-    for row in shards {
-        stock.entry(coupon(row, step)?).or_default().push(shard(row, step)?);
-    }
-    campaigns.iter().map(|row| campaign(row, step, &mut stock)).collect()
+    let mut stock = stock_of_coupons(shards)?;
+    let shards_of = |row: &R| coupon_id(row, step).map(|coupon| stock.remove(&coupon).unwrap_or_default());
+    let shards = campaigns.iter().map(shards_of).collect::<Result<Vec<_>, _>>()?;
+    campaigns.iter().zip(shards).map(|(row, shards)| campaign(row, step, shards)).collect()
 }
 
-fn campaign(
-    row: &impl Columns,
-    step: &'static str,
-    stock: &mut BTreeMap<CouponId, Vec<ShardStock>>,
-) -> Result<Campaign, LedgerError> {
-    let coupon_id = coupon(row, step)?;
-    let policy: i64 = column(row, step, "policy_id")?;
+fn campaign(row: &impl Columns, step: &'static str, shards: Vec<ShardStock>) -> Result<Campaign, LedgerError> {
     let state: String = column(row, step, "state")?;
     let state = CampaignState::ALL.into_iter().find(|known| known.as_str() == state).ok_or(state);
     Ok(Campaign {
-        coupon_id,
-        policy_id: policy.try_into().map_err(|_| corrupt(step, format!("policy_id {policy} is out of range")))?,
+        coupon_id: coupon_id(row, step)?,
+        policy_id: policy_id(row, step)?,
         total: count(row, step, "total")?,
         per_user_limit: column(row, step, "per_user_limit")?,
         state: state.map_err(|state| corrupt(step, format!("unknown state `{state}`")))?,
         opens_at_ms: column(row, step, "opens_at_ms")?,
         closes_at_ms: column(row, step, "closes_at_ms")?,
-        shards: stock.remove(&coupon_id).unwrap_or_default(),
+        shards,
     })
 }
 
-fn coupon(row: &impl Columns, step: &'static str) -> Result<CouponId, LedgerError> {
+fn coupon_id(row: &impl Columns, step: &'static str) -> Result<CouponId, LedgerError> {
     let coupon: i64 = column(row, step, "coupon_id")?;
     coupon.try_into().map_err(|_| corrupt(step, format!("coupon_id {coupon} is out of range")))
+}
+
+fn policy_id(row: &impl Columns, step: &'static str) -> Result<PolicyId, LedgerError> {
+    let policy: i64 = column(row, step, "policy_id")?;
+    policy.try_into().map_err(|_| corrupt(step, format!("policy_id {policy} is out of range")))
+}
+
+/// Of rows that repeat a campaign for each of its shards.
+pub(super) fn campaign_changes<R: Columns>(rows: &[R]) -> Result<CampaignChanges, LedgerError> {
+    let step = "read the changed campaigns";
+    let version = rows.first().map_or(Ok(0), |row| count(row, step, "newest_version"))?;
+    let mut changes = CampaignChanges { version, campaigns: Vec::new(), closed: Vec::new() };
+    for row in rows {
+        if column::<Option<i64>>(row, step, "coupon_id")?.is_none() {
+            continue;
+        }
+        if column::<Option<u32>>(row, step, "shard_no")?.is_none() {
+            changes.closed.push((coupon_id(row, step)?, policy_id(row, step)?));
+            continue;
+        }
+        match changes.campaigns.last_mut() {
+            Some(last) if last.coupon_id == coupon_id(row, step)? => last.shards.push(shard(row, step)?),
+            _ => changes.campaigns.push(campaign(row, step, vec![shard(row, step)?])?),
+        }
+    }
+    Ok(changes)
+}
+
+/// The shards of each coupon.
+pub(super) fn stock_of_coupons<R: Columns>(rows: &[R]) -> Result<HashMap<CouponId, Vec<ShardStock>>, LedgerError> {
+    let step = "read the stock";
+    let mut stock: HashMap<CouponId, Vec<ShardStock>> = HashMap::new();
+    for row in rows {
+        stock.entry(coupon_id(row, step)?).or_default().push(shard(row, step)?);
+    }
+    Ok(stock)
 }
 
 fn shard(row: &impl Columns, step: &'static str) -> Result<ShardStock, LedgerError> {
@@ -95,7 +126,7 @@ fn shard(row: &impl Columns, step: &'static str) -> Result<ShardStock, LedgerErr
 
 /// The limit of each campaign.
 pub(super) fn limits<R: Columns>(rows: &[R], step: &'static str) -> Result<BTreeMap<CouponId, u32>, LedgerError> {
-    rows.iter().map(|row| Ok((coupon(row, step)?, column(row, step, "per_user_limit")?))).collect()
+    rows.iter().map(|row| Ok((coupon_id(row, step)?, column(row, step, "per_user_limit")?))).collect()
 }
 
 /// The remaining stock of each shard.
@@ -106,7 +137,7 @@ pub(super) fn stock<R: Columns>(
     rows.iter()
         .map(|row| {
             let ShardStock { shard_no, remaining } = shard(row, step)?;
-            Ok(((coupon(row, step)?, shard_no), remaining))
+            Ok(((coupon_id(row, step)?, shard_no), remaining))
         })
         .collect()
 }
@@ -156,6 +187,30 @@ fn outcome(row: &impl Columns, step: &'static str) -> Result<Outcome, LedgerErro
     reason.map(Outcome::Rejected).ok_or_else(|| corrupt(step, format!("unknown status `{status}`")))
 }
 
+pub(super) fn listed_outcomes<R: Columns>(rows: &[R]) -> Result<Vec<ListedOutcome>, LedgerError> {
+    rows.iter().map(listed_outcome).collect()
+}
+
+fn listed_outcome(row: &impl Columns) -> Result<ListedOutcome, LedgerError> {
+    let step = "list the outcomes";
+    let user: i64 = column(row, step, "user_id")?;
+    Ok(ListedOutcome {
+        request_id: request_id(row, step)?,
+        user_id: user.try_into().map_err(|_| corrupt(step, format!("user_id {user} is out of range")))?,
+        outcome: outcome(row, step)?,
+        picked_shard: ShardNo(column(row, step, "picked_shard_no")?),
+        generation: count(row, step, "generation")?,
+        partition: PartitionNo(column(row, step, "partition_no")?),
+        offset: count(row, step, "log_offset")?,
+        arrived_at_ms: column(row, step, "arrived_at_ms")?,
+        settled_at_ms: column(row, step, "settled_at_ms")?,
+    })
+}
+
+pub(super) fn coupon_ids<R: Columns>(rows: &[R]) -> Result<Vec<CouponId>, LedgerError> {
+    rows.iter().map(|row| coupon_id(row, "read the expired campaigns")).collect()
+}
+
 pub(super) fn partition_offset(row: &impl Columns, step: &'static str) -> Result<PartitionOffset, LedgerError> {
     Ok(PartitionOffset {
         epoch: column(row, step, "epoch")?,
@@ -164,14 +219,20 @@ pub(super) fn partition_offset(row: &impl Columns, step: &'static str) -> Result
     })
 }
 
+pub(super) fn next_offsets<R: Columns>(rows: &[R]) -> Result<BTreeMap<PartitionNo, Offset>, LedgerError> {
+    let step = "read the offsets";
+    let next = |row| Ok((PartitionNo(column(row, step, "partition_no")?), count(row, step, "next_offset")?));
+    rows.iter().map(next).collect()
+}
+
 pub(super) fn request_ids<R: Columns>(rows: &[R], step: &'static str) -> Result<BTreeSet<RequestId>, LedgerError> {
-    rows.iter()
-        .map(|row| {
-            let bytes: Vec<u8> = column(row, step, "request_id")?;
-            let bytes: [u8; 16] = bytes.try_into().map_err(|_| corrupt(step, "a request_id is not 16 bytes long"))?;
-            Ok(bytes.into())
-        })
-        .collect()
+    rows.iter().map(|row| request_id(row, step)).collect()
+}
+
+fn request_id(row: &impl Columns, step: &'static str) -> Result<RequestId, LedgerError> {
+    let bytes: Vec<u8> = column(row, step, "request_id")?;
+    let bytes: [u8; 16] = bytes.try_into().map_err(|_| corrupt(step, "a request_id is not 16 bytes long"))?;
+    Ok(bytes.into())
 }
 
 pub(super) fn grants<R: Columns>(rows: &[R], step: &'static str) -> Result<Grants, LedgerError> {
@@ -179,7 +240,7 @@ pub(super) fn grants<R: Columns>(rows: &[R], step: &'static str) -> Result<Grant
         .map(|row| {
             let user: i64 = column(row, step, "user_id")?;
             let user = user.try_into().map_err(|_| corrupt(step, format!("user_id {user} is out of range")))?;
-            Ok(((coupon(row, step)?, user), column(row, step, "grant_no")?))
+            Ok(((coupon_id(row, step)?, user), column(row, step, "grant_no")?))
         })
         .collect()
 }

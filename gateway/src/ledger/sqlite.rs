@@ -8,10 +8,11 @@ mod campaigns;
 mod log_identity;
 mod outcomes;
 mod pipeline;
+mod retention;
 mod stock;
 mod transaction;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -20,12 +21,12 @@ use sqlx::migrate::{Migrate, MigrateError};
 
 use super::terms::KnownTerms;
 use super::{
-    CampaignError, Claim, GenerationRow, Ledger, LedgerError, LogIdentity, OffsetChange, OpenError, RecordedOutcome,
-    Transaction, migrations,
+    CampaignChanges, CampaignError, Claim, Deletion, GenerationRow, Ledger, LedgerError, ListedOutcome, LogIdentity,
+    OffsetChange, OpenError, RecordedOutcome, Transaction, migrations,
 };
 use crate::coupon::{
     Audit, Campaign, CampaignChange, ChangeKey, CouponId, Fingerprint, LogId, NewCampaign, Offset, PartitionNo,
-    RequestId, UnixMs,
+    RequestId, ShardStock, UnixMs,
 };
 use crate::sqlite_file::{SqliteFile, SqliteFileError};
 
@@ -93,6 +94,17 @@ impl Ledger for Sqlite {
         Box::pin(campaigns::all(&self.file.readers))
     }
 
+    fn campaign_changes(&self, after_version: u64) -> BoxFuture<'_, Result<CampaignChanges, LedgerError>> {
+        Box::pin(campaigns::changes(&self.file.readers, after_version))
+    }
+
+    fn stock<'a>(
+        &'a self,
+        coupons: &'a [CouponId],
+    ) -> BoxFuture<'a, Result<HashMap<CouponId, Vec<ShardStock>>, LedgerError>> {
+        Box::pin(campaigns::stock(&self.file.readers, coupons))
+    }
+
     fn change_campaign(
         &self,
         coupon: CouponId,
@@ -120,6 +132,10 @@ impl Ledger for Sqlite {
 
     fn next_offset(&self, partition: PartitionNo) -> BoxFuture<'_, Result<Offset, LedgerError>> {
         Box::pin(outcomes::next_offset(&self.file, partition))
+    }
+
+    fn next_offsets(&self) -> BoxFuture<'_, Result<BTreeMap<PartitionNo, Offset>, LedgerError>> {
+        Box::pin(outcomes::next_offsets(&self.file))
     }
 
     fn claim(&self, partition: PartitionNo) -> BoxFuture<'_, Result<Claim, LedgerError>> {
@@ -169,6 +185,32 @@ impl Ledger for Sqlite {
         Box::pin(log_identity::changes(&self.file, rows_max))
     }
 
+    fn outcomes<'a>(
+        &'a self,
+        coupon: CouponId,
+        last: Option<&'a ListedOutcome>,
+        rows_max: u32,
+    ) -> BoxFuture<'a, Result<Vec<ListedOutcome>, LedgerError>> {
+        Box::pin(retention::outcomes(&self.file.readers, coupon, last, rows_max))
+    }
+
+    fn expired_campaigns(
+        &self,
+        deletion: Deletion,
+        closed_before_ms: UnixMs,
+        rows_max: u32,
+    ) -> BoxFuture<'_, Result<Vec<CouponId>, LedgerError>> {
+        Box::pin(retention::expired_campaigns(&self.file.readers, deletion, closed_before_ms, rows_max))
+    }
+
+    fn delete_outcomes<'a>(&'a self, requests: &'a BTreeSet<RequestId>) -> BoxFuture<'a, Result<(), LedgerError>> {
+        Box::pin(retention::delete_outcomes(&self.file, requests))
+    }
+
+    fn record_deletion(&self, coupon: CouponId, deletion: Deletion) -> BoxFuture<'_, Result<(), LedgerError>> {
+        Box::pin(retention::record_deletion(&self.file, coupon, deletion))
+    }
+
     fn begin(&self) -> BoxFuture<'_, Result<Box<dyn Transaction>, LedgerError>> {
         Box::pin(async move {
             let begun = transaction::SqliteTransaction::begin(&self.file, &self.known_terms).await?;
@@ -210,6 +252,7 @@ mod tests {
     use sqlx::migrate::Migrator;
 
     use super::*;
+    use crate::coupon::now_ms;
 
     async fn temporary() -> (Sqlite, tempfile::TempDir) {
         let folder = tempfile::tempdir().expect("a temporary folder");
@@ -236,6 +279,29 @@ mod tests {
         drop(file);
         let claim = Sqlite::open(path).await.expect("opens").claim(PartitionNo(3)).await.expect("claims");
         assert_eq!((claim.next_offset, claim.released_offset), (70, 70));
+    }
+
+    #[tokio::test]
+    async fn the_retention_of_a_campaign_that_was_closed_before_an_upgrade_begins_with_it() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("ledger.db");
+        let path = path.to_str().expect("utf-8");
+        let file = open_file(path).await.expect("opens");
+        let mut writer = file.writer.acquire().await.expect("connects");
+        migrations::SQLITE.run_to(5, &mut *writer).await.expect("migrates to the version before");
+        let columns = "coupon_id, policy_id, total, shards, per_user_limit, state";
+        let insert = format!("INSERT INTO campaign ({columns}) VALUES (104, 21, 1, 1, 1, 'CLOSED')");
+        sqlx::raw_sql(sqlx::AssertSqlSafe(insert)).execute(&mut *writer).await.expect("inserts");
+        drop(writer);
+        file.close().await;
+        drop(file);
+        let before = now_ms();
+        let ledger = Sqlite::open(path).await.expect("opens");
+        let expired = async |before| ledger.expired_campaigns(Deletion::All, before, 9).await.expect("reads");
+        // The migration's clock has seconds.
+        assert_eq!(expired(before - 1_000).await, []);
+        assert_eq!(expired(now_ms() + 1).await.len(), 1);
+        assert_eq!(ledger.campaign_changes(0).await.expect("reads").closed.len(), 1);
     }
 
     #[tokio::test]

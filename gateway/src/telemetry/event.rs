@@ -210,7 +210,7 @@ impl Event for BatchSettled {
             metrics.settled.with_label_values(&[reason_label(reason)]).inc_by(records);
         }
         for (coupon, records) in self.steals {
-            metrics.shard_steals.with_label_values(&[&coupon.to_string()]).inc_by(records);
+            metrics.count_steals(coupon, records);
         }
         #[expect(clippy::cast_precision_loss, reason = "a batch is small")]
         metrics.settlement_batch.observe(self.records as f64);
@@ -240,7 +240,7 @@ impl Event for StockSeen {
     fn record(self, metrics: &Metrics) {
         let labels = [&*self.coupon_id.to_string(), &*self.shard_no.to_string()];
         metrics.shard_remaining.with_label_values(&labels).set(gauge(self.remaining));
-        metrics.shard_steals.with_label_values(&labels[..1]);
+        metrics.count_steals_of(self.coupon_id);
     }
 }
 
@@ -256,6 +256,18 @@ impl Event for ShardGone {
         let labels = [&*self.coupon_id.to_string(), &*self.shard_no.to_string()];
         // Fails if the series does not exist.
         let _ = metrics.shard_remaining.remove_label_values(&labels);
+    }
+}
+
+/// A campaign is over.
+#[derive(Debug, Clone, Copy)]
+pub struct CampaignGone {
+    pub coupon_id: CouponId,
+}
+
+impl Event for CampaignGone {
+    fn record(self, metrics: &Metrics) {
+        metrics.forget_steals_of(self.coupon_id);
     }
 }
 

@@ -1,13 +1,14 @@
 //! Metric names, help texts, and the series that exist from the start.
 
 use std::collections::BTreeSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use prometheus::{
     Encoder, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry, TextEncoder,
 };
 
-use crate::coupon::Reason;
+use crate::coupon::{CouponId, Reason};
 
 /// Outcomes of `POST /coupon/issue`. Their series exist from the start, so that a rate over the first one is right.
 const ISSUE_OUTCOMES: [&str; 16] = [
@@ -60,7 +61,10 @@ pub struct Metrics {
     pub(super) settlement_retries: IntCounter,
     pub(super) settlement_partition_owned: IntGaugeVec,
     pub(super) shard_remaining: IntGaugeVec,
-    pub(super) shard_steals: IntCounterVec,
+    /// Only of the coupons in `counted_coupons`.
+    shard_steals: IntCounterVec,
+    /// The last records of a campaign may be settled when it is over. They must not bring its series back.
+    counted_coupons: Mutex<BTreeSet<CouponId>>,
 }
 
 impl Metrics {
@@ -235,6 +239,7 @@ impl Metrics {
                 "Coupons taken from another shard than the picked one, because that was exhausted.",
                 &["coupon"],
             ),
+            counted_coupons: Mutex::default(),
             registry,
         };
         metrics.create_series();
@@ -245,6 +250,30 @@ impl Metrics {
         let mut text = Vec::with_capacity(16 * 1024);
         TextEncoder::new().encode(&self.registry.gather(), &mut text).expect("a registry of valid metrics encodes");
         text
+    }
+
+    /// Counts the steals of a coupon from now on.
+    pub(super) fn count_steals_of(&self, coupon: CouponId) {
+        if self.lock_counted_coupons().insert(coupon) {
+            self.shard_steals.with_label_values(&[&coupon.to_string()]);
+        }
+    }
+
+    pub(super) fn count_steals(&self, coupon: CouponId, records: u64) {
+        if self.lock_counted_coupons().contains(&coupon) {
+            self.shard_steals.with_label_values(&[&coupon.to_string()]).inc_by(records);
+        }
+    }
+
+    pub(super) fn forget_steals_of(&self, coupon: CouponId) {
+        if self.lock_counted_coupons().remove(&coupon) {
+            // Fails if the series does not exist.
+            let _ = self.shard_steals.remove_label_values(&[&coupon.to_string()]);
+        }
+    }
+
+    fn lock_counted_coupons(&self) -> MutexGuard<'_, BTreeSet<CouponId>> {
+        self.counted_coupons.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn create_series(&self) {

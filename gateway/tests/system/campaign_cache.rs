@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 use sluice::app::Ports;
-use sluice::campaign_cache::CampaignCache;
+use sluice::campaign_cache::{CachedShard, CampaignCache};
 use sluice::coupon::{
-    Accepted, CampaignChange, CampaignCounts, CouponId, IssueRequest, NewCampaign, PartitionNo, RequestId, ShardNo,
+    Accepted, CampaignChange, CampaignCounts, CampaignState, CouponId, IssueRequest, NewCampaign, PartitionNo,
+    RequestId, ShardNo,
 };
-use sluice::ledger::Ledger;
+use sluice::ledger::{Ledger, StockDecrement};
 use sluice::log::{Headers, Record};
 use sluice::settlement::{Progress, Settlement};
+use sluice::telemetry::BatchSettled;
 use tokio_util::sync::CancellationToken;
 
 use crate::faulty::{FaultyLedger, LedgerFaults};
@@ -88,6 +90,55 @@ async fn an_older_refresh_does_not_undo_a_settlement() {
     drop(held);
     older.await.expect("refreshes");
     assert_eq!(cached.remaining(), 7);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_closed_campaign_leaves_memory_and_metrics_for_good() {
+    let cached = cached().await;
+    let series = || String::from_utf8(cached.ports.telemetry.render()).expect("text").contains("coupon=\"104\"");
+    assert!(series());
+    let held = cached.faults.hold_answers();
+    let older = cached.refresh();
+    eventually("the older refresh has read", async || cached.faults.has_held_answer().then_some(())).await;
+    cached.faults.answer_at_once();
+    cached.ledger.change_campaign(coupon(), CampaignChange::Close, None).await.expect("closes");
+    cached.refresh().await.expect("refreshes");
+    drop(held);
+    older.await.expect("refreshes");
+    cached.cache.begin_settlement().await.set_remaining(coupon(), ShardNo(0), 7);
+    cached.ports.telemetry.emit(BatchSettled { steals: vec![(coupon(), 1)], ..BatchSettled::default() });
+    assert!(cached.cache.live().is_empty() && !series());
+    assert_eq!(cached.cache.get(coupon()).expect("is known").campaign.state, CampaignState::Closed);
+    assert!(cached.cache.get(105_u64.try_into().expect("in range")).is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_campaign_past_its_closing_time_is_answered_closed_from_the_start() {
+    let cached = cached().await;
+    let over = NewCampaign { coupon_id: 105_u64.try_into().expect("in range"), closes_at_ms: Some(1), ..campaign() };
+    cached.ledger.create_campaign(&over).await.expect("creates");
+    cached.refresh().await.expect("refreshes");
+    let loaded = CampaignCache::load(Arc::clone(&cached.ledger), cached.ports.telemetry.clone()).await.expect("reads");
+    for cache in [&*cached.cache, &loaded] {
+        assert_eq!(cache.live().len(), 1);
+        let campaign = &cache.get(over.coupon_id).expect("is known").campaign;
+        assert_eq!((campaign.state, campaign.policy_id), (CampaignState::Closed, over.policy_id));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_stock_that_another_process_settled_and_the_shards_that_it_changed_are_seen() {
+    let cached = cached().await;
+    let mut transaction = cached.ledger.begin().await.expect("begins");
+    let take = [StockDecrement { coupon_id: coupon(), shard_no: ShardNo(0), records: 4 }];
+    transaction.take_stock(&take).await.expect("takes");
+    transaction.commit().await.expect("commits");
+    cached.refresh().await.expect("refreshes");
+    assert_eq!(cached.remaining(), 6);
+    cached.ledger.change_campaign(coupon(), CampaignChange::Reshard(3), None).await.expect("reshards");
+    cached.refresh().await.expect("refreshes");
+    let shards = &cached.cache.get(coupon()).expect("is cached").shards;
+    assert_eq!(shards.iter().map(CachedShard::remaining).collect::<Vec<_>>(), [2, 2, 2]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

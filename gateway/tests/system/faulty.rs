@@ -1,6 +1,6 @@
 //! A ledger that fails when a test tells it to, and otherwise passes everything on.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -8,11 +8,11 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use sluice::coupon::{
     Audit, Campaign, CampaignChange, ChangeKey, CouponId, Fingerprint, LogId, NewCampaign, Offset, PartitionNo,
-    RequestId, Settled, UnixMs, UserId,
+    RequestId, Settled, ShardStock, UnixMs, UserId,
 };
 use sluice::ledger::{
-    CampaignError, Claim, GenerationRow, Grants, Ledger, LedgerError, LockedStock, LogIdentity, OffsetChange,
-    PartitionOffset, RecordedOutcome, Shards, StockDecrement, Transaction,
+    CampaignChanges, CampaignError, Claim, Deletion, GenerationRow, Grants, Ledger, LedgerError, ListedOutcome,
+    LockedStock, LogIdentity, OffsetChange, PartitionOffset, RecordedOutcome, Shards, StockDecrement, Transaction,
 };
 use tokio::sync::watch;
 
@@ -21,8 +21,8 @@ use tokio::sync::watch;
 pub(crate) struct LedgerFaults {
     /// Settlements panic.
     pub(crate) settlement_panics: AtomicBool,
-    /// Reading a partition's offset panics, as the ledger poller does.
-    pub(crate) next_offset_panics: AtomicBool,
+    /// Reading the partitions' offsets panics, as the ledger poller does.
+    pub(crate) next_offsets_panic: AtomicBool,
     /// Partitions cannot be claimed, as if the database were gone.
     pub(crate) claims_fail: AtomicBool,
     /// This many settlements fail at their commit, as if the database were gone.
@@ -41,7 +41,7 @@ pub(crate) struct LedgerFaults {
     pub(crate) is_down: AtomicBool,
     /// Reads and settlements are answered only when this ends, as if the server were suspended.
     pub(crate) is_suspended: AtomicBool,
-    /// Until its sender is dropped, reads and changes of campaigns are done but not answered.
+    /// Until its sender is dropped, reads of stock and changes of campaigns are done but not answered.
     gate: Mutex<Option<watch::Receiver<()>>>,
     held_answers: AtomicU32,
 }
@@ -106,9 +106,26 @@ impl Ledger for FaultyLedger {
     fn campaigns(&self) -> BoxFuture<'_, Result<Vec<Campaign>, LedgerError>> {
         Box::pin(async {
             self.faults.reach().await?;
-            let campaigns = self.inner.campaigns().await;
+            self.inner.campaigns().await
+        })
+    }
+
+    fn campaign_changes(&self, after_version: u64) -> BoxFuture<'_, Result<CampaignChanges, LedgerError>> {
+        Box::pin(async move {
+            self.faults.reach().await?;
+            self.inner.campaign_changes(after_version).await
+        })
+    }
+
+    fn stock<'a>(
+        &'a self,
+        coupons: &'a [CouponId],
+    ) -> BoxFuture<'a, Result<HashMap<CouponId, Vec<ShardStock>>, LedgerError>> {
+        Box::pin(async {
+            self.faults.reach().await?;
+            let stock = self.inner.stock(coupons).await;
             self.faults.pass_gate().await;
-            campaigns
+            stock
         })
     }
 
@@ -148,10 +165,17 @@ impl Ledger for FaultyLedger {
     }
 
     fn next_offset(&self, partition: PartitionNo) -> BoxFuture<'_, Result<Offset, LedgerError>> {
-        assert!(!self.faults.next_offset_panics.load(Ordering::Relaxed), "the ledger is cursed");
         Box::pin(async move {
             self.faults.reach().await?;
             self.inner.next_offset(partition).await
+        })
+    }
+
+    fn next_offsets(&self) -> BoxFuture<'_, Result<BTreeMap<PartitionNo, Offset>, LedgerError>> {
+        assert!(!self.faults.next_offsets_panic.load(Ordering::Relaxed), "the ledger is cursed");
+        Box::pin(async {
+            self.faults.reach().await?;
+            self.inner.next_offsets().await
         })
     }
 
@@ -203,6 +227,32 @@ impl Ledger for FaultyLedger {
 
     fn offset_changes(&self, rows_max: u32) -> BoxFuture<'_, Result<Vec<OffsetChange>, LedgerError>> {
         self.inner.offset_changes(rows_max)
+    }
+
+    fn outcomes<'a>(
+        &'a self,
+        coupon: CouponId,
+        last: Option<&'a ListedOutcome>,
+        rows_max: u32,
+    ) -> BoxFuture<'a, Result<Vec<ListedOutcome>, LedgerError>> {
+        self.inner.outcomes(coupon, last, rows_max)
+    }
+
+    fn expired_campaigns(
+        &self,
+        deletion: Deletion,
+        closed_before_ms: UnixMs,
+        rows_max: u32,
+    ) -> BoxFuture<'_, Result<Vec<CouponId>, LedgerError>> {
+        self.inner.expired_campaigns(deletion, closed_before_ms, rows_max)
+    }
+
+    fn delete_outcomes<'a>(&'a self, requests: &'a BTreeSet<RequestId>) -> BoxFuture<'a, Result<(), LedgerError>> {
+        self.inner.delete_outcomes(requests)
+    }
+
+    fn record_deletion(&self, coupon: CouponId, deletion: Deletion) -> BoxFuture<'_, Result<(), LedgerError>> {
+        self.inner.record_deletion(coupon, deletion)
     }
 
     fn begin(&self) -> BoxFuture<'_, Result<Box<dyn Transaction>, LedgerError>> {

@@ -56,7 +56,7 @@ async fn a_ledger_poller_that_panics_fails_readiness() {
     faults.is_shared.store(true, Ordering::Relaxed);
     let replace = |ports| replace_ledger(ports, |ledger| FaultyLedger::wrap(ledger, &faults));
     let mut system = Fixture::with(Files::new(), |_| {}, replace).await;
-    faults.next_offset_panics.store(true, Ordering::Relaxed);
+    faults.next_offsets_panic.store(true, Ordering::Relaxed);
     assert_eq!(fails(&mut system).await, "task `ledger poller` panicked: the ledger is cursed");
     system.stop_without_settling().await.expect_err("a task failed");
 }

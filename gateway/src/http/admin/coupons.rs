@@ -13,7 +13,6 @@ use super::super::error::Problem;
 use super::super::state::ApiState;
 use super::super::whole::Whole;
 use super::super::{idempotency, json};
-use crate::campaign_cache::CachedCampaign;
 use crate::coupon::{
     Audit, Campaign, CampaignChange, CampaignState, ChangeKey, CouponId, NewCampaign, PolicyId, ShardStock, UnixMs,
 };
@@ -115,11 +114,11 @@ fn check_range(field: &str, number: u64, min: u64, max: u64) -> Result<(), Probl
     Err(Problem::invalid(field, format!("`{field}`: expected an integer from {min} to {max}, found {number}")))
 }
 
-fn parse_coupon(text: &str) -> Result<CouponId, Problem> {
+pub(super) fn parse_coupon(text: &str) -> Result<CouponId, Problem> {
     text.parse().map_err(|_| campaign_not_found(text))
 }
 
-fn campaign_not_found(coupon: impl std::fmt::Display) -> Problem {
+pub(super) fn campaign_not_found(coupon: impl std::fmt::Display) -> Problem {
     Problem::new(StatusCode::NOT_FOUND, "COUPON_NOT_FOUND", format!("no campaign for coupon {coupon}"))
 }
 
@@ -140,9 +139,9 @@ pub(in crate::http) async fn create(
     Ok((StatusCode::CREATED, Json(campaign.into())))
 }
 
-pub(in crate::http) async fn list(State(api): State<Arc<ApiState>>) -> Json<Vec<CampaignBody>> {
-    let all = api.campaigns.all();
-    Json(all.iter().map(|campaign: &Arc<CachedCampaign>| campaign.snapshot().into()).collect())
+pub(in crate::http) async fn list(State(api): State<Arc<ApiState>>) -> Result<Json<Vec<CampaignBody>>, Problem> {
+    let all = api.ledger.campaigns().await?;
+    Ok(Json(all.into_iter().map(CampaignBody::from).collect()))
 }
 
 pub(in crate::http) async fn show(

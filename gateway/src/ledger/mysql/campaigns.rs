@@ -1,13 +1,15 @@
-//! Campaigns and their stock. A change locks the campaign, then all its shards in ascending order.
+//! Campaigns and their stock. A change locks the campaign, then all its shards in ascending order, then the version.
+
+use std::collections::HashMap;
 
 use sqlx::error::ErrorKind;
 use sqlx::{MySql, MySqlConnection, MySqlPool};
 
 use super::admin_keys;
 use super::call::during;
-use crate::coupon::{Campaign, CampaignChange, ChangeKey, CouponId, NewCampaign, ShardStock};
+use crate::coupon::{Campaign, CampaignChange, ChangeKey, CouponId, NewCampaign, ShardStock, now_ms};
 use crate::ledger::outcome_row::json;
-use crate::ledger::{CampaignError, LedgerError, rows};
+use crate::ledger::{CampaignChanges, CampaignError, LedgerError, rows};
 
 pub(super) async fn create(
     writers: &MySqlPool,
@@ -28,6 +30,7 @@ pub(super) async fn create(
     match inserted {
         Ok(_) => {
             insert_shards(&mut transaction, new.coupon_id, &new.initial_stock()).await?;
+            raise_version(&mut transaction, new.coupon_id).await?;
             transaction.commit().await.map_err(during("commit"))?;
         }
         Err(sqlx::Error::Database(error)) if error.kind() == ErrorKind::UniqueViolation => {
@@ -57,6 +60,27 @@ pub(super) async fn all(snapshots: &MySqlPool) -> Result<Vec<Campaign>, LedgerEr
     rows::campaigns(&campaigns, &shards)
 }
 
+pub(super) async fn changes(readers: &MySqlPool, after_version: u64) -> Result<CampaignChanges, LedgerError> {
+    let rows = sqlx::query(include_str!("../sql/common/select_campaign_changes.sql"))
+        .bind(after_version.cast_signed())
+        .fetch_all(readers)
+        .await
+        .map_err(during("read the changed campaigns"))?;
+    rows::campaign_changes(&rows)
+}
+
+pub(super) async fn stock(
+    readers: &MySqlPool,
+    coupons: &[CouponId],
+) -> Result<HashMap<CouponId, Vec<ShardStock>>, LedgerError> {
+    let rows = sqlx::query(include_str!("../sql/mysql/select_campaign_stock.sql"))
+        .bind(json(&coupons))
+        .fetch_all(readers)
+        .await
+        .map_err(during("read the stock"))?;
+    rows::stock_of_coupons(&rows)
+}
+
 pub(super) async fn change(
     writers: &MySqlPool,
     coupon: CouponId,
@@ -78,6 +102,7 @@ pub(super) async fn change(
         .bind(campaign.state.as_str())
         .bind(campaign.total.cast_signed())
         .bind(i64::try_from(campaign.shards.len()).unwrap_or(i64::MAX))
+        .bind(campaign.closed_at(now_ms()))
         .bind(coupon.as_i64())
         .execute(&mut *transaction)
         .await
@@ -90,6 +115,7 @@ pub(super) async fn change(
             .map_err(during("replace the shards"))?;
         insert_shards(&mut transaction, coupon, &campaign.shards).await?;
     }
+    raise_version(&mut transaction, coupon).await?;
     transaction.commit().await.map_err(during("commit"))?;
     Ok(campaign)
 }
@@ -142,5 +168,20 @@ async fn insert_shards(
         .execute(transaction)
         .await
         .map_err(during("insert the shards"))?;
+    Ok(())
+}
+
+/// Gives a campaign that changed the next version of the ledger. Call it last: all changes wait for the lock.
+async fn raise_version(transaction: &mut MySqlConnection, coupon: CouponId) -> Result<(), LedgerError> {
+    let step = "raise the campaign's version";
+    sqlx::query(include_str!("../sql/common/raise_campaign_version.sql"))
+        .execute(&mut *transaction)
+        .await
+        .map_err(during(step))?;
+    sqlx::query(include_str!("../sql/common/set_campaign_version.sql"))
+        .bind(coupon.as_i64())
+        .execute(transaction)
+        .await
+        .map_err(during(step))?;
     Ok(())
 }

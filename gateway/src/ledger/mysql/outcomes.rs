@@ -1,6 +1,6 @@
 //! Outcomes of requests, and offsets of partitions.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sqlx::{MySqlConnection, MySqlPool, Row};
 
@@ -26,6 +26,14 @@ pub(super) async fn next_offset(readers: &MySqlPool, partition: PartitionNo) -> 
         .await
         .map_err(during(step))?;
     row.map_or(Ok(0), |row| Ok(rows::partition_offset(&row, step)?.next_offset))
+}
+
+pub(super) async fn next_offsets(readers: &MySqlPool) -> Result<BTreeMap<PartitionNo, Offset>, LedgerError> {
+    let rows = sqlx::query(include_str!("../sql/common/select_offsets.sql"))
+        .fetch_all(readers)
+        .await
+        .map_err(during("read the offsets"))?;
+    rows::next_offsets(&rows)
 }
 
 pub(super) async fn claim(writers: &MySqlPool, partition: PartitionNo) -> Result<Claim, LedgerError> {

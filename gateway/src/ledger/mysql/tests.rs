@@ -1,4 +1,5 @@
 mod batches;
+mod retention;
 mod secure;
 
 use std::time::Duration;

@@ -1,12 +1,14 @@
 //! Campaigns and their stock.
 
+use std::collections::HashMap;
+
 use sqlx::{SqliteConnection, SqlitePool};
 
 use super::admin_keys;
 use super::call::{begin, during};
-use crate::coupon::{Campaign, CampaignChange, ChangeKey, CouponId, NewCampaign, ShardStock};
+use crate::coupon::{Campaign, CampaignChange, ChangeKey, CouponId, NewCampaign, ShardStock, now_ms};
 use crate::ledger::outcome_row::json;
-use crate::ledger::{CampaignError, LedgerError, rows};
+use crate::ledger::{CampaignChanges, CampaignError, LedgerError, rows};
 use crate::sqlite_file::SqliteFile;
 
 pub(super) async fn create(file: &SqliteFile, new: &NewCampaign) -> Result<Campaign, CampaignError> {
@@ -25,6 +27,7 @@ pub(super) async fn create(file: &SqliteFile, new: &NewCampaign) -> Result<Campa
         .rows_affected();
     if inserted == 1 {
         insert_shards(&mut transaction, new.coupon_id, &new.initial_stock()).await?;
+        raise_version(&mut transaction, new.coupon_id).await?;
     }
     let campaign = select_one(&mut transaction, new.coupon_id).await?;
     let campaign = campaign.ok_or(CampaignError::NotFound(new.coupon_id))?;
@@ -48,6 +51,27 @@ pub(super) async fn all(readers: &SqlitePool) -> Result<Vec<Campaign>, LedgerErr
     rows::campaigns(&campaigns, &shards)
 }
 
+pub(super) async fn changes(readers: &SqlitePool, after_version: u64) -> Result<CampaignChanges, LedgerError> {
+    let rows = sqlx::query(include_str!("../sql/common/select_campaign_changes.sql"))
+        .bind(after_version.cast_signed())
+        .fetch_all(readers)
+        .await
+        .map_err(during("read the changed campaigns"))?;
+    rows::campaign_changes(&rows)
+}
+
+pub(super) async fn stock(
+    readers: &SqlitePool,
+    coupons: &[CouponId],
+) -> Result<HashMap<CouponId, Vec<ShardStock>>, LedgerError> {
+    let rows = sqlx::query(include_str!("../sql/sqlite/select_campaign_stock.sql"))
+        .bind(json(&coupons))
+        .fetch_all(readers)
+        .await
+        .map_err(during("read the stock"))?;
+    rows::stock_of_coupons(&rows)
+}
+
 pub(super) async fn change(
     file: &SqliteFile,
     coupon: CouponId,
@@ -69,6 +93,7 @@ pub(super) async fn change(
         .bind(campaign.state.as_str())
         .bind(campaign.total.cast_signed())
         .bind(i64::try_from(campaign.shards.len()).unwrap_or(i64::MAX))
+        .bind(campaign.closed_at(now_ms()))
         .bind(coupon.as_i64())
         .execute(&mut *transaction)
         .await
@@ -81,6 +106,7 @@ pub(super) async fn change(
             .map_err(during("replace the shards"))?;
         insert_shards(&mut transaction, coupon, &campaign.shards).await?;
     }
+    raise_version(&mut transaction, coupon).await?;
     transaction.commit().await.map_err(during("commit"))?;
     Ok(campaign)
 }
@@ -112,5 +138,20 @@ async fn insert_shards(
         .execute(transaction)
         .await
         .map_err(during("insert the shards"))?;
+    Ok(())
+}
+
+/// Gives a campaign that changed the next version of the ledger.
+async fn raise_version(transaction: &mut SqliteConnection, coupon: CouponId) -> Result<(), LedgerError> {
+    let step = "raise the campaign's version";
+    sqlx::query(include_str!("../sql/common/raise_campaign_version.sql"))
+        .execute(&mut *transaction)
+        .await
+        .map_err(during(step))?;
+    sqlx::query(include_str!("../sql/common/set_campaign_version.sql"))
+        .bind(coupon.as_i64())
+        .execute(transaction)
+        .await
+        .map_err(during(step))?;
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! Outcomes of requests, and offsets of partitions.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sqlx::SqliteConnection;
 
@@ -37,6 +37,14 @@ pub(super) async fn next_offset(file: &SqliteFile, partition: PartitionNo) -> Re
         .await
         .map_err(during(step))?;
     row.map_or(Ok(0), |row| Ok(rows::partition_offset(&row, step)?.next_offset))
+}
+
+pub(super) async fn next_offsets(file: &SqliteFile) -> Result<BTreeMap<PartitionNo, Offset>, LedgerError> {
+    let rows = sqlx::query(include_str!("../sql/common/select_offsets.sql"))
+        .fetch_all(&file.readers)
+        .await
+        .map_err(during("read the offsets"))?;
+    rows::next_offsets(&rows)
 }
 
 pub(super) async fn claim(file: &SqliteFile, partition: PartitionNo) -> Result<Claim, LedgerError> {

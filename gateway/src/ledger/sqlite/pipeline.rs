@@ -46,6 +46,10 @@ pub(super) async fn publish(
         .execute(&mut *transaction)
         .await
         .map_err(during(step))?;
+    sqlx::query(include_str!("../sql/common/delete_old_components.sql"))
+        .execute(&mut *transaction)
+        .await
+        .map_err(during("delete old components"))?;
     transaction.commit().await.map_err(during(step))?;
     Ok(true)
 }

@@ -22,6 +22,7 @@ fn secure(database: &str) -> (Options, NamedTempFile) {
         url: format!("{server}/{database}"),
         password_file: Some(password.path().to_owned()),
         tls_ca_file: Some(certificate("ca")),
+        ..Options::default()
     };
     (options, password)
 }

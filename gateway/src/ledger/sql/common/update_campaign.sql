@@ -1,1 +1,3 @@
-UPDATE campaign SET state = ?, total = ?, shards = ? WHERE coupon_id = ?
+UPDATE campaign
+   SET state = ?, total = ?, shards = ?, closed_at_ms = coalesce(closed_at_ms, ?)
+ WHERE coupon_id = ?

@@ -1,0 +1,104 @@
+//! What is deleted, and what stays.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::{PARTITION, begin, campaign, coupon, issued, settled};
+use crate::coupon::{CampaignChange, NewCampaign, Outcome, Reason, RequestId, Settled, now_ms};
+use crate::ledger::{Deletion, GENERATIONS_MAX, GenerationRow, Ledger, ListedOutcome};
+
+const REJECTED: Outcome = Outcome::Rejected(Reason::UserLimit);
+
+async fn insert(ledger: &dyn Ledger, rows: &[Settled]) {
+    let mut transaction = begin(ledger).await;
+    transaction.insert_outcomes(rows).await.expect("inserts");
+    transaction.commit().await.expect("commits");
+}
+
+async fn list(ledger: &dyn Ledger, rows_max: u32) -> Vec<ListedOutcome> {
+    let mut all: Vec<ListedOutcome> = Vec::new();
+    loop {
+        let page = ledger.outcomes(coupon(), all.last(), rows_max).await.expect("reads");
+        assert!(page.len() <= rows_max as usize);
+        if page.is_empty() {
+            return all;
+        }
+        all.extend(page);
+    }
+}
+
+pub(crate) async fn outcomes_are_listed_page_by_page_each_once(ledger: &dyn Ledger) {
+    ledger.create_campaign(&campaign(10, 1)).await.expect("creates");
+    let unreadable = Settled { subject: None, ..settled(99, 1, Outcome::Rejected(Reason::Invalid)) };
+    let rows: Vec<Settled> = [
+        settled(7, 1, issued(1)),
+        settled(3, 2, REJECTED),
+        settled(9, 2, issued(2)),
+        settled(8, 2, REJECTED),
+        settled(4, 2, issued(1)),
+        settled(1, 2, REJECTED),
+        settled(6, 3, REJECTED),
+    ]
+    .into();
+    insert(ledger, &rows).await;
+    insert(ledger, &[unreadable]).await;
+    for rows_max in [1, 2, 3, 100] {
+        let all = list(ledger, rows_max).await;
+        let names: Vec<u8> = all.iter().map(|listed| listed.request_id.as_bytes()[0]).collect();
+        assert_eq!(names, [7, 1, 3, 8, 4, 9, 6], "{rows_max} a page");
+    }
+    let first = list(ledger, 100).await[0];
+    assert_eq!((first.outcome, first.user_id.get(), first.partition, first.offset), (issued(1), 1, PARTITION, 7));
+    assert_eq!((first.generation, first.arrived_at_ms, first.settled_at_ms), (7, 1, 2));
+    let other = 105_u64.try_into().expect("in range");
+    assert_eq!(ledger.outcomes(other, None, 9).await.expect("reads"), []);
+}
+
+pub(crate) async fn deleted_outcomes_are_gone_and_the_campaign_stays(ledger: &dyn Ledger) {
+    let created = ledger.create_campaign(&campaign(10, 1)).await.expect("creates");
+    insert(ledger, &[settled(1, 1, issued(1)), settled(2, 1, REJECTED), settled(3, 2, REJECTED)]).await;
+    let deleted: BTreeSet<RequestId> = [2, 3, 4].map(|name| RequestId::from([name; 16])).into();
+    let (one, other) = tokio::join!(ledger.delete_outcomes(&deleted), ledger.delete_outcomes(&deleted));
+    one.and(other).expect("both delete");
+    assert_eq!(list(ledger, 9).await.len(), 1);
+    assert_eq!(ledger.outcome(RequestId::from([2; 16])).await.expect("reads"), None);
+    assert_eq!(ledger.campaign(coupon()).await.expect("reads"), Some(created));
+}
+
+pub(crate) async fn a_campaign_is_expired_until_its_deletion_is_recorded(ledger: &dyn Ledger) {
+    let open = NewCampaign { closes_at_ms: None, coupon_id: 7_u64.try_into().expect("in range"), ..campaign(1, 1) };
+    ledger.create_campaign(&open).await.expect("creates");
+    ledger.create_campaign(&campaign(1, 1)).await.expect("creates");
+    let expired = async |deletion, before| ledger.expired_campaigns(deletion, before, 9).await.expect("reads");
+    assert_eq!(expired(Deletion::All, 5_000).await, [], "it closes at 5,000");
+    assert_eq!(expired(Deletion::All, now_ms()).await, [coupon()]);
+    assert_eq!(expired(Deletion::Rejections, now_ms()).await, [coupon()]);
+    ledger.record_deletion(coupon(), Deletion::Rejections).await.expect("stores");
+    assert_eq!(expired(Deletion::Rejections, now_ms()).await, []);
+    assert_eq!(expired(Deletion::All, now_ms()).await, [coupon()]);
+    ledger.record_deletion(coupon(), Deletion::All).await.expect("stores");
+    ledger.record_deletion(coupon(), Deletion::Rejections).await.expect("changes nothing");
+    assert_eq!(expired(Deletion::All, now_ms()).await, []);
+
+    let before = now_ms();
+    ledger.change_campaign(open.coupon_id, CampaignChange::Close, None).await.expect("closes");
+    assert_eq!(expired(Deletion::All, before).await, []);
+    assert_eq!(expired(Deletion::All, now_ms() + 1).await, [open.coupon_id]);
+}
+
+pub(crate) async fn components_are_deleted_with_the_last_generation_that_names_them(ledger: &dyn Ledger) {
+    let publish = async |number, digest: &str| {
+        let row = GenerationRow { number, pipeline: format!("[\"{digest}\"]"), published_at_ms: 5 };
+        let components: [(String, Arc<[u8]>); 1] = [(digest.to_owned(), Arc::from([1]))];
+        assert!(ledger.publish_generation(&row, &components).await.expect("publishes"));
+    };
+    publish(1, "d1").await;
+    publish(2, "d2").await;
+    publish(GENERATIONS_MAX, "d3").await;
+    assert!(ledger.component("d1").await.expect("reads").is_some());
+    publish(GENERATIONS_MAX + 1, "d3").await;
+    assert_eq!(ledger.component("d1").await.expect("reads"), None);
+    for kept in ["d2", "d3"] {
+        assert!(ledger.component(kept).await.expect("reads").is_some(), "{kept}");
+    }
+}

@@ -1,0 +1,79 @@
+//! Lists the outcomes of a campaign, and deletes them once it has been closed for long enough.
+
+use std::collections::BTreeSet;
+
+use sqlx::MySqlPool;
+
+use super::call::during;
+use crate::coupon::{CouponId, RequestId, UnixMs};
+use crate::ledger::outcome_row::{hexadecimal, json};
+use crate::ledger::retention::Cursor;
+use crate::ledger::{Deletion, LedgerError, ListedOutcome, rows};
+
+pub(super) async fn outcomes(
+    readers: &MySqlPool,
+    coupon: CouponId,
+    last: Option<&ListedOutcome>,
+    rows_max: u32,
+) -> Result<Vec<ListedOutcome>, LedgerError> {
+    let Cursor { user, rejections_after, grants_after } = Cursor::after(last);
+    let coupon = coupon.as_i64();
+    let rows = sqlx::query(include_str!("../sql/mysql/select_outcomes.sql"))
+        .bind(coupon)
+        .bind(user)
+        .bind(rejections_after.as_slice())
+        .bind(rows_max)
+        .bind(coupon)
+        .bind(user)
+        .bind(grants_after)
+        .bind(rows_max)
+        .bind(coupon)
+        .bind(user)
+        .bind(rows_max)
+        .bind(rows_max)
+        .fetch_all(readers)
+        .await
+        .map_err(during("list the outcomes"))?;
+    rows::listed_outcomes(&rows)
+}
+
+pub(super) async fn expired_campaigns(
+    readers: &MySqlPool,
+    deletion: Deletion,
+    closed_before_ms: UnixMs,
+    rows_max: u32,
+) -> Result<Vec<CouponId>, LedgerError> {
+    let rows = sqlx::query(include_str!("../sql/common/select_expired_campaigns.sql"))
+        .bind(deletion.earlier())
+        .bind(closed_before_ms)
+        .bind(rows_max)
+        .fetch_all(readers)
+        .await
+        .map_err(during("read the expired campaigns"))?;
+    rows::coupon_ids(&rows)
+}
+
+pub(super) async fn delete_outcomes(writers: &MySqlPool, requests: &BTreeSet<RequestId>) -> Result<(), LedgerError> {
+    let ids: Vec<_> = requests.iter().map(hexadecimal).collect();
+    sqlx::query(include_str!("../sql/mysql/delete_outcomes.sql"))
+        .bind(json(&ids))
+        .execute(writers)
+        .await
+        .map_err(during("delete outcomes"))?;
+    Ok(())
+}
+
+pub(super) async fn record_deletion(
+    writers: &MySqlPool,
+    coupon: CouponId,
+    deletion: Deletion,
+) -> Result<(), LedgerError> {
+    sqlx::query(include_str!("../sql/common/update_outcomes_deleted.sql"))
+        .bind(deletion.as_str())
+        .bind(coupon.as_i64())
+        .bind(deletion.earlier())
+        .execute(writers)
+        .await
+        .map_err(during("record the deletion"))?;
+    Ok(())
+}

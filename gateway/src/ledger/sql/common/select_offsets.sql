@@ -1,0 +1,1 @@
+SELECT partition_no, next_offset FROM partition_offset

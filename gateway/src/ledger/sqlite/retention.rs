@@ -1,0 +1,84 @@
+//! Lists the outcomes of a campaign, and deletes them once it has been closed for long enough.
+
+use std::collections::BTreeSet;
+
+use sqlx::SqlitePool;
+
+use super::call::{check, during};
+use crate::coupon::{CouponId, RequestId, UnixMs};
+use crate::ledger::outcome_row::{hexadecimal, json};
+use crate::ledger::retention::Cursor;
+use crate::ledger::{Deletion, LedgerError, ListedOutcome, rows};
+use crate::sqlite_file::SqliteFile;
+
+pub(super) async fn outcomes(
+    readers: &SqlitePool,
+    coupon: CouponId,
+    last: Option<&ListedOutcome>,
+    rows_max: u32,
+) -> Result<Vec<ListedOutcome>, LedgerError> {
+    let Cursor { user, rejections_after, grants_after } = Cursor::after(last);
+    let coupon = coupon.as_i64();
+    let rows = sqlx::query(include_str!("../sql/sqlite/select_outcomes.sql"))
+        .bind(coupon)
+        .bind(user)
+        .bind(rejections_after.as_slice())
+        .bind(rows_max)
+        .bind(coupon)
+        .bind(user)
+        .bind(grants_after)
+        .bind(rows_max)
+        .bind(coupon)
+        .bind(user)
+        .bind(rows_max)
+        .bind(rows_max)
+        .fetch_all(readers)
+        .await
+        .map_err(during("list the outcomes"))?;
+    rows::listed_outcomes(&rows)
+}
+
+pub(super) async fn expired_campaigns(
+    readers: &SqlitePool,
+    deletion: Deletion,
+    closed_before_ms: UnixMs,
+    rows_max: u32,
+) -> Result<Vec<CouponId>, LedgerError> {
+    let rows = sqlx::query(include_str!("../sql/common/select_expired_campaigns.sql"))
+        .bind(deletion.earlier())
+        .bind(closed_before_ms)
+        .bind(rows_max)
+        .fetch_all(readers)
+        .await
+        .map_err(during("read the expired campaigns"))?;
+    rows::coupon_ids(&rows)
+}
+
+pub(super) async fn delete_outcomes(file: &SqliteFile, requests: &BTreeSet<RequestId>) -> Result<(), LedgerError> {
+    let step = "delete outcomes";
+    check(file, step)?;
+    let ids: Vec<_> = requests.iter().map(hexadecimal).collect();
+    sqlx::query(include_str!("../sql/sqlite/delete_outcomes.sql"))
+        .bind(json(&ids))
+        .execute(&file.writer)
+        .await
+        .map_err(during(step))?;
+    Ok(())
+}
+
+pub(super) async fn record_deletion(
+    file: &SqliteFile,
+    coupon: CouponId,
+    deletion: Deletion,
+) -> Result<(), LedgerError> {
+    let step = "record the deletion";
+    check(file, step)?;
+    sqlx::query(include_str!("../sql/common/update_outcomes_deleted.sql"))
+        .bind(deletion.as_str())
+        .bind(coupon.as_i64())
+        .bind(deletion.earlier())
+        .execute(&file.writer)
+        .await
+        .map_err(during(step))?;
+    Ok(())
+}
