@@ -72,7 +72,7 @@ pub fn run() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             // Without a standard error the exit code says it.
-            let _ = write(&mut std::io::stderr(), &format!("sluice: {}\n", failure.message));
+            let _ = write(&mut std::io::stderr(), format!("sluice: {}\n", failure.message).as_bytes());
             ExitCode::from(failure.code)
         }
     }

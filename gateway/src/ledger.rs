@@ -301,8 +301,12 @@ pub trait Ledger: Send + Sync + 'static {
         rows_max: u32,
     ) -> BoxFuture<'_, Result<Vec<CouponId>, LedgerError>>;
 
-    /// Deletes outcomes. Those that another process deleted already are left out.
-    fn delete_outcomes<'a>(&'a self, requests: &'a BTreeSet<RequestId>) -> BoxFuture<'a, Result<(), LedgerError>>;
+    /// Deletes outcomes of a campaign, and marks that it lacks some. Those that another process deleted are left out.
+    fn delete_outcomes<'a>(
+        &'a self,
+        coupon: CouponId,
+        requests: &'a BTreeSet<RequestId>,
+    ) -> BoxFuture<'a, Result<(), LedgerError>>;
 
     /// Records that these outcomes of a campaign are deleted. The campaign itself stays.
     fn record_deletion(&self, coupon: CouponId, deletion: Deletion) -> BoxFuture<'_, Result<(), LedgerError>>;

@@ -9,6 +9,7 @@ pub mod config;
 pub mod http;
 pub mod admission;
 pub mod ledger_poller;
+pub mod retention;
 pub mod settlement;
 pub mod policy;
 pub mod counters;

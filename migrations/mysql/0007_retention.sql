@@ -1,7 +1,7 @@
 -- DDL commits by itself here, so a migration that was cut short is run again: each statement must bear it.
 
--- version: the ledger's version of the campaign's last change. outcomes_deleted: what the retention deleted. MySQL has
--- no ADD COLUMN IF NOT EXISTS.
+-- version: the ledger's version of the campaign's last change. outcomes_deleted: what the retention deleted
+-- completely. deletion_began: 1 as soon as it deleted an outcome. MySQL has no ADD COLUMN IF NOT EXISTS.
 SET @add_columns = (
     SELECT IF(count(*) = 0,
               'ALTER TABLE campaign
@@ -9,6 +9,7 @@ SET @add_columns = (
                    ADD COLUMN closed_at_ms BIGINT NULL,
                    ADD COLUMN outcomes_deleted VARCHAR(10) NOT NULL DEFAULT ''NONE''
                        CHECK (outcomes_deleted IN (''NONE'', ''REJECTIONS'', ''ALL'')),
+                   ADD COLUMN deletion_began INT NOT NULL DEFAULT 0,
                    ADD KEY campaign_by_version (version)',
               'DO 0')
       FROM information_schema.columns

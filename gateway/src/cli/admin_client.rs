@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::common::Failure;
 use super::table::table;
 
-/// A recount of many millions of outcomes takes this long.
+/// A recount of many millions of outcomes takes this long. A download may pause for this long.
 const TIMEOUT: Duration = Duration::from_secs(60);
 /// How often a change is sent while its answer is lost.
 const ATTEMPTS_MAX: u32 = 3;
@@ -53,6 +53,25 @@ pub(super) enum AdminClientError {
     /// The gateway refused the call.
     #[error("{reason}: {detail}")]
     Refused { reason: String, detail: String },
+    /// What arrived so far is not all.
+    #[error("the answer of {url} ended early: {problem}; repeat the command")]
+    CutShort { url: String, problem: String },
+}
+
+/// An answer that is read in parts.
+pub(super) struct Download {
+    url: String,
+    response: reqwest::Response,
+}
+
+impl Download {
+    /// The next part; `None` at the end.
+    pub(super) async fn next(&mut self) -> Result<Option<Vec<u8>>, AdminClientError> {
+        let cut_short = |problem: String| AdminClientError::CutShort { url: self.url.clone(), problem };
+        let chunk = tokio::time::timeout(TIMEOUT, self.response.chunk()).await;
+        let chunk = chunk.map_err(|_| cut_short(format!("no data within {} seconds", TIMEOUT.as_secs())))?;
+        chunk.map(|chunk| chunk.map(|bytes| bytes.to_vec())).map_err(|error| cut_short(error.to_string()))
+    }
 }
 
 impl AdminClient {
@@ -104,10 +123,7 @@ impl AdminClient {
         key: Option<Uuid>,
     ) -> Result<Value, AdminClientError> {
         let url = format!("{}{path}", self.base);
-        let mut request = self.http.request(method, &url).timeout(TIMEOUT);
-        if let Some(token) = &self.token {
-            request = request.bearer_auth(token);
-        }
+        let mut request = self.request(method, &url).timeout(TIMEOUT);
         if let Some(key) = key {
             request = request.header("idempotency-key", key.to_string());
         }
@@ -118,12 +134,32 @@ impl AdminClient {
         let response = request.send().await.map_err(unreachable)?;
         let status = response.status();
         let answer: Value = response.json().await.map_err(unreachable)?;
-        if status.is_success() {
-            return Ok(answer);
-        }
-        let text = |key: &str| answer.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
-        Err(AdminClientError::Refused { reason: text("reason"), detail: text("detail") })
+        if status.is_success() { Ok(answer) } else { Err(refused(&answer)) }
     }
+
+    /// Gets an answer of any length.
+    pub(super) async fn download(&self, path: &str) -> Result<Download, AdminClientError> {
+        let url = format!("{}{path}", self.base);
+        let unreachable = |source| AdminClientError::Unreachable { url: url.clone(), source };
+        let response = self.request(Method::GET, &url).send().await.map_err(unreachable)?;
+        if response.status().is_success() {
+            return Ok(Download { url, response });
+        }
+        Err(refused(&response.json().await.map_err(unreachable)?))
+    }
+
+    fn request(&self, method: Method, url: &str) -> reqwest::RequestBuilder {
+        let request = self.http.request(method, url);
+        match &self.token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        }
+    }
+}
+
+fn refused(answer: &Value) -> AdminClientError {
+    let text = |key: &str| answer.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+    AdminClientError::Refused { reason: text("reason"), detail: text("detail") }
 }
 
 /// `host` as in a URL: an IPv6 address is in brackets.

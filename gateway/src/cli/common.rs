@@ -45,21 +45,32 @@ impl Failure {
 
 /// Prints to standard output. A closed pipe is not a failure: the reader, such as `head`, has all it wants.
 pub(super) fn print(text: &str) -> Result<(), Failure> {
-    match write(&mut std::io::stdout(), text) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(Failure::run(format!("write to standard output: {error}")))
-        }
-        _ => Ok(()),
+    print_bytes(text.as_bytes()).map(|_| ())
+}
+
+/// Whether standard output is still read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reader {
+    Open,
+    Closed,
+}
+
+/// As [`print`], for output in several parts.
+pub(super) fn print_bytes(bytes: &[u8]) -> Result<Reader, Failure> {
+    match write(&mut std::io::stdout(), bytes) {
+        Ok(()) => Ok(Reader::Open),
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(Reader::Closed),
+        Err(error) => Err(Failure::run(format!("write to standard output: {error}"))),
     }
 }
 
 /// Prints a warning to standard error. The command succeeds, also without a standard error.
 pub(super) fn warn(message: &str) {
-    let _ = write(&mut std::io::stderr(), &format!("sluice: warning: {message}\n"));
+    let _ = write(&mut std::io::stderr(), format!("sluice: warning: {message}\n").as_bytes());
 }
 
-pub(super) fn write(stream: &mut impl std::io::Write, text: &str) -> std::io::Result<()> {
-    stream.write_all(text.as_bytes())?;
+pub(super) fn write(stream: &mut impl std::io::Write, bytes: &[u8]) -> std::io::Result<()> {
+    stream.write_all(bytes)?;
     stream.flush()
 }
 

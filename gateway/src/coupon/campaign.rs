@@ -239,6 +239,8 @@ pub struct Audit {
 pub struct Recount {
     /// Whether the tallies say the same, shard by shard.
     pub agrees: bool,
+    /// Whether outcomes were deleted, because the campaign closed long ago. Then there are fewer than the tallies say.
+    pub outcomes_deleted: bool,
     pub granted: u64,
     pub sold_out: u64,
     pub user_limit: u64,

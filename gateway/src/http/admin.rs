@@ -2,6 +2,7 @@
 
 pub(super) mod coupons;
 pub(super) mod log;
+pub(super) mod outcomes;
 pub(super) mod policies;
 
 use std::net::{IpAddr, SocketAddr};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::routing::{get, post, put};
 
-use super::admin::{self, AdminAccess, coupons, log, policies};
+use super::admin::{self, AdminAccess, coupons, log, outcomes, policies};
 use super::health::{self, Audience, Health};
 use super::state::{ApiState, ConsumerState};
 use super::{error, issue, status};
@@ -30,6 +30,7 @@ pub fn admin(state: Arc<ApiState>) -> Router {
         .route("/admin/coupons", get(coupons::list).post(coupons::create))
         .route("/admin/coupons/{coupon}", get(coupons::show))
         .route("/admin/coupons/{coupon}/audit", get(coupons::audit))
+        .route("/admin/coupons/{coupon}/outcomes", get(outcomes::export))
         .route("/admin/coupons/{coupon}/pause", post(coupons::pause))
         .route("/admin/coupons/{coupon}/resume", post(coupons::resume))
         .route("/admin/coupons/{coupon}/close", post(coupons::close))

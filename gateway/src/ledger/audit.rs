@@ -74,16 +74,18 @@ pub(super) fn audit<R: Columns>(campaign: &Campaign, tallies: &[R]) -> Result<Au
     Ok(of_totals(campaign, Totals::of_tallies(tallies)?))
 }
 
-/// From the tallies, compared with the outcomes themselves.
+/// From the tallies, compared with the outcomes themselves. `deletion` is the row of `select_deletion_began.sql`.
 pub(super) fn recount<R: Columns>(
     campaign: &Campaign,
     tallies: &[R],
     outcomes: &[R],
     users: &R,
+    deletion: &R,
 ) -> Result<Audit, LedgerError> {
     let (tallied, counted) = (Totals::of_tallies(tallies)?, Totals::of_outcomes(outcomes, users)?);
     let recount = Recount {
         agrees: tallied == counted,
+        outcomes_deleted: count(deletion, "read what is deleted", "deletion_began")? > 0,
         granted: counted.granted,
         sold_out: counted.sold_out,
         user_limit: counted.user_limit,

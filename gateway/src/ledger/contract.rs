@@ -5,11 +5,10 @@ mod changes;
 mod retention;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::Arc;
 
 use super::{
-    CampaignError, Claim, GenerationRow, Ledger, LedgerError, LockedStock, LogIdentity, OffsetChange,
-    OffsetChangeReason, Shards, StockDecrement, Transaction,
+    CampaignError, Claim, Ledger, LedgerError, LockedStock, LogIdentity, OffsetChange, OffsetChangeReason, Shards,
+    StockDecrement, Transaction,
 };
 use crate::coupon::{
     Audit, CampaignChange, CampaignState, ChangeKey, CouponId, Fingerprint, LogId, NewCampaign, Outcome, PartitionNo,
@@ -305,18 +304,6 @@ pub(crate) async fn a_recount_agrees_with_the_tallies_of_several_partitions(ledg
     assert_eq!((recount.granted, recount.users, recount.users_over_limit), (3, 2, 1));
     let tallied = ledger.audit(coupon()).await.expect("reads").expect("exists");
     assert_eq!(Audit { recount: audit.recount.clone(), ..tallied }, audit);
-}
-
-pub(crate) async fn a_generation_is_published_once_with_its_components(ledger: &dyn Ledger) {
-    let row = |number, pipeline: &str| GenerationRow { number, pipeline: pipeline.to_owned(), published_at_ms: 5 };
-    let components: [(String, Arc<[u8]>); 1] = [("d1".into(), Arc::from([1, 2, 3]))];
-    assert!(ledger.publish_generation(&row(1, "a d1"), &components).await.expect("publishes"));
-    assert!(!ledger.publish_generation(&row(1, "b"), &components).await.expect("is taken"));
-    assert!(ledger.publish_generation(&row(2, "c"), &components).await.expect("publishes"));
-    assert_eq!(ledger.generations(1).await.expect("reads"), [row(2, "c")]);
-    assert_eq!(ledger.generations(9).await.expect("reads"), [row(2, "c"), row(1, "a d1")]);
-    assert_eq!(ledger.component("d1").await.expect("reads"), Some(vec![1, 2, 3]));
-    assert_eq!(ledger.component("d2").await.expect("reads"), None);
 }
 
 pub(crate) async fn the_first_proposed_log_is_kept(ledger: &dyn Ledger) {

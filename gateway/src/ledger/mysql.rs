@@ -203,8 +203,12 @@ impl Ledger for Mysql {
         ))
     }
 
-    fn delete_outcomes<'a>(&'a self, requests: &'a BTreeSet<RequestId>) -> BoxFuture<'a, Result<(), LedgerError>> {
-        Box::pin(within("delete outcomes", retention::delete_outcomes(&self.writers, requests)))
+    fn delete_outcomes<'a>(
+        &'a self,
+        coupon: CouponId,
+        requests: &'a BTreeSet<RequestId>,
+    ) -> BoxFuture<'a, Result<(), LedgerError>> {
+        Box::pin(within("delete outcomes", retention::delete_outcomes(&self.writers, coupon, requests)))
     }
 
     fn record_deletion(&self, coupon: CouponId, deletion: Deletion) -> BoxFuture<'_, Result<(), LedgerError>> {

@@ -203,8 +203,12 @@ impl Ledger for Sqlite {
         Box::pin(retention::expired_campaigns(&self.file.readers, deletion, closed_before_ms, rows_max))
     }
 
-    fn delete_outcomes<'a>(&'a self, requests: &'a BTreeSet<RequestId>) -> BoxFuture<'a, Result<(), LedgerError>> {
-        Box::pin(retention::delete_outcomes(&self.file, requests))
+    fn delete_outcomes<'a>(
+        &'a self,
+        coupon: CouponId,
+        requests: &'a BTreeSet<RequestId>,
+    ) -> BoxFuture<'a, Result<(), LedgerError>> {
+        Box::pin(retention::delete_outcomes(&self.file, coupon, requests))
     }
 
     fn record_deletion(&self, coupon: CouponId, deletion: Deletion) -> BoxFuture<'_, Result<(), LedgerError>> {

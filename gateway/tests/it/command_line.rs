@@ -155,6 +155,16 @@ fn output_that_cannot_be_written_is_a_failure_and_a_closed_pipe_is_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_export_without_outcomes_is_empty_and_one_of_an_unknown_coupon_fails() {
+    let gateway = Gateway::start().await;
+    let ended = gateway.run(&["coupon", "export", "104"]).await;
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(0), ""), "{ended}");
+    let ended = gateway.run(&["coupon", "export", "9"]).await;
+    assert_eq!(ended.code, Some(1), "{ended}");
+    assert!(ended.stderr.starts_with("sluice: COUPON_NOT_FOUND: "), "{ended}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_admin_address_is_read_before_and_after_the_command() {
     let gateway = Gateway::start().await;
     let admin = format!("http://{}/", gateway.admin);

@@ -247,8 +247,12 @@ impl Ledger for FaultyLedger {
         self.inner.expired_campaigns(deletion, closed_before_ms, rows_max)
     }
 
-    fn delete_outcomes<'a>(&'a self, requests: &'a BTreeSet<RequestId>) -> BoxFuture<'a, Result<(), LedgerError>> {
-        self.inner.delete_outcomes(requests)
+    fn delete_outcomes<'a>(
+        &'a self,
+        coupon: CouponId,
+        requests: &'a BTreeSet<RequestId>,
+    ) -> BoxFuture<'a, Result<(), LedgerError>> {
+        self.inner.delete_outcomes(coupon, requests)
     }
 
     fn record_deletion(&self, coupon: CouponId, deletion: Deletion) -> BoxFuture<'_, Result<(), LedgerError>> {

@@ -164,6 +164,13 @@ impl Fixture {
         self.operate(Method::GET, &format!("/admin/coupons/{coupon}/audit"), None).await.body
     }
 
+    /// All outcomes of a coupon.
+    pub(crate) async fn export(&self, coupon: u64) -> Vec<Value> {
+        let url = format!("http://{}/admin/coupons/{coupon}/outcomes", self.running.admin);
+        let lines = self.client.get(url).send().await.expect("the listener answers").text().await.expect("all of it");
+        lines.lines().map(|line| serde_json::from_str(line).expect("an object")).collect()
+    }
+
     pub(crate) async fn ready(&self) -> Answer {
         self.operate(Method::GET, "/readyz", None).await
     }

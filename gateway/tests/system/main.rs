@@ -20,6 +20,7 @@ mod main_job;
 mod operators;
 mod ownership;
 mod releases;
+mod retention;
 mod settlement;
 mod starts;
 mod stuck_log;

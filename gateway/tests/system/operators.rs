@@ -55,7 +55,8 @@ async fn an_audit_is_recounted_on_request() {
     assert_eq!(audit.get("recount"), None);
     let recounted = system.operate(Method::GET, "/admin/coupons/104/audit?recount=true", None).await.body;
     let expected = json!({
-        "agrees": true, "granted": 2, "soldOut": 0, "userLimit": 0, "invalid": 0, "users": 2, "usersOverLimit": 0,
+        "agrees": true, "outcomesDeleted": false, "granted": 2, "soldOut": 0, "userLimit": 0, "invalid": 0, "users": 2,
+        "usersOverLimit": 0,
     });
     assert_eq!(recounted["recount"], expected);
     let refused = system.operate(Method::GET, "/admin/coupons/104/audit?recount=maybe", None).await;

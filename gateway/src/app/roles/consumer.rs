@@ -10,6 +10,7 @@ use super::common::{serve_admin, spawn_sampler};
 use crate::admission::LoadGauge;
 use crate::http::{self, ConsumerState};
 use crate::ledger_poller::LedgerPoller;
+use crate::retention::Retention;
 use crate::settlement::Settlement;
 
 /// Starts an admin listener with metrics and probes, and returns its address.
@@ -36,7 +37,7 @@ pub(in crate::app) fn spawn(core: &mut Core, admin: Listener) -> Result<SocketAd
     Ok(address)
 }
 
-/// Settles every partition that the log assigns to this process.
+/// Settles every partition that the log assigns to this process, and deletes old outcomes.
 pub(in crate::app) fn spawn_settlement(core: &mut Core) {
     let settlement = Settlement {
         log: Arc::clone(&core.ports.log),
@@ -47,5 +48,12 @@ pub(in crate::app) fn spawn_settlement(core: &mut Core) {
         telemetry: core.ports.telemetry.clone(),
         batch_records_max: core.config.settlement.batch_records_max,
     };
+    let retention = Retention::new(
+        Arc::clone(&core.ports.log),
+        Arc::clone(&core.ports.ledger),
+        Arc::clone(&core.progress),
+        core.config.ledger.retention(),
+    );
+    core.tasks.spawn_background(retention.background());
     core.tasks.spawn(SETTLEMENT, settlement.run(core.stages.settlement.clone()));
 }

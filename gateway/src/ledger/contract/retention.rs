@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::{PARTITION, begin, campaign, coupon, issued, settled};
-use crate::coupon::{CampaignChange, NewCampaign, Outcome, Reason, RequestId, Settled, now_ms};
+use crate::coupon::{Audit, CampaignChange, NewCampaign, Outcome, Reason, RequestId, Settled, now_ms};
 use crate::ledger::{Deletion, GENERATIONS_MAX, GenerationRow, Ledger, ListedOutcome};
 
 const REJECTED: Outcome = Outcome::Rejected(Reason::UserLimit);
@@ -57,12 +57,19 @@ pub(crate) async fn outcomes_are_listed_page_by_page_each_once(ledger: &dyn Ledg
 pub(crate) async fn deleted_outcomes_are_gone_and_the_campaign_stays(ledger: &dyn Ledger) {
     let created = ledger.create_campaign(&campaign(10, 1)).await.expect("creates");
     insert(ledger, &[settled(1, 1, issued(1)), settled(2, 1, REJECTED), settled(3, 2, REJECTED)]).await;
+    let recount = async || ledger.recount(coupon()).await.expect("reads").expect("exists");
+    let before = recount().await;
+    assert!(before.recount.as_ref().is_some_and(|recount| recount.agrees && !recount.outcomes_deleted));
     let deleted: BTreeSet<RequestId> = [2, 3, 4].map(|name| RequestId::from([name; 16])).into();
-    let (one, other) = tokio::join!(ledger.delete_outcomes(&deleted), ledger.delete_outcomes(&deleted));
+    let delete = || ledger.delete_outcomes(coupon(), &deleted);
+    let (one, other) = tokio::join!(delete(), delete());
     one.and(other).expect("both delete");
     assert_eq!(list(ledger, 9).await.len(), 1);
     assert_eq!(ledger.outcome(RequestId::from([2; 16])).await.expect("reads"), None);
     assert_eq!(ledger.campaign(coupon()).await.expect("reads"), Some(created));
+    let after = recount().await;
+    assert!(after.recount.as_ref().is_some_and(|recount| !recount.agrees && recount.outcomes_deleted));
+    assert_eq!(Audit { recount: None, ..after }, Audit { recount: None, ..before }, "the tallies stay");
 }
 
 pub(crate) async fn a_campaign_is_expired_until_its_deletion_is_recorded(ledger: &dyn Ledger) {
@@ -84,6 +91,18 @@ pub(crate) async fn a_campaign_is_expired_until_its_deletion_is_recorded(ledger:
     ledger.change_campaign(open.coupon_id, CampaignChange::Close, None).await.expect("closes");
     assert_eq!(expired(Deletion::All, before).await, []);
     assert_eq!(expired(Deletion::All, now_ms() + 1).await, [open.coupon_id]);
+}
+
+pub(crate) async fn a_generation_is_published_once_with_its_components(ledger: &dyn Ledger) {
+    let row = |number, pipeline: &str| GenerationRow { number, pipeline: pipeline.to_owned(), published_at_ms: 5 };
+    let components: [(String, Arc<[u8]>); 1] = [("d1".into(), Arc::from([1, 2, 3]))];
+    assert!(ledger.publish_generation(&row(1, "a d1"), &components).await.expect("publishes"));
+    assert!(!ledger.publish_generation(&row(1, "b"), &components).await.expect("is taken"));
+    assert!(ledger.publish_generation(&row(2, "c"), &components).await.expect("publishes"));
+    assert_eq!(ledger.generations(1).await.expect("reads"), [row(2, "c")]);
+    assert_eq!(ledger.generations(9).await.expect("reads"), [row(2, "c"), row(1, "a d1")]);
+    assert_eq!(ledger.component("d1").await.expect("reads"), Some(vec![1, 2, 3]));
+    assert_eq!(ledger.component("d2").await.expect("reads"), None);
 }
 
 pub(crate) async fn components_are_deleted_with_the_last_generation_that_names_them(ledger: &dyn Ledger) {

@@ -31,8 +31,13 @@ pub(super) async fn recount(recounts: &MySqlPool, coupon: CouponId) -> Result<Op
         .fetch_one(&mut *snapshot)
         .await
         .map_err(during("count the users"))?;
+    let deletion = sqlx::query(include_str!("../sql/common/select_deletion_began.sql"))
+        .bind(coupon.as_i64())
+        .fetch_one(&mut *snapshot)
+        .await
+        .map_err(during("read what is deleted"))?;
     snapshot.commit().await.map_err(during("end the snapshot"))?;
-    audit::recount(&campaign, &tallies, &outcomes, &users).map(Some)
+    audit::recount(&campaign, &tallies, &outcomes, &users, &deletion).map(Some)
 }
 
 async fn select_tallies(snapshot: &mut MySqlConnection, coupon: CouponId) -> Result<Vec<MySqlRow>, LedgerError> {

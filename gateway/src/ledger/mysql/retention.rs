@@ -53,14 +53,25 @@ pub(super) async fn expired_campaigns(
     rows::coupon_ids(&rows)
 }
 
-pub(super) async fn delete_outcomes(writers: &MySqlPool, requests: &BTreeSet<RequestId>) -> Result<(), LedgerError> {
+pub(super) async fn delete_outcomes(
+    writers: &MySqlPool,
+    coupon: CouponId,
+    requests: &BTreeSet<RequestId>,
+) -> Result<(), LedgerError> {
+    let step = "delete outcomes";
     let ids: Vec<_> = requests.iter().map(hexadecimal).collect();
+    let mut transaction = writers.begin().await.map_err(during(step))?;
+    sqlx::query(include_str!("../sql/common/mark_deletion.sql"))
+        .bind(coupon.as_i64())
+        .execute(&mut *transaction)
+        .await
+        .map_err(during(step))?;
     sqlx::query(include_str!("../sql/mysql/delete_outcomes.sql"))
         .bind(json(&ids))
-        .execute(writers)
+        .execute(&mut *transaction)
         .await
-        .map_err(during("delete outcomes"))?;
-    Ok(())
+        .map_err(during(step))?;
+    transaction.commit().await.map_err(during("commit"))
 }
 
 pub(super) async fn record_deletion(

@@ -30,7 +30,12 @@ pub(super) async fn recount(recounts: &SqlitePool, coupon: CouponId) -> Result<O
         .fetch_one(&mut *snapshot)
         .await
         .map_err(during("count the users"))?;
-    audit::recount(&campaign, &tallies, &outcomes, &users).map(Some)
+    let deletion = sqlx::query(include_str!("../sql/common/select_deletion_began.sql"))
+        .bind(coupon.as_i64())
+        .fetch_one(&mut *snapshot)
+        .await
+        .map_err(during("read what is deleted"))?;
+    audit::recount(&campaign, &tallies, &outcomes, &users, &deletion).map(Some)
 }
 
 async fn select_tallies(snapshot: &mut SqliteConnection, coupon: CouponId) -> Result<Vec<SqliteRow>, LedgerError> {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use sqlx::SqlitePool;
 
-use super::call::{check, during};
+use super::call::{begin, check, during};
 use crate::coupon::{CouponId, RequestId, UnixMs};
 use crate::ledger::outcome_row::{hexadecimal, json};
 use crate::ledger::retention::Cursor;
@@ -54,16 +54,25 @@ pub(super) async fn expired_campaigns(
     rows::coupon_ids(&rows)
 }
 
-pub(super) async fn delete_outcomes(file: &SqliteFile, requests: &BTreeSet<RequestId>) -> Result<(), LedgerError> {
+pub(super) async fn delete_outcomes(
+    file: &SqliteFile,
+    coupon: CouponId,
+    requests: &BTreeSet<RequestId>,
+) -> Result<(), LedgerError> {
     let step = "delete outcomes";
-    check(file, step)?;
     let ids: Vec<_> = requests.iter().map(hexadecimal).collect();
-    sqlx::query(include_str!("../sql/sqlite/delete_outcomes.sql"))
-        .bind(json(&ids))
-        .execute(&file.writer)
+    let mut transaction = begin(file, step).await?;
+    sqlx::query(include_str!("../sql/common/mark_deletion.sql"))
+        .bind(coupon.as_i64())
+        .execute(&mut *transaction)
         .await
         .map_err(during(step))?;
-    Ok(())
+    sqlx::query(include_str!("../sql/sqlite/delete_outcomes.sql"))
+        .bind(json(&ids))
+        .execute(&mut *transaction)
+        .await
+        .map_err(during(step))?;
+    transaction.commit().await.map_err(during("commit"))
 }
 
 pub(super) async fn record_deletion(

@@ -1,0 +1,1 @@
+SELECT deletion_began FROM campaign WHERE coupon_id = ?

@@ -1,0 +1,111 @@
+//! Deletes the outcomes of campaigns that have been closed for long enough, while settlement goes on.
+//!
+//! A request whose outcome is deleted must not be granted again. Its campaign is closed, so no gateway accepts it. And
+//! before anything is deleted, every partition is settled past the end that it had long after the campaign closed, so no
+//! record of it is left to be settled. Several processes may delete at the same time: each row is deleted once.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::background::{Background, fault_point};
+use crate::coupon::{CouponId, PartitionNo, RequestId, UnixMs, now_ms};
+use crate::ledger::{self, Deletion, Ledger, LedgerError};
+use crate::log::Log;
+use crate::settlement::Progress;
+
+/// Interval between sweeps. No client waits for a deletion.
+const SWEEP_EVERY: Duration = Duration::from_secs(60);
+/// One transaction deletes at most this many outcomes: it delays a settlement about as long as a batch does.
+const CHUNK_ROWS_MAX: u32 = 1000;
+/// Pause between chunks. Most of the time belongs to settlement.
+const CHUNK_PAUSE: Duration = Duration::from_millis(50);
+/// Campaigns of one sweep. The next one continues.
+const CAMPAIGNS_MAX: u32 = 100;
+
+/// Sweeps the ledger.
+pub struct Retention {
+    log: Arc<dyn Log>,
+    ledger: Arc<dyn Ledger>,
+    progress: Arc<Progress>,
+    keep: ledger::Retention,
+}
+
+impl Retention {
+    #[must_use]
+    pub fn new(log: Arc<dyn Log>, ledger: Arc<dyn Ledger>, progress: Arc<Progress>, keep: ledger::Retention) -> Self {
+        Self { log, ledger, progress, keep }
+    }
+
+    #[must_use]
+    pub fn background(self) -> Background {
+        Background::new("retention", async move {
+            let mut is_logged = false;
+            loop {
+                fault_point("retention");
+                match self.sweep().await {
+                    Ok(()) => is_logged = false,
+                    Err(error) if !is_logged => {
+                        tracing::warn!(%error, "old outcomes not deleted, retrying every minute");
+                        is_logged = true;
+                    }
+                    Err(_) => {}
+                }
+                tokio::time::sleep(SWEEP_EVERY).await;
+            }
+        })
+    }
+
+    /// Deletes what is due.
+    ///
+    /// # Errors
+    /// The ledger cannot be read or written. The next sweep continues.
+    pub async fn sweep(&self) -> Result<(), LedgerError> {
+        for (deletion, keep) in [(Deletion::Rejections, self.keep.rejections), (Deletion::All, self.keep.outcomes)] {
+            let Some(keep) = keep else { continue };
+            let keep_ms = UnixMs::try_from(keep.as_millis()).unwrap_or(UnixMs::MAX);
+            let closed_before_ms = now_ms().saturating_sub(keep_ms);
+            let expired = self.ledger.expired_campaigns(deletion, closed_before_ms, CAMPAIGNS_MAX).await?;
+            if expired.is_empty() || !self.is_settled().await {
+                continue;
+            }
+            for coupon in expired {
+                self.delete(coupon, deletion).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until every record is settled that is in the log now. `false` if the end of a partition is not known.
+    async fn is_settled(&self) -> bool {
+        for partition in (0..self.log.partitions()).map(PartitionNo) {
+            let Some(end) = self.log.fresh_end_offset(partition).await else { return false };
+            if let Some(last) = end.checked_sub(1) {
+                self.progress.settled(partition, last).await;
+            }
+        }
+        true
+    }
+
+    async fn delete(&self, coupon: CouponId, deletion: Deletion) -> Result<(), LedgerError> {
+        let mut rows = 0;
+        let mut last = None;
+        loop {
+            let page = self.ledger.outcomes(coupon, last.as_ref(), CHUNK_ROWS_MAX).await?;
+            let Some(end) = page.last() else { break };
+            let expired = page.iter().filter(|listed| deletion.includes(listed.outcome));
+            let expired: BTreeSet<RequestId> = expired.map(|listed| listed.request_id).collect();
+            if !expired.is_empty() {
+                self.ledger.delete_outcomes(coupon, &expired).await?;
+                rows += expired.len();
+            }
+            last = Some(*end);
+            tokio::time::sleep(CHUNK_PAUSE).await;
+        }
+        self.ledger.record_deletion(coupon, deletion).await?;
+        if rows > 0 {
+            tracing::info!(%coupon, rows, ?deletion, "old outcomes deleted");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,165 @@
+//! What remains of a campaign that is closed: outcomes for a while, an answer to requests for ever.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use sluice::app::Ports;
+use sluice::config::{Config, Role};
+use sluice::coupon::{CouponId, Offset, PartitionNo};
+use sluice::ledger::{self, Deletion, Ledger};
+use sluice::log::Log;
+use sluice::retention::Retention;
+use sluice::settlement::Progress;
+
+use crate::harness::{Files, Fixture, payload};
+
+/// One coupon that three users asked for.
+const COUPON: u64 = 105;
+
+fn coupon() -> CouponId {
+    COUPON.try_into().expect("in range")
+}
+
+fn request(user: u64) -> Value {
+    let mut body = payload(user);
+    body["couponId"] = COUPON.into();
+    body
+}
+
+/// The ports of a running system.
+#[derive(Clone)]
+struct Shared {
+    log: Arc<dyn Log>,
+    ledger: Arc<dyn Ledger>,
+}
+
+impl Shared {
+    async fn start(files: Files, configure: impl FnOnce(&mut Config)) -> (Fixture, Self) {
+        let mut shared = None;
+        let keep = |ports: Ports| {
+            shared = Some(Self { log: Arc::clone(&ports.log), ledger: Arc::clone(&ports.ledger) });
+            ports
+        };
+        let system = Fixture::with(files, configure, keep).await;
+        (system, shared.expect("the ports are open"))
+    }
+
+    fn retention(
+        &self,
+        settled: &BTreeMap<PartitionNo, Offset>,
+        rejections: Option<u64>,
+        outcomes: Option<u64>,
+    ) -> Retention {
+        let partitions = 0..self.log.partitions();
+        let progress =
+            Progress::new(partitions.map(|no| settled.get(&PartitionNo(no)).copied().unwrap_or(0)).collect());
+        let hours = |hours: Option<u64>| hours.map(Duration::from_hours);
+        let keep = ledger::Retention { outcomes: hours(outcomes), rejections: hours(rejections) };
+        Retention::new(Arc::clone(&self.log), Arc::clone(&self.ledger), Arc::new(progress), keep)
+    }
+
+    async fn sweep(&self, rejections: Option<u64>, outcomes: Option<u64>) {
+        let settled = self.ledger.next_offsets().await.expect("reads");
+        // Closing times are in milliseconds.
+        tokio::time::sleep(Duration::from_millis(2)).await;
+        self.retention(&settled, rejections, outcomes).sweep().await.expect("sweeps");
+    }
+}
+
+/// A closed campaign with three requests that are not settled yet.
+async fn closed_with_backlog() -> (Files, Vec<String>) {
+    let system = Fixture::with(Files::new(), |config| config.role = Role::Gateway, |ports| ports).await;
+    let new = json!({ "couponId": COUPON, "policyId": 21, "total": 1, "shards": 1 });
+    assert_eq!(system.operate(Method::POST, "/admin/coupons", Some(new)).await.status, StatusCode::CREATED);
+    let mut status_urls = Vec::new();
+    for user in 1..=3 {
+        let answer = system.call(Method::POST, "/coupon/issue", Some(request(user))).await;
+        assert_eq!(answer.status, StatusCode::ACCEPTED, "{}", answer.body);
+        status_urls.push(answer.body["statusUrl"].as_str().expect("a status URL").to_owned());
+    }
+    system.operate(Method::POST, &format!("/admin/coupons/{COUPON}/close"), None).await;
+    (system.stop().await, status_urls)
+}
+
+fn count(outcomes: &[Value], status: &str) -> usize {
+    outcomes.iter().filter(|outcome| outcome["status"] == status).count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rejections_are_deleted_first_then_all_outcomes_but_not_the_campaign() {
+    let (files, status_urls) = closed_with_backlog().await;
+    let (system, shared) = Shared::start(files, |_| {}).await;
+    for status_url in &status_urls {
+        system.outcome(status_url).await;
+    }
+    shared.sweep(None, None).await;
+    shared.sweep(Some(1), Some(1)).await;
+    let all = system.export(COUPON).await;
+    assert_eq!((count(&all, "ISSUED"), count(&all, "REJECTED")), (1, 2), "kept for an hour");
+    shared.sweep(Some(0), Some(1)).await;
+    let rest = system.export(COUPON).await;
+    assert_eq!((count(&rest, "ISSUED"), rest.len()), (1, 1));
+    shared.sweep(Some(0), Some(0)).await;
+    assert_eq!(system.export(COUPON).await, Vec::<Value>::new());
+    let due = shared.ledger.expired_campaigns(Deletion::All, i64::MAX, 9).await.expect("reads");
+    assert_eq!(due, Vec::<CouponId>::new());
+    let audit = system.operate(Method::GET, &format!("/admin/coupons/{COUPON}/audit?recount=true"), None).await.body;
+    assert_eq!((&audit["balanced"], &audit["granted"], &audit["soldOut"]), (&true.into(), &1.into(), &2.into()));
+    assert_eq!((&audit["recount"]["outcomesDeleted"], &audit["recount"]["granted"]), (&true.into(), &0.into()));
+    let again = system.call(Method::POST, "/coupon/issue", Some(request(1))).await;
+    assert_eq!((again.status, &again.body["reason"]), (StatusCode::CONFLICT, &"CLOSED".into()));
+    let shown = system.operate(Method::GET, &format!("/admin/coupons/{COUPON}"), None).await;
+    assert_eq!((&shown.body["state"], &shown.body["remaining"]), (&"CLOSED".into(), &0.into()));
+    system.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_deleted_while_a_record_is_not_settled() {
+    let (files, _) = closed_with_backlog().await;
+    let (system, shared) = Shared::start(files, |config| config.role = Role::Gateway).await;
+    tokio::time::sleep(Duration::from_millis(2)).await;
+    let retention = shared.retention(&BTreeMap::new(), Some(0), Some(0));
+    assert!(tokio::time::timeout(Duration::from_millis(200), retention.sweep()).await.is_err(), "it waits");
+    let due = shared.ledger.expired_campaigns(Deletion::Rejections, i64::MAX, 9).await.expect("reads");
+    assert_eq!(due, [coupon()]);
+    system.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_export_has_one_line_for_every_outcome() {
+    let (files, status_urls) = closed_with_backlog().await;
+    let (system, _) = Shared::start(files, |_| {}).await;
+    for status_url in &status_urls {
+        system.outcome(status_url).await;
+    }
+    let all = system.export(COUPON).await;
+    assert_eq!(all.iter().map(|outcome| &outcome["userId"]).collect::<Vec<_>>(), [1, 2, 3]);
+    assert_eq!((count(&all, "ISSUED"), count(&all, "REJECTED")), (1, 2));
+    for (listed, status_url) in all.iter().zip(&status_urls) {
+        let outcome = system.outcome(status_url).await;
+        for field in ["requestId", "status", "reason", "couponId", "shardNo", "settledAt"] {
+            assert_eq!(listed[field], outcome[field], "{field}");
+        }
+    }
+    let unknown = system.operate(Method::GET, "/admin/coupons/9/outcomes", None).await;
+    assert_eq!((unknown.status, &unknown.body["reason"]), (StatusCode::NOT_FOUND, &"COUPON_NOT_FOUND".into()));
+    system.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_closed_campaign_is_answered_and_listed_after_a_restart_but_has_no_metrics() {
+    let system = Fixture::start().await;
+    assert!(system.metrics().await.contains("coupon=\"104\""));
+    system.operate(Method::POST, "/admin/coupons/104/top-up", Some(json!({ "amount": 1 }))).await;
+    system.operate(Method::POST, "/admin/coupons/104/close", None).await;
+    let files = system.stop().await;
+    let system = Fixture::with(files, |_| {}, |ports| ports).await;
+    assert_eq!(system.issue(1).await.body["reason"], "CLOSED");
+    let listed = system.operate(Method::GET, "/admin/coupons", None).await.body;
+    assert_eq!((&listed[0]["couponId"], &listed[0]["state"]), (&104.into(), &"CLOSED".into()));
+    assert!(!system.metrics().await.contains("coupon=\"104\""));
+    system.stop().await;
+}
