@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use super::LedgerError;
 
-/// A read takes a few milliseconds. At 1,000 requests per second, 500 of them wait when the ledger stops to answer: far
+/// A read takes a few milliseconds. At 1,000 requests per second, as many wait when the ledger stops to answer: far
 /// fewer than may be in flight.
-const ANSWER_MAX: Duration = Duration::from_millis(500);
+const ANSWER_MAX: Duration = Duration::from_secs(1);
 /// How long reads fail at once after one has failed. It is also the `Retry-After` that the client gets.
 const FAILURE_KEPT: Duration = Duration::from_secs(1);
 const STEP: &str = "read the ledger";
@@ -20,7 +20,7 @@ pub struct ReadBreaker {
 }
 
 impl ReadBreaker {
-    /// Waits at most half a second for the read.
+    /// Waits at most a second for the read.
     ///
     /// # Errors
     /// That of the read, or [`LedgerError::Transient`] without reading.

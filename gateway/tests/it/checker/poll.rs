@@ -12,6 +12,8 @@ use crate::load;
 /// Status calls at once: enough to keep two cores busy.
 const CONCURRENCY: usize = 64;
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
+/// How long a 503 is repeated, which asks for that: it says nothing about the request.
+const UNAVAILABLE_MAX: Duration = Duration::from_secs(20);
 
 impl History {
     /// Polls every accepted request until it has an outcome or the timeout passes.
@@ -34,6 +36,10 @@ impl History {
 async fn follow(history: Arc<History>, client: Arc<Client>, receipt: Receipt, deadline: Instant) {
     loop {
         let seen = poll_status(&client, &receipt, deadline).await;
+        if is_unavailable(&seen) && Instant::now() < deadline + UNAVAILABLE_MAX {
+            tokio::time::sleep(POLL_INTERVAL).await;
+            continue;
+        }
         let is_over = matches!(seen, Observed::Final(_) | Observed::Unknown) || Instant::now() >= deadline;
         history.observe(&receipt.request_id, seen);
         if is_over {
@@ -53,6 +59,10 @@ async fn poll_status(client: &Client, receipt: &Receipt, deadline: Instant) -> O
         Ok(answer) => Observed::NoStatus(format!("{} {}", answer.status, answer.text())),
         Err(SendError::NotSent(error) | SendError::Unanswered(error)) => Observed::NoStatus(error),
     }
+}
+
+fn is_unavailable(seen: &Observed) -> bool {
+    matches!(seen, Observed::NoStatus(answer) if answer.starts_with("503 "))
 }
 
 fn of_status(status: &Value, request_id: &str) -> Observed {
