@@ -72,7 +72,7 @@ async fn a_hostile_policy_fails_only_its_own_decisions_and_delays_no_other_call(
     for guest in hostile_policies() {
         let (hook, expected) = hook_and_failures(&guest);
         gateway.home.install_hostile(&guest);
-        let answer = gateway.put_pipeline(json!({ hook: { "policy": guest } })).await;
+        let answer = gateway.put_pipeline(json!({ hook: { "policy": guest, "on_failure": "fallback" } })).await;
         if answer.status != 200 {
             assert_eq!(answer.refusal(), (422, "POLICY_REFUSED".to_owned()), "{guest}: {answer}");
             println!("{guest:16} refused: {}", answer.json()["detail"]);
@@ -109,8 +109,8 @@ impl Gateway {
         let with =
             |reason: &&str| metrics.sum("sluice_policy_failures_total", &[labels[0], labels[1], ("reason", reason)]);
         let fitting: f64 = expected.iter().map(with).sum();
-        // On a busy machine any policy may miss its deadline.
-        let preempted = with(&"deadline");
+        // On a busy machine any policy may miss its deadline, or use more than its share of time.
+        let preempted = with(&"deadline") + with(&"over_budget");
         assert!(failures <= fitting + preempted, "{guest}: {failures} failures, {fitting} of them expected");
         assert!(expected.is_empty() || fitting > 0.0, "{guest}: none of {expected:?}");
     }
