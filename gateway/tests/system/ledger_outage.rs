@@ -31,7 +31,7 @@ impl Outage {
         faults.is_shared.store(true, Ordering::Relaxed);
         let configure = |config: &mut Config| {
             config.role = role;
-            config.http.in_flight_max = 150;
+            config.http.in_flight_max = 400;
         };
         let replace = |ports| replace_ledger(ports, |ledger| FaultyLedger::wrap(ledger, &faults));
         let system = Arc::new(Fixture::with(files, configure, replace).await);
