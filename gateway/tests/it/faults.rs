@@ -35,7 +35,7 @@ async fn issuance_needs_two_of_three_brokers() {
     let refused = crowd.refused_users();
     service("start", "kafka-2").await;
     let gateway = &cluster.gateways[0];
-    let is_recovered = async || (gateway.client.get("/readyz").await.json()["log"] == "ok").then_some(());
+    let is_recovered = async || (gateway.operator.get("/readyz").await.json()["log"] == "ok").then_some(());
     eventually("every partition accepts records with two brokers", RECOVERED_WITHIN, is_recovered).await;
     crowd.send_burst(16, 301..=400).await;
     service("start", "kafka-3").await;

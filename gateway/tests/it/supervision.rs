@@ -3,11 +3,22 @@
 use std::time::Duration;
 
 use serde_json::json;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 
 use crate::harness::{Cluster, Gateway, Launch, eventually, payload};
 
 const COUPON: u64 = 104;
 const NOTICED_WITHIN: Duration = Duration::from_secs(10);
+
+/// A request whose body is not complete keeps the process in its drain.
+async fn begin_request(gateway: &Gateway) -> TcpStream {
+    let mut stream = TcpStream::connect(gateway.home.http).await.expect("connects");
+    let head =
+        "POST /coupon/issue HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{";
+    stream.write_all(head.as_bytes()).await.expect("sends");
+    stream
+}
 
 /// Waits for the exit after a failed task and asserts how it is reported.
 async fn assert_exits_because_of(gateway: &mut Gateway, task: &str) {
@@ -23,13 +34,10 @@ async fn assert_exits_because_of(gateway: &mut Gateway, task: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_settlement_task_that_panics_fails_readiness_and_its_record_settles_after_a_restart() {
     let mut gateway = Gateway::launch(Launch::with(&[]).with_panic_in("settlement")).await;
+    let in_progress = begin_request(&gateway).await;
     let answer = gateway.client.post("/coupon/issue", payload(1, COUPON)).await;
     assert_eq!(answer.status, 202, "{answer}");
     let status_url = answer.json()["statusUrl"].as_str().expect("a status URL").to_owned();
-    // A call in progress keeps the process in its drain, in which readiness can be read.
-    let client = gateway.client.clone();
-    let waiting = format!("{status_url}&wait=5s");
-    let in_progress = tokio::spawn(async move { client.get(&waiting).await });
     let not_ready = eventually("readiness fails", NOTICED_WITHIN, async || {
         let ready = gateway.operator.get("/readyz").await;
         (ready.status == 503).then(|| ready.json())
@@ -37,7 +45,7 @@ async fn a_settlement_task_that_panics_fails_readiness_and_its_record_settles_af
     .await;
     let tasks = not_ready["tasks"].as_str().expect("a text");
     assert!(tasks.starts_with("background task `settlement of partition "), "{not_ready}");
-    in_progress.await.expect("the call is answered or cut");
+    drop(in_progress);
     assert_exits_because_of(&mut gateway, "settlement of partition ").await;
 
     gateway.restart_as(Launch::default()).await;
@@ -48,10 +56,8 @@ async fn a_settlement_task_that_panics_fails_readiness_and_its_record_settles_af
 #[tokio::test(flavor = "multi_thread")]
 async fn a_signal_during_the_drain_after_a_failed_task_keeps_exit_code_1() {
     let mut gateway = Gateway::launch(Launch::with(&[]).with_panic_in("settlement")).await;
-    let answer = gateway.client.post("/coupon/issue", payload(1, COUPON)).await;
-    let waiting = format!("{}&wait=10s", answer.json()["statusUrl"].as_str().expect("a status URL"));
-    let client = gateway.client.clone();
-    let in_progress = tokio::spawn(async move { client.get(&waiting).await });
+    let in_progress = begin_request(&gateway).await;
+    assert_eq!(gateway.client.post("/coupon/issue", payload(1, COUPON)).await.status, 202);
     eventually("the drain begins", NOTICED_WITHIN, async || {
         (!gateway.log_lines("shutting down because a task failed; requests in progress finish").is_empty())
             .then_some(())
@@ -59,7 +65,7 @@ async fn a_signal_during_the_drain_after_a_failed_task_keeps_exit_code_1() {
     .await;
     gateway.terminate();
     assert_exits_because_of(&mut gateway, "settlement of partition ").await;
-    in_progress.abort();
+    drop(in_progress);
 }
 
 #[tokio::test(flavor = "multi_thread")]
