@@ -55,7 +55,7 @@ pub(super) enum Reader {
     Closed,
 }
 
-/// As [`print`], for output in several parts.
+/// As [`print()`], for output in several parts.
 pub(super) fn print_bytes(bytes: &[u8]) -> Result<Reader, Failure> {
     match write(&mut std::io::stdout(), bytes) {
         Ok(()) => Ok(Reader::Open),
