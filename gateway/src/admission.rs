@@ -98,7 +98,7 @@ impl Admission {
     /// The outcome of a request, if it is settled.
     ///
     /// # Errors
-    /// When the ledger cannot be read within half a second, and for a second after that.
+    /// When the ledger cannot be read within a second, and for a second after that.
     pub async fn outcome(&self, request: RequestId) -> Result<Option<RecordedOutcome>, LedgerError> {
         self.reads.read(self.ledger.outcome(request)).await
     }

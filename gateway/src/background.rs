@@ -44,8 +44,8 @@ impl Drop for RunningWork {
 }
 
 impl Detached {
-    /// Starts the work at once. It runs to its end, whether or not the caller awaits the result; a panic in it reaches a
-    /// caller who does.
+    /// Starts the work at once. It runs to its end, whether or not the caller awaits the result. A caller that awaits it
+    /// gets a panic of the work too.
     pub fn run<T, W>(&self, work: W) -> impl Future<Output = T> + Send + use<T, W>
     where
         T: Send + 'static,

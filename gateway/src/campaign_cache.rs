@@ -155,7 +155,7 @@ impl CampaignCache {
     /// Concurrent calls for a coupon share one read. If it has stock, the cache has it too afterwards.
     ///
     /// # Errors
-    /// When the ledger cannot be read within half a second, and for a second after that.
+    /// When the ledger cannot be read within a second, and for a second after that.
     pub async fn is_sold_out(&self, coupon: CouponId) -> Result<bool, LedgerError> {
         if !self.ledger.is_shared() {
             return Ok(self.get(coupon).is_none_or(|cached| cached.remaining() == 0));

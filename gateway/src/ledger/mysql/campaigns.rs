@@ -73,7 +73,7 @@ pub(super) async fn stock(
     readers: &MySqlPool,
     coupons: &[CouponId],
 ) -> Result<HashMap<CouponId, Vec<ShardStock>>, LedgerError> {
-    let rows = sqlx::query(include_str!("../sql/mysql/select_campaign_stock.sql"))
+    let rows = sqlx::query(include_str!("../sql/mysql/select_stock.sql"))
         .bind(json(&coupons))
         .fetch_all(readers)
         .await
