@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{ClientConfig, Message, Offset as KafkaOffset, TopicPartitionList};
 
 use super::address::Address;
@@ -20,6 +20,7 @@ use crate::log::{Gap, LogError};
 /// A request that takes longer is retried by the caller.
 const REQUEST_MAX: Duration = Duration::from_secs(10);
 const POLL_MAX: Duration = Duration::from_millis(100);
+const COORDINATOR_RETRY_EVERY: Duration = Duration::from_millis(200);
 /// The partition whose committed offset carries the identity. Every topic has it.
 const IDENTITY_PARTITION: i32 = 0;
 
@@ -58,10 +59,10 @@ impl Inspector {
     async fn request<T: Send + 'static>(
         self: &Arc<Self>,
         step: &'static str,
-        request: impl FnOnce(&Self) -> Result<T, KafkaError> + Send + 'static,
+        request: impl Fn(&Self) -> Result<T, KafkaError> + Send + 'static,
     ) -> Result<T, LogError> {
         let inspector = Arc::clone(self);
-        match tokio::task::spawn_blocking(move || request(&inspector)).await {
+        match tokio::task::spawn_blocking(move || retry_while_coordinator_moves(|| request(&inspector))).await {
             Ok(answered) => answered.map_err(|source| LogError { step, source: source.into() }),
             Err(error) => Err(LogError { step, source: error.into() }),
         }
@@ -99,7 +100,7 @@ impl Inspector {
                 return Ok(message?.offset().unsigned_abs());
             }
         }
-        Err(KafkaError::MessageConsumption(rdkafka::error::RDKafkaErrorCode::OperationTimedOut))
+        Err(KafkaError::MessageConsumption(RDKafkaErrorCode::OperationTimedOut))
     }
 
     /// `None` if no identity is stored.
@@ -120,5 +121,39 @@ impl Inspector {
             element.set_metadata(text);
         }
         self.connect()?.commit(&offsets, CommitMode::Sync)
+    }
+}
+
+/// Brokers of a cluster that starts or loses one have no coordinator of the group for some seconds.
+fn retry_while_coordinator_moves<T>(request: impl Fn() -> Result<T, KafkaError>) -> Result<T, KafkaError> {
+    use RDKafkaErrorCode::{CoordinatorLoadInProgress, CoordinatorNotAvailable, NotCoordinator};
+    let begun = Instant::now();
+    loop {
+        let answered = request();
+        let code = answered.as_ref().err().and_then(KafkaError::rdkafka_error_code);
+        let is_moving = matches!(code, Some(CoordinatorLoadInProgress | CoordinatorNotAvailable | NotCoordinator));
+        if !is_moving || begun.elapsed() > REQUEST_MAX {
+            return answered;
+        }
+        std::thread::sleep(COORDINATOR_RETRY_EVERY);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+
+    use super::super::mock::MockBroker;
+    use super::*;
+
+    #[tokio::test]
+    async fn the_identity_is_stored_although_its_coordinator_moves() {
+        let broker = MockBroker::start(1);
+        let inspector = Inspector::new(&broker.address, &broker.config);
+        let moving = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_COORDINATOR; 2];
+        broker.cluster.request_errors(RDKafkaApiKey::OffsetCommit, &moving);
+        let identity = LogId::random();
+        inspector.set_identity(identity).await.expect("stores");
+        assert_eq!(inspector.identity().await.expect("reads"), Some(identity));
     }
 }
