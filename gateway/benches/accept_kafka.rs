@@ -26,7 +26,7 @@ fn main() {
 async fn compare() {
     let users = Arc::new(AtomicU64::new(1));
     let [for_gateway, for_producer] = [Stage::create().await, Stage::create().await];
-    let variables = for_gateway.variables();
+    let variables = for_gateway.variables(None);
     let gateway = Server::sluice("gateway", &variables.each_ref().map(|(name, value)| (*name, value.as_str())));
     gateway.open_campaign().await;
     let http = gateway.http.expect("a gateway listens");

@@ -1,12 +1,14 @@
 //! A topic and a database for one benchmark, on the servers of `infra/native/services`.
 
+use std::net::SocketAddr;
+
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions};
 use sluice::{ledger, log};
 use sqlx::{AssertSqlSafe, Connection, Executor, MySqlConnection};
 
 pub(crate) const BROKERS: &str = "127.0.0.1:19092,127.0.0.1:19093,127.0.0.1:19094";
-const DATABASE_SERVER: &str = "mysql://sluice:sluice@127.0.0.1:13306";
+pub(crate) const DATABASE: &str = "127.0.0.1:13306";
 const START: &str = "start the servers with `infra/native/services up`";
 
 pub(crate) struct Stage {
@@ -33,15 +35,15 @@ impl Stage {
     }
 
     pub(crate) fn ledger(&self) -> ledger::Options {
-        ledger::Options {
-            url: format!("{DATABASE_SERVER}/{}?ssl-mode=DISABLED", self.name),
-            ..ledger::Options::default()
-        }
+        ledger::Options { url: database_url(DATABASE, &self.name), ..ledger::Options::default() }
     }
 
-    /// Environment variables for a process, without their prefix `SLUICE__`.
-    pub(crate) fn variables(&self) -> [(&'static str, String); 3] {
-        [("LOG__URL", self.log().url), ("LOG__GROUP", self.name.clone()), ("LEDGER__URL", self.ledger().url)]
+    /// Environment variables for a process, without their prefix `SLUICE__`. It reaches the database at `database` if
+    /// that is given.
+    pub(crate) fn variables(&self, database: Option<SocketAddr>) -> [(&'static str, String); 3] {
+        let server = database.map_or_else(|| DATABASE.to_owned(), |address| address.to_string());
+        let ledger = database_url(&server, &self.name);
+        [("LOG__URL", self.log().url), ("LOG__GROUP", self.name.clone()), ("LEDGER__URL", ledger)]
     }
 
     pub(crate) async fn connect(&self) -> MySqlConnection {
@@ -59,8 +61,12 @@ impl Stage {
     }
 
     async fn execute_on_server(&self, statement: &str) {
-        let connected = MySqlConnection::connect(&format!("{DATABASE_SERVER}/sluice?ssl-mode=DISABLED")).await;
+        let connected = MySqlConnection::connect(&database_url(DATABASE, "sluice")).await;
         let mut server = connected.unwrap_or_else(|error| panic!("{error}: {START}"));
         server.execute(AssertSqlSafe(statement.to_owned())).await.expect("the database is made or dropped");
     }
+}
+
+fn database_url(server: &str, database: &str) -> String {
+    format!("mysql://sluice:sluice@{server}/{database}?ssl-mode=DISABLED")
 }

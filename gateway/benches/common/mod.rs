@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "no benchmark uses all of it")]
 
+pub(crate) mod backlog;
+pub(crate) mod delay;
 pub(crate) mod distributed;
 
 use std::net::SocketAddr;
@@ -18,6 +20,8 @@ use tokio::net::TcpStream;
 pub(crate) const CONNECTIONS: usize = 256;
 pub(crate) const ROUND: Duration = Duration::from_secs(3);
 const COUPON: u64 = 7;
+/// Linux counts processor time in this unit (`USER_HZ`), on every architecture.
+const TICKS_PER_SECOND: f64 = 100.0;
 
 /// A server in a child process, which is killed when this is dropped.
 pub(crate) struct Server {
@@ -74,14 +78,39 @@ impl Server {
         lag.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
     }
 
-    /// Peak resident memory in MiB.
+    /// Peak resident memory.
     pub(crate) fn peak_mib(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).expect("it runs");
-        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("the kernel says so");
-        peak.trim().trim_end_matches(" kB").parse::<u64>().expect("a number of KiB") / 1024
+        self.memory_mib("VmHWM:")
     }
 
-    fn admin_url(&self, path: &str) -> String {
+    pub(crate) fn resident_mib(&self) -> u64 {
+        self.memory_mib("VmRSS:")
+    }
+
+    fn memory_mib(&self, key: &str) -> u64 {
+        let status = self.of_kernel("status");
+        let memory = status.lines().find_map(|line| line.strip_prefix(key)).expect("the kernel says so");
+        memory.trim().trim_end_matches(" kB").parse::<u64>().expect("a number of KiB") / 1024
+    }
+
+    /// Processor time since the start.
+    pub(crate) fn cpu_seconds(&self) -> f64 {
+        let stat = self.of_kernel("stat");
+        // After the name, in parentheses: the state is field 3, user and system time are fields 14 and 15.
+        let (_, fields) = stat.rsplit_once(") ").expect("the name ends");
+        let ticks = fields.split(' ').skip(11).take(2).map(|ticks| ticks.parse::<f64>().expect("a number"));
+        ticks.sum::<f64>() / TICKS_PER_SECOND
+    }
+
+    fn of_kernel(&self, file: &str) -> String {
+        std::fs::read_to_string(format!("/proc/{}/{file}", self.process.id())).expect("it runs")
+    }
+
+    pub(crate) fn http_url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.http.expect("it has a public listener"))
+    }
+
+    pub(crate) fn admin_url(&self, path: &str) -> String {
         format!("http://{}{path}", self.admin.expect("it has an admin listener"))
     }
 }
