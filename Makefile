@@ -1,7 +1,7 @@
 # The commands of this repository. `make` lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help run build policies check test soak bench stack smoke ramp drop compare bootstrap tests-built
+.PHONY: help run build policies check test soak upgrade bench stack smoke ramp drop compare bootstrap tests-built
 
 step := infra/step
 # Tests and clippy use the dev profile: arithmetic overflow and broken assertions panic.
@@ -78,8 +78,8 @@ tests-built:
 	@$(step) 'build the tests' cargo test --locked -p sluice --no-run
 	@SLUICE=$(debug) $(step) 'build the policies' policies/build --hostile
 
-SOAK ?= pipeline_changes:: memory:: chaos::
-soak: ## Run the long forms of the tests in SOAK (pipeline_changes:: memory:: chaos::): about an hour.
+SOAK ?= pipeline_changes:: memory:: chaos:: aging::
+soak: ## Run the long forms of the tests in SOAK (pipeline_changes:: memory:: chaos:: aging::): about two hours.
 	@infra/bootstrap test
 	@$(MAKE) --no-print-directory tests-built
 	@# A filter that matches nothing would pass: a renamed test must not go unnoticed.
@@ -89,9 +89,25 @@ soak: ## Run the long forms of the tests in SOAK (pipeline_changes:: memory:: ch
 		SLUICE_SOAK=1 $(step) 'long tests' cargo test --locked -p sluice --test it -- --nocapture $(SOAK); }; \
 		status=$$?; infra/native/services down; exit $$status
 
+# The earlier release is built in a checkout of its own.
+upgrade: policies ## Test an upgrade from an earlier release with records in flight: FROM=COMMIT.
+	@test -n '$(FROM)' || { echo 'upgrade: name the earlier release: make upgrade FROM=COMMIT' >&2; exit 2; }
+	@infra/bootstrap test
+	@rm -rf target/earlier && mkdir -p target/earlier
+	git archive '$(FROM)' | tar --extract --directory target/earlier
+	@$(step) 'build the earlier release' cargo build --release --locked --manifest-path target/earlier/Cargo.toml \
+		--target-dir target/earlier-build -p sluice
+	@$(MAKE) --no-print-directory tests-built
+	@{ $(step) 'start the servers' infra/native/services up kafka mariadb redis && \
+		SLUICE_EARLIER=$(CURDIR)/target/earlier-build/release/sluice $(step) 'upgrade tests' \
+			cargo test --locked -p sluice --test it -- --ignored --nocapture upgrade::; }; \
+		status=$$?; infra/native/services down; exit $$status
+
+# Others: aged_log and aged_ledger (many records and outcomes), many_campaigns.
+BENCH ?= policy accept accept_kafka drain
 bench: policies ## Measure policy calls, the accept path and the drain, as ratios. Leaves the servers running.
 	infra/native/services up
-	cargo bench --locked -p sluice --bench policy --bench accept --bench accept_kafka --bench drain
+	cargo bench --locked -p sluice $(BENCH:%=--bench %)
 
 stack: policies ## Start Kafka, MariaDB, Redis, two gateways and three consumers, until Ctrl-C.
 	infra/native/services up

@@ -10,7 +10,7 @@ use crate::harness::{Campaign, Exit, Gateway, Launch, Process};
 const TIMEOUT: Duration = Duration::from_secs(20);
 
 impl Gateway {
-    async fn run(&self, arguments: &[&str]) -> Exit {
+    pub(crate) async fn run(&self, arguments: &[&str]) -> Exit {
         let admin = format!("http://{}", self.admin);
         let mut command = Launch::default().command(self.home.path(), arguments);
         command.env("SLUICE_ADMIN", admin);

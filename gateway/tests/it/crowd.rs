@@ -14,7 +14,7 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 #[derive(Clone)]
 pub(crate) struct Crowd {
     client: Arc<Client>,
-    coupon: u64,
+    pub(crate) coupon: u64,
     pub(crate) history: Arc<History>,
 }
 

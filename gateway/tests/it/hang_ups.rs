@@ -1,5 +1,6 @@
 //! Clients that post and close at once.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde_json::json;
@@ -12,13 +13,13 @@ const USER: u64 = 1;
 const LIMIT: u64 = 10;
 
 /// Sends one request and closes the connection within a millisecond.
-async fn post_and_hang_up(gateway: &Gateway, coupon: u64, after: Duration) {
-    let body = payload(USER, coupon);
+pub(crate) async fn post_and_hang_up(http: SocketAddr, user: u64, coupon: u64, after: Duration) {
+    let body = payload(user, coupon);
     let head = format!(
         "POST /coupon/issue HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
         body.len()
     );
-    let mut client = TcpStream::connect(gateway.http).await.expect("connects");
+    let mut client = TcpStream::connect(http).await.expect("connects");
     client.write_all((head + &body).as_bytes()).await.expect("sends");
     tokio::time::sleep(after).await;
 }
@@ -31,7 +32,7 @@ async fn hanging_up_gets_a_user_no_more_than_the_window_allows() {
     let window = json!({ "policy": "sliding-window", "config": { "limit": LIMIT, "window_ms": 600_000 } });
     gateway.change_pipeline(json!({ "user-limit": window })).await;
     for attempt in 0..300 {
-        post_and_hang_up(&gateway, coupon, Duration::from_micros(attempt * 10 % 2_000)).await;
+        post_and_hang_up(gateway.http, USER, coupon, Duration::from_micros(attempt * 10 % 2_000)).await;
     }
     while gateway.client.post("/coupon/issue", payload(USER, coupon)).await.status == 202 {}
     gateway.wait_until_drained(Duration::from_secs(20)).await;

@@ -48,18 +48,30 @@ pub(crate) struct Gateway {
 
 #[derive(Clone, Default)]
 pub(crate) struct Launch {
+    /// Instead of the one under test.
+    binary: Option<PathBuf>,
     variables: Vec<(String, String)>,
     file_blocks_max: Option<u64>,
     role: Option<&'static str>,
     ignores_hangup: bool,
     clock_offset_seconds: i64,
+    clock_speed: Option<u32>,
 }
 
 impl Launch {
     /// Environment variables without their prefix `SLUICE__`.
     pub(crate) fn with(variables: &[(&str, &str)]) -> Self {
+        Self::default().and(variables)
+    }
+
+    pub(crate) fn and(mut self, variables: &[(&str, &str)]) -> Self {
         let variables = variables.iter().map(|(name, value)| (format!("SLUICE__{name}"), (*value).to_owned()));
-        Self { variables: variables.collect(), ..Self::default() }
+        self.variables.extend(variables);
+        self
+    }
+
+    pub(crate) fn with_binary(self, binary: PathBuf) -> Self {
+        Self { binary: Some(binary), ..self }
     }
 
     /// `gateway` or `consumer`, instead of both.
@@ -83,11 +95,16 @@ impl Launch {
         Self { ignores_hangup: true, ..Self::default() }
     }
 
+    /// A time of day that passes faster.
+    pub(crate) fn with_clock_speed(self, speed: u32) -> Self {
+        Self { clock_speed: Some(speed), ..self }
+    }
+
     pub(crate) fn command(&self, home: &Path, arguments: &[&str]) -> Command {
-        let binary = env!("CARGO_BIN_EXE_sluice");
+        let binary = self.binary.as_deref().unwrap_or(Path::new(env!("CARGO_BIN_EXE_sluice")));
         let after = |preparation: &str| {
             let mut shell = Command::new("sh");
-            shell.args(["-c", &format!("{preparation}; exec \"$0\" \"$@\""), binary]);
+            shell.args(["-c", &format!("{preparation}; exec \"$0\" \"$@\"")]).arg(binary);
             shell
         };
         let mut command = match self.file_blocks_max {
@@ -97,10 +114,11 @@ impl Launch {
             None => Command::new(binary),
         };
         command.args(arguments).current_dir(home).envs(self.variables.iter().cloned());
-        if self.clock_offset_seconds != 0 {
+        if self.clock_offset_seconds != 0 || self.clock_speed.is_some() {
             command
-                .env("LD_PRELOAD", clock_offset())
-                .env("CLOCK_OFFSET_SECONDS", self.clock_offset_seconds.to_string());
+                .env("LD_PRELOAD", wrong_clock())
+                .env("CLOCK_OFFSET_SECONDS", self.clock_offset_seconds.to_string())
+                .env("CLOCK_SPEED", self.clock_speed.unwrap_or(1).to_string());
         }
         command
     }
@@ -199,11 +217,11 @@ impl Gateway {
     }
 }
 
-/// The preloaded library that moves a process's clock, compiled once per run.
-fn clock_offset() -> &'static Path {
+/// The preloaded library that changes a process's clock, compiled once per run.
+fn wrong_clock() -> &'static Path {
     static LIBRARY: LazyLock<PathBuf> = LazyLock::new(|| {
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/harness/clock_offset.c");
-        let library = Path::new(env!("CARGO_TARGET_TMPDIR")).join("clock_offset.so");
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/harness/wrong_clock.c");
+        let library = Path::new(env!("CARGO_TARGET_TMPDIR")).join("wrong_clock.so");
         let mut compile = Command::new("cc");
         compile.args(["-D_GNU_SOURCE", "-shared", "-fPIC", "-o"]).args([&library, &source]);
         assert!(compile.status().expect("there is a C compiler").success(), "{} compiles", source.display());

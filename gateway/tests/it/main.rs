@@ -3,6 +3,7 @@
 //! Apart from `tidy`, no test uses the gateway's code: expectations come from the HTTP contract, and observations
 //! from responses, logs and `/proc`.
 
+mod aging;
 mod bad_config;
 mod bad_http;
 mod bad_policies;
@@ -30,4 +31,5 @@ mod shared_counters;
 mod pipeline_changes;
 mod supervision;
 mod tidy;
+mod upgrade;
 mod wrong_logins;

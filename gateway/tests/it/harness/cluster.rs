@@ -21,6 +21,8 @@ pub(crate) struct Cluster {
     name: String,
     /// The number of the Redis database.
     counters: String,
+    /// Of every process, without the servers.
+    launch: Launch,
 }
 
 async fn run(program: &str, arguments: &[&str]) -> Exit {
@@ -46,25 +48,45 @@ async fn redis(arguments: &[&str]) {
 
 impl Cluster {
     pub(crate) async fn start(gateways: usize, consumers: usize) -> Self {
+        Self::start_with(Launch::default(), gateways, consumers).await
+    }
+
+    pub(crate) async fn start_with(launch: Launch, gateways: usize, consumers: usize) -> Self {
         let name = format!("sluice_it_{:08x}", rand::random::<u32>());
         let database = (NEXT_DATABASE.fetch_add(1, Ordering::Relaxed) % REDIS_DATABASES).to_string();
-        let mut this = Self { gateways: Vec::new(), consumers: Vec::new(), name: name.clone(), counters: database };
+        let mut this =
+            Self { gateways: Vec::new(), consumers: Vec::new(), name: name.clone(), counters: database, launch };
         sql(&format!("CREATE DATABASE {name}")).await;
         this.flush_counters().await;
 
-        let launch = this.launch();
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        for arguments in [&["migrate"][..], &["topic", "ensure"]] {
-            let ended = Process::run(launch.command(folder.path(), arguments), COMMAND_MAX).await;
-            assert_eq!(ended.code, Some(0), "{arguments:?}: {ended}");
-        }
+        this.run(&["migrate"]).await;
+        this.run(&["topic", "ensure"]).await;
         for _ in 0..gateways {
-            this.gateways.push(Gateway::launch(launch.clone().with_role("gateway")).await);
+            this.gateways.push(Gateway::launch(this.launch().with_role("gateway")).await);
         }
         for _ in 0..consumers {
             this.add_consumer().await;
         }
         this
+    }
+
+    async fn run(&self, arguments: &[&str]) {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let ended = Process::run(self.launch().command(folder.path(), arguments), COMMAND_MAX).await;
+        assert_eq!(ended.code, Some(0), "{arguments:?}: {ended}");
+    }
+
+    /// Starts the binary under test in place of stopped processes of an earlier release.
+    pub(crate) async fn upgrade(&mut self) {
+        self.launch = Launch::default();
+        self.run(&["migrate"]).await;
+        let launch = self.launch();
+        for gateway in &mut self.gateways {
+            gateway.restart_as(launch.clone().with_role("gateway")).await;
+        }
+        for consumer in &mut self.consumers {
+            consumer.restart_as(launch.clone().with_role("consumer")).await;
+        }
     }
 
     pub(crate) async fn add_consumer(&mut self) {
@@ -80,7 +102,8 @@ impl Cluster {
         let [(log, url), (group, name)] = self.log_variables();
         let ledger = format!("mysql://sluice:sluice@127.0.0.1:13306/{name}?ssl-mode=DISABLED");
         let counters = format!("redis://127.0.0.1:16379/{}", self.counters);
-        Launch::with(&[(log, &url), (group, &name), ("LEDGER__URL", &ledger), ("COUNTERS__URL", &counters)])
+        let servers = [(log, &*url), (group, &name), ("LEDGER__URL", &ledger), ("COUNTERS__URL", &counters)];
+        self.launch.clone().and(&servers)
     }
 
     pub(crate) async fn wait_for_campaign(&self, coupon: u64) {
