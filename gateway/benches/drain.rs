@@ -49,9 +49,10 @@ async fn compare() {
         let stage = Stage::create().await;
         inserts.push(insert(&stage).await);
         stage.delete().await;
-        for ((_, backlog), rates) in BACKLOGS.into_iter().zip(&mut rates) {
+        for ((name, backlog), rates) in BACKLOGS.into_iter().zip(&mut rates) {
             for (database, rates) in [None, Some(distant)].into_iter().zip(rates) {
                 let (rate, peak_mib) = measure(backlog, database, &[]).await;
+                println!("  {name}, {}: {rate:.0}/s", if database.is_some() { "far" } else { "near" });
                 rates.push(rate);
                 peak = peak.max(peak_mib);
             }
