@@ -143,9 +143,10 @@ async fn skip_to_end(folder: &Path) {
             continue;
         };
         let next: i64 = row.get("next");
-        let update = "UPDATE partition_offset SET next_offset = ?2, released_offset = ?2 WHERE partition_no = ?1";
-        let updated = sqlx::query(update).bind(partition).bind(next).execute(&mut ledger).await.expect("updates");
-        assert_eq!(updated.rows_affected(), 1, "the first start claimed every partition");
+        let settle = "INSERT INTO partition_offset (partition_no, epoch, next_offset, released_offset)
+                      VALUES (?1, 0, ?2, ?2)
+                      ON CONFLICT (partition_no) DO UPDATE SET next_offset = ?2, released_offset = ?2";
+        sqlx::query(settle).bind(partition).bind(next).execute(&mut ledger).await.expect("updates");
     }
 }
 
