@@ -25,7 +25,7 @@ use crate::load;
 const CLOCK_SPEED: u32 = 60;
 const RETENTION: [(&str, &str); 3] =
     [("LOG__RETENTION_HOURS", "1"), ("LEDGER__KEEP_REJECTIONS_HOURS", "1"), ("LEDGER__KEEP_DAYS", "1")];
-const PER_SECOND: f64 = 200.0;
+const PER_SECOND: f64 = 100.0;
 /// Load of one campaign, and how many follow each other: the short form has none that is deleted.
 const ROUND: (Duration, Duration) = (Duration::from_secs(4), Duration::from_secs(50));
 const ROUNDS: (u64, u64) = (2, 60);
