@@ -182,6 +182,7 @@ impl Admission {
 
     fn find_campaign(&self, request: &IssueRequest) -> Result<Arc<CachedCampaign>, Refusal> {
         let cached = self.campaigns.get(request.coupon_id).ok_or(Refusal::CouponNotFound)?;
+        cached.note_request();
         let expected = cached.campaign.policy_id;
         if expected == request.policy_id { Ok(cached) } else { Err(Refusal::OtherPolicy { expected }) }
     }

@@ -16,6 +16,7 @@ mod cached;
 mod stock_reads;
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex as SyncMutex, MutexGuard as SyncMutexGuard, PoisonError, RwLock as SyncRwLock};
 
 use arc_swap::ArcSwap;
@@ -30,6 +31,10 @@ use crate::telemetry::{CampaignGone, ShardGone, StockSeen, Telemetry};
 
 pub use cached::{CachedCampaign, CachedShard, UnsettledGuard};
 
+/// A refresh reads the stock of at most this many campaigns for which no request came. With 10,000 campaigns, each has
+/// its turn every ten seconds; to read them all would keep a gateway busy that has nothing to do.
+const IDLE_READ_MAX: usize = 256;
+
 /// All campaigns as this process last saw them.
 pub struct CampaignCache {
     ledger: Arc<dyn Ledger>,
@@ -43,6 +48,7 @@ pub struct CampaignCache {
     change_lock: RwLock<()>,
     /// Locked while a report is entered.
     reports: SyncMutex<Reports>,
+    refreshes: AtomicUsize,
     stock_reads: StockReads,
 }
 
@@ -67,6 +73,7 @@ impl CampaignCache {
             closed: SyncRwLock::default(),
             change_lock: RwLock::new(()),
             reports: SyncMutex::default(),
+            refreshes: AtomicUsize::new(0),
             stock_reads: StockReads::default(),
         };
         cache.refresh().await?;
@@ -123,14 +130,22 @@ impl CampaignCache {
         Ok(campaign)
     }
 
-    /// Reads from the ledger which campaigns changed, and the stock. A top-up by another process is seen only then; until
-    /// then, the cached stock is too low.
+    /// Reads from the ledger which campaigns changed, and the stock of those for which requests came since the last
+    /// refresh. The others have their turn: the first requests of such a campaign see the stock of some seconds ago. A
+    /// top-up by another process is a change.
     ///
     /// # Errors
     /// When the ledger cannot be read.
     pub async fn refresh(&self) -> Result<(), LedgerError> {
-        let known: Vec<CouponId> = self.campaigns.load().keys().copied().collect();
-        self.read(&known).await.map(|_| ())
+        self.read(&self.coupons_due()).await.map(|_| ())
+    }
+
+    fn coupons_due(&self) -> Vec<CouponId> {
+        let campaigns = self.campaigns.load();
+        let turns = campaigns.len().div_ceil(IDLE_READ_MAX).max(1);
+        let turn = self.refreshes.fetch_add(1, Ordering::Relaxed) % turns;
+        let is_due = |&(place, cached): &(usize, &Arc<CachedCampaign>)| cached.take_request() || place % turns == turn;
+        campaigns.values().enumerate().filter(is_due).map(|(_, cached)| cached.campaign.coupon_id).collect()
     }
 
     /// Reads the stock of these coupons, and then which campaigns changed, so that the shards of all that stock are

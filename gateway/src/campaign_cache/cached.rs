@@ -1,7 +1,7 @@
 //! A campaign as this process last saw it, with its stock and its unsettled requests.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::coupon::{Campaign, CampaignState, CouponId, PolicyId, ShardNo};
 
@@ -11,6 +11,8 @@ pub struct CachedCampaign {
     pub campaign: Campaign,
     /// Ordered by shard number; empty if the campaign is closed.
     pub shards: Vec<CachedShard>,
+    /// Whether a request came since the stock was last read.
+    is_requested: AtomicBool,
 }
 
 /// A shard as this process last saw it.
@@ -107,7 +109,7 @@ impl CachedCampaign {
             }
             shard
         });
-        Self { shards: shards.collect(), campaign }
+        Self { shards: shards.collect(), campaign, is_requested: AtomicBool::new(false) }
     }
 
     /// What is left of a campaign that accepts no more requests: enough to answer CLOSED.
@@ -122,7 +124,20 @@ impl CachedCampaign {
             closes_at_ms: None,
             shards: Vec::new(),
         };
-        Self { campaign, shards: Vec::new() }
+        Self { campaign, shards: Vec::new(), is_requested: AtomicBool::new(false) }
+    }
+
+    /// A request came: the next refresh reads the stock.
+    pub fn note_request(&self) {
+        // Requests on all workers share the flag. Read, it stays in their caches.
+        if !self.is_requested.load(Ordering::Relaxed) {
+            self.is_requested.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether a request came since the last call.
+    pub(super) fn take_request(&self) -> bool {
+        self.is_requested.swap(false, Ordering::Relaxed)
     }
 
     #[must_use]

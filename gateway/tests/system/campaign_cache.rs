@@ -142,6 +142,34 @@ async fn the_stock_that_another_process_settled_and_the_shards_that_it_changed_a
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn of_many_campaigns_the_requested_ones_are_read_first_and_the_others_in_turn() {
+    let cached = cached().await;
+    let coupons: Vec<CouponId> = (1_001..=1_600_u64).map(|id| id.try_into().expect("in range")).collect();
+    for &coupon_id in &coupons {
+        cached.ledger.create_campaign(&NewCampaign { coupon_id, ..campaign() }).await.expect("creates");
+    }
+    cached.cache.refresh().await.expect("refreshes");
+    let take = |&coupon_id: &CouponId| StockDecrement { coupon_id, shard_no: ShardNo(0), records: 4 };
+    let take: Vec<StockDecrement> = coupons.iter().map(take).collect();
+    let mut transaction = cached.ledger.begin().await.expect("begins");
+    transaction.take_stock(&take).await.expect("takes");
+    transaction.commit().await.expect("commits");
+    let is_read = |coupon: &&CouponId| cached.cache.get(**coupon).is_some_and(|cached| cached.remaining() == 6);
+    let requested = &coupons[..100];
+    for &coupon in requested {
+        cached.cache.get(coupon).expect("is cached").note_request();
+    }
+    cached.cache.refresh().await.expect("refreshes");
+    assert_eq!(requested.iter().filter(is_read).count(), 100);
+    let read = coupons.iter().filter(is_read).count();
+    assert!((100..=356).contains(&read), "{read} campaigns");
+    for _ in 0..2 {
+        cached.cache.refresh().await.expect("refreshes");
+    }
+    assert_eq!(coupons.iter().filter(is_read).count(), coupons.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_request_appended_twice_is_no_longer_unsettled_once_both_records_are_settled() {
     let mut cached = cached().await;
     for background in std::mem::take(&mut cached.ports.background) {
