@@ -16,6 +16,7 @@ use serde::Deserialize;
 use serde_json::json;
 use sluice::app::{Ports, System};
 use sluice::config::Config;
+use sluice::policy::CompilerProgram;
 use sluice::telemetry::{self, LogFormat};
 
 const ROUNDS: usize = 6;
@@ -63,6 +64,7 @@ async fn gateway(native: bool) {
     config.telemetry.log_format = LogFormat::Json;
     config.policies.dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../policies");
     config.policies.native = native;
+    config.policies.compiler = CompilerProgram::Other(env!("CARGO_BIN_EXE_sluice").into());
     telemetry::start_logging(&config.telemetry).expect("logs");
     let ports = Ports::open(&config).await.expect("opens the ports");
     let mut running = System::start(config, ports).await.expect("run policies/build first");

@@ -9,8 +9,11 @@ use std::time::{Duration, Instant};
 
 use sluice::counters::{Measured, PerHook};
 use sluice::ledger;
-use sluice::policy::{Generation, HookSpec, Isolation, Load, Options, Pipeline, Pipelines, Request, Shard, Usage};
+use sluice::policy::{
+    CompilerProgram, Generation, HookSpec, Isolation, Load, Options, Pipeline, Pipelines, Request, Shard, Usage,
+};
 use sluice::telemetry::Telemetry;
+use tokio_util::sync::CancellationToken;
 
 const SHARDS: u32 = 12;
 const BATCHES: usize = 101;
@@ -37,7 +40,10 @@ async fn load(isolation: Isolation, native: bool) -> Arc<Generation> {
     let hooks = Pipeline::default().hooks().map(|spec| HookSpec { isolation, ..spec.clone() });
     let PerHook { rate_shaper, user_limit, shard_picker } = hooks;
     let pipeline = Pipeline { rate_shaper, user_limit, shard_picker };
-    let pipelines = Pipelines::start(&Options { dir, native }, pipeline, Arc::clone(&ledger), &Telemetry::new())
+    let compiler = CompilerProgram::Other(env!("CARGO_BIN_EXE_sluice").into());
+    let options = Options { dir, native, compiler, ..Options::default().without_cache() };
+    let stop = CancellationToken::new();
+    let pipelines = Pipelines::start(&options, pipeline, Arc::clone(&ledger), &Telemetry::new(), &stop)
         .await
         .expect("run policies/build first");
     ledger.close().await;

@@ -13,6 +13,7 @@ mod tasks;
 
 use crate::config::Config;
 use crate::policy::Pipelines;
+use crate::telemetry::Telemetry;
 use crate::{counters, ledger, log, telemetry};
 
 pub use adopt::{AdoptError, OldLog, adopt};
@@ -24,14 +25,14 @@ pub use system::{Running, System};
 ///
 /// # Errors
 /// What [`System::start`] would report for this configuration.
-pub fn check(config: &Config) -> Result<(), StartError> {
+pub async fn check(config: &Config) -> Result<(), StartError> {
     telemetry::check(&config.telemetry).map_err(StartError::Telemetry)?;
     log::check(&config.log)?;
     ledger::check(&config.ledger)?;
     counters::check(&config.counters)?;
     listeners::read_token(config)?;
     listeners::check_addresses(config)?;
-    Pipelines::check(&config.policies, &config.pipeline)?;
+    Pipelines::check(&config.policies.without_cache(), &config.pipeline, &Telemetry::new()).await?;
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 
 mod admin_client;
 mod common;
+mod compile_policy;
 mod config;
 mod coupon;
 mod log;
@@ -54,6 +55,9 @@ enum Command {
     /// Inspect policies, and build components from core modules.
     #[command(subcommand)]
     Policy(policy::Command),
+    /// Compile a component. The gateway starts it.
+    #[command(hide = true)]
+    CompilePolicy(compile_policy::Args),
 }
 
 /// Runs the command of this process's arguments.
@@ -67,6 +71,7 @@ pub fn run() -> ExitCode {
         Command::Config(command) => config::run(&command),
         Command::Coupon(args) => coupon::run(&args),
         Command::Policy(command) => policy::run(&command),
+        Command::CompilePolicy(args) => compile_policy::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

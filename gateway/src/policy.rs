@@ -16,10 +16,13 @@ mod folder;
 mod follow;
 mod generation;
 mod history;
+mod host;
 mod inspect;
 mod instance;
 mod loader;
+mod memory_budget;
 mod native;
+mod options;
 mod pack;
 mod pipelines;
 mod pool;
@@ -36,36 +39,18 @@ mod tests;
 mod watch;
 mod wire;
 
-use std::path::PathBuf;
-
-use serde::{Deserialize, Serialize};
-
+pub use compile::limits::CompileLimits;
+pub use compile::worker::{INVALID_COMPONENT, WorkerError, run_compiler};
 pub use decider::PolicyUnavailable;
 pub use digest::{Digest, InvalidDigest};
-pub use error::{ChangeError, LoadError, NotLoaded, StartError};
+pub use error::{ChangeError, CompileError, LoadError, NotLoaded, StartError};
 pub use folder::{ListedPolicy, UploadedPolicy};
 pub use generation::{Generation, Quota};
 pub use history::{HistoryEntry, Source};
 pub use inspect::{Inspection, inspect};
+pub use options::{CompilerProgram, Options};
 pub use pack::pack;
 pub use pipelines::Pipelines;
 pub use spec::{HookPatch, HookSpec, Isolation, OnFailure, Pipeline, PipelinePatch};
 pub use watch::WatchedFile;
 pub use wire::{LimitVerdict, Load, Rejection, Request, Shaping, Shard, Usage};
-
-/// `[policies]` of the configuration.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default, expecting = "a section")]
-pub struct Options {
-    /// The folder of the built components: the policy `random` is `random.wasm` in it.
-    pub dir: PathBuf,
-    /// The native defaults decide on the policies' measures: what WebAssembly costs in a benchmark.
-    #[serde(skip)]
-    pub native: bool,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self { dir: "policies".into(), native: false }
-    }
-}

@@ -15,9 +15,10 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::util::SubscriberInitExt;
 
 pub use event::{
-    BatchSettled, BrokersSeen, CampaignGone, CountersMissed, CountersSeen, Event, GapSeen, GenerationNotLoaded,
-    GenerationPublished, GenerationRefused, GroupAppended, InFlight, IssueAnswered, LagSeen, OffsetsSeen,
-    PartitionOwned, PartitionSeen, RecordAcknowledged, ReplicasSeen, SettlementRetried, ShardGone, StockSeen,
+    BatchSettled, BrokersSeen, CampaignGone, ComponentCompiled, CountersMissed, CountersSeen, Event, GapSeen,
+    GenerationNotLoaded, GenerationPublished, GenerationRefused, GroupAppended, InFlight, IssueAnswered, LagSeen,
+    OffsetsSeen, PartitionOwned, PartitionSeen, RecordAcknowledged, ReplicasSeen, SettlementRetried, ShardGone,
+    StockSeen,
 };
 pub use metrics::Metrics;
 use policy_meter::PolicyMeters;

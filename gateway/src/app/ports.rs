@@ -30,16 +30,17 @@ pub struct Ports {
 }
 
 impl Ports {
-    /// Opens what the configuration names, retrying while a dependency is unreachable. Creates no file if the first
-    /// pipeline of a new ledger cannot be loaded.
+    /// Opens what the configuration names, retrying while a dependency is unreachable. Creates no file but compiled
+    /// components if the first pipeline of a new ledger cannot be loaded.
     ///
     /// # Errors
     /// [`StartError`] when an option is invalid or a dependency rejects this process. A retry would not help.
     pub async fn open(config: &Config) -> Result<Self, StartError> {
-        if config.role != Role::Consumer && ledger::is_new(&config.ledger) {
-            check_policies(config).await?;
-        }
         let telemetry = Telemetry::new();
+        if config.role != Role::Consumer && ledger::is_new(&config.ledger) {
+            // A recorded pipeline has its components in the ledger. A new ledger takes them from the folder.
+            Pipelines::check(&config.policies, &config.pipeline, &telemetry).await?;
+        }
         let (log, mut background) = retry(|| log::open(&config.log, &telemetry), log::OpenError::is_transient).await?;
         let ledger = retry(|| ledger::open(&config.ledger), ledger::OpenError::is_transient).await?;
         let (counters, counters_task) = counters::open(&config.counters, &telemetry).await?;
@@ -69,14 +70,5 @@ impl Ports {
             next_offsets.push(settled);
         }
         Ok(Progress::new(next_offsets))
-    }
-}
-
-/// A recorded pipeline has its components in the ledger. A new ledger takes them from the folder.
-async fn check_policies(config: &Config) -> Result<(), StartError> {
-    let (options, pipeline) = (config.policies.clone(), config.pipeline.clone());
-    match tokio::task::spawn_blocking(move || Pipelines::check(&options, &pipeline)).await {
-        Ok(checked) => Ok(checked?),
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
     }
 }

@@ -2,7 +2,7 @@
 
 use clap::Subcommand;
 
-use super::common::{ConfigArgs, Failure, print, warn};
+use super::common::{ConfigArgs, Failure, block_on, print, warn};
 use crate::app;
 
 #[derive(Subcommand)]
@@ -18,7 +18,7 @@ pub(super) fn run(command: &Command) -> Result<(), Failure> {
     match command {
         Command::Check(args) => {
             let config = args.load()?;
-            app::check(&config).map_err(Failure::usage)?;
+            block_on(app::check(&config))?.map_err(Failure::usage)?;
             for warning in config.unused(std::env::vars_os()) {
                 warn(&warning);
             }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 
-use super::common::{Failure, print};
+use super::common::{Failure, block_on, print};
 use crate::policy;
 
 #[derive(Subcommand)]
@@ -32,7 +32,7 @@ pub(super) fn run(command: &Command) -> Result<(), Failure> {
     match command {
         Command::Inspect { file, config } => {
             let bytes = std::fs::read(file).map_err(|error| failed("read", file, &error))?;
-            let inspection = policy::inspect(&bytes, config)
+            let inspection = block_on(policy::inspect(bytes, config))?
                 .map_err(|error| Failure::run(format!("{}: {error}", file.display())))?;
             print(&inspection.to_string())?;
         }

@@ -6,7 +6,6 @@ use std::time::Instant;
 
 use super::breaker::Breaker;
 use super::compile::Compiled;
-use super::component::ComponentBytes;
 use super::error::LoadError;
 use super::instance::{Facts, Verdict};
 use super::pool::InstancePool;
@@ -42,18 +41,24 @@ impl<F: Facts, V: Verdict> Decider<F, V> {
     pub(super) fn load(
         hook: Hook,
         spec: &HookSpec,
-        component: &ComponentBytes,
+        compiled: &Compiled,
         is_native: bool,
         telemetry: &Telemetry,
     ) -> Result<Self, LoadError> {
         let config = serde_json::to_string(&spec.config).expect("a map is JSON");
         let is_fresh = spec.isolation == Isolation::Fresh;
-        let version = component.digest.version();
+        let version = compiled.digest.version();
         let meter = telemetry.policy_meter(hook.as_str(), &spec.policy, &version);
-        let workers = tokio::runtime::Handle::try_current().map_or(1, |runtime| runtime.metrics().num_workers());
-        let compiled = Compiled::new(component)?;
-        let pool =
-            InstancePool::start(compiled, hook, config, spec.deadline_ms, is_fresh, workers, Arc::clone(&meter))?;
+        let workers = tokio::runtime::Handle::current().metrics().num_workers();
+        let pool = InstancePool::start(
+            compiled.clone(),
+            hook,
+            config,
+            spec.deadline_ms,
+            is_fresh,
+            workers,
+            Arc::clone(&meter),
+        )?;
         Ok(Self {
             hook,
             pool,

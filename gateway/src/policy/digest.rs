@@ -24,11 +24,21 @@ impl Digest {
         Self(Sha256::digest(bytes).into())
     }
 
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
     /// The beginning of the digest, which names the version of a policy.
     pub(super) fn version(&self) -> String {
         let mut hex = self.to_string();
         hex.truncate(VERSION_CHARACTERS);
         hex
+    }
+}
+
+impl From<[u8; BYTES]> for Digest {
+    fn from(bytes: [u8; BYTES]) -> Self {
+        Self(bytes)
     }
 }
 

@@ -1,9 +1,12 @@
 //! The WebAssembly engine, and what bounds the memory and time of an instance.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use wasmtime::{Config, Engine, ResourceLimiter, Store, Trap, UpdateDeadline};
+use wasmtime::{Config, Enabled, Engine, PoolingAllocationConfig, ResourceLimiter, Store, Trap, UpdateDeadline};
+
+use super::error::LoadError;
+use super::memory_budget::{MemoryBudget, MemoryExhausted, MemoryShare};
 
 /// Of all memories of an instance together. Our own policies use two pages.
 pub(super) const MEMORY_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -14,6 +17,18 @@ pub(super) const CORE_INSTANCES_MAX: usize = 16;
 pub(super) const MEMORIES_MAX: usize = 4;
 pub(super) const TABLES_MAX: usize = 8;
 pub(super) const WASM_STACK_BYTES_MAX: usize = 256 * 1024;
+/// Of all policies of the process: two generations during a change, and room for those that still finish. Each reserves
+/// 4 GiB of addresses, which needs no memory and makes bounds checks unnecessary.
+pub(super) const INSTANCES_MAX: u32 = 512;
+/// An element is a pointer; the pool reserves two for it.
+const TABLE_ELEMENT_BYTES: usize = 16;
+/// A table or two an instance.
+const TABLES_IN_ALL_MAX: u32 = 2 * INSTANCES_MAX;
+/// Memory that a slot without an instance keeps: clearing it is cheaper than mapping it again for the next instance.
+const KEPT_MEMORY_BYTES: usize = 256 * 1024;
+const KEPT_TABLE_BYTES: usize = 16 * 1024;
+/// Slots without an instance that keep memory.
+const KEPT_SLOTS_MAX: u32 = 32;
 /// What one call may hand to the host: far more than a verdict, far less than a flood.
 const HOSTCALL_BYTES_MAX: usize = 64 * 1024;
 /// Deadlines are counted in ticks of this length.
@@ -22,30 +37,68 @@ pub(super) const TICK: Duration = Duration::from_millis(1);
 /// operating system did not schedule is not a policy that loops.
 const OVERTIME: Duration = Duration::from_millis(2);
 
-pub(super) static ENGINE: LazyLock<Engine> = LazyLock::new(|| {
+static RUNNING: LazyLock<Result<Engine, String>> = LazyLock::new(|| {
+    let mut config = config();
+    config.allocation_strategy(slots());
+    let engine = Engine::new(&config).map_err(|error| format!("{error:#}"))?;
+    let ticking = engine.weak();
+    let tick = move || {
+        while let Some(engine) = ticking.upgrade() {
+            engine.increment_epoch();
+            drop(engine);
+            std::thread::sleep(TICK);
+        }
+    };
+    let thread = std::thread::Builder::new().name("policy-epoch".to_owned()).spawn(tick);
+    thread.map(|_| engine).map_err(|error| error.to_string())
+});
+
+/// The engine of the process, which runs policies.
+pub(super) fn running() -> Result<&'static Engine, LoadError> {
+    RUNNING.as_ref().map_err(|error| LoadError::Engine(error.clone()))
+}
+
+/// An engine that runs nothing, in the compiler's process. It reserves no addresses.
+pub(super) fn for_compiling() -> wasmtime::Result<Engine> {
+    Engine::new(&config())
+}
+
+/// What compiled code depends on.
+fn config() -> Config {
     let mut config = Config::new();
     config.epoch_interruption(true).concurrency_support(false).max_wasm_stack(WASM_STACK_BYTES_MAX);
     // No policy needs a memory of more than 4 GiB, and the code for it is slower.
     config.wasm_memory64(false);
-    let engine = Engine::new(&config).expect("the configuration is valid on this machine");
-    let ticking = engine.weak();
-    std::thread::Builder::new()
-        .name("policy-epoch".to_owned())
-        .spawn(move || {
-            while let Some(engine) = ticking.upgrade() {
-                engine.increment_epoch();
-                drop(engine);
-                std::thread::sleep(TICK);
-            }
-        })
-        .expect("a thread can be started");
-    engine
-});
+    config
+}
+
+/// Memory is reserved once, in slots of the size of an instance's bounds, so an instance is made without mapping any.
+fn slots() -> PoolingAllocationConfig {
+    let mut slots = PoolingAllocationConfig::new();
+    slots
+        .total_component_instances(INSTANCES_MAX)
+        .total_core_instances(INSTANCES_MAX * CORE_INSTANCES_MAX as u32)
+        .total_memories(INSTANCES_MAX)
+        .total_tables(TABLES_IN_ALL_MAX)
+        .max_core_instances_per_component(CORE_INSTANCES_MAX as u32)
+        .max_memories_per_component(MEMORIES_MAX as u32)
+        .max_memories_per_module(MEMORIES_MAX as u32)
+        .max_tables_per_component(TABLES_MAX as u32)
+        .max_tables_per_module(TABLES_MAX as u32)
+        .max_memory_size(MEMORY_BYTES_MAX)
+        .table_elements(TABLE_ELEMENTS_MAX)
+        .max_unused_warm_slots(KEPT_SLOTS_MAX)
+        .linear_memory_keep_resident(KEPT_MEMORY_BYTES)
+        .table_keep_resident(KEPT_TABLE_BYTES)
+        .pagemap_scan(Enabled::Auto);
+    slots
+}
 
 /// The bounds of one instance, and how much of them it uses.
 pub(super) struct Bounds {
     pub(super) memory_bytes: usize,
     table_elements: usize,
+    share: MemoryShare,
     /// It was denied memory or a larger table, which ended the call.
     pub(super) was_denied: bool,
     /// The thread's processor time when the current call passed its deadline.
@@ -54,9 +107,10 @@ pub(super) struct Bounds {
 
 impl Bounds {
     /// A store whose instance cannot exceed its bounds.
-    pub(super) fn store() -> Store<Self> {
-        let unused = Self { memory_bytes: 0, table_elements: 0, was_denied: false, overtime_since: None };
-        let mut store = Store::new(&ENGINE, unused);
+    pub(super) fn store(engine: &Engine, memory: Arc<MemoryBudget>) -> Store<Self> {
+        let share = MemoryShare::of(memory);
+        let unused = Self { memory_bytes: 0, table_elements: 0, share, was_denied: false, overtime_since: None };
+        let mut store = Store::new(engine, unused);
         store.limiter(|bounds| bounds);
         store.epoch_deadline_callback(|mut store| store.data_mut().past_deadline());
         store
@@ -67,6 +121,10 @@ impl Bounds {
         store.data_mut().overtime_since = None;
         store.set_epoch_deadline(deadline_ticks);
         store.set_hostcall_fuel(HOSTCALL_BYTES_MAX);
+    }
+
+    fn take(&mut self, bytes: usize) -> Result<(), MemoryExhausted> {
+        self.share.grow(bytes).inspect_err(|_| self.was_denied = true)
     }
 
     fn past_deadline(&mut self) -> wasmtime::Result<UpdateDeadline> {
@@ -84,6 +142,7 @@ impl ResourceLimiter for Bounds {
             self.was_denied = true;
             wasmtime::bail!("expected at most {} MiB of memory, found {grown} bytes", MEMORY_BYTES_MAX / 1024 / 1024);
         }
+        self.take(desired.saturating_sub(current))?;
         self.memory_bytes = grown;
         Ok(true)
     }
@@ -94,6 +153,7 @@ impl ResourceLimiter for Bounds {
             self.was_denied = true;
             wasmtime::bail!("expected at most {TABLE_ELEMENTS_MAX} table elements, found {grown}");
         }
+        self.take(desired.saturating_sub(current) * TABLE_ELEMENT_BYTES)?;
         self.table_elements = grown;
         Ok(true)
     }

@@ -1,13 +1,15 @@
 //! Why a component cannot be used, and why a change of the pipeline fails.
 
 use std::path::PathBuf;
+use std::process::ExitStatus;
+use std::sync::Arc;
 
 use crate::counters::Hook;
 use crate::coupon::GenerationNo;
 use crate::ledger::LedgerError;
 
 /// Why a component cannot be used.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum LoadError {
     #[error("expected at most {bytes_max} bytes, found {found}")]
     TooLarge { bytes_max: usize, found: usize },
@@ -18,6 +20,10 @@ pub enum LoadError {
     /// Cut off or damaged.
     #[error("not a valid component: {0}")]
     Invalid(String),
+    #[error("compile the component: {0}")]
+    Compile(#[from] CompileError),
+    #[error("the component needs more than an instance may have: {0}")]
+    Limits(String),
     #[error("a policy must not import anything: {0}")]
     Imports(String),
     /// Another hook's world, or none at all.
@@ -29,6 +35,63 @@ pub enum LoadError {
     /// While it was instantiated, configured or given a trial request.
     #[error("the policy failed its trial: {0}")]
     Trial(String),
+    /// Other instances, such as those of the generation that is being replaced, have taken it.
+    #[error("no room for another instance: {0}")]
+    Capacity(String),
+    #[error("start WebAssembly, which reserves 2 TiB of addresses: {0}; lift the process's limit (`ulimit -v`)")]
+    Engine(String),
+}
+
+/// Why a component was not compiled.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum CompileError {
+    #[error(
+        "it takes more than {mib_max} MiB of memory: split its large functions, or raise \
+         policies.compile_memory_mib_max"
+    )]
+    Memory { mib_max: u64 },
+    /// In seconds.
+    #[error(
+        "it takes more than {0} s of processor time: split its large functions, or raise policies.compile_seconds_max"
+    )]
+    ProcessorTime(u64),
+    /// In seconds.
+    #[error(
+        "it takes more than {0} s, because the machine is busy: try again later, or raise policies.compile_seconds_max"
+    )]
+    WallTime(u64),
+    #[error("its code takes more than {mib_max} MiB: make the component smaller")]
+    TooLarge { mib_max: usize },
+    #[error("the compiler ended with {status}: {message}")]
+    Crashed { status: ExitStatus, message: String },
+    #[error("run the compiler: {0}; allow this process to start its own program")]
+    Start(Arc<std::io::Error>),
+    #[error("the gateway is stopping")]
+    Stopping,
+}
+
+impl CompileError {
+    pub(super) fn start(error: std::io::Error) -> Self {
+        Self::Start(Arc::new(error))
+    }
+}
+
+impl LoadError {
+    /// Whether compiling the component again would fail in the same way.
+    pub(super) fn is_of_the_component(&self) -> bool {
+        match self {
+            Self::Invalid(_) | Self::Limits(_) => true,
+            Self::Compile(error) => matches!(
+                error,
+                CompileError::Memory { .. } | CompileError::ProcessorTime(_) | CompileError::TooLarge { .. }
+            ),
+            _ => false,
+        }
+    }
+
+    fn is_transient(&self) -> bool {
+        matches!(self, Self::Compile(CompileError::Start(_) | CompileError::Stopping) | Self::Capacity(_))
+    }
 }
 
 /// Why a change was refused. The active generation still decides.
@@ -71,7 +134,17 @@ pub enum ChangeError {
 impl ChangeError {
     /// Whether the same change may succeed later.
     pub(super) fn is_transient(&self) -> bool {
-        matches!(self, Self::Ledger(_) | Self::Conflict)
+        match self {
+            Self::Ledger(_) | Self::Conflict => true,
+            Self::Load { error, .. } | Self::Upload(error) => error.is_transient(),
+            _ => false,
+        }
+    }
+
+    /// Whether the gateway stopped before the change was made.
+    pub(crate) fn is_stopping(&self) -> bool {
+        let (Self::Load { error, .. } | Self::Upload(error)) = self else { return false };
+        matches!(error, LoadError::Compile(CompileError::Stopping))
     }
 
     pub(super) fn load(hook: Hook) -> impl FnOnce(LoadError) -> Self {

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use super::compile::COMPONENT_BYTES_MAX;
 use super::component::{ComponentBytes, ResolvedPipeline};
 use super::digest::Digest;
-use super::error::ChangeError;
+use super::error::{ChangeError, LoadError};
+use super::host::Host;
 use super::inspect::inspect_component;
 use super::regular_file;
 use super::spec::{Pipeline, is_policy_name};
-use super::tasks::run_blocking;
+use super::tasks::{blocking, run_blocking};
 use crate::counters::PerHook;
 
 /// A component of the folder, and why it cannot be used.
@@ -72,25 +73,27 @@ impl Folder {
         Ok(found.map(|found| found.ok().flatten().map(|component| component.digest)))
     }
 
-    pub(super) async fn list(&self) -> Result<Vec<ListedPolicy>, ChangeError> {
+    pub(super) async fn list(&self, host: &Host) -> Result<Vec<ListedPolicy>, ChangeError> {
         let folder = self.clone();
-        run_blocking(move || {
-            let entries = std::fs::read_dir(&folder.dir).into_iter().flatten().flatten();
-            Ok(entries.filter_map(|entry| list_one(&entry.path())).collect())
-        })
-        .await
+        let read = move || std::fs::read_dir(&folder.dir).into_iter().flatten().flatten().map(|entry| entry.path());
+        let mut listed = Vec::new();
+        for path in run_blocking(move || Ok(read().collect::<Vec<_>>())).await? {
+            listed.extend(list_one(host, path).await);
+        }
+        Ok(listed)
     }
 
     /// Writes a component into the folder if it is a policy.
-    pub(super) async fn upload(&self, name: &str, bytes: Vec<u8>) -> Result<UploadedPolicy, ChangeError> {
+    pub(super) async fn upload(&self, host: &Host, name: &str, bytes: Vec<u8>) -> Result<UploadedPolicy, ChangeError> {
         if !is_policy_name(name) {
             let message = format!("name: expected 1 to 64 of a-z, 0-9 and -, found `{name}`");
             return Err(ChangeError::Pipeline(message));
         }
         let (folder, name) = (self.clone(), name.to_owned());
+        let component = ComponentBytes::new(bytes);
+        let compiled = host.compile(&component).await?;
         run_blocking(move || {
-            let component = ComponentBytes::new(bytes);
-            inspect_component(&component, "{}")?;
+            inspect_component(&component, &compiled, "{}")?;
             folder.write(&name, &component.bytes)?;
             Ok(UploadedPolicy { name, bytes: component.bytes.len(), digest: component.digest })
         })
@@ -109,20 +112,25 @@ impl Folder {
 }
 
 /// `None` for other files, such as an upload that is being written.
-fn list_one(path: &Path) -> Option<ListedPolicy> {
-    let name = path.file_stem()?.to_str()?;
+async fn list_one(host: &Host, path: PathBuf) -> Option<ListedPolicy> {
+    let name = path.file_stem()?.to_str()?.to_owned();
     if path.extension().is_none_or(|extension| extension != "wasm") || name.starts_with('.') {
         return None;
     }
-    let bytes = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
-    let (digest, error) = match read(path.to_owned()) {
+    let bytes = std::fs::metadata(&path).map_or(0, |metadata| metadata.len());
+    let (digest, error) = match blocking(move || read(path)).await {
         Ok(component) => {
-            let error = inspect_component(&component, "{}").err().map(|error| error.to_string());
+            let error = try_one(host, &component).await.err().map(|error| error.to_string());
             (Some(component.digest), error)
         }
         Err(error) => (None, Some(error.to_string())),
     };
-    Some(ListedPolicy { name: name.to_owned(), bytes, digest, error })
+    Some(ListedPolicy { name, bytes, digest, error })
+}
+
+async fn try_one(host: &Host, component: &ComponentBytes) -> Result<(), LoadError> {
+    let (component, compiled) = (component.clone(), host.compile(component).await?);
+    blocking(move || inspect_component(&component, &compiled, "{}")).await.map(|_| ())
 }
 
 fn read(path: PathBuf) -> Result<ComponentBytes, ChangeError> {

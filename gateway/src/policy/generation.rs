@@ -1,7 +1,7 @@
 //! A generation: three loaded policies that decide together. It never changes; a change of the pipeline makes
 //! another one.
 
-use super::component::ResolvedPipeline;
+use super::compile::Compiled;
 use super::decider::{Decider, PolicyUnavailable};
 use super::error::ChangeError;
 use super::native;
@@ -34,36 +34,22 @@ pub struct Generation {
 }
 
 impl Generation {
-    /// Compiles and configures the three policies, which takes milliseconds.
+    /// Instantiates and configures the three policies, which takes milliseconds.
     pub(super) fn load(
         number: GenerationNo,
-        resolved: &ResolvedPipeline,
+        pipeline: Pipeline,
+        compiled: &PerHook<Compiled>,
         is_native: bool,
         telemetry: &Telemetry,
     ) -> Result<Self, ChangeError> {
-        let ResolvedPipeline { pipeline, components } = resolved;
-        Ok(Self {
-            number,
-            pipeline: pipeline.clone(),
-            shaper: Decider::load(
-                Hook::RateShaper,
-                &pipeline.rate_shaper,
-                &components.rate_shaper,
-                is_native,
-                telemetry,
-            )
-            .map_err(ChangeError::load(Hook::RateShaper))?,
-            limiter: Decider::load(Hook::UserLimit, &pipeline.user_limit, &components.user_limit, is_native, telemetry)
-                .map_err(ChangeError::load(Hook::UserLimit))?,
-            picker: Decider::load(
-                Hook::ShardPicker,
-                &pipeline.shard_picker,
-                &components.shard_picker,
-                is_native,
-                telemetry,
-            )
-            .map_err(ChangeError::load(Hook::ShardPicker))?,
-        })
+        let Pipeline { rate_shaper, user_limit, shard_picker } = &pipeline;
+        let shaper = Decider::load(Hook::RateShaper, rate_shaper, &compiled.rate_shaper, is_native, telemetry)
+            .map_err(ChangeError::load(Hook::RateShaper))?;
+        let limiter = Decider::load(Hook::UserLimit, user_limit, &compiled.user_limit, is_native, telemetry)
+            .map_err(ChangeError::load(Hook::UserLimit))?;
+        let picker = Decider::load(Hook::ShardPicker, shard_picker, &compiled.shard_picker, is_native, telemetry)
+            .map_err(ChangeError::load(Hook::ShardPicker))?;
+        Ok(Self { number, pipeline, shaper, limiter, picker })
     }
 
     /// Gives each policy trial requests before it decides about real ones.

@@ -2,16 +2,23 @@
 
 use std::fmt;
 
+use tokio_util::sync::CancellationToken;
+
 use super::compile::Compiled;
 use super::component::ComponentBytes;
 use super::digest::Digest;
 use super::engine::{
-    CORE_INSTANCES_MAX, MEMORIES_MAX, MEMORY_BYTES_MAX, TABLE_ELEMENTS_MAX, TABLES_MAX, WASM_STACK_BYTES_MAX,
+    CORE_INSTANCES_MAX, INSTANCES_MAX, MEMORIES_MAX, MEMORY_BYTES_MAX, TABLE_ELEMENTS_MAX, TABLES_MAX,
+    WASM_STACK_BYTES_MAX,
 };
 use super::error::LoadError;
+use super::host::Host;
 use super::instance::Instance;
+use super::options::Options;
+use super::tasks::blocking;
 use super::wire::{AdmitFacts, LimitVerdict, PickFacts, ShapeFacts, Shaping};
 use crate::counters::{Hook, Measure};
+use crate::telemetry::Telemetry;
 
 /// The properties of a component that is a policy.
 #[derive(Debug)]
@@ -26,15 +33,21 @@ pub struct Inspection {
 ///
 /// # Errors
 /// Why the component cannot be used.
-pub fn inspect(bytes: &[u8], config: &str) -> Result<Inspection, LoadError> {
-    inspect_component(&ComponentBytes::new(bytes.to_vec()), config)
+pub async fn inspect(bytes: Vec<u8>, config: &str) -> Result<Inspection, LoadError> {
+    let host = Host::new(&Options::default().without_cache(), &Telemetry::new(), CancellationToken::new());
+    let (component, config) = (ComponentBytes::new(bytes), config.to_owned());
+    let compiled = host.compile(&component).await?;
+    blocking(move || inspect_component(&component, &compiled, &config)).await
 }
 
-pub(super) fn inspect_component(component: &ComponentBytes, config: &str) -> Result<Inspection, LoadError> {
-    let compiled = Compiled::new(component)?;
+pub(super) fn inspect_component(
+    component: &ComponentBytes,
+    compiled: &Compiled,
+    config: &str,
+) -> Result<Inspection, LoadError> {
     let mut last = None;
     for hook in Hook::ALL {
-        match measures(&compiled, hook, config) {
+        match measures(compiled, hook, config) {
             Ok(measures) => {
                 return Ok(Inspection { hook, digest: component.digest, bytes: component.bytes.len(), measures });
             }
@@ -61,6 +74,7 @@ impl fmt::Display for Inspection {
         writeln!(f, "limits    {} MiB of memory, in at most {MEMORIES_MAX} memories", MEMORY_BYTES_MAX / 1024 / 1024)?;
         writeln!(f, "limits    {TABLE_ELEMENTS_MAX} table elements, in at most {TABLES_MAX} tables")?;
         writeln!(f, "limits    {CORE_INSTANCES_MAX} core instances, {} KiB of stack", WASM_STACK_BYTES_MAX / 1024)?;
+        writeln!(f, "limits    {INSTANCES_MAX} instances of all policies, with policies.memory_mib_max of memory")?;
         for measure in &self.measures {
             writeln!(f, "measures  {}", serde_json::to_string(measure).unwrap_or_default())?;
         }

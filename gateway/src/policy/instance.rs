@@ -1,11 +1,12 @@
 //! One configured instance of a policy.
 
 use wasmtime::component::{ComponentNamedList, ComponentType, Lift, Lower, TypedFunc};
-use wasmtime::{Store, Trap};
+use wasmtime::{PoolConcurrencyLimitError, Store, Trap};
 
 use super::compile::Compiled;
 use super::engine::Bounds;
 use super::error::LoadError;
+use super::memory_budget::MemoryExhausted;
 use super::wire::WireMeasure;
 use crate::counters::{Hook, MEASURES_MAX, Measure};
 use crate::telemetry::FailureReason;
@@ -38,9 +39,8 @@ pub(super) struct Instance<F: 'static, V: 'static> {
 impl<F: Facts, V: Verdict> Instance<F, V> {
     /// Instantiates and configures the policy; returns the measures that it declares.
     pub(super) fn start(compiled: &Compiled, hook: Hook, config: &str) -> Result<(Self, Vec<Measure>), LoadError> {
-        let mut store = Bounds::store();
+        let mut store = compiled.store();
         Bounds::renew(&mut store, CONFIGURE_TICKS);
-        let failed = |error: wasmtime::Error| LoadError::Trial(format!("{error:#}"));
         let world = |found| LoadError::World { expected: hook.as_str(), found };
         let other_type = |error: wasmtime::Error| world(format!("{error:#}"));
         let instance = compiled.pre.instantiate(&mut store).map_err(failed)?;
@@ -81,6 +81,13 @@ const fn export(hook: Hook) -> &'static str {
         Hook::UserLimit => "admit",
         Hook::ShardPicker => "pick",
     }
+}
+
+fn failed(error: wasmtime::Error) -> LoadError {
+    if error.is::<MemoryExhausted>() || error.is::<PoolConcurrencyLimitError>() {
+        return LoadError::Capacity(error.root_cause().to_string());
+    }
+    LoadError::Trial(format!("{error:#}"))
 }
 
 fn check(measures: Vec<WireMeasure>) -> Result<Vec<Measure>, LoadError> {

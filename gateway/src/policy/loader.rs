@@ -1,8 +1,12 @@
 //! Loads generations, off the async workers.
 
+use tokio_util::sync::CancellationToken;
+
 use super::component::ResolvedPipeline;
 use super::error::ChangeError;
 use super::generation::Generation;
+use super::host::Host;
+use super::options::Options;
 use super::tasks::run_blocking;
 use crate::coupon::GenerationNo;
 use crate::telemetry::Telemetry;
@@ -15,20 +19,27 @@ pub(super) enum Trial {
 }
 
 pub(super) struct Loader {
-    pub(super) is_native: bool,
+    pub(super) host: Host,
+    is_native: bool,
     pub(super) telemetry: Telemetry,
 }
 
 impl Loader {
+    /// After `stop`, nothing is compiled any more.
+    pub(super) fn new(options: &Options, telemetry: &Telemetry, stop: CancellationToken) -> Self {
+        Self { host: Host::new(options, telemetry, stop), is_native: options.native, telemetry: telemetry.clone() }
+    }
+
     pub(super) async fn load(
         &self,
         number: GenerationNo,
         resolved: &ResolvedPipeline,
         trial: Trial,
     ) -> Result<Generation, ChangeError> {
-        let (resolved, is_native, telemetry) = (resolved.clone(), self.is_native, self.telemetry.clone());
+        let compiled = self.host.compile_each(&resolved.components).await?;
+        let (pipeline, is_native, telemetry) = (resolved.pipeline.clone(), self.is_native, self.telemetry.clone());
         run_blocking(move || {
-            let generation = Generation::load(number, &resolved, is_native, &telemetry)?;
+            let generation = Generation::load(number, pipeline, &compiled, is_native, &telemetry)?;
             if trial == Trial::Run {
                 generation.run_trial()?;
             }

@@ -5,14 +5,15 @@ use std::sync::Arc;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
 
-use super::Options;
-use super::component::ResolvedPipeline;
+use super::component::{ComponentBytes, ResolvedPipeline};
 use super::error::{ChangeError, NotLoaded, StartError};
 use super::folder::{Folder, ListedPolicy, UploadedPolicy};
 use super::generation::Generation;
 use super::history::{History, HistoryEntry, Source};
 use super::loader::{Loader, Trial};
+use super::options::Options;
 use super::records::{self, ObservedFiles, RecordedPipeline};
 use super::spec::{Pipeline, PipelinePatch};
 use super::state::{Replacement, State};
@@ -56,13 +57,16 @@ impl Pipelines {
         }
     }
 
-    /// Checks whether a pipeline could be loaded, and changes nothing.
+    /// Checks whether a pipeline could be loaded, and changes nothing. It may fill the cache of compiled components.
     ///
     /// # Errors
     /// Which policy cannot be loaded, and why.
-    pub fn check(options: &Options, pipeline: &Pipeline) -> Result<(), StartError> {
-        let resolved = Folder::new(&options.dir).resolve(pipeline.clone())?;
-        Ok(Generation::load(0, &resolved, options.native, &Telemetry::new())?.run_trial()?)
+    pub async fn check(options: &Options, pipeline: &Pipeline, telemetry: &Telemetry) -> Result<(), StartError> {
+        let (folder, pipeline) = (Folder::new(&options.dir), pipeline.clone());
+        let resolved = run_blocking(move || folder.resolve(pipeline)).await?;
+        let loader = Loader::new(options, telemetry, CancellationToken::new());
+        loader.load(0, &resolved, Trial::Run).await?;
+        Ok(())
     }
 
     /// The generation that decides.
@@ -88,7 +92,7 @@ impl Pipelines {
     /// # Errors
     /// When listing them panics.
     pub async fn list(&self) -> Result<Vec<ListedPolicy>, ChangeError> {
-        self.folder.list().await
+        self.folder.list(&self.loader.host).await
     }
 
     /// Adds a component to the folder if it is a policy. It decides only once a pipeline names it.
@@ -96,7 +100,7 @@ impl Pipelines {
     /// # Errors
     /// Why it cannot be used.
     pub async fn upload(&self, name: &str, bytes: Vec<u8>) -> Result<UploadedPolicy, ChangeError> {
-        self.folder.upload(name, bytes).await
+        self.folder.upload(&self.loader.host, name, bytes).await
     }
 
     /// Changes the hooks that the patch gives, with the components that are in the folder now. The other hooks keep
@@ -106,18 +110,48 @@ impl Pipelines {
     /// # Errors
     /// [`ChangeError`]; then nothing has changed.
     pub async fn change(self: &Arc<Self>, patch: PipelinePatch, source: Source) -> Result<GenerationNo, ChangeError> {
+        // Compiling takes long and changes nothing. So it ends when the client disconnects, and holds up no other change.
+        let compiled = self.compile_changed(&patch).await;
         let this = Arc::clone(self);
         run_detached(async move {
             let mut state = this.state.lock().await;
             let file = state.newest_file();
             let before = this.current().number();
-            let published = this.patch(&mut state, &patch, file, source).await;
+            let published = match compiled {
+                Ok(()) => this.patch(&mut state, &patch, file, source).await,
+                Err(error) => Err(error),
+            };
             if !matches!(published, Ok(number) if number == before) {
                 this.record_history(source, &published);
             }
             published
         })
         .await
+    }
+
+    /// Compiles what the change will load.
+    async fn compile_changed(&self, patch: &PipelinePatch) -> Result<(), ChangeError> {
+        let pipeline = self.current().pipeline().patched(patch);
+        pipeline.check().map_err(ChangeError::Pipeline)?;
+        let components = self.read_changed(&pipeline, patch).await?;
+        for (hook, component) in components.iter() {
+            if let Some(component) = component {
+                self.loader.host.compile(component).await.map_err(ChangeError::load(hook))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The components of the hooks that the patch gives, as they are in the folder now.
+    async fn read_changed(
+        &self,
+        pipeline: &Pipeline,
+        patch: &PipelinePatch,
+    ) -> Result<PerHook<Option<ComponentBytes>>, ChangeError> {
+        let policy = |hook| patch[hook].as_ref().map(|_| pipeline.hook(hook).policy.clone());
+        let (folder, policies) = (self.folder.clone(), PerHook::from_fn(policy));
+        let read = move |hook| policies[hook].as_ref().map(|policy| folder.read(policy)).transpose();
+        run_blocking(move || PerHook::try_from_fn(read)).await
     }
 
     /// Returns to the pipeline before the active one, with the components it had. Another rollback goes further back.
@@ -155,10 +189,7 @@ impl Pipelines {
     ) -> Result<GenerationNo, ChangeError> {
         let pipeline = state.active.pipeline.patched(patch);
         pipeline.check().map_err(ChangeError::Pipeline)?;
-        let policy = |hook| patch[hook].as_ref().map(|_| pipeline.hook(hook).policy.clone());
-        let (folder, policies) = (self.folder.clone(), PerHook::from_fn(policy));
-        let read = move |hook| policies[hook].as_ref().map(|policy| folder.read(policy)).transpose();
-        let components = run_blocking(move || PerHook::try_from_fn(read)).await?;
+        let components = self.read_changed(&pipeline, patch).await?;
         self.replace(state, Replacement { pipeline, components, observed_file, source }).await
     }
 

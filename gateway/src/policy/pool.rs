@@ -11,7 +11,10 @@ use super::instance::{Facts, Instance, Verdict};
 use crate::counters::{Hook, Measure};
 use crate::telemetry::{FailureReason, LiveInstance, PolicyMeter};
 
-/// Decisions run on the worker threads, one instance each. Spare instances cover those that are being renewed.
+/// Decisions run on the worker threads, one instance each. On a large machine they share: a decision takes a microsecond,
+/// and a policy may use a fifth of the workers' time.
+const WARM_INSTANCES_MAX: usize = 64;
+/// They cover those that are being renewed.
 const SPARE_INSTANCES: usize = 4;
 /// A call that waits for an instance holds up its worker. Unless the policy loses its instances, it never waits.
 const WAIT_MAX: Duration = Duration::from_millis(5);
@@ -62,7 +65,7 @@ impl<F: Facts, V: Verdict> InstancePool<F, V> {
     ) -> Result<Arc<Self>, LoadError> {
         let (first, measures) = Instance::start(&compiled, hook, &config)?;
         let mut idle = vec![Counted { instance: first, _live: meter.live_instance() }];
-        for _ in 1..workers + SPARE_INSTANCES {
+        for _ in 1..workers.min(WARM_INSTANCES_MAX) + SPARE_INSTANCES {
             let instance = Instance::start(&compiled, hook, &config)?.0;
             idle.push(Counted { instance, _live: meter.live_instance() });
         }
@@ -122,17 +125,13 @@ impl<F: Facts, V: Verdict> InstancePool<F, V> {
         }
     }
 
-    /// Gives up an instance. Without a runtime, as in a check of the configuration, nobody calls often enough to need
-    /// another one.
     fn lose(self: &Arc<Self>, used: Counted<F, V>) {
         let mut stock = self.stock();
         stock.lost.push(used);
         stock.missing += 1;
-        if !stock.is_renewing
-            && let Ok(runtime) = tokio::runtime::Handle::try_current()
-        {
+        if !stock.is_renewing {
             stock.is_renewing = true;
-            runtime.spawn(Self::renew_until_complete(Arc::downgrade(self)));
+            tokio::spawn(Self::renew_until_complete(Arc::downgrade(self)));
         }
     }
 

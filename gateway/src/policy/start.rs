@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
-use super::Options;
+use tokio_util::sync::CancellationToken;
+
 use super::component::ResolvedPipeline;
 use super::error::{ChangeError, NotLoaded, StartError};
 use super::folder::Folder;
 use super::generation::Generation;
 use super::history::{History, Source};
 use super::loader::{Loader, Trial};
+use super::options::Options;
 use super::pipelines::Pipelines;
 use super::records::{self, ObservedFiles, Recorded, RecordedGeneration};
 use super::spec::Pipeline;
@@ -19,7 +21,8 @@ use crate::telemetry::Telemetry;
 
 impl Pipelines {
     /// Continues with the newest pipeline in the ledger that can be loaded, and then applies what changed in `file` and
-    /// in the folder since. If none can be loaded, as on the first start, takes `file` as it is.
+    /// in the folder since. If none can be loaded, as on the first start, takes `file` as it is. After `stop`, nothing
+    /// is compiled any more.
     ///
     /// # Errors
     /// When no pipeline can be loaded: which policy, and why.
@@ -28,10 +31,12 @@ impl Pipelines {
         file: Pipeline,
         ledger: Arc<dyn Ledger>,
         telemetry: &Telemetry,
+        stop: &CancellationToken,
     ) -> Result<Arc<Self>, StartError> {
-        match Self::restore(options, file.clone(), Arc::clone(&ledger), telemetry).await {
+        let loader = || Loader::new(options, telemetry, stop.clone());
+        match Self::restore(options, file.clone(), Arc::clone(&ledger), loader()).await {
             // Another process recorded the first generation at the same moment.
-            Err(ChangeError::Conflict) => Ok(Self::restore(options, file, ledger, telemetry).await?),
+            Err(ChangeError::Conflict) => Ok(Self::restore(options, file, ledger, loader()).await?),
             restored => Ok(restored?),
         }
     }
@@ -40,9 +45,8 @@ impl Pipelines {
         options: &Options,
         file: Pipeline,
         ledger: Arc<dyn Ledger>,
-        telemetry: &Telemetry,
+        loader: Loader,
     ) -> Result<Arc<Self>, ChangeError> {
-        let loader = Loader { is_native: options.native, telemetry: telemetry.clone() };
         let folder = Folder::new(&options.dir);
         let recorded = Recorded::read(&*ledger).await?;
         let history = History::default();

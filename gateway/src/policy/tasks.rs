@@ -3,7 +3,15 @@
 use super::error::ChangeError;
 use crate::coupon::GenerationNo;
 
-/// Runs what reads files or compiles components, which must not hold up an async worker.
+/// Runs what reads files or calls policies, which must not hold up an async worker.
+pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
+/// As [`blocking`], for a step of a change, which fails if the step panics.
 pub(super) async fn run_blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, ChangeError> + Send + 'static,
 ) -> Result<T, ChangeError> {

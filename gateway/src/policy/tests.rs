@@ -5,17 +5,19 @@ mod guest;
 mod restart;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::task::{Context, Waker};
 use std::time::Duration;
 
 use serde_json::json;
 use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
 
 use super::component::{ComponentBytes, ResolvedPipeline};
+use super::host::Host;
 use super::{
-    ChangeError, Generation, OnFailure, Options, Pipeline, PipelinePatch, Pipelines, PolicyUnavailable, Request,
-    Source, StartError, Usage,
+    ChangeError, CompilerProgram, Generation, OnFailure, Options, Pipeline, PipelinePatch, Pipelines,
+    PolicyUnavailable, Request, Source, StartError, Usage,
 };
 use crate::counters::{Hook, PerHook, Unavailable};
 use crate::ledger::{self, Ledger};
@@ -26,6 +28,13 @@ fn built(policy: &str) -> PathBuf {
     assert!(path.exists(), "the policies are not built: run policies/build first");
     path
 }
+
+/// Compiles in this process: a unit test has no other program.
+fn options() -> Options {
+    Options { compiler: CompilerProgram::InProcess, ..Options::default().without_cache() }
+}
+
+static HOST: LazyLock<Host> = LazyLock::new(|| Host::new(&options(), &Telemetry::new(), CancellationToken::new()));
 
 struct Fixture {
     /// Deleted when the test ends.
@@ -57,8 +66,9 @@ impl Fixture {
 }
 
 async fn start(folder: &Path, ledger: &Arc<dyn Ledger>) -> Result<Arc<Pipelines>, StartError> {
-    let options = Options { dir: folder.to_owned(), ..Options::default() };
-    Pipelines::start(&options, Pipeline::default(), Arc::clone(ledger), &Telemetry::new()).await
+    let options = Options { dir: folder.to_owned(), ..options() };
+    let stop = CancellationToken::new();
+    Pipelines::start(&options, Pipeline::default(), Arc::clone(ledger), &Telemetry::new(), &stop).await
 }
 
 fn patch(json: serde_json::Value) -> PipelinePatch {
@@ -77,14 +87,23 @@ fn default_pipeline() -> ResolvedPipeline {
     ResolvedPipeline { pipeline, components }
 }
 
+async fn load(host: &Host, resolved: &ResolvedPipeline, telemetry: &Telemetry) -> Result<Generation, ChangeError> {
+    let compiled = host.compile_each(&resolved.components).await?;
+    Generation::load(1, resolved.pipeline.clone(), &compiled, false, telemetry)
+}
+
 /// The default pipeline with another shard picker.
-fn generation_with_picker(picker: ComponentBytes, on_failure: OnFailure, telemetry: &Telemetry) -> Generation {
+fn with_picker(picker: ComponentBytes, on_failure: OnFailure) -> ResolvedPipeline {
     let mut resolved = default_pipeline();
     resolved.pipeline.shard_picker.on_failure = on_failure;
     // A machine that also compiles is slow.
     resolved.pipeline.shard_picker.deadline_ms = 1000;
     resolved.components.shard_picker = picker;
-    Generation::load(1, &resolved, false, telemetry).expect("loads")
+    resolved
+}
+
+async fn generation_with_picker(picker: ComponentBytes, on_failure: OnFailure, telemetry: &Telemetry) -> Generation {
+    load(&HOST, &with_picker(picker, on_failure), telemetry).await.expect("loads")
 }
 
 fn request(user_id: u64) -> Request {
@@ -163,7 +182,9 @@ async fn a_key_that_a_patch_lacks_keeps_its_value_while_the_policy_is_the_same()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn native_defaults_refuse_on_failure_when_counters_are_unavailable() {
-    let generation = Generation::load(1, &default_pipeline(), true, &Telemetry::new()).expect("loads");
+    let ResolvedPipeline { pipeline, components } = default_pipeline();
+    let compiled = HOST.compile_each(&components).await.expect("compiles");
+    let generation = Generation::load(1, pipeline, &compiled, true, &Telemetry::new()).expect("loads");
     let usage = Usage { per_user_limit: 1, total: 1, remaining: 1 };
     let measured = Unavailable("unreachable".to_owned());
     assert_eq!(generation.admit(&request(1), Err(&measured), &usage), Err(PolicyUnavailable { hook: Hook::UserLimit }));

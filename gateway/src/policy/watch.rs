@@ -13,6 +13,7 @@ use super::pipelines::Pipelines;
 use super::regular_file;
 use super::snapshot::Snapshot;
 use super::spec::Pipeline;
+use super::tasks::blocking;
 use crate::background::Background;
 
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -134,13 +135,6 @@ impl<P: Fn(&str) -> Result<Pipeline, String> + Send + Sync + 'static> Watch<P> {
                  otherwise all other options have their defaults after a restart"
             );
         }
-    }
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done,
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
     }
 }
 

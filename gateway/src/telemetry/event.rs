@@ -303,6 +303,26 @@ impl Event for GenerationRefused {
     }
 }
 
+/// A component was compiled, or was not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ComponentCompiled {
+    Now,
+    /// By an earlier process; its code was read from the disk.
+    Before,
+    Failed,
+}
+
+impl Event for ComponentCompiled {
+    fn record(self, metrics: &Metrics) {
+        let outcome = match self {
+            Self::Now => "compiled",
+            Self::Before => "cached",
+            Self::Failed => "failed",
+        };
+        metrics.policy_compilations.with_label_values(&[outcome]).inc();
+    }
+}
+
 /// The number of requests in progress.
 #[derive(Debug, Clone, Copy)]
 pub struct InFlight(pub usize);

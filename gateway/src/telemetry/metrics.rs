@@ -41,6 +41,7 @@ pub struct Metrics {
     pub(super) policy_generation: IntGauge,
     pub(super) policy_generation_recorded: IntGauge,
     pub(super) policy_swaps: IntCounterVec,
+    pub(super) policy_compilations: IntCounterVec,
     pub(super) counters_up: IntGauge,
     pub(super) counters_unavailable: IntCounter,
     pub(super) log_append: Histogram,
@@ -123,6 +124,12 @@ impl Metrics {
                 &registry,
                 "sluice_policy_swaps_total",
                 "Pipeline changes, by outcome: published or refused.",
+                &["outcome"],
+            ),
+            policy_compilations: counters(
+                &registry,
+                "sluice_policy_compilations_total",
+                "Loaded policy components, by outcome: compiled, cached (compiled code read from the disk) or failed.",
                 &["outcome"],
             ),
             counters_up: gauge_of(&registry, "sluice_counters_up", "1 if the counters are reachable, 0 if not."),
@@ -286,6 +293,9 @@ impl Metrics {
         }
         for outcome in ["published", "refused"] {
             self.policy_swaps.with_label_values(&[outcome]);
+        }
+        for outcome in ["compiled", "cached", "failed"] {
+            self.policy_compilations.with_label_values(&[outcome]);
         }
     }
 }

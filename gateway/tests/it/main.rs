@@ -7,11 +7,14 @@ mod aging;
 mod bad_config;
 mod bad_http;
 mod bad_policies;
+#[path = "../common/bomb.rs"]
+mod bomb;
 mod bounds;
 mod chaos;
 mod checker;
 mod client;
 mod command_line;
+mod compilation;
 mod connections;
 mod shutdown;
 mod crowd;

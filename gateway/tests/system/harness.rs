@@ -9,6 +9,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use sluice::app::{Ports, Running, System};
 use sluice::config::{Config, Role};
+use sluice::policy::CompilerProgram;
 use tempfile::TempDir;
 
 /// Longer than anything takes here, also on a machine that compiles at the same time.
@@ -42,6 +43,9 @@ impl Files {
         config.log.url = format!("embedded:{}", self.path("log").display());
         config.ledger.url = format!("sqlite:{}", self.path("ledger.db").display());
         config.policies.dir = built_policies();
+        config.policies.compiler = CompilerProgram::Other(env!("CARGO_BIN_EXE_sluice").into());
+        // Shared by all tests: few of them are about compiling.
+        config.policies.cache_dir = Some(Path::new(env!("CARGO_TARGET_TMPDIR")).join("compiled"));
         config
     }
 }

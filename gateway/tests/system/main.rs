@@ -3,8 +3,11 @@
 //! The policies must be built: `policies/build`.
 
 mod bad_input;
+#[path = "../common/bomb.rs"]
+mod bomb;
 mod bounds;
 mod campaign_cache;
+mod compilation;
 mod dead_letters;
 mod faulty;
 mod faulty_counters;

@@ -26,7 +26,8 @@ pub(in crate::app) async fn spawn(
     if !config.is_from_file {
         pipeline = Pipelines::without_file(pipeline, &*ports.ledger).await?;
     }
-    let pipelines = Pipelines::start(&config.policies, pipeline, Arc::clone(&ports.ledger), telemetry).await?;
+    let stop = &core.stages.public;
+    let pipelines = Pipelines::start(&config.policies, pipeline, Arc::clone(&ports.ledger), telemetry, stop).await?;
     core.health.set_pipelines(Arc::clone(&pipelines));
     let load = Arc::new(LoadGauge::new(ports.log.partitions()));
     let admission = Arc::new(Admission::new(

@@ -158,6 +158,7 @@ impl From<ChangeError> for Problem {
         match error {
             ChangeError::Ledger(error) => error.into(),
             ChangeError::NoEarlierPipeline => Self::new(StatusCode::CONFLICT, "NOTHING_TO_ROLL_BACK", detail),
+            error if error.is_stopping() => Self::unavailable("POLICY_UNAVAILABLE", detail),
             _ => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "POLICY_REFUSED", detail),
         }
     }

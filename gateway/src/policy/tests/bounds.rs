@@ -2,54 +2,59 @@
 
 use std::time::{Duration, Instant};
 
+use tokio_util::sync::CancellationToken;
+
 use super::guest::{picker, spin, with_memories};
-use super::{generation_with_picker, request};
+use super::{HOST, generation_with_picker, load, options, request, with_picker};
 use crate::counters::Hook;
-use crate::policy::compile::Compiled;
 use crate::policy::component::ComponentBytes;
+use crate::policy::host::Host;
 use crate::policy::instance::Instance;
 use crate::policy::wire::{PickFacts, Shard};
-use crate::policy::{Generation, LoadError, OnFailure};
+use crate::policy::{Generation, LoadError, OnFailure, Options};
 use crate::telemetry::Telemetry;
 
 const SHARDS: [Shard; 1] = [Shard { shard_no: 0, remaining: 1, unsettled: 0, lag_records: 0 }];
 const PATIENCE: Duration = Duration::from_secs(30);
 const TRAP_FOR_ONE_USER_IN_TEN: &str = "(if (i64.eqz (i64.rem_u (local.get 2) (i64.const 10))) (then unreachable))";
 
+/// The live instances of the shard picker.
+fn live(telemetry: &Telemetry) -> usize {
+    let metrics = String::from_utf8(telemetry.render()).expect("text");
+    let line = metrics.lines().find(|line| line.starts_with("sluice_policy_instances{hook=\"shard-picker\""));
+    line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).expect("a number of instances")
+}
+
 fn pick(generation: &Generation, user: u64) -> bool {
     generation.pick(&request(user), Ok(&[]), &SHARDS).is_ok()
 }
 
-fn start(component: &ComponentBytes) -> Result<(), LoadError> {
-    Instance::<PickFacts, u32>::start(&Compiled::new(component)?, Hook::ShardPicker, "{}").map(|_| ())
+async fn start(component: &ComponentBytes) -> Result<(), LoadError> {
+    Instance::<PickFacts, u32>::start(&HOST.compile(component).await?, Hook::ShardPicker, "{}").map(|_| ())
 }
 
 /// How many rounds of `spin` take this long here.
-fn rounds(duration: Duration) -> u64 {
+async fn rounds(duration: Duration) -> u64 {
     const SAMPLE: u64 = 20_000_000;
+    let compiled = HOST.compile(&picker(&spin(SAMPLE), "")).await.expect("compiles");
     let begun = Instant::now();
-    start(&picker(&spin(SAMPLE), "")).expect("starts");
+    Instance::<PickFacts, u32>::start(&compiled, Hook::ShardPicker, "{}").expect("starts");
     (SAMPLE as f64 * duration.as_secs_f64() / begun.elapsed().as_secs_f64()) as u64
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_policy_that_configures_slowly_and_traps_for_one_user_in_ten_keeps_its_instances() {
     let telemetry = Telemetry::new();
-    let slow = spin(rounds(Duration::from_millis(250)));
+    let slow = spin(rounds(Duration::from_millis(250)).await);
     let guest = picker(&slow, TRAP_FOR_ONE_USER_IN_TEN);
-    let generation = generation_with_picker(guest, OnFailure::Refuse, &telemetry);
+    let generation = generation_with_picker(guest, OnFailure::Refuse, &telemetry).await;
     for user in 1..100 {
         pick(&generation, user * 10);
     }
     let begun = Instant::now();
-    let live = || {
-        let metrics = String::from_utf8(telemetry.render()).expect("text");
-        let line = metrics.lines().find(|line| line.starts_with("sluice_policy_instances{hook=\"shard-picker\""));
-        line.and_then(|line| line.rsplit(' ').next()?.parse::<usize>().ok()).expect("a number of instances")
-    };
     let all = 2 + 4;
-    assert!(live() < all, "some are lost");
-    while live() < all || !pick(&generation, 1) {
+    assert!(live(&telemetry) < all, "some are lost");
+    while live(&telemetry) < all || !pick(&generation, 1) {
         assert!(begun.elapsed() < PATIENCE, "all instances are lost");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
@@ -57,8 +62,8 @@ async fn a_policy_that_configures_slowly_and_traps_for_one_user_in_ten_keeps_its
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_policy_that_is_slow_within_its_deadline_uses_its_share_of_the_workers_and_no_more() {
-    let slow = spin(rounds(Duration::from_millis(2)));
-    let generation = generation_with_picker(picker("", &slow), OnFailure::Refuse, &Telemetry::new());
+    let slow = spin(rounds(Duration::from_millis(2)).await);
+    let generation = generation_with_picker(picker("", &slow), OnFailure::Refuse, &Telemetry::new()).await;
     let begun = Instant::now();
     let mut in_policy = Duration::ZERO;
     while begun.elapsed() < Duration::from_secs(5) {
@@ -74,18 +79,70 @@ async fn a_policy_that_is_slow_within_its_deadline_uses_its_share_of_the_workers
     assert!(in_policy > Duration::from_millis(500), "{in_policy:?}");
 }
 
-#[test]
-fn a_component_with_more_memories_instances_or_memory_than_allowed_is_refused() {
-    let refused =
-        |component: &ComponentBytes| start(component).map_err(|error| error.to_string()).expect_err("refused");
-    let exported = "(memory (export \"memory\") 1)";
-    let many = format!("{exported}{}", "(memory 1)".repeat(4));
-    assert!(refused(&with_memories(&many, "", "")).contains("memory count too high at 5"));
-    // Each is within the limit, and both together are not.
-    let large = format!("{exported}{}", "(memory 130)".repeat(2));
-    assert!(refused(&with_memories(&large, "", "")).contains("at most 16 MiB of memory"));
-    let wide = format!("{exported}(memory i64 1)");
-    assert!(refused(&with_memories(&wide, "", "")).contains("memory64"));
-    let tables = format!("{exported}{}", "(table 1 funcref)".repeat(9));
-    assert!(refused(&with_memories(&tables, "", "")).contains("table count too high at 9"));
+#[tokio::test]
+async fn a_component_with_more_memories_tables_or_memory_than_allowed_is_refused() {
+    const EXPORTED: &str = "(memory (export \"memory\") 1)";
+    let at_once = "the component needs more than an instance may have: ";
+    for (more, expected) in [
+        ("(memory 1)".repeat(4), format!("{at_once}defined memories count of 5 exceeds the per-instance limit of 4")),
+        ("(memory 257)".to_owned(), format!("{at_once}memory has a minimum byte size of 16842752")),
+        (
+            "(table 1 funcref)".repeat(9),
+            format!("{at_once}defined tables count of 9 exceeds the per-instance limit of 8"),
+        ),
+        ("(memory i64 1)".to_owned(), "not a valid component: ".to_owned()),
+        // Each is within the limit, and both together are not.
+        ("(memory 130)".repeat(2), "the policy failed its trial: expected at most 16 MiB of memory".to_owned()),
+    ] {
+        let component = with_memories(&format!("{EXPORTED}{more}"), "", "");
+        let error = start(&component).await.expect_err("refused").to_string();
+        assert!(error.starts_with(&expected), "{error}");
+    }
+}
+
+/// 2 MiB an instance.
+const OF_2_MIB: &str = "(memory (export \"memory\") 32)";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn policies_that_need_more_memory_together_than_allowed_are_refused() {
+    // Two policies of 6 instances with 128 KiB each, and 6 with 2 MiB each.
+    let telemetry = Telemetry::new();
+    let small = Options { memory_mib_max: 16, ..options() };
+    let host = Host::new(&small, &telemetry, CancellationToken::new());
+    let resolved = with_picker(with_memories(OF_2_MIB, "", ""), OnFailure::Refuse);
+    let first = load(&host, &resolved, &telemetry).await.expect("there is room for one");
+    let error = load(&host, &resolved, &telemetry).await.err().expect("there is no room for two").to_string();
+    let expected = "no room for another instance: all policy instances together need more than 16 MiB of memory";
+    assert!(error.contains(expected), "{error}");
+    drop(first);
+    load(&host, &resolved, &telemetry).await.expect("there is room again");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn instances_that_find_no_room_are_renewed_once_there_is_room() {
+    let telemetry = Telemetry::new();
+    let small = Options { memory_mib_max: 24, ..options() };
+    let host = Host::new(&small, &telemetry, CancellationToken::new());
+    let slow = spin(rounds(Duration::from_millis(100)).await);
+    let trapping = with_memories(OF_2_MIB, &slow, TRAP_FOR_ONE_USER_IN_TEN);
+    let generation = load(&host, &with_picker(trapping, OnFailure::Refuse), &telemetry).await.expect("loads");
+    let all = live(&telemetry);
+    for _ in 0..all {
+        pick(&generation, 10);
+    }
+    // Another policy takes the memory that they leave.
+    let compiled = host.compile(&with_memories(OF_2_MIB, "", "")).await.expect("compiles");
+    let mut others = Vec::new();
+    for _ in 0..200 {
+        others.extend(Instance::<PickFacts, u32>::start(&compiled, Hook::ShardPicker, "{}").ok());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let stuck = live(&telemetry);
+    assert!(stuck < all, "{stuck} of {all} instances");
+    drop(others);
+    let begun = Instant::now();
+    while live(&telemetry) < all || !pick(&generation, 1) {
+        assert!(begun.elapsed() < PATIENCE, "its instances are not renewed");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }

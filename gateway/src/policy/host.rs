@@ -1,0 +1,48 @@
+//! What the policies of a gateway share: the compiler, and the memory of their instances.
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use super::compile::compiler::Compiler;
+use super::compile::{self, Compiled};
+use super::component::ComponentBytes;
+use super::error::{ChangeError, LoadError};
+use super::memory_budget::MemoryBudget;
+use super::options::Options;
+use crate::counters::{Hook, PerHook};
+use crate::telemetry::Telemetry;
+
+pub(super) struct Host {
+    compiler: Compiler,
+    memory: Arc<MemoryBudget>,
+}
+
+impl Host {
+    /// After `stop`, nothing is compiled any more.
+    pub(super) fn new(options: &Options, telemetry: &Telemetry, stop: CancellationToken) -> Self {
+        Self {
+            compiler: Compiler::new(options, telemetry.clone(), stop),
+            memory: Arc::new(MemoryBudget::new(options.memory_mib_max)),
+        }
+    }
+
+    /// Dropping the future stops the compiler.
+    pub(super) async fn compile(&self, component: &ComponentBytes) -> Result<Compiled, LoadError> {
+        compile::check(component)?;
+        let compiled = self.compiler.compile(component).await?;
+        Compiled::link(&compiled, component.digest, Arc::clone(&self.memory))
+    }
+
+    pub(super) async fn compile_each(
+        &self,
+        components: &PerHook<ComponentBytes>,
+    ) -> Result<PerHook<Compiled>, ChangeError> {
+        let compile = async |hook| self.compile(&components[hook]).await.map_err(ChangeError::load(hook));
+        Ok(PerHook {
+            rate_shaper: compile(Hook::RateShaper).await?,
+            user_limit: compile(Hook::UserLimit).await?,
+            shard_picker: compile(Hook::ShardPicker).await?,
+        })
+    }
+}
