@@ -44,6 +44,9 @@ pub struct ConnectionLimits {
     pub keep_alive: Duration,
     /// How long shutdown waits for requests in progress.
     pub drain: Duration,
+    /// A client may close its side of the connection once it has sent its request, and is answered all the same.
+    /// Otherwise it has disconnected, and what it waits for is dropped.
+    pub half_close: bool,
 }
 
 /// An address that no other process can listen on. Connections are refused until [`Reserved::listen`].
@@ -87,7 +90,7 @@ impl Bound {
     pub async fn serve(self, router: Router, limits: ConnectionLimits, stop: CancellationToken) {
         let graceful = GracefulShutdown::new();
         let permits = Arc::new(Semaphore::new(limits.connections_max));
-        let builder = builder(limits.keep_alive);
+        let builder = builder(limits);
         loop {
             let accepted = tokio::select! {
                 () = stop.cancelled() => break,
@@ -148,17 +151,15 @@ async fn answer(
     })
 }
 
-/// A client may close its side of the connection once it has sent its request, and is answered all the same.
-///
 /// Without `pipeline_flush`: it holds answers back while any byte of the client is unread, and lets the answers to a
 /// client that reads none of them grow without bound.
-fn builder(keep_alive: Duration) -> Builder<TokioExecutor> {
+fn builder(limits: ConnectionLimits) -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(keep_alive)
-        .half_close(true)
+        .header_read_timeout(limits.keep_alive)
+        .half_close(limits.half_close)
         .max_buf_size(BUFFER_BYTES_MAX);
     builder
         .http2()

@@ -20,6 +20,8 @@ pub(super) fn serve_admin(core: &mut Core, bound: Bound, router: axum::Router) {
         connections_max: ADMIN_CONNECTIONS_MAX,
         keep_alive: Duration::from_secs(core.config.http.keep_alive_seconds),
         drain: ADMIN_DRAIN_MAX,
+        // Compiling a policy may take minutes, and ends with its client.
+        half_close: false,
     };
     core.tasks.spawn(ADMIN_LISTENER, async move {
         bound.serve(router, limits, stop).await;

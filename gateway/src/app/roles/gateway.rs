@@ -79,6 +79,7 @@ fn serve_public(core: &mut Core, bound: Bound, router: axum::Router) {
         connections_max: options.connections_max,
         keep_alive: Duration::from_secs(options.keep_alive_seconds),
         drain: Duration::from_secs(options.drain_seconds),
+        half_close: true,
     };
     core.tasks.spawn(PUBLIC_LISTENER, async move {
         bound.serve(router, limits, stop).await;
