@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use super::others::latencies_during;
 use crate::checker::Exchange;
 use crate::crowd::Crowd;
 use crate::harness::{Campaign, Gateway, hostile_policies, machine};
-use crate::load::{self, Latencies};
+use crate::load::Latencies;
 
 /// The pipeline's default, in milliseconds.
 const DEADLINE_MS: u64 = 5;
@@ -20,8 +21,6 @@ const REQUESTS_PER_SECOND: f64 = 50.0;
 const ROUND: Duration = Duration::from_millis(1500);
 /// Other work on the machine only makes answers slower, so one round within the limit is enough.
 const ROUNDS: u64 = 3;
-/// Concurrent status calls, whose latency must not rise.
-const STATUS_CALLS_PER_SECOND: f64 = 200.0;
 
 /// The hook that a policy implements, and the failure reasons that are expected of it.
 fn hook_and_failures(guest: &str) -> (&'static str, &'static [&'static str]) {
@@ -38,22 +37,6 @@ fn hook_and_failures(guest: &str) -> (&'static str, &'static [&'static str]) {
     }
 }
 
-/// Latency of status calls during other load.
-async fn status_latencies_during<T>(gateway: &Gateway, traffic: impl Future<Output = T>) -> Latencies {
-    let calls = (STATUS_CALLS_PER_SECOND * ROUND.as_secs_f64()) as u64;
-    let call = |_| {
-        let client = std::sync::Arc::clone(&gateway.client);
-        async move {
-            let begun = std::time::Instant::now();
-            let answer = client.get("/coupon/issue/00000000-0000-7000-8000-000000000000").await;
-            assert_eq!(answer.status, 404);
-            begun.elapsed()
-        }
-    };
-    let (latencies, _) = tokio::join!(load::run_open(STATUS_CALLS_PER_SECOND, 0..calls, call), traffic);
-    Latencies::of(latencies)
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hostile_policy_fails_only_its_own_decisions_and_delays_no_other_call() {
     machine::exclusive();
@@ -62,11 +45,8 @@ async fn a_hostile_policy_fails_only_its_own_decisions_and_delays_no_other_call(
     let crowd = Crowd::at(&gateway, gateway.create(campaign).await);
     let requests = (REQUESTS_PER_SECOND * ROUND.as_secs_f64()) as u64;
     let mut users = 1..;
-    let baseline = status_latencies_during(
-        &gateway,
-        crowd.send_at_rate(REQUESTS_PER_SECOND, users.by_ref().take(requests as usize)),
-    )
-    .await;
+    let alone = crowd.send_at_rate(REQUESTS_PER_SECOND, users.by_ref().take(requests as usize));
+    let (baseline, ()) = latencies_during(&gateway, alone).await;
     println!("{:16} others {baseline}", "(none)");
 
     for guest in hostile_policies() {
@@ -83,7 +63,7 @@ async fn a_hostile_policy_fails_only_its_own_decisions_and_delays_no_other_call(
         for _ in 0..ROUNDS {
             let begun = crowd.history.exchanges().len();
             let batch: Vec<u64> = users.by_ref().take(requests as usize).collect();
-            let others = status_latencies_during(&gateway, crowd.send_at_rate(REQUESTS_PER_SECOND, batch)).await;
+            let (others, ()) = latencies_during(&gateway, crowd.send_at_rate(REQUESTS_PER_SECOND, batch)).await;
             let exchanges = crowd.history.exchanges().split_off(begun);
             assert!(exchanges.iter().all(|exchange| exchange.reply.is_accepted()), "{guest}: {exchanges:?}");
             let own = Latencies::of(exchanges.iter().map(|exchange| exchange.took));
