@@ -11,6 +11,8 @@ mod decider;
 mod digest;
 mod engine;
 mod error;
+mod failure;
+mod failure_report;
 mod file_changes;
 mod folder;
 mod follow;
@@ -36,6 +38,7 @@ mod state;
 mod tasks;
 #[cfg(test)]
 mod tests;
+mod trial;
 mod watch;
 mod wire;
 
@@ -44,6 +47,7 @@ pub use compile::worker::{INVALID_COMPONENT, WorkerError, run_compiler};
 pub use decider::PolicyUnavailable;
 pub use digest::{Digest, InvalidDigest};
 pub use error::{ChangeError, CompileError, LoadError, NotLoaded, StartError};
+pub use failure_report::FailureReport;
 pub use folder::{ListedPolicy, UploadedPolicy};
 pub use generation::{Generation, Quota};
 pub use history::{HistoryEntry, Source};

@@ -4,19 +4,20 @@ use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
+use serde_json::{Map, Value};
 
 use super::common::{Failure, block_on, print};
 use crate::policy;
 
 #[derive(Subcommand)]
 pub(super) enum Command {
-    /// Print a component's world, size, digest, measures and limits.
+    /// Print a component's world, size, digest, limits, measures, and its verdict on a trial request.
     Inspect {
         /// A built component, such as policies/random.wasm.
         file: PathBuf,
         /// The policy's configuration as JSON; the measures may depend on it.
-        #[arg(long, default_value = "{}", value_name = "JSON")]
-        config: String,
+        #[arg(long, default_value = "{}", value_name = "JSON", value_parser = object)]
+        config: Map<String, Value>,
     },
     /// Build a component from a core module that was built with the SDK.
     Pack {
@@ -32,9 +33,10 @@ pub(super) fn run(command: &Command) -> Result<(), Failure> {
     match command {
         Command::Inspect { file, config } => {
             let bytes = std::fs::read(file).map_err(|error| failed("read", file, &error))?;
-            let inspection = block_on(policy::inspect(bytes, config))?
-                .map_err(|error| Failure::run(format!("{}: {error}", file.display())))?;
+            let unusable = |error| Failure::run(format!("{}: {error}", file.display()));
+            let inspection = block_on(policy::inspect(bytes, config.clone()))?.map_err(unusable)?;
             print(&inspection.to_string())?;
+            inspection.trial.map_err(unusable)?;
         }
         Command::Pack { module, output } => {
             let bytes = std::fs::read(module).map_err(|error| failed("read", module, &error))?;
@@ -43,6 +45,10 @@ pub(super) fn run(command: &Command) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+fn object(text: &str) -> Result<Map<String, Value>, serde_json::Error> {
+    serde_json::from_str(text)
 }
 
 fn failed(step: &str, path: &Path, error: &dyn Display) -> Failure {

@@ -69,6 +69,8 @@ fn config() -> Config {
     config.epoch_interruption(true).concurrency_support(false).max_wasm_stack(WASM_STACK_BYTES_MAX);
     // No policy needs a memory of more than 4 GiB, and the code for it is slower.
     config.wasm_memory64(false);
+    // A trap records where the instance's memory is, and copies none of it. A call without a trap does nothing for it.
+    config.coredump_on_trap(true);
     config
 }
 

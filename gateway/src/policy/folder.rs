@@ -85,15 +85,12 @@ impl Folder {
 
     /// Writes a component into the folder if it is a policy.
     pub(super) async fn upload(&self, host: &Host, name: &str, bytes: Vec<u8>) -> Result<UploadedPolicy, ChangeError> {
-        if !is_policy_name(name) {
-            let message = format!("name: expected 1 to 64 of a-z, 0-9 and -, found `{name}`");
-            return Err(ChangeError::Pipeline(message));
-        }
+        check_name(name)?;
         let (folder, name) = (self.clone(), name.to_owned());
         let component = ComponentBytes::new(bytes);
         let compiled = host.compile(&component).await?;
         run_blocking(move || {
-            inspect_component(&component, &compiled, "{}")?;
+            inspect_component(&compiled, "{}")?;
             folder.write(&name, &component.bytes)?;
             Ok(UploadedPolicy { name, bytes: component.bytes.len(), digest: component.digest })
         })
@@ -111,6 +108,14 @@ impl Folder {
     }
 }
 
+/// A pipeline accepts no other name.
+fn check_name(name: &str) -> Result<(), ChangeError> {
+    if is_policy_name(name) {
+        return Ok(());
+    }
+    Err(ChangeError::Pipeline(format!("name: expected 1 to 64 of a-z, 0-9 and -, found `{name}`")))
+}
+
 /// `None` for other files, such as an upload that is being written.
 async fn list_one(host: &Host, path: PathBuf) -> Option<ListedPolicy> {
     let name = path.file_stem()?.to_str()?.to_owned();
@@ -120,7 +125,10 @@ async fn list_one(host: &Host, path: PathBuf) -> Option<ListedPolicy> {
     let bytes = std::fs::metadata(&path).map_or(0, |metadata| metadata.len());
     let (digest, error) = match blocking(move || read(path)).await {
         Ok(component) => {
-            let error = try_one(host, &component).await.err().map(|error| error.to_string());
+            let error = match check_name(&name) {
+                Ok(()) => try_one(host, &component).await.err().map(|error| error.to_string()),
+                Err(error) => Some(error.to_string()),
+            };
             (Some(component.digest), error)
         }
         Err(error) => (None, Some(error.to_string())),
@@ -129,8 +137,8 @@ async fn list_one(host: &Host, path: PathBuf) -> Option<ListedPolicy> {
 }
 
 async fn try_one(host: &Host, component: &ComponentBytes) -> Result<(), LoadError> {
-    let (component, compiled) = (component.clone(), host.compile(component).await?);
-    blocking(move || inspect_component(&component, &compiled, "{}")).await.map(|_| ())
+    let compiled = host.compile(component).await?;
+    blocking(move || inspect_component(&compiled, "{}")).await.map(|_| ())
 }
 
 fn read(path: PathBuf) -> Result<ComponentBytes, ChangeError> {

@@ -4,18 +4,15 @@
 use super::compile::Compiled;
 use super::decider::{Decider, PolicyUnavailable};
 use super::error::ChangeError;
+use super::failure_report::FailureReport;
 use super::native;
 use super::spec::Pipeline;
 use super::wire::{
-    AdmitFacts, LimitVerdict, Load, PickFacts, Request, ShapeFacts, Shaping, Shard, Usage, WireMeasured,
+    AdmitFacts, LimitVerdict, Load, PickFacts, Request, ShapeFacts, Shaping, Shard, Usage, WireMeasured, shard_exists,
 };
 use crate::counters::{Hook, Measure, Measured, PerHook, Unavailable};
 use crate::coupon::{CampaignCounts, GenerationNo, ShardNo};
 use crate::telemetry::{FailureReason, Telemetry};
-
-/// The campaign of trial requests.
-const TRIAL_SHARDS: u32 = 4;
-const TRIAL_STOCK: u64 = 100;
 
 /// A rate that a hook enforces: a full bucket, and how long it takes to fill.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,20 +51,10 @@ impl Generation {
 
     /// Gives each policy trial requests before it decides about real ones.
     pub(super) fn run_trial(&self) -> Result<(), ChangeError> {
-        let shards: Vec<Shard> = (0..TRIAL_SHARDS)
-            .map(|shard_no| Shard { shard_no, remaining: TRIAL_STOCK, unsettled: 0, lag_records: 0 })
-            .collect();
-        let total = u64::from(TRIAL_SHARDS) * TRIAL_STOCK;
-        let usage = Usage { per_user_limit: 1, total, remaining: total };
-        self.shaper
-            .run_trial(|request, measured| (request, measured, Load::default()), Shaping::is_valid)
-            .map_err(ChangeError::load(Hook::RateShaper))?;
-        self.limiter
-            .run_trial(|request, measured| (request, measured, usage), LimitVerdict::is_valid)
-            .map_err(ChangeError::load(Hook::UserLimit))?;
-        self.picker
-            .run_trial(|request, measured| (request, measured, shards.clone()), |picked| exists(&shards, *picked))
-            .map_err(ChangeError::load(Hook::ShardPicker))
+        self.shaper.run_trial().map_err(ChangeError::load(Hook::RateShaper))?;
+        self.limiter.run_trial().map_err(ChangeError::load(Hook::UserLimit))?;
+        self.picker.run_trial().map_err(ChangeError::load(Hook::ShardPicker))?;
+        Ok(())
     }
 
     #[must_use]
@@ -106,6 +93,16 @@ impl Generation {
         }
     }
 
+    /// The first failure of each kind of a hook's policy, since this generation is active.
+    #[must_use]
+    pub fn failures(&self, hook: Hook) -> Vec<&FailureReport> {
+        match hook {
+            Hook::RateShaper => self.shaper.failures().collect(),
+            Hook::UserLimit => self.limiter.failures().collect(),
+            Hook::ShardPicker => self.picker.failures().collect(),
+        }
+    }
+
     /// The rate that a hook enforces; `None` if it measures no bucket.
     #[must_use]
     pub fn quota(&self, hook: Hook) -> Option<Quota> {
@@ -128,7 +125,7 @@ impl Generation {
         measured: Result<&[Measured], &Unavailable>,
         load: &Load,
     ) -> Result<Shaping, PolicyUnavailable> {
-        let facts = wire(measured).map(|wire| (*request, wire, *load));
+        let facts = || wire(measured).map(|wire| (*request, wire, *load));
         self.shaper.decide(facts, Shaping::is_valid, || native::shape(measured.unwrap_or_default()), || Shaping::Pass)
     }
 
@@ -142,7 +139,7 @@ impl Generation {
         measured: Result<&[Measured], &Unavailable>,
         usage: &Usage,
     ) -> Result<LimitVerdict, PolicyUnavailable> {
-        let facts = wire(measured).map(|wire| (*request, wire, *usage));
+        let facts = || wire(measured).map(|wire| (*request, wire, *usage));
         let native = || native::admit(self.limiter.measures(), measured.unwrap_or_default(), usage);
         self.limiter.decide(facts, LimitVerdict::is_valid, native, || LimitVerdict::Admit)
     }
@@ -158,16 +155,12 @@ impl Generation {
         measured: Result<&[Measured], &Unavailable>,
         shards: &[Shard],
     ) -> Result<ShardNo, PolicyUnavailable> {
-        let facts = wire(measured).map(|wire| (*request, wire, shards.to_vec()));
+        let facts = || wire(measured).map(|wire| (*request, wire, shards.to_vec()));
         let native = || native::pick(request, shards).0;
-        self.picker.decide(facts, |picked| exists(shards, *picked), native, native).map(ShardNo)
+        self.picker.decide(facts, |picked| shard_exists(shards, *picked), native, native).map(ShardNo)
     }
 }
 
 fn wire(measured: Result<&[Measured], &Unavailable>) -> Result<Vec<WireMeasured>, FailureReason> {
     measured.map(|measured| measured.iter().map(WireMeasured::from).collect()).map_err(|_| FailureReason::Counters)
-}
-
-fn exists(shards: &[Shard], picked: u32) -> bool {
-    shards.iter().any(|shard| shard.shard_no == picked)
 }

@@ -2,19 +2,23 @@
 
 use std::fmt;
 
+use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
 use super::compile::Compiled;
 use super::component::ComponentBytes;
+use super::decider::Decider;
 use super::digest::Digest;
 use super::engine::{
     CORE_INSTANCES_MAX, INSTANCES_MAX, MEMORIES_MAX, MEMORY_BYTES_MAX, TABLE_ELEMENTS_MAX, TABLES_MAX,
     WASM_STACK_BYTES_MAX,
 };
 use super::error::LoadError;
+use super::failure_report::print;
 use super::host::Host;
 use super::instance::Instance;
 use super::options::Options;
+use super::spec::HookSpec;
 use super::tasks::blocking;
 use super::wire::{AdmitFacts, LimitVerdict, PickFacts, ShapeFacts, Shaping};
 use crate::counters::{Hook, Measure};
@@ -27,30 +31,33 @@ pub struct Inspection {
     digest: Digest,
     bytes: usize,
     measures: Vec<Measure>,
+    /// The verdict on a trial request.
+    pub trial: Result<String, LoadError>,
 }
 
-/// Finds out which hook a component is for and what it measures with this configuration, given as JSON.
+/// Finds out which hook a component is for, and what it measures and decides with this configuration.
 ///
 /// # Errors
-/// Why the component cannot be used.
-pub async fn inspect(bytes: Vec<u8>, config: &str) -> Result<Inspection, LoadError> {
-    let host = Host::new(&Options::default().without_cache(), &Telemetry::new(), CancellationToken::new());
-    let (component, config) = (ComponentBytes::new(bytes), config.to_owned());
+/// Why the component cannot be used, but for a failed trial.
+pub async fn inspect(bytes: Vec<u8>, config: Map<String, Value>) -> Result<Inspection, LoadError> {
+    let telemetry = Telemetry::new();
+    let host = Host::new(&Options::default().without_cache(), &telemetry, CancellationToken::new());
+    let component = ComponentBytes::new(bytes);
     let compiled = host.compile(&component).await?;
-    blocking(move || inspect_component(&component, &compiled, &config)).await
+    blocking(move || {
+        let (hook, measures) = inspect_component(&compiled, &Value::from(config.clone()).to_string())?;
+        let trial = trial(hook, &compiled, config, &telemetry);
+        Ok(Inspection { hook, digest: component.digest, bytes: component.bytes.len(), measures, trial })
+    })
+    .await
 }
 
-pub(super) fn inspect_component(
-    component: &ComponentBytes,
-    compiled: &Compiled,
-    config: &str,
-) -> Result<Inspection, LoadError> {
+/// The hook of a component, and its measures with this configuration, given as JSON.
+pub(super) fn inspect_component(compiled: &Compiled, config: &str) -> Result<(Hook, Vec<Measure>), LoadError> {
     let mut last = None;
     for hook in Hook::ALL {
         match measures(compiled, hook, config) {
-            Ok(measures) => {
-                return Ok(Inspection { hook, digest: component.digest, bytes: component.bytes.len(), measures });
-            }
+            Ok(measures) => return Ok((hook, measures)),
             Err(error @ LoadError::World { .. }) => last = Some(error),
             Err(error) => return Err(error),
         }
@@ -66,6 +73,27 @@ fn measures(compiled: &Compiled, hook: Hook, config: &str) -> Result<Vec<Measure
     })
 }
 
+/// As an activation does it.
+fn trial(
+    hook: Hook,
+    compiled: &Compiled,
+    config: Map<String, Value>,
+    telemetry: &Telemetry,
+) -> Result<String, LoadError> {
+    let spec = HookSpec { config, ..HookSpec::of(hook, "inspected") };
+    Ok(match hook {
+        Hook::RateShaper => {
+            print(&Decider::<ShapeFacts, _>::load(hook, &spec, compiled, false, telemetry)?.run_trial()?)
+        }
+        Hook::UserLimit => {
+            print(&Decider::<AdmitFacts, _>::load(hook, &spec, compiled, false, telemetry)?.run_trial()?)
+        }
+        Hook::ShardPicker => {
+            print(&Decider::<PickFacts, _>::load(hook, &spec, compiled, false, telemetry)?.run_trial()?)
+        }
+    })
+}
+
 impl fmt::Display for Inspection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "world     {}", self.hook.as_str())?;
@@ -77,6 +105,9 @@ impl fmt::Display for Inspection {
         writeln!(f, "limits    {INSTANCES_MAX} instances of all policies, with policies.memory_mib_max of memory")?;
         for measure in &self.measures {
             writeln!(f, "measures  {}", serde_json::to_string(measure).unwrap_or_default())?;
+        }
+        if let Ok(verdict) = &self.trial {
+            writeln!(f, "trial     {verdict}")?;
         }
         Ok(())
     }

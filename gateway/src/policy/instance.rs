@@ -1,15 +1,17 @@
 //! One configured instance of a policy.
 
+use std::fmt::Debug;
+
 use wasmtime::component::{ComponentNamedList, ComponentType, Lift, Lower, TypedFunc};
-use wasmtime::{PoolConcurrencyLimitError, Store, Trap};
+use wasmtime::{PoolConcurrencyLimitError, Store};
 
 use super::compile::Compiled;
 use super::engine::Bounds;
 use super::error::LoadError;
+use super::failure::{Failure, explain, one_line};
 use super::memory_budget::MemoryExhausted;
 use super::wire::WireMeasure;
 use crate::counters::{Hook, MEASURES_MAX, Measure};
-use crate::telemetry::FailureReason;
 
 /// `configure` may take this long; it runs off the request's path.
 const CONFIGURE_TICKS: u64 = 1000;
@@ -19,14 +21,14 @@ const CALLS_MAX: u64 = 1_000_000;
 const LEAK_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// The arguments of a hook's function.
-pub(super) trait Facts: ComponentNamedList + Lower + Send + Sync + 'static {}
+pub(super) trait Facts: ComponentNamedList + Lower + Debug + Send + Sync + 'static {}
 
-impl<T: ComponentNamedList + Lower + Send + Sync + 'static> Facts for T {}
+impl<T: ComponentNamedList + Lower + Debug + Send + Sync + 'static> Facts for T {}
 
 /// The result of a hook's function.
-pub(super) trait Verdict: ComponentType + Lift + Send + Sync + 'static {}
+pub(super) trait Verdict: ComponentType + Lift + Debug + Send + Sync + 'static {}
 
-impl<T: ComponentType + Lift + Send + Sync + 'static> Verdict for T {}
+impl<T: ComponentType + Lift + Debug + Send + Sync + 'static> Verdict for T {}
 
 pub(super) struct Instance<F: 'static, V: 'static> {
     store: Store<Bounds>,
@@ -43,7 +45,8 @@ impl<F: Facts, V: Verdict> Instance<F, V> {
         Bounds::renew(&mut store, CONFIGURE_TICKS);
         let world = |found| LoadError::World { expected: hook.as_str(), found };
         let other_type = |error: wasmtime::Error| world(format!("{error:#}"));
-        let instance = compiled.pre.instantiate(&mut store).map_err(failed)?;
+        let instance =
+            compiled.pre.instantiate(&mut store).map_err(|error| failed("instantiate", &error, &mut store))?;
         for name in ["configure", export(hook)] {
             if instance.get_func(&mut store, name).is_none() {
                 return Err(world(format!("it exports no function `{name}`")));
@@ -53,19 +56,19 @@ impl<F: Facts, V: Verdict> Instance<F, V> {
             .get_typed_func::<(&str,), (Result<Vec<WireMeasure>, String>,)>(&mut store, "configure")
             .map_err(other_type)?;
         let decide = instance.get_typed_func(&mut store, export(hook)).map_err(other_type)?;
-        let (measures,) = configure.call(&mut store, (config,)).map_err(failed)?;
-        let measures = check(measures.map_err(LoadError::Config)?)?;
+        let (measures,) =
+            configure.call(&mut store, (config,)).map_err(|error| failed("configure", &error, &mut store))?;
+        let measures = check(measures.map_err(|error| LoadError::Config(one_line(&error)))?)?;
         let memory_bytes_worn = store.data().memory_bytes + LEAK_BYTES_MAX;
         Ok((Self { store, decide, calls: 0, memory_bytes_worn }, measures))
     }
 
-    pub(super) fn call(&mut self, facts: F, deadline_ticks: u64) -> Result<V, FailureReason> {
+    pub(super) fn call(&mut self, facts: F, deadline_ticks: u64) -> Result<V, Failure> {
         Bounds::renew(&mut self.store, deadline_ticks);
         self.calls += 1;
         match self.decide.call(&mut self.store, facts) {
             Ok((verdict,)) => Ok(verdict),
-            Err(_) if self.store.data().was_denied => Err(FailureReason::Memory),
-            Err(error) => Err(reason(&error)),
+            Err(error) => Err(Failure::of_call(&error, &mut self.store)),
         }
     }
 
@@ -83,11 +86,11 @@ const fn export(hook: Hook) -> &'static str {
     }
 }
 
-fn failed(error: wasmtime::Error) -> LoadError {
+fn failed(step: &str, error: &wasmtime::Error, store: &mut Store<Bounds>) -> LoadError {
     if error.is::<MemoryExhausted>() || error.is::<PoolConcurrencyLimitError>() {
         return LoadError::Capacity(error.root_cause().to_string());
     }
-    LoadError::Trial(format!("{error:#}"))
+    LoadError::Trial(format!("{step}: {}", explain(error, store)))
 }
 
 fn check(measures: Vec<WireMeasure>) -> Result<Vec<Measure>, LoadError> {
@@ -96,12 +99,4 @@ fn check(measures: Vec<WireMeasure>) -> Result<Vec<Measure>, LoadError> {
     }
     let zero = || LoadError::Trial("expected a bucket's requests, per-ms and burst from 1 up, found 0".to_owned());
     measures.into_iter().map(|measure| measure.to_measure().ok_or_else(zero)).collect()
-}
-
-fn reason(error: &wasmtime::Error) -> FailureReason {
-    match error.downcast_ref::<Trap>() {
-        Some(Trap::Interrupt) => FailureReason::Deadline,
-        Some(_) => FailureReason::Trap,
-        None => FailureReason::Answer,
-    }
 }

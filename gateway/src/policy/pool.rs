@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::compile::Compiled;
 use super::engine::TICK;
 use super::error::LoadError;
+use super::failure::Failure;
 use super::instance::{Facts, Instance, Verdict};
 use crate::counters::{Hook, Measure};
 use crate::telemetry::{FailureReason, LiveInstance, PolicyMeter};
@@ -89,7 +90,7 @@ impl<F: Facts, V: Verdict> InstancePool<F, V> {
         &self.measures
     }
 
-    pub(super) fn call(self: &Arc<Self>, facts: F) -> Result<V, FailureReason> {
+    pub(super) fn call(self: &Arc<Self>, facts: F) -> Result<V, Failure> {
         let mut used = self.check_out()?;
         let verdict = used.instance.call(facts, self.deadline_ticks);
         // After a failed call, nothing is known about the instance's memory.

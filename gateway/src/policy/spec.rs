@@ -76,7 +76,7 @@ const DEADLINE_MS: u32 = 5;
 
 impl HookSpec {
     /// What a hook does with a policy of which nothing else is known.
-    fn of(hook: Hook, policy: &str) -> Self {
+    pub(super) fn of(hook: Hook, policy: &str) -> Self {
         Self {
             policy: policy.to_owned(),
             on_failure: match hook {

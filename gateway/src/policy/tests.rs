@@ -2,6 +2,7 @@
 
 mod bounds;
 mod guest;
+mod reports;
 mod restart;
 
 use std::path::{Path, PathBuf};

@@ -67,6 +67,10 @@ pub struct Shard {
     pub lag_records: u64,
 }
 
+pub(super) fn shard_exists(shards: &[Shard], picked: u32) -> bool {
+    shards.iter().any(|shard| shard.shard_no == picked)
+}
+
 /// Why a policy refuses a request.
 #[derive(Debug, Clone, PartialEq, Eq, ComponentType, Lift)]
 #[component(record)]

@@ -64,12 +64,16 @@ impl<C: Configuration> ConfigCell<C> {
         Self(OnceLock::new())
     }
 
-    /// Implements `configure` of every world: stores the configuration and returns its measures.
+    /// Implements `configure` of every world: stores the configuration and returns its measures. From then on the
+    /// gateway can report the message of a panic.
     ///
     /// # Errors
     ///
     /// Those of [`parse_config`], and a second successful call.
     pub fn configure(&self, json: &str) -> Result<Vec<Measure>, String> {
+        // A native test prints its panics itself.
+        #[cfg(target_arch = "wasm32")]
+        crate::panic_message::store_messages();
         let config: C = parse_config(json)?;
         let measures = config.measures();
         match self.0.set(config) {

@@ -34,12 +34,15 @@
 //! it into a component, which imports nothing: it has no clock, no randomness and no input or output. What a
 //! policy needs to know of earlier requests, it declares as a [`Measure`].
 //!
-//! A panic is a trap. It fails this one decision, and the hook's `on_failure` decides instead. The SDK panics
-//! only where the host broke the contract or the policy reads a measure that it did not declare.
+//! A panic is a trap. It fails this one decision, and the hook's `on_failure` decides instead. The gateway reports
+//! the panic's message and the arguments of the call. The SDK panics only where the host broke the contract or the
+//! policy reads a measure that it did not declare.
 
 mod bindings;
 mod config;
 mod export;
+#[cfg(any(target_arch = "wasm32", test))]
+mod panic_message;
 mod random;
 pub mod testing;
 mod types;

@@ -42,6 +42,7 @@ pub trait ShardList {
 }
 
 impl ShardList for [Shard] {
+    #[track_caller]
     fn at_modulo(&self, number: u64) -> &Shard {
         &self[(number % self.len() as u64) as usize]
     }
@@ -62,7 +63,9 @@ pub trait Measurements {
     fn sequence(&self, index: usize) -> u64;
 }
 
+/// A panic names the line of the policy.
 impl Measurements for [Measured] {
+    #[track_caller]
     fn count(&self, index: usize) -> u64 {
         match self[index] {
             Measured::Count(count) => count,
@@ -70,6 +73,7 @@ impl Measurements for [Measured] {
         }
     }
 
+    #[track_caller]
     fn bucket(&self, index: usize) -> BucketState {
         match self[index] {
             Measured::Bucket(state) => state,
@@ -77,6 +81,7 @@ impl Measurements for [Measured] {
         }
     }
 
+    #[track_caller]
     fn sequence(&self, index: usize) -> u64 {
         match self[index] {
             Measured::Sequence(number) => number,

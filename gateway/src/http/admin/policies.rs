@@ -15,7 +15,8 @@ use super::super::state::ApiState;
 use crate::counters::{Measure, PerHook};
 use crate::coupon::{GenerationNo, UnixMs};
 use crate::policy::{
-    ChangeError, Digest, HistoryEntry, ListedPolicy, Pipeline, PipelinePatch, Pipelines, Source, UploadedPolicy,
+    ChangeError, Digest, FailureReport, HistoryEntry, ListedPolicy, Pipeline, PipelinePatch, Pipelines, Source,
+    UploadedPolicy,
 };
 
 #[derive(Serialize)]
@@ -40,6 +41,17 @@ struct NotLoadedStatus {
 struct HookStatus {
     version: String,
     measures: Vec<Measure>,
+    /// The first failure of each kind.
+    failures: Vec<FailureLine>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct FailureLine {
+    at_ms: UnixMs,
+    reason: &'static str,
+    detail: Option<String>,
+    facts: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -118,8 +130,11 @@ impl PipelineStatus {
         let not_loaded = pipelines
             .not_loaded()
             .map(|not_loaded| NotLoadedStatus { generation: not_loaded.generation, error: not_loaded.error.clone() });
-        let hook_status =
-            |hook| HookStatus { version: active.version(hook).to_owned(), measures: active.measures(hook).to_vec() };
+        let hook_status = |hook| HookStatus {
+            version: active.version(hook).to_owned(),
+            measures: active.measures(hook).to_vec(),
+            failures: active.failures(hook).into_iter().map(FailureLine::from).collect(),
+        };
         Self {
             generation: active.number(),
             not_loaded,
@@ -127,6 +142,12 @@ impl PipelineStatus {
             hooks: PerHook::from_fn(hook_status),
             history: pipelines.history().into_iter().map(HistoryLine::from).collect(),
         }
+    }
+}
+
+impl From<&FailureReport> for FailureLine {
+    fn from(FailureReport { at_ms, reason, detail, facts }: &FailureReport) -> Self {
+        Self { at_ms: *at_ms, reason, detail: detail.clone(), facts: facts.clone() }
     }
 }
 

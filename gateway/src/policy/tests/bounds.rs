@@ -92,7 +92,7 @@ async fn a_component_with_more_memories_tables_or_memory_than_allowed_is_refused
         ),
         ("(memory i64 1)".to_owned(), "not a valid component: ".to_owned()),
         // Each is within the limit, and both together are not.
-        ("(memory 130)".repeat(2), "the policy failed its trial: expected at most 16 MiB of memory".to_owned()),
+        ("(memory 130)".repeat(2), "the policy failed its trial: instantiate: expected at most 16 MiB of memory".to_owned()),
     ] {
         let component = with_memories(&format!("{EXPORTED}{more}"), "", "");
         let error = start(&component).await.expect_err("refused").to_string();

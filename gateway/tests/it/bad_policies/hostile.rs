@@ -130,6 +130,26 @@ async fn requests_without_a_trap_are_not_delayed_by_requests_with_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_trap_is_reported_once_with_its_message_and_the_facts_of_the_call() {
+    let gateway = Gateway::start().await;
+    gateway.activate_hostile("shard-picker", "trap").await;
+    let crowd = Crowd::at(&gateway, 104);
+    crowd.send_burst(1, 41..=44).await;
+    let pipeline = gateway.pipeline().await;
+    let lines = gateway.log_lines("policy gave no decision; repeats are only counted in sluice_policy_failures_total");
+    let logged: Vec<_> = lines.iter().filter(|line| line["reason"] == "trap").collect();
+    assert_eq!(logged.len(), 1, "{lines:?}");
+    let shown = &pipeline["hooks"]["shard-picker"]["failures"][0];
+    for report in [logged[0], shown] {
+        let text = |key: &str| report[key].as_str().unwrap_or_else(|| panic!("{key} is missing: {report}"));
+        assert_eq!(text("reason"), "trap");
+        let panicked = "panicked at hostile/examples/trap.rs:11:5: a trap (at module offset 0x";
+        assert!(text("detail").starts_with(panicked), "{report}");
+        assert!(text("facts").contains("user_id: 41"), "{report}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn on_failure_refuse_answers_503_and_releases_the_reservation() {
     let gateway = Gateway::start().await;
     gateway.home.install_hostile("trap");
