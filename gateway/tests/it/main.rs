@@ -23,6 +23,7 @@ mod distributed;
 mod drop;
 mod examples;
 mod faults;
+mod first_policy;
 mod hang_ups;
 mod harness;
 mod load;
