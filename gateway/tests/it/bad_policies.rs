@@ -1,5 +1,6 @@
 //! Unusable components are refused, and hostile policies fail only their own decisions.
 
+mod components;
 mod hostile;
 mod others;
 mod unusable;

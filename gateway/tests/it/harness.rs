@@ -207,6 +207,11 @@ impl Gateway {
         self.process.memory()
     }
 
+    /// From now on, [`memory`](Self::memory) reports the peak of the time since.
+    pub(crate) fn reset_peak_memory(&self) {
+        self.process.reset_peak();
+    }
+
     /// Sets or removes the file size limit of the running process.
     pub(crate) fn limit_files(&self, bytes_max: Option<u64>) {
         self.process.limit_files(bytes_max);

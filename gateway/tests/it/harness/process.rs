@@ -93,6 +93,11 @@ impl Process {
         Memory { now: bytes("VmRSS:"), peak: bytes("VmHWM:") }
     }
 
+    /// From now on, the peak is that of the time since.
+    pub(crate) fn reset_peak(&self) {
+        std::fs::write(format!("/proc/{}/clear_refs", self.child.id()), "5").expect("the process runs");
+    }
+
     pub(crate) fn limit_files(&self, bytes_max: Option<u64>) {
         let limit = Rlimit { current: bytes_max, maximum: None };
         prlimit(Some(self.id()), Resource::Fsize, limit).expect("the limit of a child can be set");
