@@ -14,6 +14,10 @@ use super::spec::{HookSpec, Isolation, OnFailure};
 use crate::counters::{Hook, Measure};
 use crate::telemetry::{FailureReason, PolicyMeter, Telemetry};
 
+/// With a longer deadline, a call leaves its worker thread to the tasks of other requests. That costs a switch of
+/// threads, so a short call does not.
+const WORKER_HELD_MS_MAX: u32 = 10;
+
 /// A policy gave no decision, and its hook is configured to refuse the request in that case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PolicyUnavailable {
@@ -24,6 +28,8 @@ pub(super) struct Decider<F: 'static, V: 'static> {
     hook: Hook,
     pool: Arc<InstancePool<F, V>>,
     is_native: bool,
+    /// Whether a call may take longer than others on its worker can wait.
+    is_long: bool,
     on_failure: OnFailure,
     version: String,
     meter: Arc<PolicyMeter>,
@@ -58,6 +64,7 @@ impl<F: Facts, V: Verdict> Decider<F, V> {
             hook,
             pool,
             is_native,
+            is_long: spec.deadline_ms > WORKER_HELD_MS_MAX,
             on_failure: spec.on_failure,
             version,
             meter,
@@ -110,7 +117,8 @@ impl<F: Facts, V: Verdict> Decider<F, V> {
     fn call(&self, facts: F) -> Result<V, Failure> {
         self.breaker.check()?;
         let started = Instant::now();
-        let verdict = self.pool.call(facts);
+        let call = || self.pool.call(facts);
+        let verdict = if self.is_long { tokio::task::block_in_place(call) } else { call() };
         let took = started.elapsed();
         self.meter.called(took);
         self.breaker.record(took, verdict.as_ref().err().map(|failure| failure.reason));

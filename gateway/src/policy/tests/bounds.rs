@@ -92,7 +92,10 @@ async fn a_component_with_more_memories_tables_or_memory_than_allowed_is_refused
         ),
         ("(memory i64 1)".to_owned(), "not a valid component: ".to_owned()),
         // Each is within the limit, and both together are not.
-        ("(memory 130)".repeat(2), "the policy failed its trial: instantiate: expected at most 16 MiB of memory".to_owned()),
+        (
+            "(memory 130)".repeat(2),
+            "the policy failed its trial: instantiate: expected at most 16 MiB of memory".to_owned(),
+        ),
     ] {
         let component = with_memories(&format!("{EXPORTED}{more}"), "", "");
         let error = start(&component).await.expect_err("refused").to_string();
@@ -145,4 +148,15 @@ async fn instances_that_find_no_room_are_renewed_once_there_is_room() {
         assert!(begun.elapsed() < PATIENCE, "its instances are not renewed");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_call_with_a_long_deadline_does_not_hold_up_the_other_tasks_of_its_worker() {
+    let forever = "(if (i64.ne (local.get 2) (i64.const 0)) (then (loop $again (br $again))))";
+    let generation = generation_with_picker(picker("", forever), OnFailure::Refuse, &Telemetry::new()).await;
+    let call = tokio::spawn(async move { pick(&generation, 7) });
+    let begun = Instant::now();
+    tokio::spawn(tokio::time::sleep(Duration::from_millis(50))).await.expect("sleeps");
+    assert!(begun.elapsed() < Duration::from_millis(500), "{:?}", begun.elapsed());
+    assert!(!call.await.expect("does not panic"), "the call reaches its deadline");
 }
