@@ -19,8 +19,9 @@ pub mod redis;
 
 use std::num::NonZeroU32;
 
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, Either, Ready};
 use serde::Serialize;
+use smallvec::SmallVec;
 
 use crate::coupon::{CampaignCounts, CouponId, Fingerprint, RequestId, UnixMs, UserId};
 
@@ -135,11 +136,14 @@ pub struct Subject {
     pub campaign_counts: CampaignCounts,
 }
 
+/// One value for each measure of a policy, in their order. Few policies declare more than four; more are stored on the
+/// heap.
+pub type PerMeasure<T> = SmallVec<[T; 4]>;
+
 /// What was measured, and which part of it this call added and can be released.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Reserved {
-    /// One answer per measure, in their order.
-    pub measured: Vec<Measured>,
+    pub measured: PerMeasure<Measured>,
     /// Bit `i` is set when measure `i` counted this request or took a token for it, [`KEY_ADDED`] when the request
     /// claimed its key.
     pub added: u32,
@@ -157,6 +161,9 @@ pub const MEASURES_MAX: usize = 16;
 #[error("counters unavailable: {0}")]
 pub struct Unavailable(pub String);
 
+/// The answer of a call: there already, from memory, or to be awaited, from a server. Only the latter is boxed.
+pub type Answer<'a, T> = Either<Ready<Result<T, Unavailable>>, BoxFuture<'a, Result<T, Unavailable>>>;
+
 /// Measures requests. Every counter is atomic: of two requests that race for it, one is measured after the other. The
 /// hook, the measure and what its [`Scope`] selects identify a counter.
 ///
@@ -165,31 +172,20 @@ pub struct Unavailable(pub String);
 pub trait Counters: Send + Sync + 'static {
     /// Claims the subject's key if it has one, then takes all measures of a hook, at most [`MEASURES_MAX`], in one round
     /// trip.
-    fn reserve<'a>(
-        &'a self,
-        hook: Hook,
-        measures: &'a [Measure],
-        subject: &'a Subject,
-    ) -> BoxFuture<'a, Result<Reserved, Unavailable>>;
+    fn reserve<'a>(&'a self, hook: Hook, measures: &'a [Measure], subject: &'a Subject) -> Answer<'a, Reserved>;
 
     /// Undoes what [`reserve`](Counters::reserve) added, for a request that was then refused or not appended: it is
     /// no longer counted, its key is free, and its tokens return to their buckets. A sequence keeps the gap.
     ///
     /// `added` is the value that `reserve` returned. Release it only once.
-    fn release<'a>(
-        &'a self,
-        hook: Hook,
-        measures: &'a [Measure],
-        subject: &'a Subject,
-        added: u32,
-    ) -> BoxFuture<'a, Result<(), Unavailable>>;
+    fn release<'a>(&'a self, hook: Hook, measures: &'a [Measure], subject: &'a Subject, added: u32) -> Answer<'a, ()>;
 
     /// Removes requests that settlement rejected from their whole-campaign counts, so that the user may try again.
     /// `Ok` means that all of them are removed; after an error, some may be.
     ///
     /// Requests that are not counted are ignored, so the same requests may be forgotten again. Only among the requests
     /// that a count aggregates, this lowers the count once more.
-    fn forget<'a>(&'a self, rejected: &'a [Subject]) -> BoxFuture<'a, Result<(), Unavailable>>;
+    fn forget<'a>(&'a self, rejected: &'a [Subject]) -> Answer<'a, ()>;
 
     /// The last known state; makes no call.
     ///

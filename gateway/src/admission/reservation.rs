@@ -1,7 +1,7 @@
 //! What one request reserved in the counters, until it is accepted or refused.
 
 use super::refusal::Refusal;
-use crate::counters::{Counters, Hook, Measured, Subject, Unavailable};
+use crate::counters::{Counters, Hook, Measured, PerHook, PerMeasure, Subject, Unavailable};
 use crate::policy::Generation;
 
 /// What was added is kept, unless it is released.
@@ -10,13 +10,13 @@ pub(super) struct Reservation<'a> {
     generation: &'a Generation,
     subject: Subject,
     is_key_claimed: bool,
-    /// For each hook, what was added for this request and not by an earlier one.
-    added: Vec<(Hook, u32)>,
+    /// What was added for this request, and not by an earlier one.
+    added: PerHook<u32>,
 }
 
 impl<'a> Reservation<'a> {
     pub(super) fn new(counters: &'a dyn Counters, generation: &'a Generation, subject: Subject) -> Self {
-        Self { counters, generation, subject, is_key_claimed: subject.fingerprint.is_none(), added: Vec::new() }
+        Self { counters, generation, subject, is_key_claimed: subject.fingerprint.is_none(), added: PerHook::default() }
     }
 
     /// Takes all measures that a hook's policy declared, in one call to the counters. The first call that is answered
@@ -24,10 +24,10 @@ impl<'a> Reservation<'a> {
     ///
     /// # Errors
     /// [`Refusal::IdempotencyConflict`] when another request holds the key. The inner error is for the hook's policy.
-    pub(super) async fn reserve(&mut self, hook: Hook) -> Result<Result<Vec<Measured>, Unavailable>, Refusal> {
+    pub(super) async fn reserve(&mut self, hook: Hook) -> Result<Result<PerMeasure<Measured>, Unavailable>, Refusal> {
         let measures = self.generation.measures(hook);
         if measures.is_empty() && self.is_key_claimed {
-            return Ok(Ok(Vec::new()));
+            return Ok(Ok(PerMeasure::new()));
         }
         let fingerprint = self.subject.fingerprint.filter(|_| !self.is_key_claimed);
         let subject = Subject { fingerprint, ..self.subject };
@@ -39,17 +39,15 @@ impl<'a> Reservation<'a> {
             return Err(Refusal::IdempotencyConflict);
         }
         self.is_key_claimed = true;
-        if reserved.added != 0 {
-            self.added.push((hook, reserved.added));
-        }
+        self.added[hook] = reserved.added;
         Ok(Ok(reserved.measured))
     }
 
     /// The request was refused, or its append certainly failed.
     pub(super) async fn release(self) {
-        for (hook, added) in self.added {
+        for (hook, added) in self.added.iter().filter(|(_, added)| **added != 0) {
             let measures = self.generation.measures(hook);
-            if let Err(error) = self.counters.release(hook, measures, &self.subject, added).await {
+            if let Err(error) = self.counters.release(hook, measures, &self.subject, *added).await {
                 tracing::warn!(%error, hook = hook.as_str(), "reservation not released; the request stays counted until its window ends");
             }
         }

@@ -3,9 +3,9 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use futures_util::future::BoxFuture;
+use futures_util::future::FutureExt;
 
-use super::{Counters, Hook, Measure, Measured, Reserved, Subject, Unavailable};
+use super::{Answer, Counters, Hook, Measure, Measured, Reserved, Subject};
 
 pub(super) struct FailOpen<C> {
     counters: C,
@@ -28,30 +28,20 @@ impl<C> FailOpen<C> {
 }
 
 impl<C: Counters> Counters for FailOpen<C> {
-    fn reserve<'a>(
-        &'a self,
-        hook: Hook,
-        measures: &'a [Measure],
-        subject: &'a Subject,
-    ) -> BoxFuture<'a, Result<Reserved, Unavailable>> {
-        Box::pin(async move {
+    fn reserve<'a>(&'a self, hook: Hook, measures: &'a [Measure], subject: &'a Subject) -> Answer<'a, Reserved> {
+        let reserve = async move {
             let reserved = self.counters.reserve(hook, measures, subject).await;
             let all_first = || measures.iter().map(|measure| self.as_first(measure)).collect();
             Ok(reserved.unwrap_or_else(|_| Reserved { measured: all_first(), ..Reserved::default() }))
-        })
+        };
+        Answer::Right(reserve.boxed())
     }
 
-    fn release<'a>(
-        &'a self,
-        hook: Hook,
-        measures: &'a [Measure],
-        subject: &'a Subject,
-        added: u32,
-    ) -> BoxFuture<'a, Result<(), Unavailable>> {
+    fn release<'a>(&'a self, hook: Hook, measures: &'a [Measure], subject: &'a Subject, added: u32) -> Answer<'a, ()> {
         self.counters.release(hook, measures, subject, added)
     }
 
-    fn forget<'a>(&'a self, rejected: &'a [Subject]) -> BoxFuture<'a, Result<(), Unavailable>> {
+    fn forget<'a>(&'a self, rejected: &'a [Subject]) -> Answer<'a, ()> {
         self.counters.forget(rejected)
     }
 

@@ -11,17 +11,17 @@ mod table;
 
 use std::hash::{BuildHasher, RandomState};
 
-use futures_util::future::BoxFuture;
+use futures_util::future::ready;
 
 use self::bucket::{Bucket, Rate};
 use self::count::{Count, Window};
 use self::key_claim::{Claimed, KeyClaim};
 use self::sequence::Sequence;
 use self::table::{Key, Table};
-use super::{Counters, Hook, KEY_ADDED, Measure, Measured, Reserved, Subject, Unavailable};
+use super::{Answer, Counters, Hook, KEY_ADDED, Measure, Measured, Reserved, Subject};
 use crate::coupon::now_ms;
 
-/// Never [`Unavailable`].
+/// Never [`Unavailable`](super::Unavailable).
 #[derive(Default)]
 pub struct Local {
     hasher: RandomState,
@@ -32,63 +32,50 @@ pub struct Local {
 }
 
 impl Counters for Local {
-    fn reserve<'a>(
-        &'a self,
-        hook: Hook,
-        measures: &'a [Measure],
-        subject: &'a Subject,
-    ) -> BoxFuture<'a, Result<Reserved, Unavailable>> {
-        Box::pin(async move {
-            let mut reserved = Reserved { measured: Vec::with_capacity(measures.len()), ..Reserved::default() };
-            match self.claim_key(subject) {
-                Some(Claimed::New) => reserved.added |= KEY_ADDED,
-                Some(Claimed::ByAnother) => return Ok(Reserved { is_key_taken: true, ..Reserved::default() }),
-                Some(Claimed::Before) | None => {}
-            }
-            for (index, measure) in measures.iter().enumerate() {
-                let (measured, added) = self.reserve_one(hook, measure, subject);
-                reserved.measured.push(measured);
-                reserved.added |= u32::from(added) << index;
-            }
-            Ok(reserved)
-        })
+    fn reserve<'a>(&'a self, hook: Hook, measures: &'a [Measure], subject: &'a Subject) -> Answer<'a, Reserved> {
+        Answer::Left(ready(Ok(self.reserve_all(hook, measures, subject))))
     }
 
-    fn release<'a>(
-        &'a self,
-        hook: Hook,
-        measures: &'a [Measure],
-        subject: &'a Subject,
-        added: u32,
-    ) -> BoxFuture<'a, Result<(), Unavailable>> {
-        Box::pin(async move {
-            if added & KEY_ADDED != 0
-                && let Some(key) = self.idempotency_key(subject)
-            {
-                self.keys.reduce(key, |claim| claim.release(subject.request_id));
+    fn release<'a>(&'a self, hook: Hook, measures: &'a [Measure], subject: &'a Subject, added: u32) -> Answer<'a, ()> {
+        if added & KEY_ADDED != 0
+            && let Some(key) = self.idempotency_key(subject)
+        {
+            self.keys.reduce(key, |claim| claim.release(subject.request_id));
+        }
+        for (index, measure) in measures.iter().enumerate() {
+            if added & (1 << index) != 0 {
+                self.release_one(hook, measure, subject);
             }
-            for (index, measure) in measures.iter().enumerate() {
-                if added & (1 << index) != 0 {
-                    self.release_one(hook, measure, subject);
-                }
-            }
-            Ok(())
-        })
+        }
+        Answer::Left(ready(Ok(())))
     }
 
-    fn forget<'a>(&'a self, rejected: &'a [Subject]) -> BoxFuture<'a, Result<(), Unavailable>> {
-        Box::pin(async move {
-            for subject in rejected {
-                for (hook, count) in subject.campaign_counts.measures() {
-                    self.release_one(hook, &count, subject);
-                }
+    fn forget<'a>(&'a self, rejected: &'a [Subject]) -> Answer<'a, ()> {
+        for subject in rejected {
+            for (hook, count) in subject.campaign_counts.measures() {
+                self.release_one(hook, &count, subject);
             }
-            Ok(())
-        })
+        }
+        Answer::Left(ready(Ok(())))
     }
 }
 
 impl Local {
+    fn reserve_all(&self, hook: Hook, measures: &[Measure], subject: &Subject) -> Reserved {
+        let mut reserved = Reserved::default();
+        match self.claim_key(subject) {
+            Some(Claimed::New) => reserved.added |= KEY_ADDED,
+            Some(Claimed::ByAnother) => return Reserved { is_key_taken: true, ..reserved },
+            Some(Claimed::Before) | None => {}
+        }
+        for (index, measure) in measures.iter().enumerate() {
+            let (measured, added) = self.reserve_one(hook, measure, subject);
+            reserved.measured.push(measured);
+            reserved.added |= u32::from(added) << index;
+        }
+        reserved
+    }
+
     /// The answer, and whether something was added that can be released.
     fn reserve_one(&self, hook: Hook, measure: &Measure, subject: &Subject) -> (Measured, bool) {
         let key = self.key(hook, measure, subject);

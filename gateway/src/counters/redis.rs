@@ -18,13 +18,13 @@ use std::time::Duration;
 
 use ::redis::RedisResult;
 use ::redis::aio::MultiplexedConnection;
-use futures_util::future::BoxFuture;
+use futures_util::future::FutureExt;
 
 use self::commands::{RELEASE, run};
 use self::link::{Link, State};
 use self::release::{REQUESTS_PER_CALL, Release};
 use self::reserve_call::ReserveCall;
-use super::{Counters, Hook, Measure, OpenError, Reserved, Subject, Unavailable};
+use super::{Answer, Counters, Hook, Measure, OpenError, Reserved, Subject, Unavailable};
 use crate::background::Background;
 use crate::telemetry::{CountersMissed, Telemetry};
 
@@ -119,29 +119,19 @@ impl Redis {
 }
 
 impl Counters for Redis {
-    fn reserve<'a>(
-        &'a self,
-        hook: Hook,
-        measures: &'a [Measure],
-        subject: &'a Subject,
-    ) -> BoxFuture<'a, Result<Reserved, Unavailable>> {
-        Box::pin(async move {
+    fn reserve<'a>(&'a self, hook: Hook, measures: &'a [Measure], subject: &'a Subject) -> Answer<'a, Reserved> {
+        let reserve = async move {
             let state = self.link.state();
             let connection = self.connection(&state)?;
             let commands = &self.link.server().commands;
             let mut call = ReserveCall::new(connection, commands, hook, measures, subject);
             self.answer(&state, CALL_MAX, call.reserved()).await
-        })
+        };
+        Answer::Right(reserve.boxed())
     }
 
-    fn release<'a>(
-        &'a self,
-        hook: Hook,
-        measures: &'a [Measure],
-        subject: &'a Subject,
-        added: u32,
-    ) -> BoxFuture<'a, Result<(), Unavailable>> {
-        Box::pin(async move {
+    fn release<'a>(&'a self, hook: Hook, measures: &'a [Measure], subject: &'a Subject, added: u32) -> Answer<'a, ()> {
+        let release = async move {
             if added == 0 {
                 return Ok(());
             }
@@ -149,17 +139,19 @@ impl Counters for Redis {
             let released = self.undo(CALL_MAX, std::slice::from_ref(&release)).await;
             // Queued for a retry, up to the queue's bound.
             released.or_else(|error| if self.link.release_queue().add(release) { Ok(()) } else { Err(error) })
-        })
+        };
+        Answer::Right(release.boxed())
     }
 
-    fn forget<'a>(&'a self, rejected: &'a [Subject]) -> BoxFuture<'a, Result<(), Unavailable>> {
-        Box::pin(async move {
+    fn forget<'a>(&'a self, rejected: &'a [Subject]) -> Answer<'a, ()> {
+        let forget = async move {
             let releases: Vec<_> = rejected.iter().filter_map(Release::of_rejected).collect();
             for releases in releases.chunks(REQUESTS_PER_CALL) {
                 self.undo(FORGET_MAX, releases).await?;
             }
             Ok(())
-        })
+        };
+        Answer::Right(forget.boxed())
     }
 
     fn ready(&self) -> Result<(), String> {

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use futures_util::future::BoxFuture;
+use futures_util::future::{FutureExt, pending, ready};
 use sluice::app::Ports;
 use sluice::counters::local::Local;
-use sluice::counters::{Counters, Hook, Measure, Reserved, Subject, Unavailable};
+use sluice::counters::{Answer, Counters, Hook, Measure, Reserved, Subject, Unavailable};
 
 #[derive(Default)]
 pub(crate) struct FaultyCounters {
@@ -24,31 +24,20 @@ impl FaultyCounters {
 }
 
 impl Counters for FaultyCounters {
-    fn reserve<'a>(
-        &'a self,
-        hook: Hook,
-        measures: &'a [Measure],
-        subject: &'a Subject,
-    ) -> BoxFuture<'a, Result<Reserved, Unavailable>> {
+    fn reserve<'a>(&'a self, hook: Hook, measures: &'a [Measure], subject: &'a Subject) -> Answer<'a, Reserved> {
         self.inner.reserve(hook, measures, subject)
     }
 
-    fn release<'a>(
-        &'a self,
-        hook: Hook,
-        measures: &'a [Measure],
-        subject: &'a Subject,
-        added: u32,
-    ) -> BoxFuture<'a, Result<(), Unavailable>> {
+    fn release<'a>(&'a self, hook: Hook, measures: &'a [Measure], subject: &'a Subject, added: u32) -> Answer<'a, ()> {
         self.inner.release(hook, measures, subject, added)
     }
 
-    fn forget<'a>(&'a self, rejected: &'a [Subject]) -> BoxFuture<'a, Result<(), Unavailable>> {
+    fn forget<'a>(&'a self, rejected: &'a [Subject]) -> Answer<'a, ()> {
         if self.forget_hangs.load(Ordering::Relaxed) {
-            return Box::pin(std::future::pending());
+            return Answer::Right(pending().boxed());
         }
         if self.forget_fails.load(Ordering::Relaxed) {
-            return Box::pin(std::future::ready(Err(Unavailable("the counters are gone".to_owned()))));
+            return Answer::Left(ready(Err(Unavailable("the counters are gone".to_owned()))));
         }
         self.inner.forget(rejected)
     }

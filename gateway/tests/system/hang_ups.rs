@@ -132,7 +132,7 @@ async fn a_request_whose_client_hung_up_before_a_shutdown_stays_counted() {
     };
     let campaign = [Measure::Count { scope: Scope::UserOfCoupon, window_ms: 0 }];
     let reserved = counters.expect("kept").reserve(Hook::UserLimit, &campaign, &another).await;
-    assert_eq!(reserved.expect("local counters answer").measured, [Measured::Count(2)]);
+    assert_eq!(reserved.expect("local counters answer").measured[..], [Measured::Count(2)]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

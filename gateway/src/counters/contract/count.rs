@@ -127,7 +127,7 @@ pub(crate) async fn forgetting_covers_every_hook_and_scope(counters: Arc<dyn Cou
     forget(&*counters, &[first]).await;
     for hook in Hook::ALL {
         let reserved = reserve_all(&*counters, hook, &measures, first.another_request()).await;
-        assert_eq!(reserved.measured, [Measured::Count(1); 3], "{}", hook.as_str());
+        assert_eq!(reserved.measured[..], [Measured::Count(1); 3], "{}", hook.as_str());
     }
 }
 
@@ -140,7 +140,7 @@ pub(crate) async fn forgetting_covers_only_the_counts_that_hold_the_request(coun
     forget(&*counters, &[first]).await;
     for (hook, number) in [(Hook::RateShaper, 2), (Hook::UserLimit, 1), (Hook::ShardPicker, 2)] {
         let reserved = reserve_all(&*counters, hook, &[CAMPAIGN], first.another_request()).await;
-        assert_eq!(reserved.measured, [Measured::Count(number)], "{}", hook.as_str());
+        assert_eq!(reserved.measured[..], [Measured::Count(number)], "{}", hook.as_str());
     }
 }
 
@@ -180,7 +180,7 @@ pub(crate) async fn a_scope_selects_the_requests_of_a_counter(counters: Arc<dyn 
     let other_user = Subject { user_id: new_subject().user_id, ..first.another_request() };
     for (subject, numbers) in [(first, [1, 1, 1, 1]), (other_coupon, [1, 2, 1, 2]), (other_user, [1, 1, 2, 3])] {
         let reserved = reserve_all(&*counters, HOOK, &measures, subject).await;
-        assert_eq!(reserved.measured, numbers.map(Measured::Count));
+        assert_eq!(reserved.measured[..], numbers.map(Measured::Count));
     }
 }
 
@@ -188,7 +188,7 @@ pub(crate) async fn hooks_have_separate_counters(counters: Arc<dyn Counters>) {
     let first = new_subject();
     for hook in Hook::ALL {
         let reserved = reserve_all(&*counters, hook, &[CAMPAIGN], first.another_request()).await;
-        assert_eq!(reserved.measured, [Measured::Count(1)]);
+        assert_eq!(reserved.measured[..], [Measured::Count(1)]);
     }
 }
 
@@ -197,7 +197,7 @@ pub(crate) async fn windows_of_different_lengths_have_separate_counters(counters
     let minute = count(Scope::UserOfCoupon, 60_000);
     reserve_all(&*counters, HOOK, &[SECOND, minute], first).await;
     let reserved = reserve_all(&*counters, HOOK, &[SECOND, minute], first.another_request().after_ms(1_000)).await;
-    assert_eq!(reserved.measured, [Measured::Count(1), Measured::Count(2)]);
+    assert_eq!(reserved.measured[..], [Measured::Count(1), Measured::Count(2)]);
 }
 
 pub(crate) async fn requests_beyond_the_tracked_ids_are_counted(counters: Arc<dyn Counters>) {

@@ -38,14 +38,14 @@ pub(crate) async fn answers_are_in_the_order_of_the_measures(counters: Arc<dyn C
     let measures = [SEQUENCE, bucket(1, 1_000, 1), count(Scope::User, 0), count(Scope::User, 1_000)];
     let reserved = reserve_all(&*counters, HOOK, &measures, first).await;
     assert_eq!(
-        reserved.measured,
+        reserved.measured[..],
         [Measured::Sequence(0), Measured::Conforming, Measured::Count(1), Measured::Count(1)]
     );
     assert_eq!(reserved.added, 0b1110);
 
     let reserved = reserve_all(&*counters, HOOK, &measures, first.another_request()).await;
     assert_eq!(
-        reserved.measured,
+        reserved.measured[..],
         [Measured::Sequence(1), Measured::ConformingInMs(1_000), Measured::Count(2), Measured::Count(2)]
     );
     assert_eq!(reserved.added, 0b1100);

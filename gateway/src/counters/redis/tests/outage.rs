@@ -121,8 +121,8 @@ async fn redis_outage_in_pass_mode_treats_every_request_as_first() {
     let measures = [CAMPAIGN, bucket(1, 1_000, 1), Measure::Sequence { scope: Scope::Coupon }];
     for number in 0..3 {
         let reserved = counters.reserve(HOOK, &measures, &new_subject()).await.expect("fails open");
-        let first = vec![Measured::Count(1), Measured::Conforming, Measured::Sequence(number)];
-        assert_eq!((reserved.measured, reserved.added), (first, 0));
+        let first = [Measured::Count(1), Measured::Conforming, Measured::Sequence(number)];
+        assert_eq!((&reserved.measured[..], reserved.added), (&first[..], 0));
     }
     assert!(counters.ready().is_err() && counters.is_optional());
 }

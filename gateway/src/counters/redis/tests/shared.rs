@@ -77,7 +77,7 @@ async fn losing_all_redis_data_lowers_counts_and_fails_no_call() {
     counters.forget(&[first]).await.expect("nothing to forget is not an error");
     let reserved = try_reserve(&counters, &measures, first).await.expect("counters available");
     let initial = [Measured::Count(1), Measured::Count(1), Measured::Conforming, Measured::Sequence(0)];
-    assert_eq!(reserved.measured, initial);
+    assert_eq!(reserved.measured[..], initial);
 }
 
 #[tokio::test]
