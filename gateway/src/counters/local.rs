@@ -87,7 +87,7 @@ impl Local {
             }
             Measure::Bucket { requests, per_ms, burst, .. } => {
                 let rate = Rate { requests, per_ms, burst };
-                let measured = self.buckets.update(key, |bucket| bucket.reserve(rate, subject.arrived_at_ms, now_ms()));
+                let measured = self.buckets.update(key, |bucket| bucket.reserve(rate, subject.arrived_at_ms, now_ms));
                 (measured, measured == Measured::Conforming)
             }
             Measure::Sequence { .. } => (Measured::Sequence(self.sequences.update(key, Sequence::next)), false),

@@ -56,13 +56,18 @@ impl Default for Bucket {
 }
 
 impl Bucket {
-    /// Takes a token for a request that arrived at `arrived_ms`, or returns when the next one comes. `clock_ms` is the
-    /// time now. Every call on a bucket must pass the same rate.
-    pub(super) fn reserve(&mut self, rate: Rate, arrived_ms: UnixMs, clock_ms: UnixMs) -> Measured {
+    /// Takes a token for a request that arrived at `arrived_ms`, or returns when the next one comes. The clock is read
+    /// only for a late request. Every call on a bucket must pass the same rate.
+    pub(super) fn reserve(
+        &mut self,
+        rate: Rate,
+        arrived_ms: UnixMs,
+        read_clock_ms: impl FnOnce() -> UnixMs,
+    ) -> Measured {
         let in_parts = |ms: UnixMs| i128::from(ms) * parts(rate.requests);
         let arrived = in_parts(arrived_ms);
-        let behind = self.latest.saturating_sub(in_parts(arrived_ms.max(clock_ms)));
-        let clock_was_set_back = behind > CLOCK_JITTER_MS_MAX * parts(rate.requests);
+        let is_behind = |time| self.latest.saturating_sub(time) > CLOCK_JITTER_MS_MAX * parts(rate.requests);
+        let clock_was_set_back = is_behind(arrived) && is_behind(in_parts(read_clock_ms()));
         let now = if clock_was_set_back { arrived } else { arrived.max(self.latest) };
         // A bucket is at most empty. Without this bound, a clock that was set back would block all requests until it
         // caught up.
@@ -132,7 +137,7 @@ mod tests {
     }
 
     fn reserve_on_time(bucket: &mut Bucket, rate: Rate, now_ms: UnixMs) -> Measured {
-        bucket.reserve(rate, now_ms, now_ms)
+        bucket.reserve(rate, now_ms, || now_ms)
     }
 
     fn rate(requests: u32, per_ms: u32, burst: u32) -> Rate {
@@ -208,12 +213,26 @@ mod tests {
                     Some(behind_ms) => (latest_ms - behind_ms, latest_ms),
                     None => (latest_ms + passed_ms, latest_ms + passed_ms),
                 };
-                let measured = bucket.reserve(rate, arrived_ms, now_ms);
+                let measured = bucket.reserve(rate, arrived_ms, || now_ms);
                 prop_assert_eq!(measured, reserve_on_time(&mut in_order, rate, now_ms));
                 if measured == Measured::Conforming {
                     latest_ms = now_ms;
                 }
             }
+        }
+    }
+
+    #[test]
+    fn the_clock_is_read_only_for_a_request_that_is_far_behind() {
+        let mut bucket = Bucket::default();
+        let mut reads = 0;
+        for (arrived_ms, reads_expected) in [(5_000, 0), (5_001, 0), (4_100, 0), (3_000, 1)] {
+            let clock = || {
+                reads += 1;
+                5_001
+            };
+            bucket.reserve(rate(1, 1, 10), arrived_ms, clock);
+            assert_eq!(reads, reads_expected, "{arrived_ms}");
         }
     }
 
