@@ -1,7 +1,6 @@
 //! A circuit breaker: a policy that keeps failing at a cost is called rarely, and one that uses more than its share of
 //! time is not called until that time is paid for. So it fails its own decisions and does not slow down other requests.
 
-use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -23,28 +22,34 @@ const fn points(reason: FailureReason) -> u32 {
     }
 }
 
-static START: LazyLock<Instant> = LazyLock::new(Instant::now);
-
+/// Reads no clock: the caller has read it, to measure its call.
 #[derive(Debug)]
 pub(super) struct Breaker {
+    created: Instant,
     /// Of the failures since the last success.
     points: AtomicU32,
-    /// Milliseconds since [`START`].
+    /// In milliseconds of its age.
     open_until_ms: AtomicU64,
     budget: TimeBudget,
 }
 
 impl Breaker {
     pub(super) fn new(workers: usize) -> Self {
-        Self { points: AtomicU32::new(0), open_until_ms: AtomicU64::new(0), budget: TimeBudget::new(workers) }
+        Self {
+            created: Instant::now(),
+            points: AtomicU32::new(0),
+            open_until_ms: AtomicU64::new(0),
+            budget: TimeBudget::new(workers),
+        }
     }
 
     /// Why the policy must not be called.
-    pub(super) fn check(&self) -> Result<(), FailureReason> {
-        if self.budget.is_exhausted() {
+    pub(super) fn check(&self, now: Instant) -> Result<(), FailureReason> {
+        let age = now.duration_since(self.created);
+        if self.budget.is_exhausted(age) {
             return Err(FailureReason::OverBudget);
         }
-        if self.points.load(Ordering::Relaxed) < POINTS_MAX || self.may_probe(now_ms()) {
+        if self.points.load(Ordering::Relaxed) < POINTS_MAX || self.may_probe(age) {
             Ok(())
         } else {
             Err(FailureReason::CircuitOpen)
@@ -52,19 +57,22 @@ impl Breaker {
     }
 
     /// While the breaker is open, the first call after each interval is a probe; the exchange keeps out all others.
-    fn may_probe(&self, now_ms: u64) -> bool {
+    fn may_probe(&self, age: Duration) -> bool {
         let until = self.open_until_ms.load(Ordering::Relaxed);
-        let next = now_ms + OPEN.as_millis() as u64;
-        now_ms >= until
-            && self.open_until_ms.compare_exchange(until, next, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        milliseconds(age) >= until
+            && self
+                .open_until_ms
+                .compare_exchange(until, milliseconds(age + OPEN), Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
     }
 
-    /// A call took this long and succeeded, or failed.
-    pub(super) fn record(&self, took: Duration, failure: Option<FailureReason>) {
-        self.budget.spend(took);
+    /// A call that ended now took this long, and succeeded or failed.
+    pub(super) fn record(&self, now: Instant, took: Duration, failure: Option<FailureReason>) {
+        let age = now.duration_since(self.created);
+        self.budget.spend(age, took);
         match failure.map_or(0, points) {
             0 => self.record_success(),
-            points => self.record_failure(points),
+            points => self.record_failure(points, age),
         }
     }
 
@@ -74,15 +82,15 @@ impl Breaker {
         }
     }
 
-    fn record_failure(&self, points: u32) {
+    fn record_failure(&self, points: u32, age: Duration) {
         if self.points.fetch_add(points, Ordering::Relaxed) + points >= POINTS_MAX {
-            self.open_until_ms.store(now_ms() + OPEN.as_millis() as u64, Ordering::Relaxed);
+            self.open_until_ms.store(milliseconds(age + OPEN), Ordering::Relaxed);
         }
     }
 }
 
-fn now_ms() -> u64 {
-    START.elapsed().as_millis() as u64
+fn milliseconds(duration: Duration) -> u64 {
+    duration.as_millis() as u64
 }
 
 #[cfg(test)]
@@ -90,7 +98,11 @@ mod tests {
     use super::*;
 
     fn fail(breaker: &Breaker, reason: FailureReason, times: u32) {
-        (0..times).for_each(|_| breaker.record(Duration::ZERO, Some(reason)));
+        (0..times).for_each(|_| breaker.record(breaker.created, Duration::ZERO, Some(reason)));
+    }
+
+    fn succeed(breaker: &Breaker, took: Duration) {
+        breaker.record(breaker.created, took, None);
     }
 
     #[test]
@@ -98,14 +110,14 @@ mod tests {
         for (reason, most) in [(FailureReason::Deadline, 3), (FailureReason::Busy, 3), (FailureReason::Trap, 12)] {
             let breaker = Breaker::new(1);
             fail(&breaker, reason, most - 1);
-            breaker.record(Duration::ZERO, None);
+            succeed(&breaker, Duration::ZERO);
             fail(&breaker, reason, most - 1);
-            assert_eq!(breaker.check(), Ok(()), "{reason:?}: never {most} in a row");
+            assert_eq!(breaker.check(breaker.created), Ok(()), "{reason:?}: never {most} in a row");
             fail(&breaker, reason, 1);
-            assert_eq!(breaker.check(), Err(FailureReason::CircuitOpen), "{reason:?}");
-            let later = now_ms() + 2 * OPEN.as_millis() as u64;
-            assert!(breaker.may_probe(later));
-            assert!(!breaker.may_probe(later), "one probe at a time");
+            assert_eq!(breaker.check(breaker.created), Err(FailureReason::CircuitOpen), "{reason:?}");
+            let later = breaker.created + OPEN;
+            assert_eq!(breaker.check(later), Ok(()), "{reason:?}: a probe");
+            assert_eq!(breaker.check(later), Err(FailureReason::CircuitOpen), "{reason:?}: one probe at a time");
         }
     }
 
@@ -113,16 +125,19 @@ mod tests {
     fn a_successful_probe_closes_the_breaker() {
         let breaker = Breaker::new(1);
         fail(&breaker, FailureReason::Memory, 3);
-        breaker.record(Duration::ZERO, None);
-        assert_eq!(breaker.check(), Ok(()));
+        succeed(&breaker, Duration::ZERO);
+        assert_eq!(breaker.check(breaker.created), Ok(()));
     }
 
     #[test]
-    fn a_call_that_uses_up_the_time_of_its_hook_opens_the_breaker() {
+    fn a_policy_that_used_up_its_time_is_called_again_once_that_time_is_made_up_for() {
         let breaker = Breaker::new(1);
-        breaker.record(Duration::from_millis(150), None);
-        assert_eq!(breaker.check(), Ok(()));
-        breaker.record(Duration::from_millis(150), None);
-        assert_eq!(breaker.check(), Err(FailureReason::OverBudget));
+        succeed(&breaker, Duration::from_millis(150));
+        assert_eq!(breaker.check(breaker.created), Ok(()));
+        succeed(&breaker, Duration::from_millis(150));
+        // A fifth of the time is granted: 300 ms are made up for in 1.5 s.
+        let after_ms = |ms| breaker.check(breaker.created + Duration::from_millis(ms));
+        assert_eq!(after_ms(1_499), Err(FailureReason::OverBudget));
+        assert_eq!(after_ms(1_500), Ok(()));
     }
 }

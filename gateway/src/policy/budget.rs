@@ -2,24 +2,22 @@
 //!
 //! A deadline bounds one call. Many calls that each stay within it would still take all workers from the other requests.
 
-use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Of the time of every worker. Three hooks that use it up leave two fifths for everything else.
 const SHARE_PERCENT: u64 = 20;
 /// The share is an average over this time: long enough for a burst, short enough for a client to wait.
 const WINDOW: Duration = Duration::from_secs(1);
 
-static START: LazyLock<Instant> = LazyLock::new(Instant::now);
-
-/// A policy's account of time. Each use is paid for by the time that passes.
+/// A policy's account of time. Each use is paid for by the time that passes. Callers pass the time since the account was
+/// opened.
 #[derive(Debug)]
 pub(super) struct TimeBudget {
     workers: u64,
-    /// Nanoseconds since [`START`] at which all use is paid for.
+    /// In nanoseconds: when all use is paid for.
     paid_at: AtomicU64,
-    /// The same, while the policy must not be called; 0 while it may.
+    /// The same while the policy must not be called; 0 while it may.
     closed_until: AtomicU64,
 }
 
@@ -29,12 +27,12 @@ impl TimeBudget {
     }
 
     /// Whether the policy must not be called, until all that it used is paid for.
-    pub(super) fn is_exhausted(&self) -> bool {
+    pub(super) fn is_exhausted(&self, now: Duration) -> bool {
         let until = self.closed_until.load(Ordering::Relaxed);
         if until == 0 {
             return false;
         }
-        if now() < until {
+        if nanoseconds(now) < until {
             return true;
         }
         self.closed_until.store(0, Ordering::Relaxed);
@@ -42,11 +40,8 @@ impl TimeBudget {
     }
 
     /// A call, together with the wait for an instance, held a worker for this long.
-    pub(super) fn spend(&self, used: Duration) {
-        self.spend_at(now(), used);
-    }
-
-    fn spend_at(&self, now: u64, used: Duration) {
+    pub(super) fn spend(&self, now: Duration, used: Duration) {
+        let now = nanoseconds(now);
         let price = nanoseconds(used) * 100 / (SHARE_PERCENT * self.workers);
         let paid_at = |before: u64| before.max(now) + price;
         let before = self.paid_at.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |before| Some(paid_at(before)));
@@ -55,10 +50,6 @@ impl TimeBudget {
             self.closed_until.fetch_max(until, Ordering::Relaxed);
         }
     }
-}
-
-fn now() -> u64 {
-    nanoseconds(START.elapsed())
 }
 
 fn nanoseconds(duration: Duration) -> u64 {
@@ -75,9 +66,9 @@ mod tests {
         let mut granted = 0;
         // One call begins every millisecond, as if on many workers.
         for ms in 1..seconds * 1000 {
-            let now = nanoseconds(Duration::from_millis(ms));
-            if now >= budget.closed_until.load(Ordering::Relaxed) {
-                budget.spend_at(now, Duration::from_millis(call_ms));
+            let now = Duration::from_millis(ms);
+            if !budget.is_exhausted(now) {
+                budget.spend(now, Duration::from_millis(call_ms));
                 granted += call_ms;
             }
         }
@@ -99,8 +90,9 @@ mod tests {
     fn a_policy_that_uses_less_is_never_stopped() {
         let budget = TimeBudget::new(1);
         for ms in 1..10_000 {
-            budget.spend_at(nanoseconds(Duration::from_millis(ms)), Duration::from_micros(199));
+            let now = Duration::from_millis(ms);
+            assert!(!budget.is_exhausted(now));
+            budget.spend(now, Duration::from_micros(199));
         }
-        assert_eq!(budget.closed_until.load(Ordering::Relaxed), 0);
     }
 }

@@ -115,13 +115,14 @@ impl<F: Facts, V: Verdict> Decider<F, V> {
     }
 
     fn call(&self, facts: F) -> Result<V, Failure> {
-        self.breaker.check()?;
         let started = Instant::now();
+        self.breaker.check(started)?;
         let call = || self.pool.call(facts);
         let verdict = if self.is_long { tokio::task::block_in_place(call) } else { call() };
-        let took = started.elapsed();
+        let ended = Instant::now();
+        let took = ended - started;
         self.meter.called(took);
-        self.breaker.record(took, verdict.as_ref().err().map(|failure| failure.reason));
+        self.breaker.record(ended, took, verdict.as_ref().err().map(|failure| failure.reason));
         verdict
     }
 
