@@ -22,5 +22,6 @@ pub mod background;
 mod bounded;
 mod secret;
 mod sqlite_file;
+mod stripes;
 #[cfg(test)]
 mod services;

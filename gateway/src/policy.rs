@@ -31,6 +31,7 @@ mod pool;
 mod records;
 mod regular_file;
 mod reserved;
+mod slots;
 mod snapshot;
 mod spec;
 mod start;

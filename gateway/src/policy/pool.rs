@@ -1,7 +1,8 @@
 //! The warm instances of one policy with one configuration. A lost instance is renewed off the request's path, and a
 //! renewal that fails is tried again.
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use super::compile::Compiled;
@@ -9,6 +10,7 @@ use super::engine::TICK;
 use super::error::LoadError;
 use super::failure::Failure;
 use super::instance::{Facts, Instance, Verdict};
+use super::slots::{Slots, Taken};
 use crate::counters::{Hook, Measure};
 use crate::telemetry::{FailureReason, LiveInstance, PolicyMeter};
 
@@ -31,20 +33,18 @@ pub(super) struct InstancePool<F: 'static, V: 'static> {
     is_fresh: bool,
     measures: Vec<Measure>,
     meter: Arc<PolicyMeter>,
-    stock: Mutex<Stock<F, V>>,
-    returned: Condvar,
+    instances: Slots<Counted<F, V>>,
+    losses: Mutex<Losses<F, V>>,
 }
 
-/// The instances that no call uses.
-struct Stock<F: 'static, V: 'static> {
-    idle: Vec<Counted<F, V>>,
+/// What is to be renewed.
+struct Losses<F: 'static, V: 'static> {
     /// Used up, and not unmapped yet.
     lost: Vec<Counted<F, V>>,
-    /// How many instances are to be renewed.
-    missing: usize,
+    /// The slots without an instance.
+    empty: VecDeque<usize>,
     /// One renewal runs at a time: a policy that configures slowly uses one processor at most, however often it fails.
     is_renewing: bool,
-    waiting: usize,
 }
 
 /// An instance, and its share of the metric.
@@ -65,12 +65,12 @@ impl<F: Facts, V: Verdict> InstancePool<F, V> {
         meter: Arc<PolicyMeter>,
     ) -> Result<Arc<Self>, LoadError> {
         let (first, measures) = Instance::start(&compiled, hook, &config)?;
-        let mut idle = vec![Counted { instance: first, _live: meter.live_instance() }];
+        let mut instances = vec![Counted { instance: first, _live: meter.live_instance() }];
         for _ in 1..workers.min(WARM_INSTANCES_MAX) + SPARE_INSTANCES {
             let instance = Instance::start(&compiled, hook, &config)?.0;
-            idle.push(Counted { instance, _live: meter.live_instance() });
+            instances.push(Counted { instance, _live: meter.live_instance() });
         }
-        let stock = Stock { idle, lost: Vec::new(), missing: 0, is_renewing: false, waiting: 0 };
+        let losses = Losses { lost: Vec::new(), empty: VecDeque::new(), is_renewing: false };
         Ok(Arc::new(Self {
             compiled,
             hook,
@@ -80,8 +80,8 @@ impl<F: Facts, V: Verdict> InstancePool<F, V> {
             is_fresh,
             measures,
             meter,
-            stock: Mutex::new(stock),
-            returned: Condvar::new(),
+            instances: Slots::new(instances),
+            losses: Mutex::new(losses),
         }))
     }
 
@@ -92,46 +92,32 @@ impl<F: Facts, V: Verdict> InstancePool<F, V> {
 
     pub(super) fn call(self: &Arc<Self>, facts: F) -> Result<V, Failure> {
         let mut used = self.check_out()?;
-        let verdict = used.instance.call(facts, self.deadline_ticks);
+        let instance = &mut used.item.instance;
+        let verdict = instance.call(facts, self.deadline_ticks);
         // After a failed call, nothing is known about the instance's memory.
-        if verdict.is_err() || self.is_fresh || used.instance.is_worn() {
+        if verdict.is_err() || self.is_fresh || instance.is_worn() {
             self.lose(used);
         } else {
-            self.check_in(used);
+            used.put_back();
         }
         verdict
     }
 
-    fn check_out(&self) -> Result<Counted<F, V>, FailureReason> {
-        let mut stock = self.stock();
-        if let Some(instance) = stock.idle.pop() {
-            return Ok(instance);
-        }
-        let deadline = TICK.saturating_mul(u32::try_from(self.deadline_ticks).unwrap_or(u32::MAX));
-        stock.waiting += 1;
-        let waited = self.returned.wait_timeout_while(stock, WAIT_MAX.min(deadline), |stock| stock.idle.is_empty());
-        let (mut stock, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        stock.waiting -= 1;
-        stock.idle.pop().ok_or(FailureReason::Busy)
+    fn check_out(&self) -> Result<Taken<'_, Counted<F, V>>, FailureReason> {
+        let wait = || {
+            let deadline = TICK.saturating_mul(u32::try_from(self.deadline_ticks).unwrap_or(u32::MAX));
+            self.instances.wait(WAIT_MAX.min(deadline))
+        };
+        self.instances.take().or_else(wait).ok_or(FailureReason::Busy)
     }
 
-    fn check_in(&self, instance: Counted<F, V>) {
-        let mut stock = self.stock();
-        stock.idle.push(instance);
-        let is_awaited = stock.waiting > 0;
-        drop(stock);
-        // Waking is a system call, so it is made only for a thread that waits.
-        if is_awaited {
-            self.returned.notify_one();
-        }
-    }
-
-    fn lose(self: &Arc<Self>, used: Counted<F, V>) {
-        let mut stock = self.stock();
-        stock.lost.push(used);
-        stock.missing += 1;
-        if !stock.is_renewing {
-            stock.is_renewing = true;
+    fn lose(self: &Arc<Self>, used: Taken<'_, Counted<F, V>>) {
+        let (slot_no, used) = used.remove();
+        let mut losses = self.losses();
+        losses.lost.push(used);
+        losses.empty.push_back(slot_no);
+        if !losses.is_renewing {
+            losses.is_renewing = true;
             tokio::spawn(Self::renew_until_complete(Arc::downgrade(self)));
         }
     }
@@ -157,23 +143,23 @@ impl<F: Facts, V: Verdict> InstancePool<F, V> {
     }
 
     fn renew_one(&self) -> Result<Renewal, LoadError> {
-        let mut stock = self.stock();
-        let lost = std::mem::take(&mut stock.lost);
-        if stock.missing == 0 {
-            stock.is_renewing = false;
+        let mut losses = self.losses();
+        let lost = std::mem::take(&mut losses.lost);
+        let Some(&slot_no) = losses.empty.front() else {
+            losses.is_renewing = false;
             return Ok(Renewal::Complete);
-        }
-        drop(stock);
+        };
+        drop(losses);
         // Their memory is freed before more is allocated.
         drop(lost);
         let instance = Instance::start(&self.compiled, self.hook, &self.config)?.0;
-        self.stock().missing -= 1;
-        self.check_in(Counted { instance, _live: self.meter.live_instance() });
+        self.losses().empty.pop_front();
+        self.instances.fill(slot_no, Counted { instance, _live: self.meter.live_instance() });
         Ok(Renewal::Renewed)
     }
 
-    fn stock(&self) -> MutexGuard<'_, Stock<F, V>> {
-        self.stock.lock().unwrap_or_else(PoisonError::into_inner)
+    fn losses(&self) -> MutexGuard<'_, Losses<F, V>> {
+        self.losses.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
