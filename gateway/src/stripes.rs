@@ -2,8 +2,8 @@
 //!
 //! Threads are numbered in the order in which they first ask. With more threads than copies, some threads share one.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 static THREADS: AtomicUsize = AtomicUsize::new(0);
 
@@ -27,13 +27,25 @@ impl<T> Stripes<T> {
 
     /// The numbers of all copies, beginning with this thread's.
     pub(crate) fn from_own(&self) -> impl Iterator<Item = usize> {
-        let all = self.0.len();
-        let own = THREAD_NO.with(|thread_no| thread_no % all);
-        (own..all).chain(0..own)
+        let own = self.own_no();
+        (own..self.0.len()).chain(0..own)
     }
 
     pub(crate) fn get(&self, no: usize) -> &Mutex<T> {
         &self.0[no].0
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = MutexGuard<'_, T>> {
+        self.0.iter().map(|stripe| stripe.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// This thread's copy.
+    pub(crate) fn own(&self) -> MutexGuard<'_, T> {
+        self.0[self.own_no()].0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn own_no(&self) -> usize {
+        THREAD_NO.with(|thread_no| thread_no % self.0.len())
     }
 }
 

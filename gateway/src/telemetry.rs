@@ -54,6 +54,7 @@ impl Telemetry {
     /// All metrics in the Prometheus text format, version 0.0.4.
     #[must_use]
     pub fn render(&self) -> Vec<u8> {
+        self.0.policy_meters.flush();
         self.0.metrics.render()
     }
 }

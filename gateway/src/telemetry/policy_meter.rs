@@ -4,12 +4,16 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use prometheus::{Histogram, IntCounter, IntGauge};
+use prometheus::local::LocalHistogram;
+use prometheus::{IntCounter, IntGauge};
 
 use super::metrics::Metrics;
+use crate::stripes::Stripes;
 
 /// Series of older, unloaded versions are removed: otherwise years of policy changes would fill the memory.
 const VERSIONS_MAX: usize = 64;
+/// More than the workers of most machines.
+const STRIPES: usize = 16;
 
 /// Why a policy call gave no valid decision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,7 +67,8 @@ impl FailureReason {
 #[derive(Debug)]
 pub struct PolicyMeter {
     labels: [String; 3],
-    calls: Histogram,
+    /// The calls that are not in the series yet. They enter it when metrics are read: all threads write the series.
+    calls: Stripes<LocalHistogram>,
     failures: [IntCounter; FailureReason::ALL.len()],
     instances: IntGauge,
 }
@@ -88,9 +93,10 @@ impl PolicyMeters {
         if let Some(meter) = meters.iter().find(|meter| meter.labels == [hook, policy, version]) {
             return Arc::clone(meter);
         }
+        let calls = metrics.policy_call.with_label_values(&[hook, policy, version]);
         let meter = Arc::new(PolicyMeter {
             labels: [hook.to_owned(), policy.to_owned(), version.to_owned()],
-            calls: metrics.policy_call.with_label_values(&[hook, policy, version]),
+            calls: Stripes::new((0..STRIPES).map(|_| calls.local())),
             failures: FailureReason::ALL
                 .map(|reason| metrics.policy_failures.with_label_values(&[hook, policy, version, reason.as_str()])),
             instances: metrics.policy_instances.with_label_values(&[hook, policy, version]),
@@ -104,12 +110,18 @@ impl PolicyMeters {
         }
         meter
     }
+
+    /// Brings the series up to date.
+    pub(super) fn flush(&self) {
+        let meters = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        meters.iter().flat_map(|meter| meter.calls.iter()).for_each(|calls| calls.flush());
+    }
 }
 
 impl PolicyMeter {
     /// Records a call, whether it failed or not.
     pub fn called(&self, duration: Duration) {
-        self.calls.observe(duration.as_secs_f64());
+        self.calls.own().observe(duration.as_secs_f64());
     }
 
     /// Records a failed call.
@@ -132,5 +144,31 @@ impl PolicyMeter {
         for reason in FailureReason::ALL {
             let _ = metrics.policy_failures.remove_label_values(&[hook, policy, version, reason.as_str()]);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::Telemetry;
+
+    #[test]
+    fn calls_of_all_threads_are_in_the_metrics_that_are_read_next() {
+        let telemetry = Telemetry::new();
+        let meter = telemetry.policy_meter("user-limit", "quota", "1");
+        let count = || {
+            let metrics = String::from_utf8(telemetry.render()).expect("text");
+            let line = metrics.lines().find(|line| line.starts_with("sluice_policy_call_seconds_count{"));
+            line.and_then(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).expect("a series")
+        };
+        assert_eq!(count(), 0, "the series exists from the start");
+        std::thread::scope(|scope| {
+            for _ in 0..2 * STRIPES {
+                scope.spawn(|| meter.called(Duration::from_micros(1)));
+            }
+        });
+        assert_eq!(count(), 2 * STRIPES as u64);
+        meter.called(Duration::from_secs(1));
+        assert_eq!(count(), 2 * STRIPES as u64 + 1);
     }
 }
