@@ -5,16 +5,23 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::stripes::Stripes;
+
 /// Of the time of every worker. Three hooks that use it up leave two fifths for everything else.
 const SHARE_PERCENT: u64 = 20;
 /// The share is an average over this time: long enough for a burst, short enough for a client to wait.
 const WINDOW: Duration = Duration::from_secs(1);
+/// A thread enters its use into the account once it adds up to this. The account is then off by less than a thousandth of
+/// the window, and short calls do not all write to it.
+const ENTRY_MIN: Duration = Duration::from_micros(100);
 
 /// A policy's account of time. Each use is paid for by the time that passes. Callers pass the time since the account was
 /// opened.
 #[derive(Debug)]
 pub(super) struct TimeBudget {
     workers: u64,
+    /// Of each thread, not entered yet.
+    used: Stripes<Duration>,
     /// In nanoseconds: when all use is paid for.
     paid_at: AtomicU64,
     /// The same while the policy must not be called; 0 while it may.
@@ -23,7 +30,12 @@ pub(super) struct TimeBudget {
 
 impl TimeBudget {
     pub(super) fn new(workers: usize) -> Self {
-        Self { workers: workers as u64, paid_at: AtomicU64::new(0), closed_until: AtomicU64::new(0) }
+        Self {
+            workers: workers as u64,
+            used: Stripes::new((0..workers).map(|_| Duration::ZERO)),
+            paid_at: AtomicU64::new(0),
+            closed_until: AtomicU64::new(0),
+        }
     }
 
     /// Whether the policy must not be called, until all that it used is paid for.
@@ -41,7 +53,14 @@ impl TimeBudget {
 
     /// A call, together with the wait for an instance, held a worker for this long.
     pub(super) fn spend(&self, now: Duration, used: Duration) {
-        let now = nanoseconds(now);
+        let mut sum = self.used.own();
+        *sum += used;
+        if *sum >= ENTRY_MIN {
+            self.enter(nanoseconds(now), std::mem::take(&mut sum));
+        }
+    }
+
+    fn enter(&self, now: u64, used: Duration) {
         let price = nanoseconds(used) * 100 / (SHARE_PERCENT * self.workers);
         let paid_at = |before: u64| before.max(now) + price;
         let before = self.paid_at.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |before| Some(paid_at(before)));
@@ -84,6 +103,19 @@ mod tests {
             assert!(granted <= share + share / 20 + 2 * call_ms, "{workers} workers: {granted} of {share}");
             assert!(granted >= share * 4 / 5, "{workers} workers: {granted} of {share}");
         }
+    }
+
+    #[test]
+    fn short_calls_add_up() {
+        let budget = TimeBudget::new(1);
+        let call = Duration::from_micros(3);
+        let mut now = Duration::ZERO;
+        while !budget.is_exhausted(now) {
+            now += call;
+            budget.spend(now, call);
+        }
+        // Nothing but calls: each is paid for by itself and four times more.
+        assert!((249..=251).contains(&now.as_millis()), "{now:?}");
     }
 
     #[test]
