@@ -26,7 +26,7 @@ impl<T> Stripes<T> {
     }
 
     /// The numbers of all copies, beginning with this thread's.
-    pub(crate) fn from_own(&self) -> impl Iterator<Item = usize> {
+    pub(crate) fn own_first(&self) -> impl Iterator<Item = usize> {
         let own = self.own_no();
         (own..self.0.len()).chain(0..own)
     }
@@ -56,7 +56,7 @@ mod tests {
     #[test]
     fn a_thread_keeps_its_copy_and_the_next_new_thread_has_another() {
         let stripes = Stripes::new([(); 64]);
-        let own = |stripes: &Stripes<()>| stripes.from_own().next();
+        let own = |stripes: &Stripes<()>| stripes.own_first().next();
         assert_eq!(own(&stripes), own(&stripes));
         let others = std::thread::scope(|scope| {
             let two = [(); 2].map(|()| scope.spawn(|| own(&stripes)));
@@ -68,7 +68,7 @@ mod tests {
     #[test]
     fn every_copy_is_reached_from_every_thread() {
         let stripes = Stripes::new([(); 5]);
-        let mut all: Vec<usize> = stripes.from_own().collect();
+        let mut all: Vec<usize> = stripes.own_first().collect();
         all.sort_unstable();
         assert_eq!(all, [0, 1, 2, 3, 4]);
     }

@@ -38,7 +38,7 @@ impl<T> Slots<T> {
 
     /// The item of this thread's own slot if it is there, or else of any other slot.
     pub(super) fn take(&self) -> Option<Taken<'_, T>> {
-        self.slots.from_own().find_map(|no| {
+        self.slots.own_first().find_map(|no| {
             let mut slot = match self.slots.get(no).try_lock() {
                 Ok(slot) => slot,
                 // The panic dropped the item.
