@@ -20,6 +20,7 @@ pub mod telemetry;
 pub mod coupon;
 pub mod background;
 mod bounded;
+mod regular_file;
 mod secret;
 mod sqlite_file;
 mod stripes;

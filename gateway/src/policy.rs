@@ -29,7 +29,6 @@ mod pack;
 mod pipelines;
 mod pool;
 mod records;
-mod regular_file;
 mod reserved;
 mod slots;
 mod snapshot;

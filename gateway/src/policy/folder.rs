@@ -8,10 +8,10 @@ use super::digest::Digest;
 use super::error::{ChangeError, LoadError};
 use super::host::Host;
 use super::inspect::inspect_component;
-use super::regular_file;
 use super::spec::{Pipeline, is_policy_name};
 use super::tasks::{blocking, run_blocking};
 use crate::counters::PerHook;
+use crate::regular_file;
 
 /// A component of the folder, and why it cannot be used.
 #[derive(Debug)]

@@ -10,11 +10,11 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::pipelines::Pipelines;
-use super::regular_file;
 use super::snapshot::Snapshot;
 use super::spec::Pipeline;
 use super::tasks::blocking;
 use crate::background::Background;
+use crate::regular_file;
 
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// Editors and compilers write in several steps, so the files are read once nothing has changed for this long.

@@ -5,7 +5,7 @@ use std::path::Path;
 
 /// Reads a regular file of up to `bytes_max` bytes. Anything else is refused before it is opened: opening a FIFO
 /// would wait for a writer, and a device has no end.
-pub(super) fn read(path: &Path, bytes_max: usize) -> io::Result<Vec<u8>> {
+pub(crate) fn read(path: &Path, bytes_max: usize) -> io::Result<Vec<u8>> {
     let metadata = std::fs::metadata(path)?;
     if !metadata.is_file() {
         return Err(io::Error::other("expected a regular file"));
