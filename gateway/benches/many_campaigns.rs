@@ -49,7 +49,7 @@ async fn measure(campaigns: u64) {
 
     sleep(Duration::from_secs(5)).await;
     let share = cpu_share(&idle, sleep(MEASURED)).await;
-    println!("  nobody asks: {share:.1} % of a core, {} MiB", idle.resident_mib());
+    println!("  no requests: {share:.1} % of a core, {} MiB", idle.resident_mib());
     let share = cpu_share(&idle, request(&client, &busy)).await;
     println!("  {ACTIVE} active, on the other gateway: {share:.1} % of a core, {} MiB", idle.resident_mib());
     changes.measure(campaigns).await;

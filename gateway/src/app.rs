@@ -31,6 +31,7 @@ pub async fn check(config: &Config) -> Result<(), StartError> {
     ledger::check(&config.ledger)?;
     counters::check(&config.counters)?;
     listeners::read_token(config)?;
+    listeners::Certificates::read(config)?;
     listeners::check_addresses(config)?;
     Pipelines::check(&config.policies.without_cache(), &config.pipeline, &Telemetry::new()).await?;
     Ok(())

@@ -342,6 +342,8 @@ mod tests {
                 ("SLUICE__LOG__PASSWORD_FILE", value),
                 ("SLUICE__ADMIN__TOKEN_FILE", value),
                 ("SLUICE__LEDGER__TLS_CA_FILE", value),
+                ("SLUICE__HTTP__TLS_CERTIFICATE_FILE", value),
+                ("SLUICE__ADMIN__TLS_KEY_FILE", value),
                 ("SLUICE__POLICIES__DIR", value),
                 ("SLUICE__TELEMETRY__LOG_FILTER", value),
                 ("SLUICE__PIPELINE__SHARD_PICKER__POLICY", "12345"),
@@ -351,6 +353,8 @@ mod tests {
             assert_eq!(config.log.password_file, Some(value.into()));
             assert_eq!(config.admin.token_file, Some(value.into()));
             assert_eq!(config.ledger.tls_ca_file, Some(value.into()));
+            assert_eq!(config.http.tls_certificate_file, Some(value.into()));
+            assert_eq!(config.admin.tls_key_file, Some(value.into()));
             assert_eq!(config.policies.dir, PathBuf::from(value));
             assert_eq!(config.telemetry.log_filter, value);
             assert_eq!(config.pipeline.shard_picker.policy, "12345");

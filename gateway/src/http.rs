@@ -5,6 +5,7 @@
 
 mod address;
 mod admin;
+mod connection;
 mod error;
 mod health;
 mod idempotency;
@@ -16,6 +17,7 @@ mod server;
 mod state;
 mod status;
 mod stream;
+mod tls;
 mod whole;
 
 use std::net::SocketAddr;
@@ -26,10 +28,12 @@ use serde::{Deserialize, Serialize};
 use crate::bounded::bounded;
 
 pub use admin::{AdminAccess, AdminToken};
+pub use connection::ConnectionLimits;
 pub use health::Health;
 pub use router::{admin, consumer, public};
-pub use server::{Bound, ConnectionLimits, Reserved, reserve};
+pub use server::{Bound, Reserved, reserve};
 pub use state::{ApiState, ConsumerState};
+pub use tls::{Tls, TlsError};
 
 /// `[http]` of the configuration: the public listener.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,6 +57,13 @@ pub struct Options {
     /// How long shutdown waits for requests in progress, in seconds, 0 to 3600. Their connections are then closed.
     #[serde(deserialize_with = "bounded::<_, _, 0, 3600>")]
     pub drain_seconds: u64,
+    /// PEM file with the certificate that clients of the public listener see, then its intermediate certificates. With
+    /// `tls_key_file`, the listener requires TLS 1.2 or 1.3. Both files are loaded again when they change.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_certificate_file: Option<PathBuf>,
+    /// PEM file with the private key of `tls_certificate_file`, not encrypted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_key_file: Option<PathBuf>,
     /// Deprecated: `false` is `--role consumer`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub enabled: Option<bool>,
@@ -66,6 +77,8 @@ impl Default for Options {
             connections_max: 16_384,
             keep_alive_seconds: 75,
             drain_seconds: 10,
+            tls_certificate_file: None,
+            tls_key_file: None,
             enabled: None,
         }
     }
@@ -82,10 +95,18 @@ pub struct AdminOptions {
     /// needs the token. Without this option, such calls are refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token_file: Option<PathBuf>,
+    /// PEM file with the certificate that clients of the admin listener see, then its intermediate certificates. With
+    /// `tls_key_file`, the listener requires TLS 1.2 or 1.3. Both files are loaded again when they change.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_certificate_file: Option<PathBuf>,
+    /// PEM file with the private key of `tls_certificate_file`, not encrypted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_key_file: Option<PathBuf>,
 }
 
 impl Default for AdminOptions {
     fn default() -> Self {
-        Self { listen: SocketAddr::from(([127, 0, 0, 1], 8081)), token_file: None }
+        let listen = SocketAddr::from(([127, 0, 0, 1], 8081));
+        Self { listen, token_file: None, tls_certificate_file: None, tls_key_file: None }
     }
 }

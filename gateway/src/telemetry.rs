@@ -15,10 +15,10 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::util::SubscriberInitExt;
 
 pub use event::{
-    BatchSettled, BrokersSeen, CampaignGone, ComponentCompiled, CountersMissed, CountersSeen, Event, GapSeen,
-    GenerationNotLoaded, GenerationPublished, GenerationRefused, GroupAppended, InFlight, IssueAnswered, LagSeen,
-    OffsetsSeen, PartitionOwned, PartitionSeen, RecordAcknowledged, ReplicasSeen, SettlementRetried, ShardGone,
-    StockSeen,
+    BatchSettled, BrokersSeen, CampaignGone, CertificateLoaded, CertificateRefused, ComponentCompiled, CountersMissed,
+    CountersSeen, Event, GapSeen, GenerationNotLoaded, GenerationPublished, GenerationRefused, GroupAppended,
+    HandshakeFailed, InFlight, IssueAnswered, LagSeen, OffsetsSeen, PartitionOwned, PartitionSeen, RecordAcknowledged,
+    ReplicasSeen, SettlementRetried, ShardGone, StockSeen,
 };
 pub use metrics::Metrics;
 use policy_meter::PolicyMeters;
@@ -89,6 +89,9 @@ pub enum LogFormat {
     Json,
 }
 
+/// Unless the log filter says otherwise: clients can make the HTTP/2 library warn as often as they like.
+const HTTP2_LEVEL: &str = "h2=error";
+
 /// Checks the log filter.
 ///
 /// # Errors
@@ -106,8 +109,10 @@ pub fn start_logging(options: &Options) -> Result<(), String> {
 }
 
 fn filter(options: &Options) -> Result<EnvFilter, String> {
-    EnvFilter::try_new(&options.log_filter)
-        .map_err(|error| format!("telemetry.log_filter: expected an EnvFilter such as `info`: {error}"))
+    let filter = EnvFilter::try_new(&options.log_filter)
+        .map_err(|error| format!("telemetry.log_filter: expected an EnvFilter such as `info`: {error}"))?;
+    let is_decided = options.log_filter.contains("h2");
+    Ok(if is_decided { filter } else { filter.add_directive(HTTP2_LEVEL.parse().expect("a valid directive")) })
 }
 
 fn dispatch<W>(options: &Options, writer: W) -> Result<Dispatch, String>

@@ -52,6 +52,8 @@ pub enum StartError {
     /// The admin token cannot be read.
     #[error("{0}")]
     Token(String),
+    #[error(transparent)]
+    Tls(#[from] crate::http::TlsError),
     #[error("{0}")]
     Telemetry(String),
     #[error("http.listen and admin.listen: {public} and {admin} overlap: give them different ports")]

@@ -1,10 +1,10 @@
-//! The addresses and the admin token, which are checked before anything else is opened.
+//! The addresses, certificates and the admin token, which are checked before anything else is opened.
 
 use std::net::SocketAddr;
 
 use super::error::StartError;
 use crate::config::{Config, Role};
-use crate::http::{self, AdminAccess, AdminToken, Bound, Reserved};
+use crate::http::{self, AdminAccess, AdminToken, Bound, Reserved, Tls, TlsError};
 
 /// Reserved, so that a wrong address is reported before the process waits for a server. Clients cannot connect yet.
 pub(super) struct Listeners {
@@ -18,29 +18,65 @@ pub(super) struct Listeners {
 pub(super) struct Listener {
     key: &'static str,
     reserved: Reserved,
+    tls: Option<Tls>,
 }
 
 impl Listeners {
     pub(super) fn reserve(config: &Config) -> Result<Self, StartError> {
-        let access = AdminAccess { token: read_token(config)?, listen: config.admin.listen.ip() };
+        let Certificates { public: public_tls, admin: admin_tls } = Certificates::read(config)?;
+        let uses_tls = admin_tls.is_some();
+        let access = AdminAccess { token: read_token(config)?, listen: config.admin.listen.ip(), uses_tls };
         check_addresses(config)?;
-        let reserve_public = || Listener::reserve("http.listen", config.http.listen);
+        let reserve_public = || Listener::reserve("http.listen", config.http.listen, public_tls);
         let public = (config.role != Role::Consumer).then(reserve_public).transpose()?;
-        Ok(Self { public, admin: Listener::reserve("admin.listen", config.admin.listen)?, access })
+        let admin = Listener::reserve("admin.listen", config.admin.listen, admin_tls)?;
+        if !uses_tls && !config.admin.listen.ip().to_canonical().is_loopback() {
+            warn_of_plain_admin(config.admin.listen);
+        }
+        Ok(Self { public, admin, access })
     }
 }
 
+fn warn_of_plain_admin(listen: SocketAddr) {
+    tracing::warn!(
+        %listen,
+        "other machines can reach the admin listener without TLS, and tokens can be read on the way: set \
+         admin.tls_certificate_file and admin.tls_key_file, or set admin.listen to a loopback address"
+    );
+}
+
 impl Listener {
-    fn reserve(key: &'static str, address: SocketAddr) -> Result<Self, StartError> {
+    fn reserve(key: &'static str, address: SocketAddr, tls: Option<Tls>) -> Result<Self, StartError> {
         let reserved = http::reserve(address).map_err(|source| StartError::Listen { key, address, source })?;
-        Ok(Self { key, reserved })
+        Ok(Self { key, reserved, tls })
     }
 
     /// Lets clients connect.
     pub(super) fn listen(self) -> Result<Bound, StartError> {
-        let Self { key, reserved } = self;
+        let Self { key, reserved, tls } = self;
         let address = reserved.address;
-        reserved.listen().map_err(|source| StartError::Listen { key, address, source })
+        reserved.listen(tls).map_err(|source| StartError::Listen { key, address, source })
+    }
+}
+
+/// The certificates of the listeners that have one.
+pub(super) struct Certificates {
+    /// Always absent in the role `consumer`, which has no public listener.
+    public: Option<Tls>,
+    admin: Option<Tls>,
+}
+
+impl Certificates {
+    pub(super) fn read(config: &Config) -> Result<Self, TlsError> {
+        let Config { http, admin, role, .. } = config;
+        let public = match role {
+            Role::Consumer => None,
+            Role::Gateway | Role::All => {
+                Tls::open("http", http.tls_certificate_file.as_deref(), http.tls_key_file.as_deref())?
+            }
+        };
+        let admin = Tls::open("admin", admin.tls_certificate_file.as_deref(), admin.tls_key_file.as_deref())?;
+        Ok(Self { public, admin })
     }
 }
 

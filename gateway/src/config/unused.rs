@@ -34,9 +34,12 @@ impl Config {
     }
 }
 
+/// Options of the commands that call the admin API.
+const OF_THE_CLIENT: [&str; 2] = ["SLUICE_ADMIN_TOKEN", "SLUICE_ADMIN_CA_FILE"];
+
 /// A variable of a section, with one underscore where there must be two.
 fn misspelt(name: &str) -> Option<String> {
-    let rest = name.strip_prefix("SLUICE_").filter(|_| name != "SLUICE_ADMIN_TOKEN")?;
+    let rest = name.strip_prefix("SLUICE_").filter(|_| !OF_THE_CLIENT.contains(&name))?;
     let is_key = |section: &&&str| {
         rest.strip_prefix(section.to_ascii_uppercase().as_str()).is_some_and(|key| key.starts_with('_'))
     };
@@ -74,6 +77,7 @@ mod tests {
             "SLUICE__HTTP__LISTEN",
             "SLUICE_ADMIN",
             "SLUICE_ADMIN_TOKEN",
+            "SLUICE_ADMIN_CA_FILE",
             "SLUICE_HTTP",
             "SLUICE_SERVICES",
             "HTTP_LISTEN",

@@ -51,7 +51,9 @@ fn find(section: &toml::Table, name: &str) -> Option<String> {
 
 /// Keys of text without a default. The serialized defaults do not contain them.
 fn is_optional_text(name: &str) -> bool {
-    ["token_file", "username", "password_file", "tls_ca_file"].iter().any(|key| key.eq_ignore_ascii_case(name))
+    ["token_file", "username", "password_file", "tls_ca_file", "tls_certificate_file", "tls_key_file"]
+        .iter()
+        .any(|key| key.eq_ignore_ascii_case(name))
 }
 
 fn no_such_key(section: &toml::Table, name: &str) -> String {

@@ -54,6 +54,8 @@ pub struct AdminAccess {
     pub token: Option<AdminToken>,
     /// The address of `admin.listen`.
     pub listen: IpAddr,
+    /// Whether the listener has a certificate.
+    pub uses_tls: bool,
 }
 
 /// Lets calls from this machine pass, and calls from other machines with the token.
@@ -72,7 +74,7 @@ impl AdminAccess {
     fn check(&self, request: &Request) -> Result<(), Problem> {
         let headers = request.headers();
         let hosts = hosts(request.uri(), headers);
-        if is_cross_origin(headers, &hosts) {
+        if self.is_cross_origin(headers, &hosts) {
             let detail = "cross-origin calls are not allowed: the Origin header must match the Host header";
             return Err(Problem::new(StatusCode::FORBIDDEN, "FORBIDDEN", detail));
         }
@@ -93,6 +95,16 @@ impl AdminAccess {
                 Err(Problem::new(StatusCode::FORBIDDEN, "FORBIDDEN", detail))
             }
         }
+    }
+
+    /// Without TLS, a page may have come through a proxy with TLS. With TLS, a page that came without it may be forged.
+    fn is_cross_origin(&self, headers: &HeaderMap, hosts: &[String]) -> bool {
+        let is_own = |origin: &str| {
+            origin.split_once("://").is_some_and(|(scheme, origin)| {
+                (scheme == "https" || !self.uses_tls) && hosts.iter().any(|host| host.eq_ignore_ascii_case(origin))
+            })
+        };
+        headers.get_all(header::ORIGIN).into_iter().any(|origin| !origin.to_str().is_ok_and(is_own))
     }
 
     /// What a caller from another machine has to do.
@@ -133,13 +145,6 @@ fn bearer(headers: &HeaderMap) -> Option<AdminToken> {
     scheme.eq_ignore_ascii_case("bearer").then(|| AdminToken::of(token.trim()))
 }
 
-fn is_cross_origin(headers: &HeaderMap, hosts: &[String]) -> bool {
-    headers.get_all(header::ORIGIN).into_iter().any(|origin| {
-        let origin = origin.to_str().ok().and_then(|origin| origin.split_once("://"));
-        !origin.is_some_and(|(_, origin)| hosts.iter().any(|host| host.eq_ignore_ascii_case(origin)))
-    })
-}
-
 pub(super) async fn metrics(State(telemetry): State<Telemetry>) -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], telemetry.render())
 }
@@ -153,7 +158,12 @@ mod tests {
     const TOKEN: &str = "a token that is long enough";
 
     fn check(peer: &str, uri: &str, headers: &[(&str, &str)]) -> StatusCode {
-        let access = AdminAccess { token: Some(AdminToken::of(TOKEN)), listen: IpAddr::from([192, 0, 2, 7]) };
+        check_with(false, peer, uri, headers)
+    }
+
+    fn check_with(uses_tls: bool, peer: &str, uri: &str, headers: &[(&str, &str)]) -> StatusCode {
+        let (token, listen) = (Some(AdminToken::of(TOKEN)), IpAddr::from([192, 0, 2, 7]));
+        let access = AdminAccess { token, listen, uses_tls };
         let mut request = Request::builder().uri(uri);
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -196,7 +206,7 @@ mod tests {
     #[test]
     fn a_wrong_token_is_told_from_a_missing_one() {
         let explain = |token, headers: &[(header::HeaderName, &str)]| {
-            let access = AdminAccess { token, listen: IpAddr::from([192, 0, 2, 7]) };
+            let access = AdminAccess { token, listen: IpAddr::from([192, 0, 2, 7]), uses_tls: false };
             let headers = headers.iter().map(|(name, value)| (name.clone(), value.parse().expect("a value")));
             access.explain_refusal(&headers.collect())
         };
@@ -219,5 +229,17 @@ mod tests {
         }
         let same = [("host", "localhost:8081"), ("origin", "http://localhost:8081")];
         assert_eq!(check("127.0.0.1", "/metrics", &same), StatusCode::OK);
+    }
+
+    #[test]
+    fn with_tls_a_page_that_came_without_it_is_of_another_origin() {
+        for (origin, status) in
+            [("https://localhost:8081", StatusCode::OK), ("http://localhost:8081", StatusCode::FORBIDDEN)]
+        {
+            let headers = [("host", "localhost:8081"), ("origin", origin)];
+            assert_eq!(check_with(true, "127.0.0.1", "/metrics", &headers), status, "{origin}");
+        }
+        let proxied = [("host", "localhost:8081"), ("origin", "https://localhost:8081")];
+        assert_eq!(check("127.0.0.1", "/metrics", &proxied), StatusCode::OK);
     }
 }

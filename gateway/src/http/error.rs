@@ -112,6 +112,11 @@ impl Problem {
         Self::new(StatusCode::REQUEST_TIMEOUT, "TIMEOUT", detail)
     }
 
+    /// For HTTP without TLS, where the listener has a certificate.
+    pub(super) fn tls_required() -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "TLS_REQUIRED", "this port requires TLS: call it with https://")
+    }
+
     pub(super) fn unsupported(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "UNSUPPORTED_MEDIA_TYPE", detail)
     }

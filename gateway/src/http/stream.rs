@@ -82,8 +82,9 @@ impl Drop for RequestGuard {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> TimedStream<S> {
-    pub(super) fn new(stream: S, requests: Arc<Requests>, timeouts: &'static Timeouts) -> Self {
-        let phase = Phase::Opening { received: 0, deadline: Instant::now() + timeouts.read };
+    /// `connected_at`: when the client connected, which may have been before a handshake.
+    pub(super) fn new(stream: S, requests: Arc<Requests>, timeouts: &'static Timeouts, connected_at: Instant) -> Self {
+        let phase = Phase::Opening { received: 0, deadline: connected_at + timeouts.read };
         let (read_timer, write_timer) = (Timer::default(), Timer::default());
         Self { stream, timeouts, requests, phase, read_timer, write_timer, write_deadline: None }
     }
@@ -218,7 +219,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TimedStream<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        let shut_down = Pin::new(&mut self.stream).poll_shutdown(context);
+        self.poll_written(shut_down, context)
     }
 }
 
@@ -254,7 +256,7 @@ mod tests {
     fn pair() -> (DuplexStream, TimedStream<DuplexStream>, Arc<Requests>) {
         let (client, server) = duplex(1024);
         let requests = Arc::new(Requests::default());
-        (client, TimedStream::new(server, Arc::clone(&requests), &SHORT), requests)
+        (client, TimedStream::new(server, Arc::clone(&requests), &SHORT, Instant::now()), requests)
     }
 
     /// Reads until an error or the end; answers with how long that took.

@@ -26,6 +26,48 @@ impl Event for IssueAnswered {
     }
 }
 
+/// A listener uses the certificate in its files.
+#[derive(Debug, Clone, Copy)]
+pub struct CertificateLoaded {
+    /// Of the listener in the configuration: `http` or `admin`.
+    pub section: &'static str,
+    /// When the first certificate of the chain expires, since 1970.
+    pub expires_at_seconds: i64,
+}
+
+impl Event for CertificateLoaded {
+    fn record(self, metrics: &Metrics) {
+        metrics.certificate_expiry.with_label_values(&[self.section]).set(self.expires_at_seconds);
+        metrics.certificate_loaded.with_label_values(&[self.section]).set(1);
+    }
+}
+
+/// The files of a listener's certificate have changed and cannot be loaded; it uses the certificate before.
+#[derive(Debug, Clone, Copy)]
+pub struct CertificateRefused {
+    /// Of the listener in the configuration: `http` or `admin`.
+    pub section: &'static str,
+}
+
+impl Event for CertificateRefused {
+    fn record(self, metrics: &Metrics) {
+        metrics.certificate_loaded.with_label_values(&[self.section]).set(0);
+    }
+}
+
+/// A client did not complete a TLS handshake.
+#[derive(Debug, Clone, Copy)]
+pub struct HandshakeFailed {
+    /// Of the listener in the configuration: `http` or `admin`.
+    pub section: &'static str,
+}
+
+impl Event for HandshakeFailed {
+    fn record(self, metrics: &Metrics) {
+        metrics.handshake_failures.with_label_values(&[self.section]).inc();
+    }
+}
+
 /// The counters became reachable or unreachable.
 #[derive(Debug, Clone, Copy)]
 pub struct CountersSeen {

@@ -35,6 +35,9 @@ pub struct Metrics {
     pub(super) issue_requests: IntCounterVec,
     pub(super) issue_duration: Histogram,
     pub(super) in_flight: IntGauge,
+    pub(super) certificate_expiry: IntGaugeVec,
+    pub(super) certificate_loaded: IntGaugeVec,
+    pub(super) handshake_failures: IntCounterVec,
     pub(super) policy_call: HistogramVec,
     pub(super) policy_failures: IntCounterVec,
     pub(super) policy_instances: IntGaugeVec,
@@ -90,6 +93,25 @@ impl Metrics {
                 latency.clone(),
             ),
             in_flight: gauge_of(&registry, "sluice_issue_in_flight", "Requests in progress."),
+            // A listener without TLS sets neither of the next two.
+            certificate_expiry: gauges(
+                &registry,
+                "sluice_tls_certificate_expiry_timestamp_seconds",
+                "When the certificate of a listener, or one of its intermediates, expires, in seconds since 1970.",
+                &["listener"],
+            ),
+            certificate_loaded: gauges(
+                &registry,
+                "sluice_tls_certificate_loaded",
+                "1 if a listener uses the certificate in its files, 0 if they could not be loaded.",
+                &["listener"],
+            ),
+            handshake_failures: counters(
+                &registry,
+                "sluice_tls_handshake_failures_total",
+                "TLS handshakes that a client did not complete.",
+                &["listener"],
+            ),
             policy_call: histograms(
                 &registry,
                 "sluice_policy_call_seconds",
@@ -290,6 +312,9 @@ impl Metrics {
         let settled: BTreeSet<&str> = Reason::ALL.into_iter().map(reason_label).chain(["issued", "replayed"]).collect();
         for outcome in settled {
             self.settled.with_label_values(&[outcome]);
+        }
+        for listener in ["http", "admin"] {
+            self.handshake_failures.with_label_values(&[listener]);
         }
         for outcome in ["published", "refused"] {
             self.policy_swaps.with_label_values(&[outcome]);

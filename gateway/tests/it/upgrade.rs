@@ -19,7 +19,7 @@ fn earlier_release() -> PathBuf {
     std::env::var_os("SLUICE_EARLIER").expect("run `make upgrade FROM=COMMIT`").into()
 }
 
-/// Every accepted request settles once, SOLD_OUT included, and whoever was turned away may come again after a top-up.
+/// Every accepted request settles once, SOLD_OUT included, and whoever was rejected may come again after a top-up.
 async fn verify(gateway: &Gateway, crowd: &Crowd, campaign: Campaign) {
     let report = crowd.verify(gateway, campaign).await;
     report.assert_holds();

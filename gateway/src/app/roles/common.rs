@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio_util::sync::CancellationToken;
+
 use super::super::core::{ADMIN_LISTENER, Core};
 use crate::admission::{LoadGauge, SAMPLE_EVERY};
 use crate::background::fault_point;
@@ -14,6 +16,9 @@ const ADMIN_DRAIN_MAX: Duration = Duration::from_secs(1);
 /// Enough for a few operators and metric scrapers.
 const ADMIN_CONNECTIONS_MAX: usize = 64;
 
+/// What the admin listener's clients may upload before it is read. A component takes megabytes.
+const ADMIN_HTTP2_WINDOW_BYTES: u32 = 1024 * 1024;
+
 pub(super) fn serve_admin(core: &mut Core, bound: Bound, router: axum::Router) {
     let stop = core.stages.admin.clone();
     let limits = ConnectionLimits {
@@ -22,9 +27,26 @@ pub(super) fn serve_admin(core: &mut Core, bound: Bound, router: axum::Router) {
         drain: ADMIN_DRAIN_MAX,
         // Compiling a policy may take minutes, and ends with its client.
         half_close: false,
+        http2_window_bytes: ADMIN_HTTP2_WINDOW_BYTES,
     };
-    core.tasks.spawn(ADMIN_LISTENER, async move {
-        bound.serve(router, limits, stop).await;
+    serve(core, ADMIN_LISTENER, bound, router, limits, stop);
+}
+
+/// Serves a listener until `stop` is cancelled, and keeps its certificate current.
+pub(super) fn serve(
+    core: &mut Core,
+    name: &'static str,
+    bound: Bound,
+    router: axum::Router,
+    limits: ConnectionLimits,
+    stop: CancellationToken,
+) {
+    let telemetry = core.ports.telemetry.clone();
+    if let Some(watcher) = bound.watch_certificate(&telemetry) {
+        core.tasks.spawn_background(watcher);
+    }
+    core.tasks.spawn(name, async move {
+        bound.serve(router, limits, telemetry, stop).await;
         Ok(())
     });
 }

@@ -7,12 +7,15 @@ use std::time::Duration;
 use super::super::core::{Core, PUBLIC_LISTENER};
 use super::super::error::StartError;
 use super::super::listeners::Listener;
-use super::common::{serve_admin, spawn_sampler};
+use super::common::{serve, serve_admin, spawn_sampler};
 use super::config_file::ConfigFile;
 use crate::admission::{Admission, LoadGauge};
 use crate::http::{self, ApiState, Bound, ConnectionLimits};
 use crate::ledger_poller::LedgerPoller;
 use crate::policy::{Pipelines, WatchedFile};
+
+/// What a public client may send before it is read: the least that HTTP/2 allows, and four of the longest bodies.
+const HTTP2_WINDOW_BYTES: u32 = 65_535;
 
 /// Starts both listeners, and returns their addresses: public, then admin.
 pub(in crate::app) async fn spawn(
@@ -80,11 +83,9 @@ fn serve_public(core: &mut Core, bound: Bound, router: axum::Router) {
         keep_alive: Duration::from_secs(options.keep_alive_seconds),
         drain: Duration::from_secs(options.drain_seconds),
         half_close: true,
+        http2_window_bytes: HTTP2_WINDOW_BYTES,
     };
-    core.tasks.spawn(PUBLIC_LISTENER, async move {
-        bound.serve(router, limits, stop).await;
-        Ok(())
-    });
+    serve(core, PUBLIC_LISTENER, bound, router, limits, stop);
 }
 
 /// Watches the policy folder and the configuration file.
