@@ -1,6 +1,8 @@
 //! A client of the admin API.
 
+use std::error::Error;
 use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use reqwest::Method;
@@ -23,6 +25,9 @@ pub(super) struct AdminArgs {
     /// The bearer token of admin.token_file. Required from another machine.
     #[arg(long, env = "SLUICE_ADMIN_TOKEN", hide_env_values = true, global = true)]
     token: Option<String>,
+    /// The PEM file of a private CA that signed the certificate of the admin listener. Default: the system trust store.
+    #[arg(long, value_name = "FILE", env = "SLUICE_ADMIN_CA_FILE", global = true)]
+    ca_file: Option<PathBuf>,
     /// Print the answer as JSON instead of a table.
     #[arg(long, global = true)]
     json: bool,
@@ -30,7 +35,7 @@ pub(super) struct AdminArgs {
 
 impl AdminArgs {
     pub(super) fn client(&self) -> Result<AdminClient, Failure> {
-        AdminClient::new(&self.admin, self.token.clone()).map_err(Failure::usage)
+        AdminClient::new(&self.admin, self.token.clone(), self.ca_file.as_deref()).map_err(Failure::usage)
     }
 
     pub(super) fn format(&self, answer: &Value) -> String {
@@ -48,7 +53,7 @@ pub(super) struct AdminClient {
 /// Why a call failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum AdminClientError {
-    #[error("call {url}: {source}; is `sluice serve` running, and is --admin its admin address?")]
+    #[error("call {url}: {}; {}", cause(source), advice(source))]
     Unreachable { url: String, source: reqwest::Error },
     /// The gateway refused the call.
     #[error("{reason}: {detail}")]
@@ -78,8 +83,8 @@ impl AdminClient {
     /// A client of the gateway whose admin listener is at `base`, such as `http://127.0.0.1:8081`.
     ///
     /// # Errors
-    /// When `base` is not such a URL.
-    fn new(base: &str, token: Option<String>) -> Result<Self, String> {
+    /// When `base` is not such a URL, or the file of the CA cannot be used.
+    fn new(base: &str, token: Option<String>, ca_file: Option<&Path>) -> Result<Self, String> {
         let invalid = |problem: &dyn std::fmt::Display| {
             format!("--admin: expected a URL such as http://127.0.0.1:8081, found `{base}`: {problem}")
         };
@@ -88,6 +93,10 @@ impl AdminClient {
         let builder = reqwest::Client::builder();
         // Proxies of the environment, such as HTTP_PROXY, cannot reach this machine's loopback address.
         let builder = if is_loopback(host) { builder.no_proxy() } else { builder };
+        let builder = match ca_file {
+            Some(file) => builder.tls_certs_only(read_authorities(file)?),
+            None => builder,
+        };
         let http = builder.build().map_err(|error| invalid(&error))?;
         Ok(Self { base: base.trim_end_matches('/').to_owned(), token, http })
     }
@@ -162,6 +171,36 @@ fn refused(answer: &Value) -> AdminClientError {
     AdminClientError::Refused { reason: text("reason"), detail: text("detail") }
 }
 
+fn read_authorities(file: &Path) -> Result<Vec<reqwest::Certificate>, String> {
+    let failed = |problem: &dyn std::fmt::Display| format!("--ca-file: read {}: {problem}", file.display());
+    let pem = std::fs::read(file).map_err(|error| failed(&error))?;
+    let certificates = reqwest::Certificate::from_pem_bundle(&pem).map_err(|error| failed(&cause(&error)))?;
+    if certificates.is_empty() {
+        return Err(failed(&"no certificate found: expected PEM"));
+    }
+    Ok(certificates)
+}
+
+/// The innermost error. The others repeat the URL.
+fn cause(error: &reqwest::Error) -> String {
+    let mut error: &dyn Error = error;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error.to_string()
+}
+
+fn advice(error: &reqwest::Error) -> &'static str {
+    let cause = cause(error);
+    if cause.contains("certificate verify failed") {
+        "name the CA of its certificate with --ca-file, or the host in the certificate with --admin"
+    } else if cause.contains("wrong version number") || cause.contains("packet length too long") {
+        "the admin listener has no TLS: use http://"
+    } else {
+        "is `sluice serve` running, and is --admin its admin address?"
+    }
+}
+
 /// `host` as in a URL: an IPv6 address is in brackets.
 fn is_loopback(host: &str) -> bool {
     let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
@@ -192,7 +231,7 @@ mod tests {
     async fn a_change_whose_answer_is_lost_is_sent_again_under_the_same_key() {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let client =
-            AdminClient::new(&format!("http://{}", listener.local_addr().expect("bound")), None).expect("a URL");
+            AdminClient::new(&format!("http://{}", listener.local_addr().expect("bound")), None, None).expect("a URL");
         let server = async {
             let mut keys = Vec::new();
             for answer in ["", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"] {
@@ -221,7 +260,7 @@ mod tests {
     #[test]
     fn an_admin_address_that_is_no_url_is_refused_with_an_example() {
         for base in ["127.0.0.1:8081", "localhost:8081", "", "/admin"] {
-            let error = AdminClient::new(base, None).err().expect("is refused");
+            let error = AdminClient::new(base, None, None).err().expect("is refused");
             assert!(error.starts_with("--admin: expected a URL such as http://127.0.0.1:8081, found `"), "{error}");
         }
     }

@@ -217,6 +217,12 @@ impl Gateway {
         self.process.limit_files(bytes_max);
     }
 
+    /// The warnings and errors in the log.
+    pub(crate) fn logged_problems(&self) -> Vec<Value> {
+        let is_problem = |line: &Value| line["level"] == "WARN" || line["level"] == "ERROR";
+        self.process.log().into_iter().filter(is_problem).collect()
+    }
+
     pub(crate) fn log_lines(&self, message: &str) -> Vec<Value> {
         self.process.log().into_iter().filter(|line| line["message"] == message).collect()
     }

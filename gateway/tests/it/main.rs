@@ -10,6 +10,8 @@ mod bad_policies;
 #[path = "../common/bomb.rs"]
 mod bomb;
 mod bounds;
+#[path = "../common/certificates.rs"]
+mod certificates;
 mod chaos;
 mod checker;
 mod client;
@@ -26,6 +28,7 @@ mod faults;
 mod first_policy;
 mod hang_ups;
 mod harness;
+mod http2;
 mod load;
 mod log_history;
 mod main_job;
@@ -35,5 +38,6 @@ mod shared_counters;
 mod pipeline_changes;
 mod supervision;
 mod tidy;
+mod tls;
 mod upgrade;
 mod wrong_logins;
