@@ -136,8 +136,8 @@ async fn a_renewal_that_cannot_be_loaded_leaves_the_certificate_in_use() {
     running.stop().await.expect("stops");
 }
 
-#[test]
-fn a_start_with_half_a_pair_or_another_key_is_refused_with_the_option() {
+#[tokio::test]
+async fn a_start_with_half_a_pair_or_another_key_is_refused_with_the_option() {
     let (authority, files) = (Authority::new(), Files::new());
     let [pair, other] = [authority.sign(VALID_DAYS), authority.sign(VALID_DAYS)];
     files.install(&pair);
@@ -156,24 +156,24 @@ fn a_start_with_half_a_pair_or_another_key_is_refused_with_the_option() {
     ] {
         let mut config = files.config();
         (config.http.tls_certificate_file, config.http.tls_key_file) = (certificate.clone(), key.clone());
-        let error = sluice::app::check(&config).expect_err("is refused").to_string();
+        let error = sluice::app::check(&config).await.expect_err("is refused").to_string();
         assert!(error.starts_with("http.tls_") && error.contains(expected), "{error}");
         (config.http.tls_certificate_file, config.http.tls_key_file) = (None, None);
         (config.admin.tls_certificate_file, config.admin.tls_key_file) = (certificate, key);
-        let error = sluice::app::check(&config).expect_err("is refused").to_string();
+        let error = sluice::app::check(&config).await.expect_err("is refused").to_string();
         assert!(error.starts_with("admin.tls_"), "{error}");
     }
 }
 
-#[test]
-fn a_byte_order_mark_and_one_file_for_both_do_not_matter() {
+#[tokio::test]
+async fn a_byte_order_mark_and_one_file_for_both_do_not_matter() {
     let (authority, files) = (Authority::new(), Files::new());
     let Pair { certificate, key } = authority.sign(VALID_DAYS);
     let path = files.path("both.pem");
     std::fs::write(&path, [b"\xef\xbb\xbf", &certificate[..], &key].concat()).expect("writes");
     let mut config = files.config();
     with_tls(&mut config, path.clone(), path);
-    sluice::app::check(&config).expect("is accepted");
+    sluice::app::check(&config).await.expect("is accepted");
 }
 
 #[tokio::test(flavor = "multi_thread")]
