@@ -12,6 +12,7 @@ mod migrations;
 pub mod mysql;
 mod open;
 mod outcome_row;
+mod policy_version;
 mod read_breaker;
 mod retention;
 mod rows;
@@ -38,6 +39,7 @@ use crate::secret::redact;
 pub use error::{CampaignError, LedgerError, OpenError};
 pub use log_identity::{LogIdentity, OffsetChange, OffsetChangeReason};
 pub use open::{Migrated, check, is_new, migrate, open};
+pub use policy_version::PolicyVersion;
 pub use read_breaker::ReadBreaker;
 pub use retention::{Deletion, ListedOutcome, Retention};
 
@@ -318,14 +320,25 @@ pub trait Ledger: Send + Sync + 'static {
     fn generations(&self, rows_max: u32) -> BoxFuture<'_, Result<Vec<GenerationRow>, LedgerError>>;
 
     /// Stores a generation and its components by digest. Deletes old generations, and components whose digest no stored
-    /// generation names. `false` when the number is taken: another gateway published first.
+    /// generation and no version names. `false` when the number is taken: another gateway published first.
     fn publish_generation<'a>(
         &'a self,
         row: &'a GenerationRow,
         components: &'a [(String, Arc<[u8]>)],
     ) -> BoxFuture<'a, Result<bool, LedgerError>>;
 
-    /// The bytes of a component of a stored generation.
+    /// Makes this version the newest of its policy. Stores its component, also over damaged bytes. Deletes old versions
+    /// that no stored generation names, and their components.
+    fn register_policy<'a>(
+        &'a self,
+        version: &'a PolicyVersion,
+        bytes: &'a [u8],
+    ) -> BoxFuture<'a, Result<(), LedgerError>>;
+
+    /// The stored versions of all policies, newest first.
+    fn policy_versions(&self) -> BoxFuture<'_, Result<Vec<PolicyVersion>, LedgerError>>;
+
+    /// The bytes of a component of a stored generation or version. The caller compares them with the digest.
     fn component<'a>(&'a self, digest: &'a str) -> BoxFuture<'a, Result<Option<Vec<u8>>, LedgerError>>;
 
     /// Whether other processes may use this ledger at the same time.

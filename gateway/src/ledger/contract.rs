@@ -2,20 +2,21 @@
 //! ledger and a guard that keeps its storage.
 
 mod changes;
+mod log_identity;
+mod policy_versions;
 mod retention;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::{
-    CampaignError, Claim, Ledger, LedgerError, LockedStock, LogIdentity, OffsetChange, OffsetChangeReason, Shards,
-    StockDecrement, Transaction,
-};
+use super::{CampaignError, Claim, Ledger, LedgerError, LockedStock, Shards, StockDecrement, Transaction};
 use crate::coupon::{
-    Audit, CampaignChange, CampaignState, ChangeKey, CouponId, Fingerprint, LogId, NewCampaign, Outcome, PartitionNo,
-    Reason, RequestId, Settled, SettledRequest, ShardNo, Terms, UserId,
+    Audit, CampaignChange, CampaignState, ChangeKey, CouponId, Fingerprint, NewCampaign, Outcome, PartitionNo, Reason,
+    RequestId, Settled, SettledRequest, ShardNo, Terms, UserId,
 };
 
 pub(crate) use changes::*;
+pub(crate) use log_identity::*;
+pub(crate) use policy_versions::*;
 pub(crate) use retention::*;
 
 const PARTITION: PartitionNo = PartitionNo(3);
@@ -306,49 +307,6 @@ pub(crate) async fn a_recount_agrees_with_the_tallies_of_several_partitions(ledg
     assert_eq!(Audit { recount: audit.recount.clone(), ..tallied }, audit);
 }
 
-pub(crate) async fn the_first_proposed_log_is_kept(ledger: &dyn Ledger) {
-    assert_eq!(ledger.log_identity().await.expect("reads"), None);
-    let first = LogId::random();
-    assert_eq!(ledger.propose_log(first).await.expect("stores"), first);
-    assert_eq!(ledger.propose_log(LogId::random()).await.expect("reads"), first);
-    let stored = |seen_at_ms| Some(LogIdentity { log_id: first, seen_at_ms });
-    assert_eq!(ledger.log_identity().await.expect("reads"), stored(None));
-    ledger.see_log(first, 7).await.expect("stores");
-    ledger.see_log(LogId::random(), 8).await.expect("is another log");
-    assert_eq!(ledger.log_identity().await.expect("reads"), stored(Some(7)));
-}
-
-pub(crate) async fn a_skip_moves_only_the_offset_that_it_names(ledger: &dyn Ledger) {
-    ledger.claim(PARTITION).await.expect("claims");
-    assert!(!ledger.skip(PARTITION, 1, 4, 7).await.expect("is refused"), "the partition is at 0");
-    assert!(!ledger.skip(PartitionNo(9), 0, 4, 7).await.expect("is refused"), "no such partition");
-    assert!(ledger.skip(PARTITION, 0, 4, 7).await.expect("skips"));
-    assert!(!ledger.skip(PARTITION, 0, 4, 8).await.expect("is refused"), "a skip applies once");
-    assert_eq!(ledger.next_offset(PARTITION).await.expect("reads"), 4);
-    let reason = OffsetChangeReason::Skip;
-    let change = OffsetChange { partition: PARTITION, from: 0, to: 4, reason, changed_at_ms: 7 };
-    assert_eq!(ledger.offset_changes(9).await.expect("reads"), [change]);
-}
-
-pub(crate) async fn adopting_a_log_resets_every_partition_and_fences_all_claims(ledger: &dyn Ledger) {
-    let before = ledger.propose_log(LogId::random()).await.expect("stores");
-    ledger.see_log(before, 7).await.expect("stores");
-    let claim = ledger.claim(PartitionNo(0)).await.expect("claims");
-    assert!(ledger.skip(PartitionNo(0), 0, 4, 7).await.expect("skips"));
-    ledger.claim(PARTITION).await.expect("claims");
-    let adopted = LogId::random();
-    ledger.adopt_log(adopted, &[2, 0], 9).await.expect("adopts");
-    assert_eq!(ledger.log_identity().await.expect("reads"), Some(LogIdentity { log_id: adopted, seen_at_ms: None }));
-    for (partition, expected) in [(0, 2), (1, 0), (PARTITION.0, 0)] {
-        assert_eq!(ledger.next_offset(PartitionNo(partition)).await.expect("reads"), expected, "{partition}");
-    }
-    assert!(ledger.claim(PartitionNo(0)).await.expect("claims").epoch > claim.epoch + 1);
-    let reason = OffsetChangeReason::Adopt;
-    let change =
-        |partition, from, to| OffsetChange { partition: PartitionNo(partition), from, to, reason, changed_at_ms: 9 };
-    assert_eq!(ledger.offset_changes(2).await.expect("reads"), [change(1, 0, 0), change(0, 4, 2)]);
-}
-
 macro_rules! contract_tests {
     ($name:ident => $open:expr) => {
         $crate::ledger::contract::contract_tests!($name => $open;
@@ -362,6 +320,10 @@ macro_rules! contract_tests {
             deleted_outcomes_are_gone_and_the_campaign_stays,
             a_campaign_is_expired_until_its_deletion_is_recorded,
             components_are_deleted_with_the_last_generation_that_names_them,
+            the_version_that_was_registered_last_is_the_newest_of_its_name,
+            simultaneous_registrations_of_one_name_have_one_order,
+            a_registration_repairs_a_component,
+            a_component_is_kept_while_a_version_or_a_generation_names_it,
             a_closed_campaign_stays_closed,
             an_unknown_coupon_has_no_campaign,
             a_committed_settlement_is_visible_completely,

@@ -17,6 +17,7 @@ pub(super) static MYSQL: LazyLock<Migrator> = LazyLock::new(|| {
         (5, "admin_keys", include_str!("../../../migrations/mysql/0005_admin_keys.sql")),
         (6, "tallies", include_str!("../../../migrations/mysql/0006_tallies.sql")),
         (7, "retention", include_str!("../../../migrations/mysql/0007_retention.sql")),
+        (8, "policy_versions", include_str!("../../../migrations/mysql/0008_policy_versions.sql")),
     ])
 });
 
@@ -29,6 +30,7 @@ pub(super) static SQLITE: LazyLock<Migrator> = LazyLock::new(|| {
         (5, "admin_keys", include_str!("../../../migrations/sqlite/0005_admin_keys.sql")),
         (6, "tallies", include_str!("../../../migrations/sqlite/0006_tallies.sql")),
         (7, "retention", include_str!("../../../migrations/sqlite/0007_retention.sql")),
+        (8, "policy_versions", include_str!("../../../migrations/sqlite/0008_policy_versions.sql")),
     ])
 });
 

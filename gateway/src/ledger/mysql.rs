@@ -8,6 +8,7 @@ mod campaigns;
 mod log_identity;
 mod outcomes;
 mod pipeline;
+mod policy_versions;
 mod retention;
 mod schema;
 mod server;
@@ -25,7 +26,7 @@ use self::server::{IsolationLevel, Transactions};
 use super::terms::KnownTerms;
 use super::{
     CampaignChanges, CampaignError, Claim, Deletion, GenerationRow, Ledger, LedgerError, ListedOutcome, LogIdentity,
-    OffsetChange, OpenError, RecordedOutcome, Transaction,
+    OffsetChange, OpenError, PolicyVersion, RecordedOutcome, Transaction,
 };
 use crate::coupon::{
     Audit, Campaign, CampaignChange, ChangeKey, CouponId, Fingerprint, LogId, NewCampaign, Offset, PartitionNo,
@@ -234,8 +235,20 @@ impl Ledger for Mysql {
         Box::pin(within("store the generation", pipeline::publish(&self.writers, row, components)))
     }
 
+    fn register_policy<'a>(
+        &'a self,
+        version: &'a PolicyVersion,
+        bytes: &'a [u8],
+    ) -> BoxFuture<'a, Result<(), LedgerError>> {
+        Box::pin(within("register the policy", policy_versions::register(&self.writers, version, bytes)))
+    }
+
+    fn policy_versions(&self) -> BoxFuture<'_, Result<Vec<PolicyVersion>, LedgerError>> {
+        Box::pin(within("read the policy versions", policy_versions::versions(&self.readers)))
+    }
+
     fn component<'a>(&'a self, digest: &'a str) -> BoxFuture<'a, Result<Option<Vec<u8>>, LedgerError>> {
-        Box::pin(within("read the component", pipeline::component(&self.readers, digest)))
+        Box::pin(within("read the component", policy_versions::component(&self.readers, digest)))
     }
 
     fn is_shared(&self) -> bool {

@@ -8,7 +8,7 @@ use sqlx::{Decode, MySql, Row, Sqlite, Type};
 
 use super::{
     CampaignChanges, GenerationRow, Grants, LedgerError, ListedOutcome, LockedStock, LogIdentity, OffsetChange,
-    OffsetChangeReason, PartitionOffset, RecordedOutcome, Shards,
+    OffsetChangeReason, PartitionOffset, PolicyVersion, RecordedOutcome, Shards,
 };
 use crate::coupon::{
     Campaign, CampaignState, CouponId, Offset, Outcome, PartitionNo, PolicyId, Reason, RequestId, ShardNo, ShardStock,
@@ -253,6 +253,23 @@ pub(super) fn generations<R: Columns>(rows: &[R]) -> Result<Vec<GenerationRow>, 
                 number: count(row, step, "number")?,
                 pipeline: column(row, step, "pipeline")?,
                 published_at_ms: column(row, step, "published_at_ms")?,
+            })
+        })
+        .collect()
+}
+
+pub(super) fn policy_versions<R: Columns>(rows: &[R]) -> Result<Vec<PolicyVersion>, LedgerError> {
+    let step = "read the policy versions";
+    rows.iter()
+        .map(|row| {
+            Ok(PolicyVersion {
+                name: column(row, step, "name")?,
+                digest: column(row, step, "digest")?,
+                world: column(row, step, "world")?,
+                contract: column(row, step, "contract")?,
+                bytes: count(row, step, "bytes")?,
+                source: column(row, step, "source")?,
+                registered_at_ms: column(row, step, "registered_at_ms")?,
             })
         })
         .collect()

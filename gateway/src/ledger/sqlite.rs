@@ -8,6 +8,7 @@ mod campaigns;
 mod log_identity;
 mod outcomes;
 mod pipeline;
+mod policy_versions;
 mod retention;
 mod stock;
 mod transaction;
@@ -22,7 +23,7 @@ use sqlx::migrate::{Migrate, MigrateError};
 use super::terms::KnownTerms;
 use super::{
     CampaignChanges, CampaignError, Claim, Deletion, GenerationRow, Ledger, LedgerError, ListedOutcome, LogIdentity,
-    OffsetChange, OpenError, RecordedOutcome, Transaction, migrations,
+    OffsetChange, OpenError, PolicyVersion, RecordedOutcome, Transaction, migrations,
 };
 use crate::coupon::{
     Audit, Campaign, CampaignChange, ChangeKey, CouponId, Fingerprint, LogId, NewCampaign, Offset, PartitionNo,
@@ -234,8 +235,20 @@ impl Ledger for Sqlite {
         Box::pin(pipeline::publish(&self.file, row, components))
     }
 
+    fn register_policy<'a>(
+        &'a self,
+        version: &'a PolicyVersion,
+        bytes: &'a [u8],
+    ) -> BoxFuture<'a, Result<(), LedgerError>> {
+        Box::pin(policy_versions::register(&self.file, version, bytes))
+    }
+
+    fn policy_versions(&self) -> BoxFuture<'_, Result<Vec<PolicyVersion>, LedgerError>> {
+        Box::pin(policy_versions::versions(&self.file))
+    }
+
     fn component<'a>(&'a self, digest: &'a str) -> BoxFuture<'a, Result<Option<Vec<u8>>, LedgerError>> {
-        Box::pin(pipeline::component(&self.file, digest))
+        Box::pin(policy_versions::component(&self.file, digest))
     }
 
     fn is_shared(&self) -> bool {

@@ -55,9 +55,5 @@ pub(super) fn check(component: &ComponentBytes) -> Result<(), LoadError> {
     if bytes.len() > COMPONENT_BYTES_MAX {
         return Err(LoadError::TooLarge { bytes_max: COMPONENT_BYTES_MAX, found: bytes.len() });
     }
-    if !component.is_web_assembly() {
-        return Err(LoadError::NotWebAssembly);
-    }
-    // The layer field of the header: 1 is a core module.
-    if bytes.get(4..8) == Some(&[1, 0, 0, 0]) { Err(LoadError::Module) } else { Ok(()) }
+    component.check_header()
 }

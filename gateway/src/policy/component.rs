@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::digest::Digest;
+use super::error::LoadError;
 use super::spec::Pipeline;
 use crate::counters::{Hook, PerHook};
 
@@ -20,6 +21,15 @@ impl ComponentBytes {
     /// Whether the bytes begin as WebAssembly does: as a module or a component.
     pub(super) fn is_web_assembly(&self) -> bool {
         self.bytes.starts_with(b"\0asm")
+    }
+
+    /// Checks that the bytes begin as a component does.
+    pub(super) fn check_header(&self) -> Result<(), LoadError> {
+        if !self.is_web_assembly() {
+            return Err(LoadError::NotWebAssembly);
+        }
+        // The layer field of the header: 1 is a core module.
+        if self.bytes.get(4..8) == Some(&[1, 0, 0, 0]) { Err(LoadError::Module) } else { Ok(()) }
     }
 }
 

@@ -108,8 +108,16 @@ pub enum ChangeError {
     NotFound { path: PathBuf, source: std::io::Error },
     #[error("{} is not a WebAssembly component: build it with `policies/build`", .0.display())]
     NotWebAssembly(PathBuf),
-    #[error("write {}: {source}; make policies.dir writable for this process", path.display())]
-    Write { path: PathBuf, source: std::io::Error },
+    /// A file of the folder.
+    #[error("{}: {error}", path.display())]
+    UnusableFile { path: PathBuf, error: LoadError },
+    /// The newest file of a policy cannot be used.
+    #[error("{0}")]
+    Component(String),
+    #[error("the policy `{name}` is unknown: upload it, or copy it to {}", path.display())]
+    UnknownPolicy { name: String, path: PathBuf },
+    #[error("the component {digest} in the ledger is missing or damaged: upload the policy again")]
+    Damaged { digest: String },
     /// `sluice.toml` cannot be read.
     #[error("{0}")]
     File(String),

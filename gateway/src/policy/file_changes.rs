@@ -1,7 +1,7 @@
 //! Applies what changed in the policies' folder and in `sluice.toml`.
 //!
-//! What a file contained counts as observed only once it was applied, so that an attempt that failed is made again when
-//! a file changes.
+//! A change counts as observed only once it was applied, so that an attempt that failed is made again when a file
+//! changes.
 
 use super::component::ComponentBytes;
 use super::error::ChangeError;
@@ -55,56 +55,50 @@ impl Pipelines {
     }
 
     async fn apply_changed_components(&self, state: &mut State) -> Attempt {
-        let candidates = self.find_changed_components(state).await;
-        let hooks: Vec<Hook> =
-            candidates.iter().filter(|(_, changed)| changed.is_some()).map(|(hook, _)| hook).collect();
-        if hooks.is_empty() {
-            return Attempt::Final;
+        let attempt = match self.find_changed_components(state).await {
+            Ok(candidates) => self.apply_components(state, &candidates).await,
+            Err(error) => self.finish_components(state, Err(error)),
+        };
+        if attempt.is_final() {
+            state.folder.pending.clear();
         }
-        match self.replace_components(state, &candidates, &hooks).await {
-            // A broken component does not keep a good one out.
+        attempt
+    }
+
+    /// The components of the active pipeline whose files have changed.
+    async fn find_changed_components(&self, state: &mut State) -> Result<PerHook<Option<ComponentBytes>>, ChangeError> {
+        let fed = self.registry.feed(&mut state.folder, None).await;
+        self.report_refused_files(state);
+        fed?;
+        let mut candidates = PerHook::default();
+        for (hook, active) in state.active.components.iter() {
+            let policy = &state.active.pipeline.hook(hook).policy;
+            if state.folder.pending.contains(policy) {
+                let newest = self.registry.newest(policy).await?;
+                candidates[hook] = newest.filter(|newest| newest.digest != active.digest);
+            }
+        }
+        Ok(candidates)
+    }
+
+    /// A broken component does not keep a good one out.
+    async fn apply_components(&self, state: &mut State, candidates: &PerHook<Option<ComponentBytes>>) -> Attempt {
+        let changed = candidates.iter().filter(|(_, changed)| changed.is_some());
+        let hooks: Vec<Hook> = changed.map(|(hook, _)| hook).collect();
+        if hooks.is_empty() {
+            return self.finish_components(state, Ok(()));
+        }
+        match self.replace_components(state, candidates, &hooks).await {
             Err(error) if hooks.len() > 1 && !error.is_transient() => {
                 let mut attempt = Attempt::Final;
                 for hook in hooks {
-                    let replaced = self.replace_components(state, &candidates, &[hook]).await;
-                    attempt = attempt.and(self.finish_components(state, &candidates, &[hook], replaced));
+                    let replaced = self.replace_components(state, candidates, &[hook]).await;
+                    attempt = attempt.and(self.finish_components(state, replaced));
                 }
                 attempt
             }
-            replaced => self.finish_components(state, &candidates, &hooks, replaced),
+            replaced => self.finish_components(state, replaced),
         }
-    }
-
-    /// The components of the active pipeline that are new in the folder.
-    async fn find_changed_components(&self, state: &mut State) -> PerHook<Option<ComponentBytes>> {
-        let policies = state.active.pipeline.hooks().map(|spec| spec.policy.clone());
-        let mut found = match self.folder.read_each(policies).await {
-            Ok(found) => found,
-            Err(error) => {
-                self.record_history(Source::Folder, &Err(error));
-                return PerHook::default();
-            }
-        };
-        PerHook::from_fn(|hook| match std::mem::replace(&mut found[hook], Ok(None)) {
-            Ok(Some(component)) => {
-                let is_active = state.active.components[hook].digest == component.digest;
-                let is_new = !is_active && state.observed.folder[hook] != Some(component.digest);
-                if !is_new {
-                    state.observed.folder[hook] = Some(component.digest);
-                    state.reported.components[hook] = None;
-                }
-                is_new.then_some(component)
-            }
-            // A component that was removed is no reason to change.
-            Ok(None) => {
-                state.observed.folder[hook] = None;
-                None
-            }
-            Err(error) => {
-                self.refuse(Source::Folder, error, &mut state.reported.components[hook]);
-                None
-            }
-        })
     }
 
     async fn replace_components(
@@ -113,46 +107,44 @@ impl Pipelines {
         candidates: &PerHook<Option<ComponentBytes>>,
         hooks: &[Hook],
     ) -> Result<(), ChangeError> {
-        let is_replaced = |hook| hooks.contains(&hook);
-        let components = PerHook::from_fn(|hook| candidates[hook].clone().filter(|_| is_replaced(hook)));
         let replacement = Replacement {
             pipeline: state.active.pipeline.clone(),
-            components,
-            observed_file: state.observed.file.clone(),
+            components: PerHook::from_fn(|hook| candidates[hook].clone().filter(|_| hooks.contains(&hook))),
+            observed_file: state.observed_file.clone(),
             source: Source::Folder,
         };
-        let published = self.replace(state, replacement).await;
-        if published.is_ok() {
-            self.record_history(Source::Folder, &published);
-            hooks.iter().for_each(|hook| state.reported.components[*hook] = None);
-        }
-        published.map(|_| ())
+        let published = self.replace(state, replacement).await?;
+        self.record_history(Source::Folder, &Ok(published));
+        Ok(())
     }
 
-    fn finish_components(
-        &self,
-        state: &mut State,
-        candidates: &PerHook<Option<ComponentBytes>>,
-        hooks: &[Hook],
-        replaced: Result<(), ChangeError>,
-    ) -> Attempt {
-        let Err(error) = replaced else { return Attempt::Final };
-        if error.is_transient() {
-            self.refuse(Source::Folder, error, &mut state.reported.components[hooks[0]]);
-            return Attempt::Retry;
+    fn finish_components(&self, state: &mut State, replaced: Result<(), ChangeError>) -> Attempt {
+        match replaced {
+            Ok(()) => state.reported.folder = None,
+            Err(error) if error.is_transient() => {
+                self.refuse(Source::Folder, error, &mut state.reported.folder);
+                return Attempt::Retry;
+            }
+            // The same bytes would fail again.
+            Err(error) => self.record_history(Source::Folder, &Err(error)),
         }
-        // The same bytes would fail again.
-        for hook in hooks {
-            state.observed.folder[*hook] = candidates[*hook].as_ref().map(|component| component.digest);
-            state.reported.components[*hook] = None;
-        }
-        self.record_history(Source::Folder, &Err(error));
         Attempt::Final
+    }
+
+    /// A file of an active policy was meant to change the pipeline.
+    fn report_refused_files(&self, state: &mut State) {
+        for (name, error) in state.folder.refused.drain(..) {
+            if state.active.pipeline.hooks().iter().any(|(_, spec)| spec.policy == name) {
+                self.record_history(Source::Folder, &Err(ChangeError::Component(error)));
+            } else {
+                tracing::warn!(policy = name, error, "policy of the folder not registered");
+            }
+        }
     }
 
     async fn apply_pending_file(&self, state: &mut State) -> Attempt {
         let Some(file) = state.pending_file.clone() else { return Attempt::Final };
-        let patch = state.observed.file.difference(&file);
+        let patch = state.observed_file.difference(&file);
         match self.patch(state, &patch, file, Source::File).await {
             Ok(number) => {
                 state.pending_file = None;

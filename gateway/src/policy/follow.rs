@@ -9,14 +9,12 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::component::ResolvedPipeline;
-use super::digest::Digest;
 use super::error::{ChangeError, NotLoaded};
 use super::generation::Generation;
 use super::loader::Trial;
 use super::pipelines::Pipelines;
 use super::records::{Recorded, RecordedGeneration};
 use crate::background::Background;
-use crate::counters::PerHook;
 use crate::ledger::LedgerError;
 
 /// Keeps an operator's change well within the two seconds that are promised.
@@ -94,8 +92,7 @@ impl Pipelines {
             _ => Err(ChangeError::IncompleteRecord),
         };
         match loaded {
-            Ok((generation, active, folder)) => {
-                state.observed.folder = folder;
+            Ok((generation, active)) => {
                 self.history.learn(recorded.history());
                 let changed = state.active.changes_to(&active);
                 (state.active, state.rollback) = (active, recorded.rollback);
@@ -115,13 +112,8 @@ impl Pipelines {
         Ok(())
     }
 
-    async fn load_recorded(
-        &self,
-        newest: &RecordedGeneration,
-    ) -> Result<(Generation, ResolvedPipeline, PerHook<Option<Digest>>), ChangeError> {
+    async fn load_recorded(&self, newest: &RecordedGeneration) -> Result<(Generation, ResolvedPipeline), ChangeError> {
         let resolved = newest.pipeline().resolve(&*self.ledger).await?.ok_or(ChangeError::IncompleteRecord)?;
-        // The folder is this machine's own, so what the other process observed does not hold here.
-        let folder = self.folder.digests(&resolved.pipeline).await?;
-        Ok((self.loader.load(newest.number, &resolved, Trial::Skip).await?, resolved, folder))
+        Ok((self.loader.load(newest.number, &resolved, Trial::Skip).await?, resolved))
     }
 }

@@ -24,6 +24,18 @@ pub enum Source {
     Rollback,
 }
 
+impl Source {
+    /// The word that the ledger and the admin API use.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::File => "file",
+            Self::Folder => "folder",
+            Self::Admin => "admin",
+            Self::Rollback => "rollback",
+        }
+    }
+}
+
 #[derive(Debug, Clone)]
 pub struct HistoryEntry {
     pub at_ms: UnixMs,

@@ -53,7 +53,7 @@ pub async fn inspect(bytes: Vec<u8>, config: Map<String, Value>) -> Result<Inspe
 }
 
 /// The hook of a component, and its measures with this configuration, given as JSON.
-pub(super) fn inspect_component(compiled: &Compiled, config: &str) -> Result<(Hook, Vec<Measure>), LoadError> {
+fn inspect_component(compiled: &Compiled, config: &str) -> Result<(Hook, Vec<Measure>), LoadError> {
     let mut last = None;
     for hook in Hook::ALL {
         match measures(compiled, hook, config) {

@@ -78,7 +78,7 @@ impl<F: Facts, V: Verdict> Instance<F, V> {
 }
 
 /// The export of a hook's world that decides.
-const fn export(hook: Hook) -> &'static str {
+pub(super) const fn export(hook: Hook) -> &'static str {
     match hook {
         Hook::RateShaper => "shape",
         Hook::UserLimit => "admit",

@@ -11,7 +11,8 @@ use crate::bounded::bounded;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default, expecting = "a section")]
 pub struct Options {
-    /// The folder of the built components: the policy `random` is `random.wasm` in it.
+    /// The folder of the built components: the policy `random` is `random.wasm` in it. Each is registered in the ledger
+    /// once, for all gateways.
     pub dir: PathBuf,
     /// The folder of compiled components, so that a restart compiles nothing. It is created with mode 0700 and used only
     /// while it belongs to this user alone. Files that were not used for longest are deleted.

@@ -9,12 +9,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::component::{ComponentBytes, ResolvedPipeline};
 use super::error::{ChangeError, NotLoaded, StartError};
-use super::folder::{Folder, ListedPolicy, UploadedPolicy};
+use super::folder::Folder;
+use super::folder_state::FolderState;
 use super::generation::Generation;
 use super::history::{History, HistoryEntry, Source};
 use super::loader::{Loader, Trial};
 use super::options::Options;
-use super::records::{self, ObservedFiles, RecordedPipeline};
+use super::records::{self, RecordedPipeline};
+use super::registry::{ListedPolicy, Registry, UploadedPolicy};
 use super::spec::{Pipeline, PipelinePatch};
 use super::state::{Replacement, State};
 use super::tasks::{run_blocking, run_detached};
@@ -26,7 +28,7 @@ use crate::telemetry::{GenerationNotLoaded, GenerationPublished, GenerationRefus
 /// The active generation, and the service that changes it.
 pub struct Pipelines {
     pub(super) loader: Loader,
-    pub(super) folder: Folder,
+    pub(super) registry: Registry,
     pub(super) ledger: Arc<dyn Ledger>,
     current: ArcSwap<Generation>,
     /// The newest generation in the ledger, while it cannot be loaded.
@@ -39,7 +41,7 @@ pub struct Pipelines {
 impl Pipelines {
     pub(super) fn new(
         loader: Loader,
-        folder: Folder,
+        registry: Registry,
         ledger: Arc<dyn Ledger>,
         first: Generation,
         state: State,
@@ -48,7 +50,7 @@ impl Pipelines {
         loader.telemetry.emit(GenerationPublished(first.number()));
         Self {
             loader,
-            folder,
+            registry,
             ledger,
             current: ArcSwap::from_pointee(first),
             not_loaded: ArcSwapOption::empty(),
@@ -87,24 +89,25 @@ impl Pipelines {
         self.history.entries()
     }
 
-    /// The components of the folder.
+    /// The versions of all policies, newest first, and the files of this machine's folder that are no policies.
     ///
     /// # Errors
-    /// When listing them panics.
+    /// When the ledger cannot be read.
     pub async fn list(&self) -> Result<Vec<ListedPolicy>, ChangeError> {
-        self.folder.list(&self.loader.host).await
+        self.registry.list().await
     }
 
-    /// Adds a component to the folder if it is a policy. It decides only once a pipeline names it.
+    /// Registers a component as the newest version of a policy, for all gateways on the ledger. It decides only once a
+    /// pipeline names it.
     ///
     /// # Errors
-    /// Why it cannot be used.
+    /// Why it is no policy.
     pub async fn upload(&self, name: &str, bytes: Vec<u8>) -> Result<UploadedPolicy, ChangeError> {
-        self.folder.upload(&self.loader.host, name, bytes).await
+        self.registry.upload(name, bytes).await
     }
 
-    /// Changes the hooks that the patch gives, with the components that are in the folder now. The other hooks keep
-    /// their components, even if their files have changed or are gone. If nothing differs from the active pipeline, the
+    /// Changes the hooks that the patch gives. A hook whose policy it names gets the newest version of that policy. All
+    /// others keep their components, even if there are newer ones. If nothing differs from the active pipeline, the
     /// answer is its number.
     ///
     /// # Errors
@@ -133,7 +136,7 @@ impl Pipelines {
     async fn compile_changed(&self, patch: &PipelinePatch) -> Result<(), ChangeError> {
         let pipeline = self.current().pipeline().patched(patch);
         pipeline.check().map_err(ChangeError::Pipeline)?;
-        let components = self.read_changed(&pipeline, patch).await?;
+        let components = self.resolve_changed(&mut self.state.lock().await.folder, patch).await?;
         for (hook, component) in components.iter() {
             if let Some(component) = component {
                 self.loader.host.compile(component).await.map_err(ChangeError::load(hook))?;
@@ -142,16 +145,19 @@ impl Pipelines {
         Ok(())
     }
 
-    /// The components of the hooks that the patch gives, as they are in the folder now.
-    async fn read_changed(
+    /// The newest version of each policy that the patch names.
+    async fn resolve_changed(
         &self,
-        pipeline: &Pipeline,
+        folder: &mut FolderState,
         patch: &PipelinePatch,
     ) -> Result<PerHook<Option<ComponentBytes>>, ChangeError> {
-        let policy = |hook| patch[hook].as_ref().map(|_| pipeline.hook(hook).policy.clone());
-        let (folder, policies) = (self.folder.clone(), PerHook::from_fn(policy));
-        let read = move |hook| policies[hook].as_ref().map(|policy| folder.read(policy)).transpose();
-        run_blocking(move || PerHook::try_from_fn(read)).await
+        let mut components = PerHook::default();
+        for (hook, patch) in patch.iter() {
+            if let Some(policy) = patch.as_ref().and_then(|patch| patch.policy.as_ref()) {
+                components[hook] = Some(self.registry.resolve(folder, policy).await?);
+            }
+        }
+        Ok(components)
     }
 
     /// Returns to the pipeline before the active one, with the components it had. Another rollback goes further back.
@@ -172,14 +178,14 @@ impl Pipelines {
     async fn publish_earlier(&self, state: &mut State) -> Result<GenerationNo, ChangeError> {
         let earlier = state.rollback.last().cloned().ok_or(ChangeError::NoEarlierPipeline)?;
         let earlier = earlier.resolve(&*self.ledger).await?.ok_or(ChangeError::NoEarlierPipeline)?;
-        let folder = self.folder.digests(&earlier.pipeline).await?;
-        let observed = ObservedFiles { file: state.newest_file(), folder };
-        let number = self.publish(state, earlier, observed, Source::Rollback).await?;
+        let file = state.newest_file();
+        let number = self.publish(state, earlier, file, Source::Rollback).await?;
         state.rollback.pop();
+        // The rollback is newer than a file that could not be applied so far.
+        state.folder.pending.clear();
         Ok(number)
     }
 
-    /// Changes the hooks that the patch gives, with the components that are in the folder now.
     pub(super) async fn patch(
         &self,
         state: &mut State,
@@ -189,23 +195,19 @@ impl Pipelines {
     ) -> Result<GenerationNo, ChangeError> {
         let pipeline = state.active.pipeline.patched(patch);
         pipeline.check().map_err(ChangeError::Pipeline)?;
-        let components = self.read_changed(&pipeline, patch).await?;
+        let components = self.resolve_changed(&mut state.folder, patch).await?;
         self.replace(state, Replacement { pipeline, components, observed_file, source }).await
     }
 
     pub(super) async fn replace(&self, state: &mut State, new: Replacement) -> Result<GenerationNo, ChangeError> {
-        let digest = |hook| new.components[hook].as_ref().map(|component| component.digest);
-        let folder = PerHook::from_fn(|hook| digest(hook).or(state.observed.folder[hook]));
         let kept = &state.active.components;
         let components = PerHook::from_fn(|hook| new.components[hook].as_ref().unwrap_or(&kept[hook]).clone());
         let replaced = RecordedPipeline::of(&state.active);
         let resolved = ResolvedPipeline { pipeline: new.pipeline, components };
-        let observed = ObservedFiles { file: new.observed_file, folder };
-        if self.not_loaded().is_none() && state.is_active(&resolved) && observed.file == state.observed.file {
-            state.observed = observed;
+        if self.not_loaded().is_none() && state.is_active(&resolved) && new.observed_file == state.observed_file {
             return Ok(self.current().number());
         }
-        let number = self.publish(state, resolved, observed, new.source).await?;
+        let number = self.publish(state, resolved, new.observed_file, new.source).await?;
         state.rollback.push(replaced);
         Ok(number)
     }
@@ -214,15 +216,16 @@ impl Pipelines {
         &self,
         state: &mut State,
         resolved: ResolvedPipeline,
-        observed: ObservedFiles,
+        observed_file: Pipeline,
         source: Source,
     ) -> Result<GenerationNo, ChangeError> {
         let number = self.newest() + 1;
         let generation = self.loader.load(number, &resolved, Trial::Run).await?;
-        records::publish(&*self.ledger, number, &resolved, &observed, source).await?;
+        let observed = state.observed(observed_file.clone(), &resolved.pipeline);
+        records::publish(&*self.ledger, number, &resolved, observed, source).await?;
         self.activate(generation);
         let changed = state.active.changes_to(&resolved);
-        state.activate(resolved, observed);
+        state.activate(resolved, observed_file);
         tracing::info!(generation = number, ?source, changed, "pipeline changed");
         Ok(number)
     }

@@ -6,6 +6,7 @@ use super::component::{ComponentBytes, ResolvedPipeline};
 use super::digest::Digest;
 use super::error::{ChangeError, NotLoaded};
 use super::history::{HISTORY_MAX, HistoryEntry, Source};
+use super::registry::read_component;
 use super::spec::Pipeline;
 use crate::counters::PerHook;
 use crate::coupon::{GenerationNo, UnixMs, now_ms};
@@ -22,7 +23,7 @@ pub(super) struct GenerationRecord {
     pub(super) source: Source,
 }
 
-/// What the files contained when they were last read. Only a difference from it is a change.
+/// What the files of the machine that published contained when they were last read.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct ObservedFiles {
     /// The pipeline of `sluice.toml`.
@@ -45,7 +46,10 @@ impl RecordedPipeline {
     }
 
     /// Reads the components; `None` if the ledger no longer has one of them.
-    pub(super) async fn resolve(self, ledger: &dyn Ledger) -> Result<Option<ResolvedPipeline>, LedgerError> {
+    ///
+    /// # Errors
+    /// [`ChangeError::Damaged`] if the bytes of one have another digest.
+    pub(super) async fn resolve(self, ledger: &dyn Ledger) -> Result<Option<ResolvedPipeline>, ChangeError> {
         let Self { pipeline, digests } = self;
         let rate_shaper = read_component(ledger, digests.rate_shaper).await?;
         let user_limit = read_component(ledger, digests.user_limit).await?;
@@ -55,11 +59,6 @@ impl RecordedPipeline {
         };
         Ok(Some(ResolvedPipeline { pipeline, components: PerHook { rate_shaper, user_limit, shard_picker } }))
     }
-}
-
-async fn read_component(ledger: &dyn Ledger, digest: Digest) -> Result<Option<ComponentBytes>, LedgerError> {
-    let bytes = ledger.component(&digest.to_string()).await?;
-    Ok(bytes.map(|bytes| ComponentBytes { digest, bytes: bytes.into() }))
 }
 
 /// The pipelines that a rollback returns to, the newest last; as many as the history lists.
@@ -166,15 +165,11 @@ pub(super) async fn publish(
     ledger: &dyn Ledger,
     number: GenerationNo,
     resolved: &ResolvedPipeline,
-    observed: &ObservedFiles,
+    observed: ObservedFiles,
     source: Source,
 ) -> Result<(), ChangeError> {
-    let record = GenerationRecord {
-        pipeline: resolved.pipeline.clone(),
-        digests: resolved.digests(),
-        observed: observed.clone(),
-        source,
-    };
+    let record =
+        GenerationRecord { pipeline: resolved.pipeline.clone(), digests: resolved.digests(), observed, source };
     let pipeline = serde_json::to_string(&record).expect("a record is JSON");
     let row = GenerationRow { number, pipeline, published_at_ms: now_ms() };
     let components = <[ComponentBytes; 3]>::from(resolved.components.clone())

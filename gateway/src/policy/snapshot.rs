@@ -32,7 +32,7 @@ impl Snapshot {
     }
 }
 
-fn components(folder: &Path) -> io::Result<BTreeMap<OsString, Option<Stamp>>> {
+pub(super) fn components(folder: &Path) -> io::Result<BTreeMap<OsString, Option<Stamp>>> {
     let mut stamps = BTreeMap::new();
     for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();
@@ -44,7 +44,7 @@ fn components(folder: &Path) -> io::Result<BTreeMap<OsString, Option<Stamp>>> {
 }
 
 /// `None` if there is no such file. Links are followed.
-fn stamp(path: &Path) -> Option<Stamp> {
+pub(super) fn stamp(path: &Path) -> Option<Stamp> {
     std::fs::metadata(path).ok().as_ref().map(Stamp::of)
 }
 

@@ -33,7 +33,7 @@ pub struct HookSpec {
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default, expecting = "a section with the key `policy`")]
 pub struct HookPatch {
-    /// The component `<policy>.wasm` of the policies' folder.
+    /// The name of the policy: `<policy>.wasm` in the policies' folder, or the name of an upload.
     pub policy: Option<String>,
     /// What happens when the policy gives no decision: `fallback` lets a native default decide, `refuse` answers 503,
     /// `skip` goes on without a decision (not for the shard picker).
@@ -175,19 +175,20 @@ impl Pipeline {
                 .to_owned());
         }
         for (hook, HookSpec { policy, .. }) in self.hooks().iter() {
-            if !is_policy_name(policy) {
-                let hook = hook.as_str();
-                return Err(format!("pipeline.{hook}.policy: expected 1 to 64 of a-z, 0-9 and -, found `{policy}`"));
-            }
+            check_policy_name(policy).map_err(|error| format!("pipeline.{}.policy: {error}", hook.as_str()))?;
         }
         Ok(())
     }
 }
 
 /// The name becomes a file's name, so it must not be a path.
-pub(super) fn is_policy_name(name: &str) -> bool {
+pub(super) fn check_policy_name(name: &str) -> Result<(), String> {
     let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    (1..=64).contains(&name.len()) && name.bytes().all(is_plain)
+    if (1..=64).contains(&name.len()) && name.bytes().all(is_plain) {
+        Ok(())
+    } else {
+        Err(format!("expected 1 to 64 of a-z, 0-9 and -, found `{name}`"))
+    }
 }
 
 #[cfg(test)]

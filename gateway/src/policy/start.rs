@@ -7,15 +7,17 @@ use tokio_util::sync::CancellationToken;
 use super::component::ResolvedPipeline;
 use super::error::{ChangeError, NotLoaded, StartError};
 use super::folder::Folder;
+use super::folder_state::{FolderState, RecordedFiles};
 use super::generation::Generation;
 use super::history::{History, Source};
 use super::loader::{Loader, Trial};
 use super::options::Options;
 use super::pipelines::Pipelines;
 use super::records::{self, ObservedFiles, Recorded, RecordedGeneration};
+use super::registry::Registry;
 use super::spec::Pipeline;
 use super::state::State;
-use super::tasks::run_blocking;
+use crate::counters::PerHook;
 use crate::ledger::Ledger;
 use crate::telemetry::Telemetry;
 
@@ -47,7 +49,7 @@ impl Pipelines {
         ledger: Arc<dyn Ledger>,
         loader: Loader,
     ) -> Result<Arc<Self>, ChangeError> {
-        let folder = Folder::new(&options.dir);
+        let registry = Registry::new(Arc::clone(&ledger), Folder::new(&options.dir));
         let recorded = Recorded::read(&*ledger).await?;
         let history = History::default();
         history.learn(recorded.history());
@@ -55,13 +57,13 @@ impl Pipelines {
         let first = match first {
             Some(first) => first,
             None => {
-                let first = publish_file(&recorded, file.clone(), &folder, &*ledger, &loader).await?;
+                let first = publish_file(&recorded, file.clone(), &registry, &loader).await?;
                 history.record(Source::File, &Ok(first.generation.number()));
                 first
             }
         };
-        let state = State::new(first.active, recorded.rollback, first.observed);
-        let this = Arc::new(Self::new(loader, folder, ledger, first.generation, state, history));
+        let state = State::new(first.active, recorded.rollback, first.observed_file, first.folder);
+        let this = Arc::new(Self::new(loader, registry, ledger, first.generation, state, history));
         if let Some(not_loaded) = not_loaded.filter(|not_loaded| not_loaded.generation > this.current().number()) {
             this.set_not_loaded(not_loaded);
         }
@@ -74,7 +76,8 @@ impl Pipelines {
 struct First {
     generation: Generation,
     active: ResolvedPipeline,
-    observed: ObservedFiles,
+    observed_file: Pipeline,
+    folder: FolderState,
 }
 
 /// The newest recorded generation that loads, and why the newest one of all does not.
@@ -102,20 +105,29 @@ async fn load_newest(
 async fn load(candidate: &RecordedGeneration, ledger: &dyn Ledger, loader: &Loader) -> Result<First, ChangeError> {
     let active = candidate.pipeline().resolve(ledger).await?.ok_or(ChangeError::IncompleteRecord)?;
     let generation = loader.load(candidate.number, &active, Trial::Skip).await?;
-    Ok(First { generation, active, observed: candidate.record.observed.clone() })
+    let ObservedFiles { file, folder } = candidate.record.observed.clone();
+    let folder = FolderState::new(RecordedFiles::new(&active.pipeline, folder, !ledger.is_shared()));
+    Ok(First { generation, active, observed_file: file, folder })
 }
 
 async fn publish_file(
     recorded: &Recorded,
     file: Pipeline,
-    folder: &Folder,
-    ledger: &dyn Ledger,
+    registry: &Registry,
     loader: &Loader,
 ) -> Result<First, ChangeError> {
-    let (number, folder, from_file) = (recorded.number + 1, folder.clone(), file.clone());
-    let active = run_blocking(move || folder.resolve(from_file)).await?;
-    let observed = ObservedFiles { file, folder: active.digests().map(Some) };
+    let number = recorded.number + 1;
+    let mut folder = FolderState::default();
+    let mut resolve = async |policy| registry.resolve(&mut folder, policy).await;
+    let PerHook { rate_shaper, user_limit, shard_picker } = file.hooks().map(|spec| &*spec.policy);
+    let components = PerHook {
+        rate_shaper: resolve(rate_shaper).await?,
+        user_limit: resolve(user_limit).await?,
+        shard_picker: resolve(shard_picker).await?,
+    };
+    let active = ResolvedPipeline { pipeline: file.clone(), components };
     let generation = loader.load(number, &active, Trial::Run).await?;
-    records::publish(ledger, number, &active, &observed, Source::File).await?;
-    Ok(First { generation, active, observed })
+    let observed = ObservedFiles { folder: folder.digests(&file), file: file.clone() };
+    records::publish(&*registry.ledger, number, &active, observed, Source::File).await?;
+    Ok(First { generation, active, observed_file: file, folder })
 }

@@ -1,6 +1,7 @@
 //! What a change of the pipeline starts from.
 
 use super::component::{ComponentBytes, ResolvedPipeline};
+use super::folder_state::FolderState;
 use super::history::Source;
 use super::records::{ObservedFiles, RollbackStack};
 use super::spec::Pipeline;
@@ -10,18 +11,20 @@ use crate::counters::PerHook;
 pub(super) struct State {
     pub(super) active: ResolvedPipeline,
     pub(super) rollback: RollbackStack,
-    pub(super) observed: ObservedFiles,
+    /// The pipeline of `sluice.toml` that was applied last. Only a difference from it is a change.
+    pub(super) observed_file: Pipeline,
+    pub(super) folder: FolderState,
     /// The pipeline of `sluice.toml`, if applying it has failed. It is tried again when a file changes, until a newer
     /// change succeeds.
     pub(super) pending_file: Option<Pipeline>,
     pub(super) reported: ReportedErrors,
 }
 
-/// The last error of each file, so that it is reported once.
+/// The last error of the file and of the folder, so that it is reported once.
 #[derive(Default)]
 pub(super) struct ReportedErrors {
     pub(super) file: Option<String>,
-    pub(super) components: PerHook<Option<String>>,
+    pub(super) folder: Option<String>,
 }
 
 /// The active pipeline with some hooks replaced.
@@ -35,8 +38,18 @@ pub(super) struct Replacement {
 }
 
 impl State {
-    pub(super) fn new(active: ResolvedPipeline, rollback: RollbackStack, observed: ObservedFiles) -> Self {
-        Self { active, rollback, observed, pending_file: None, reported: ReportedErrors::default() }
+    pub(super) fn new(
+        active: ResolvedPipeline,
+        rollback: RollbackStack,
+        observed_file: Pipeline,
+        folder: FolderState,
+    ) -> Self {
+        Self { active, rollback, observed_file, folder, pending_file: None, reported: ReportedErrors::default() }
+    }
+
+    /// What the record of a generation says about the files.
+    pub(super) fn observed(&self, file: Pipeline, pipeline: &Pipeline) -> ObservedFiles {
+        ObservedFiles { file, folder: self.folder.digests(pipeline) }
     }
 
     /// Whether a pipeline and its components are the active ones.
@@ -46,7 +59,7 @@ impl State {
 
     /// What counts as applied after a change by an operator: it is newer than a file that could not be applied.
     pub(super) fn newest_file(&self) -> Pipeline {
-        self.pending_file.as_ref().unwrap_or(&self.observed.file).clone()
+        self.pending_file.as_ref().unwrap_or(&self.observed_file).clone()
     }
 
     /// A new text of `sluice.toml` was read.
@@ -54,12 +67,12 @@ impl State {
         if self.pending_file.as_ref() != Some(&file) {
             self.reported.file = None;
         }
-        self.pending_file = (file != self.observed.file).then_some(file);
+        self.pending_file = (file != self.observed_file).then_some(file);
     }
 
     /// A pipeline was published.
-    pub(super) fn activate(&mut self, active: ResolvedPipeline, observed: ObservedFiles) {
-        self.pending_file = self.pending_file.take().filter(|pending| *pending != observed.file);
-        (self.active, self.observed) = (active, observed);
+    pub(super) fn activate(&mut self, active: ResolvedPipeline, observed_file: Pipeline) {
+        self.pending_file = self.pending_file.take().filter(|pending| *pending != observed_file);
+        (self.active, self.observed_file) = (active, observed_file);
     }
 }

@@ -2,6 +2,7 @@
 
 mod bounds;
 mod guest;
+mod registry;
 mod reports;
 mod restart;
 

@@ -12,7 +12,8 @@ use sluice::coupon::{
 };
 use sluice::ledger::{
     CampaignChanges, CampaignError, Claim, Deletion, GenerationRow, Grants, Ledger, LedgerError, ListedOutcome,
-    LockedStock, LogIdentity, OffsetChange, PartitionOffset, RecordedOutcome, Shards, StockDecrement, Transaction,
+    LockedStock, LogIdentity, OffsetChange, PartitionOffset, PolicyVersion, RecordedOutcome, Shards, StockDecrement,
+    Transaction,
 };
 use tokio::sync::watch;
 
@@ -279,6 +280,18 @@ impl Ledger for FaultyLedger {
         components: &'a [(String, Arc<[u8]>)],
     ) -> BoxFuture<'a, Result<bool, LedgerError>> {
         self.inner.publish_generation(row, components)
+    }
+
+    fn register_policy<'a>(
+        &'a self,
+        version: &'a PolicyVersion,
+        bytes: &'a [u8],
+    ) -> BoxFuture<'a, Result<(), LedgerError>> {
+        self.inner.register_policy(version, bytes)
+    }
+
+    fn policy_versions(&self) -> BoxFuture<'_, Result<Vec<PolicyVersion>, LedgerError>> {
+        self.inner.policy_versions()
     }
 
     fn component<'a>(&'a self, digest: &'a str) -> BoxFuture<'a, Result<Option<Vec<u8>>, LedgerError>> {

@@ -50,7 +50,7 @@ impl Files {
     }
 }
 
-fn built_policies() -> PathBuf {
+pub(crate) fn built_policies() -> PathBuf {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../policies");
     assert!(folder.join("random.wasm").exists(), "the policies are not built: run policies/build");
     folder
@@ -71,6 +71,11 @@ impl Fixture {
         let mut config = files.config();
         configure(&mut config);
         let ports = replace(Ports::open(&config).await.expect("embedded ports open"));
+        Self::on(ports, files, config).await
+    }
+
+    /// On open ports, which another system may use too.
+    pub(crate) async fn on(ports: Ports, files: Files, config: Config) -> Self {
         let running = System::start(config, ports).await.expect("the system starts");
         Self { running, files, client: reqwest::Client::new() }
     }
@@ -100,6 +105,12 @@ impl Fixture {
     /// Calls the admin listener.
     pub(crate) async fn operate(&self, method: Method, path: &str, body: Option<Value>) -> Answer {
         self.send(method, format!("http://{}{path}", self.running.admin), body).await
+    }
+
+    /// Uploads a component under the name of a policy.
+    pub(crate) async fn upload(&self, name: &str, component: Vec<u8>) -> Answer {
+        let url = format!("http://{}/admin/policies?name={name}", self.running.admin);
+        Answer::of(self.client.post(url).body(component).send().await.expect("the listener answers")).await
     }
 
     /// Changes coupon 104 under an Idempotency-Key.

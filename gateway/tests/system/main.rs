@@ -25,6 +25,7 @@ mod lost_files;
 mod main_job;
 mod operators;
 mod ownership;
+mod policy_registry;
 mod releases;
 mod retention;
 mod settlement;

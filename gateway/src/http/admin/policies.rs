@@ -12,7 +12,7 @@ use super::super::error::Problem;
 use super::super::json;
 use super::super::limits::COMPONENT_BYTES_MAX;
 use super::super::state::ApiState;
-use crate::counters::{Measure, PerHook};
+use crate::counters::{Hook, Measure, PerHook};
 use crate::coupon::{GenerationNo, UnixMs};
 use crate::policy::{
     ChangeError, Digest, FailureReport, HistoryEntry, ListedPolicy, Pipeline, PipelinePatch, Pipelines, Source,
@@ -68,11 +68,19 @@ pub(in crate::http) struct Published {
     generation: GenerationNo,
 }
 
+/// A version of a policy, or the error of a file that is no policy.
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 pub(in crate::http) struct PolicyLine {
     name: String,
-    bytes: u64,
-    digest: Option<Digest>,
+    digest: Option<String>,
+    bytes: Option<u64>,
+    world: Option<String>,
+    /// The version of the contract.
+    contract: Option<String>,
+    /// `folder` or `admin`.
+    source: Option<String>,
+    at_ms: Option<UnixMs>,
     error: Option<String>,
 }
 
@@ -81,6 +89,7 @@ pub(in crate::http) struct Uploaded {
     name: String,
     bytes: usize,
     digest: Digest,
+    world: Hook,
 }
 
 #[derive(Deserialize)]
@@ -162,14 +171,27 @@ impl From<HistoryEntry> for HistoryLine {
 }
 
 impl From<ListedPolicy> for PolicyLine {
-    fn from(ListedPolicy { name, bytes, digest, error }: ListedPolicy) -> Self {
-        Self { name, bytes, digest, error }
+    fn from(ListedPolicy { name, version }: ListedPolicy) -> Self {
+        let (version, error) = match version {
+            Ok(version) => (Some(version), None),
+            Err(error) => (None, Some(error)),
+        };
+        Self {
+            name,
+            digest: version.as_ref().map(|version| version.digest.clone()),
+            bytes: version.as_ref().map(|version| version.bytes),
+            world: version.as_ref().map(|version| version.world.clone()),
+            contract: version.as_ref().map(|version| version.contract.clone()),
+            source: version.as_ref().map(|version| version.source.clone()),
+            at_ms: version.map(|version| version.registered_at_ms),
+            error,
+        }
     }
 }
 
 impl From<UploadedPolicy> for Uploaded {
-    fn from(UploadedPolicy { name, bytes, digest }: UploadedPolicy) -> Self {
-        Self { name, bytes, digest }
+    fn from(UploadedPolicy { name, bytes, digest, world }: UploadedPolicy) -> Self {
+        Self { name, bytes, digest, world }
     }
 }
 
@@ -202,8 +224,9 @@ mod tests {
     #[test]
     fn an_uploaded_policy_is_answered_with_its_digest_in_hexadecimal() {
         let digest = Digest::of(b"abc");
-        let uploaded = UploadedPolicy { name: "my-own".to_owned(), bytes: 3, digest };
+        let uploaded = UploadedPolicy { name: "my-own".to_owned(), bytes: 3, digest, world: Hook::UserLimit };
         let body = serde_json::to_value(Uploaded::from(uploaded)).expect("JSON");
-        assert_eq!(body, json!({ "name": "my-own", "bytes": 3, "digest": digest.to_string() }));
+        let digest = digest.to_string();
+        assert_eq!(body, json!({ "name": "my-own", "bytes": 3, "digest": digest, "world": "user-limit" }));
     }
 }

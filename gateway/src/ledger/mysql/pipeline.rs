@@ -1,4 +1,4 @@
-//! Published generations and their components.
+//! Published generations.
 
 use std::sync::Arc;
 
@@ -6,6 +6,7 @@ use sqlx::MySqlPool;
 use sqlx::error::ErrorKind;
 
 use super::call::during;
+use super::policy_versions;
 use crate::ledger::{GENERATIONS_MAX, GenerationRow, LedgerError, rows};
 
 pub(super) async fn generations(readers: &MySqlPool, rows_max: u32) -> Result<Vec<GenerationRow>, LedgerError> {
@@ -24,6 +25,10 @@ pub(super) async fn publish(
 ) -> Result<bool, LedgerError> {
     let step = "store the generation";
     let mut transaction = writers.begin().await.map_err(during(step))?;
+    sqlx::query(include_str!("../sql/common/lock_policy_order.sql"))
+        .execute(&mut *transaction)
+        .await
+        .map_err(during(step))?;
     let inserted = sqlx::query(include_str!("../sql/mysql/insert_generation.sql"))
         .bind(row.number.cast_signed())
         .bind(&row.pipeline)
@@ -47,20 +52,7 @@ pub(super) async fn publish(
         .execute(&mut *transaction)
         .await
         .map_err(during(step))?;
-    sqlx::query(include_str!("../sql/common/delete_old_components.sql"))
-        .execute(&mut *transaction)
-        .await
-        .map_err(during("delete old components"))?;
+    policy_versions::delete_unused(&mut transaction).await?;
     transaction.commit().await.map_err(during(step))?;
     Ok(true)
-}
-
-pub(super) async fn component(readers: &MySqlPool, digest: &str) -> Result<Option<Vec<u8>>, LedgerError> {
-    let step = "read the component";
-    let row = sqlx::query(include_str!("../sql/common/select_component.sql"))
-        .bind(digest)
-        .fetch_optional(readers)
-        .await
-        .map_err(during(step))?;
-    row.map(|row| rows::column(&row, step, "bytes")).transpose()
 }

@@ -1,8 +1,9 @@
-//! Published generations and their components.
+//! Published generations.
 
 use std::sync::Arc;
 
 use super::call::{begin, during};
+use super::policy_versions;
 use crate::ledger::{GENERATIONS_MAX, GenerationRow, LedgerError, rows};
 use crate::sqlite_file::SqliteFile;
 
@@ -22,6 +23,10 @@ pub(super) async fn publish(
 ) -> Result<bool, LedgerError> {
     let step = "store the generation";
     let mut transaction = begin(file, step).await?;
+    sqlx::query(include_str!("../sql/common/lock_policy_order.sql"))
+        .execute(&mut *transaction)
+        .await
+        .map_err(during(step))?;
     let inserted = sqlx::query(include_str!("../sql/sqlite/insert_generation.sql"))
         .bind(row.number.cast_signed())
         .bind(&row.pipeline)
@@ -46,20 +51,7 @@ pub(super) async fn publish(
         .execute(&mut *transaction)
         .await
         .map_err(during(step))?;
-    sqlx::query(include_str!("../sql/common/delete_old_components.sql"))
-        .execute(&mut *transaction)
-        .await
-        .map_err(during("delete old components"))?;
+    policy_versions::delete_unused(&mut transaction).await?;
     transaction.commit().await.map_err(during(step))?;
     Ok(true)
-}
-
-pub(super) async fn component(file: &SqliteFile, digest: &str) -> Result<Option<Vec<u8>>, LedgerError> {
-    let step = "read the component";
-    let row = sqlx::query(include_str!("../sql/common/select_component.sql"))
-        .bind(digest)
-        .fetch_optional(&file.readers)
-        .await
-        .map_err(during(step))?;
-    row.map(|row| rows::column(&row, step, "bytes")).transpose()
 }

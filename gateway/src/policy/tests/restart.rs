@@ -8,6 +8,7 @@ use super::guest::picker;
 use super::{Fixture, default_pipeline, patch, pick_with};
 use crate::counters::PerHook;
 use crate::policy::component::ComponentBytes;
+use crate::policy::digest::Digest;
 use crate::policy::records::{self, ObservedFiles};
 use crate::policy::{Pipeline, Source};
 
@@ -35,7 +36,7 @@ async fn record(fixture: &Fixture, number: u64, picker: ComponentBytes) {
     let mut resolved = default_pipeline();
     resolved.components.shard_picker = picker;
     let observed = ObservedFiles { file: Pipeline::default(), folder: PerHook::default() };
-    records::publish(&*fixture.ledger, number, &resolved, &observed, Source::Admin).await.expect("records");
+    records::publish(&*fixture.ledger, number, &resolved, observed, Source::Admin).await.expect("records");
 }
 
 fn broken() -> ComponentBytes {
@@ -56,6 +57,17 @@ async fn a_gateway_starts_with_the_newest_recorded_generation_that_loads() {
     let number = restarted.rollback().await.expect("a rollback undoes the generation that does not load");
     assert_eq!((number, restarted.current().pipeline()), (4, active.pipeline()));
     assert_eq!(restarted.not_loaded(), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_generation_whose_component_is_damaged_is_not_loaded() {
+    let fixture = Fixture::start().await;
+    let damaged = ComponentBytes { digest: Digest::of(b"abc"), ..picker("", "") };
+    record(&fixture, 2, damaged).await;
+    let restarted = fixture.start_again().await.expect("starts again");
+    let error = &restarted.not_loaded().expect("reported").error;
+    assert_eq!(restarted.current().number(), 1);
+    assert!(error.ends_with("in the ledger is missing or damaged: upload the policy again"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

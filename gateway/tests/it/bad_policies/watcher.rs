@@ -141,7 +141,7 @@ async fn an_empty_file_and_one_that_is_cut_off_are_refused_and_change_nothing() 
 async fn a_file_that_names_a_component_is_applied_once_the_component_is_there() {
     let gateway = Gateway::start().await;
     gateway.home.configure("[pipeline.shard-picker]\npolicy = \"fresh-one\"\n");
-    gateway.wait_for_refusal("fresh-one.wasm: No such file").await;
+    gateway.wait_for_refusal("the policy `fresh-one` is unknown").await;
     gateway.home.install("fresh-one", b"half of a component");
     gateway.wait_for_refusal("policies/fresh-one.wasm is not a WebAssembly component: build it").await;
     gateway.home.install("fresh-one", &policy("weighted"));
@@ -153,7 +153,7 @@ async fn a_file_that_names_a_component_is_applied_once_the_component_is_there() 
 async fn a_change_by_an_operator_is_newer_than_a_file_that_was_refused_before() {
     let mut gateway = Gateway::start().await;
     gateway.home.configure("[pipeline.shard-picker]\npolicy = \"fresh-one\"\n");
-    gateway.wait_for_refusal("fresh-one.wasm: No such file").await;
+    gateway.wait_for_refusal("the policy `fresh-one` is unknown").await;
     gateway.set_shard_picker("weighted").await;
     gateway.home.install("fresh-one", &policy("random"));
     tokio::time::sleep(QUIET).await;

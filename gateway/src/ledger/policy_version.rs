@@ -1,0 +1,23 @@
+//! The versions of the policies.
+
+use crate::coupon::UnixMs;
+
+/// Older versions are deleted, unless a stored generation names them. Enough to return to an earlier version of any
+/// policy, few enough that frequent uploads do not fill the database.
+pub(super) const POLICY_VERSIONS_MAX: u32 = 200;
+
+/// A version of a policy: the name and the digest, which never change, and where it came from. Only the policy host
+/// interprets the texts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PolicyVersion {
+    pub name: String,
+    pub digest: String,
+    pub world: String,
+    /// The version of the contract.
+    pub contract: String,
+    /// The size of the component.
+    pub bytes: u64,
+    pub source: String,
+    /// When it was registered last.
+    pub registered_at_ms: UnixMs,
+}

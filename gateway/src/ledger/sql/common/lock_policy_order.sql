@@ -1,0 +1,1 @@
+UPDATE policy_order SET newest = newest WHERE only_row = 1

@@ -1,0 +1,1 @@
+REPLACE INTO policy_component (digest, bytes) VALUES (?, ?)

@@ -1,0 +1,142 @@
+//! The registry of the policies' versions in the ledger. All gateways on a ledger resolve the names of policies there;
+//! the folder and uploads feed it.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+use super::component::ComponentBytes;
+use super::contract;
+use super::digest::Digest;
+use super::error::ChangeError;
+use super::folder::Folder;
+use super::folder_state::FolderState;
+use super::history::Source;
+use super::spec::check_policy_name;
+use super::tasks::run_blocking;
+use crate::counters::Hook;
+use crate::coupon::now_ms;
+use crate::ledger::{Ledger, LedgerError, PolicyVersion};
+
+/// A version of the registry, or a file of the folder that is none.
+#[derive(Debug)]
+pub struct ListedPolicy {
+    pub name: String,
+    /// Why the file cannot be used.
+    pub version: Result<PolicyVersion, String>,
+}
+
+#[derive(Debug)]
+pub struct UploadedPolicy {
+    pub name: String,
+    pub bytes: usize,
+    pub digest: Digest,
+    pub world: Hook,
+}
+
+pub(super) struct Registry {
+    pub(super) ledger: Arc<dyn Ledger>,
+    pub(super) folder: Folder,
+    /// Name and error of each file in the folder that is no policy.
+    pub(super) unusable_files: ArcSwap<Vec<(String, String)>>,
+}
+
+impl Registry {
+    pub(super) fn new(ledger: Arc<dyn Ledger>, folder: Folder) -> Self {
+        Self { ledger, folder, unusable_files: ArcSwap::default() }
+    }
+
+    /// The component that a pipeline gets when it names a policy: the newest version, after a newer file of the folder
+    /// was registered.
+    ///
+    /// # Errors
+    /// Also when a newer file of the folder is no policy.
+    pub(super) async fn resolve(&self, folder: &mut FolderState, policy: &str) -> Result<ComponentBytes, ChangeError> {
+        self.feed(folder, Some(policy)).await?;
+        let newest = self.newest_version(policy).await?;
+        if let Some(error) = folder.error_since(policy, newest.as_ref().map(|newest| newest.registered_at_ms)) {
+            return Err(ChangeError::Component(error.to_owned()));
+        }
+        match newest {
+            Some(newest) => self.component_of(&newest).await,
+            None => Err(ChangeError::UnknownPolicy { name: policy.to_owned(), path: self.folder.path_of(policy) }),
+        }
+    }
+
+    /// The component of the newest version of a policy.
+    pub(super) async fn newest(&self, policy: &str) -> Result<Option<ComponentBytes>, ChangeError> {
+        match self.newest_version(policy).await? {
+            Some(newest) => Ok(Some(self.component_of(&newest).await?)),
+            None => Ok(None),
+        }
+    }
+
+    async fn newest_version(&self, policy: &str) -> Result<Option<PolicyVersion>, LedgerError> {
+        let versions = self.ledger.policy_versions().await?;
+        Ok(versions.into_iter().find(|version| version.name == policy))
+    }
+
+    async fn component_of(&self, version: &PolicyVersion) -> Result<ComponentBytes, ChangeError> {
+        let damaged = || ChangeError::Damaged { digest: version.digest.clone() };
+        let digest = version.digest.parse().map_err(|_| damaged())?;
+        read_component(&*self.ledger, digest).await?.ok_or_else(damaged)
+    }
+
+    /// Adds a version, which becomes the newest of its policy. It decides only once a pipeline names the policy.
+    pub(super) async fn upload(&self, name: &str, bytes: Vec<u8>) -> Result<UploadedPolicy, ChangeError> {
+        check_policy_name(name).map_err(ChangeError::Pipeline)?;
+        let (component, world) = run_blocking(move || {
+            let component = ComponentBytes::new(bytes);
+            let world = contract::world_of(&component)?;
+            Ok((component, world))
+        })
+        .await?;
+        self.register(name, &component, world, Source::Admin).await?;
+        let digest = component.digest;
+        tracing::info!(policy = name, %digest, world = world.as_str(), "policy uploaded");
+        Ok(UploadedPolicy { name: name.to_owned(), bytes: component.bytes.len(), digest, world })
+    }
+
+    pub(super) async fn register(
+        &self,
+        name: &str,
+        component: &ComponentBytes,
+        world: Hook,
+        source: Source,
+    ) -> Result<(), LedgerError> {
+        let version = PolicyVersion {
+            name: name.to_owned(),
+            digest: component.digest.to_string(),
+            world: world.as_str().to_owned(),
+            contract: contract::version().to_owned(),
+            bytes: component.bytes.len() as u64,
+            source: source.as_str().to_owned(),
+            registered_at_ms: now_ms(),
+        };
+        self.ledger.register_policy(&version, &component.bytes).await
+    }
+
+    /// The versions, newest first, and then the files of the folder that are none.
+    pub(super) async fn list(&self) -> Result<Vec<ListedPolicy>, ChangeError> {
+        let versions = self.ledger.policy_versions().await?.into_iter();
+        let versions = versions.map(|version| ListedPolicy { name: version.name.clone(), version: Ok(version) });
+        let unusable = self.unusable_files.load_full();
+        let unusable = unusable.iter().cloned().map(|(name, error)| ListedPolicy { name, version: Err(error) });
+        Ok(versions.chain(unusable).collect())
+    }
+}
+
+/// The component with this digest; `None` if the ledger has none.
+///
+/// # Errors
+/// [`ChangeError::Damaged`] if its bytes have another digest.
+pub(super) async fn read_component(ledger: &dyn Ledger, digest: Digest) -> Result<Option<ComponentBytes>, ChangeError> {
+    let Some(bytes) = ledger.component(&digest.to_string()).await? else { return Ok(None) };
+    // The digest of a large component takes milliseconds.
+    let component = run_blocking(move || Ok(ComponentBytes::new(bytes))).await?;
+    if component.digest == digest {
+        Ok(Some(component))
+    } else {
+        Err(ChangeError::Damaged { digest: digest.to_string() })
+    }
+}
