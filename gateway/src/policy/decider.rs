@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use super::breaker::Breaker;
 use super::compile::Compiled;
+use super::digest::Digest;
 use super::error::LoadError;
 use super::failure::Failure;
 use super::failure_report::{FailureReport, FailureReports, print};
@@ -26,11 +27,12 @@ pub struct PolicyUnavailable {
 
 pub(super) struct Decider<F: 'static, V: 'static> {
     hook: Hook,
+    spec: HookSpec,
+    digest: Digest,
     pool: Arc<InstancePool<F, V>>,
     is_native: bool,
     /// Whether a call may take longer than others on its worker can wait.
     is_long: bool,
-    on_failure: OnFailure,
     version: String,
     meter: Arc<PolicyMeter>,
     breaker: Breaker,
@@ -38,6 +40,21 @@ pub(super) struct Decider<F: 'static, V: 'static> {
 }
 
 impl<F: Facts, V: Verdict> Decider<F, V> {
+    /// The active decider if nothing of it changes: it keeps its instances, its breaker and its account of time.
+    pub(super) fn share_or_load(
+        active: Option<&Arc<Self>>,
+        hook: Hook,
+        spec: &HookSpec,
+        compiled: &Compiled,
+        is_native: bool,
+        telemetry: &Telemetry,
+    ) -> Result<Arc<Self>, LoadError> {
+        match active.filter(|active| active.digest == compiled.digest && active.spec == *spec) {
+            Some(active) => Ok(Arc::clone(active)),
+            None => Self::load(hook, spec, compiled, is_native, telemetry).map(Arc::new),
+        }
+    }
+
     /// With `is_native`, the native default decides on what the policy has measured.
     pub(super) fn load(
         hook: Hook,
@@ -62,10 +79,11 @@ impl<F: Facts, V: Verdict> Decider<F, V> {
         )?;
         Ok(Self {
             hook,
+            spec: spec.clone(),
+            digest: compiled.digest,
             pool,
             is_native,
             is_long: spec.deadline_ms > WORKER_HELD_MS_MAX,
-            on_failure: spec.on_failure,
             version,
             meter,
             breaker: Breaker::new(workers),
@@ -101,7 +119,7 @@ impl<F: Facts, V: Verdict> Decider<F, V> {
             .and_then(|verdict| if is_valid(&verdict) { Ok(verdict) } else { Err(Failure::of_verdict(&verdict)) });
         valid.or_else(|failure| {
             self.record_failure(failure, || facts().ok().as_ref().map(print));
-            match self.on_failure {
+            match self.spec.on_failure {
                 OnFailure::Fallback => Ok(native()),
                 OnFailure::Skip => Ok(skip()),
                 OnFailure::Refuse => Err(PolicyUnavailable { hook: self.hook }),

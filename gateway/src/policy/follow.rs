@@ -4,9 +4,7 @@
 //! it.
 
 use std::sync::Arc;
-use std::time::Duration;
-
-use tokio::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::component::ResolvedPipeline;
 use super::error::{ChangeError, NotLoaded};
@@ -32,14 +30,36 @@ impl Pipelines {
 
 struct Follower {
     pipelines: Arc<Pipelines>,
-    retry_at: Instant,
-    pause: Duration,
+    backoff: Backoff,
     is_logged: bool,
+}
+
+/// When a generation that could not be loaded is tried again.
+struct Backoff {
+    retry_at: Instant,
+    /// Until the attempt after the next one.
+    pause: Duration,
+}
+
+impl Backoff {
+    fn new(now: Instant) -> Self {
+        Self { retry_at: now + RETRY_AFTER_MIN, pause: RETRY_AFTER_MIN }
+    }
+
+    fn is_over(&self, now: Instant) -> bool {
+        now >= self.retry_at
+    }
+
+    /// An attempt was made.
+    fn begin(&mut self, now: Instant) {
+        self.retry_at = now + self.pause;
+        self.pause = (self.pause * 2).min(RETRY_AFTER_MAX);
+    }
 }
 
 impl Follower {
     fn new(pipelines: Arc<Pipelines>) -> Self {
-        Self { pipelines, retry_at: Instant::now() + RETRY_AFTER_MIN, pause: RETRY_AFTER_MIN, is_logged: false }
+        Self { pipelines, backoff: Backoff::new(Instant::now()), is_logged: false }
     }
 
     async fn run(mut self) {
@@ -58,13 +78,12 @@ impl Follower {
 
     async fn look(&mut self) -> Result<(), LedgerError> {
         if self.pipelines.is_behind().await? {
-            self.pause = RETRY_AFTER_MIN;
-        } else if self.pipelines.not_loaded().is_none() || Instant::now() < self.retry_at {
+            self.backoff = Backoff::new(Instant::now());
+        } else if self.pipelines.not_loaded().is_none() || !self.backoff.is_over(Instant::now()) {
             return Ok(());
         }
         self.pipelines.load_newest().await?;
-        self.retry_at = Instant::now() + self.pause;
-        self.pause = (self.pause * 2).min(RETRY_AFTER_MAX);
+        self.backoff.begin(Instant::now());
         Ok(())
     }
 }
@@ -114,6 +133,26 @@ impl Pipelines {
 
     async fn load_recorded(&self, newest: &RecordedGeneration) -> Result<(Generation, ResolvedPipeline), ChangeError> {
         let resolved = newest.pipeline().resolve(&*self.ledger).await?.ok_or(ChangeError::IncompleteRecord)?;
-        Ok((self.loader.load(newest.number, &resolved, Trial::Skip).await?, resolved))
+        Ok((self.loader.load(newest.number, &resolved, Trial::Skip, Some(self.current())).await?, resolved))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attempts_back_off_to_one_a_minute() {
+        let begun = Instant::now();
+        let mut backoff = Backoff::new(begun);
+        let mut attempts = Vec::new();
+        for seconds in 0..200 {
+            let now = begun + Duration::from_secs(seconds);
+            if backoff.is_over(now) {
+                attempts.push(seconds);
+                backoff.begin(now);
+            }
+        }
+        assert_eq!(attempts, [1, 2, 4, 8, 16, 32, 64, 124, 184]);
     }
 }

@@ -1,5 +1,7 @@
 //! A generation: three loaded policies that decide together. It never changes; a change of the pipeline makes
-//! another one.
+//! another one, which shares the policies that stay the same.
+
+use std::sync::Arc;
 
 use super::compile::Compiled;
 use super::decider::{Decider, PolicyUnavailable};
@@ -25,35 +27,47 @@ pub struct Quota {
 pub struct Generation {
     number: GenerationNo,
     pipeline: Pipeline,
-    shaper: Decider<ShapeFacts, Shaping>,
-    limiter: Decider<AdmitFacts, LimitVerdict>,
-    picker: Decider<PickFacts, u32>,
+    shaper: Arc<Decider<ShapeFacts, Shaping>>,
+    limiter: Arc<Decider<AdmitFacts, LimitVerdict>>,
+    picker: Arc<Decider<PickFacts, u32>>,
 }
 
 impl Generation {
-    /// Instantiates and configures the three policies, which takes milliseconds.
+    /// Instantiates and configures the policies that differ from the active ones, which takes milliseconds.
     pub(super) fn load(
         number: GenerationNo,
         pipeline: Pipeline,
         compiled: &PerHook<Compiled>,
         is_native: bool,
         telemetry: &Telemetry,
+        active: Option<&Self>,
     ) -> Result<Self, ChangeError> {
-        let Pipeline { rate_shaper, user_limit, shard_picker } = &pipeline;
-        let shaper = Decider::load(Hook::RateShaper, rate_shaper, &compiled.rate_shaper, is_native, telemetry)
-            .map_err(ChangeError::load(Hook::RateShaper))?;
-        let limiter = Decider::load(Hook::UserLimit, user_limit, &compiled.user_limit, is_native, telemetry)
-            .map_err(ChangeError::load(Hook::UserLimit))?;
-        let picker = Decider::load(Hook::ShardPicker, shard_picker, &compiled.shard_picker, is_native, telemetry)
-            .map_err(ChangeError::load(Hook::ShardPicker))?;
+        let (hook, spec, compiled_hook) = (Hook::RateShaper, &pipeline.rate_shaper, &compiled.rate_shaper);
+        let active_hook = active.map(|active| &active.shaper);
+        let shaper = Decider::share_or_load(active_hook, hook, spec, compiled_hook, is_native, telemetry)
+            .map_err(ChangeError::load(hook))?;
+        let (hook, spec, compiled_hook) = (Hook::UserLimit, &pipeline.user_limit, &compiled.user_limit);
+        let active_hook = active.map(|active| &active.limiter);
+        let limiter = Decider::share_or_load(active_hook, hook, spec, compiled_hook, is_native, telemetry)
+            .map_err(ChangeError::load(hook))?;
+        let (hook, spec, compiled_hook) = (Hook::ShardPicker, &pipeline.shard_picker, &compiled.shard_picker);
+        let active_hook = active.map(|active| &active.picker);
+        let picker = Decider::share_or_load(active_hook, hook, spec, compiled_hook, is_native, telemetry)
+            .map_err(ChangeError::load(hook))?;
         Ok(Self { number, pipeline, shaper, limiter, picker })
     }
 
-    /// Gives each policy trial requests before it decides about real ones.
-    pub(super) fn run_trial(&self) -> Result<(), ChangeError> {
-        self.shaper.run_trial().map_err(ChangeError::load(Hook::RateShaper))?;
-        self.limiter.run_trial().map_err(ChangeError::load(Hook::UserLimit))?;
-        self.picker.run_trial().map_err(ChangeError::load(Hook::ShardPicker))?;
+    /// Gives each policy that is not shared trial requests before it decides about real ones.
+    pub(super) fn run_trial(&self, active: Option<&Self>) -> Result<(), ChangeError> {
+        if !is_shared(&self.shaper, active.map(|active| &active.shaper)) {
+            self.shaper.run_trial().map_err(ChangeError::load(Hook::RateShaper))?;
+        }
+        if !is_shared(&self.limiter, active.map(|active| &active.limiter)) {
+            self.limiter.run_trial().map_err(ChangeError::load(Hook::UserLimit))?;
+        }
+        if !is_shared(&self.picker, active.map(|active| &active.picker)) {
+            self.picker.run_trial().map_err(ChangeError::load(Hook::ShardPicker))?;
+        }
         Ok(())
     }
 
@@ -93,7 +107,7 @@ impl Generation {
         }
     }
 
-    /// The first failure of each kind of a hook's policy, since this generation is active.
+    /// The first failure of each kind of a hook's policy, since it was loaded.
     #[must_use]
     pub fn failures(&self, hook: Hook) -> Vec<&FailureReport> {
         match hook {
@@ -163,4 +177,8 @@ impl Generation {
 
 fn wire(measured: Result<&[Measured], &Unavailable>) -> Result<Vec<WireMeasured>, FailureReason> {
     measured.map(|measured| measured.iter().map(WireMeasured::from).collect()).map_err(|_| FailureReason::Counters)
+}
+
+fn is_shared<T>(decider: &Arc<T>, active: Option<&Arc<T>>) -> bool {
+    active.is_some_and(|active| Arc::ptr_eq(active, decider))
 }

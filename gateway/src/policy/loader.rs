@@ -1,5 +1,7 @@
 //! Loads generations, off the async workers.
 
+use std::sync::Arc;
+
 use tokio_util::sync::CancellationToken;
 
 use super::component::ResolvedPipeline;
@@ -30,18 +32,20 @@ impl Loader {
         Self { host: Host::new(options, telemetry, stop), is_native: options.native, telemetry: telemetry.clone() }
     }
 
+    /// Shares what stays the same as in the active generation.
     pub(super) async fn load(
         &self,
         number: GenerationNo,
         resolved: &ResolvedPipeline,
         trial: Trial,
+        active: Option<Arc<Generation>>,
     ) -> Result<Generation, ChangeError> {
         let compiled = self.host.compile_each(&resolved.components).await?;
         let (pipeline, is_native, telemetry) = (resolved.pipeline.clone(), self.is_native, self.telemetry.clone());
         run_blocking(move || {
-            let generation = Generation::load(number, pipeline, &compiled, is_native, &telemetry)?;
+            let generation = Generation::load(number, pipeline, &compiled, is_native, &telemetry, active.as_deref())?;
             if trial == Trial::Run {
-                generation.run_trial()?;
+                generation.run_trial(active.as_deref())?;
             }
             Ok(generation)
         })

@@ -67,7 +67,7 @@ impl Pipelines {
         let (folder, pipeline) = (Folder::new(&options.dir), pipeline.clone());
         let resolved = run_blocking(move || folder.resolve(pipeline)).await?;
         let loader = Loader::new(options, telemetry, CancellationToken::new());
-        loader.load(0, &resolved, Trial::Run).await?;
+        loader.load(0, &resolved, Trial::Run, None).await?;
         Ok(())
     }
 
@@ -220,7 +220,7 @@ impl Pipelines {
         source: Source,
     ) -> Result<GenerationNo, ChangeError> {
         let number = self.newest() + 1;
-        let generation = self.loader.load(number, &resolved, Trial::Run).await?;
+        let generation = self.loader.load(number, &resolved, Trial::Run, Some(self.current())).await?;
         let observed = state.observed(observed_file.clone(), &resolved.pipeline);
         records::publish(&*self.ledger, number, &resolved, observed, source).await?;
         self.activate(generation);

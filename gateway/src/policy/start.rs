@@ -104,7 +104,7 @@ async fn load_newest(
 
 async fn load(candidate: &RecordedGeneration, ledger: &dyn Ledger, loader: &Loader) -> Result<First, ChangeError> {
     let active = candidate.pipeline().resolve(ledger).await?.ok_or(ChangeError::IncompleteRecord)?;
-    let generation = loader.load(candidate.number, &active, Trial::Skip).await?;
+    let generation = loader.load(candidate.number, &active, Trial::Skip, None).await?;
     let ObservedFiles { file, folder } = candidate.record.observed.clone();
     let folder = FolderState::new(RecordedFiles::new(&active.pipeline, folder, !ledger.is_shared()));
     Ok(First { generation, active, observed_file: file, folder })
@@ -126,7 +126,7 @@ async fn publish_file(
         shard_picker: resolve(shard_picker).await?,
     };
     let active = ResolvedPipeline { pipeline: file.clone(), components };
-    let generation = loader.load(number, &active, Trial::Run).await?;
+    let generation = loader.load(number, &active, Trial::Run, None).await?;
     let observed = ObservedFiles { folder: folder.digests(&file), file: file.clone() };
     records::publish(&*registry.ledger, number, &active, observed, Source::File).await?;
     Ok(First { generation, active, observed_file: file, folder })

@@ -5,6 +5,7 @@ mod guest;
 mod registry;
 mod reports;
 mod restart;
+mod sharing;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
@@ -91,7 +92,7 @@ fn default_pipeline() -> ResolvedPipeline {
 
 async fn load(host: &Host, resolved: &ResolvedPipeline, telemetry: &Telemetry) -> Result<Generation, ChangeError> {
     let compiled = host.compile_each(&resolved.components).await?;
-    Generation::load(1, resolved.pipeline.clone(), &compiled, false, telemetry)
+    Generation::load(1, resolved.pipeline.clone(), &compiled, false, telemetry, None)
 }
 
 /// The default pipeline with another shard picker.
@@ -186,7 +187,7 @@ async fn a_key_that_a_patch_lacks_keeps_its_value_while_the_policy_is_the_same()
 async fn native_defaults_refuse_on_failure_when_counters_are_unavailable() {
     let ResolvedPipeline { pipeline, components } = default_pipeline();
     let compiled = HOST.compile_each(&components).await.expect("compiles");
-    let generation = Generation::load(1, pipeline, &compiled, true, &Telemetry::new()).expect("loads");
+    let generation = Generation::load(1, pipeline, &compiled, true, &Telemetry::new(), None).expect("loads");
     let usage = Usage { per_user_limit: 1, total: 1, remaining: 1 };
     let measured = Unavailable("unreachable".to_owned());
     assert_eq!(generation.admit(&request(1), Err(&measured), &usage), Err(PolicyUnavailable { hook: Hook::UserLimit }));

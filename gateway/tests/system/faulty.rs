@@ -36,6 +36,8 @@ pub(crate) struct LedgerFaults {
     pub(crate) settlements: AtomicU32,
     /// How often settlements have locked stock and read grants.
     pub(crate) fact_reads: AtomicU32,
+    /// How often the offsets of all partitions were read, as the ledger poller does.
+    pub(crate) offset_reads: AtomicU32,
     /// Pretends that other processes use the ledger too.
     pub(crate) is_shared: AtomicBool,
     /// Reads and settlements fail, as if the server refused connections.
@@ -174,6 +176,7 @@ impl Ledger for FaultyLedger {
 
     fn next_offsets(&self) -> BoxFuture<'_, Result<BTreeMap<PartitionNo, Offset>, LedgerError>> {
         assert!(!self.faults.next_offsets_panic.load(Ordering::Relaxed), "the ledger is cursed");
+        self.faults.offset_reads.fetch_add(1, Ordering::Relaxed);
         Box::pin(async {
             self.faults.reach().await?;
             self.inner.next_offsets().await

@@ -29,6 +29,7 @@ mod policy_registry;
 mod releases;
 mod retention;
 mod settlement;
+mod slow_policies;
 mod starts;
 mod stuck_log;
 mod supervision;

@@ -76,7 +76,7 @@ async fn an_invalid_verdict_is_reported() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_trial_that_fails_names_the_trap_and_the_facts() {
     let generation = generation(picker("", "unreachable")).await;
-    let error = generation.run_trial().expect_err("every call traps").to_string();
+    let error = generation.run_trial(None).expect_err("every call traps").to_string();
     let beginning = "shard-picker: the policy failed its trial: trap in each of 3 calls: wasm trap: wasm `unreachable`";
     assert!(error.starts_with(beginning), "{error}");
     assert!(error.contains("called with (Request { coupon_id: 0, "), "{error}");
