@@ -102,8 +102,9 @@ impl Tls {
 
 /// Tells a client that speaks HTTP without TLS what is wrong.
 async fn explain(stream: &mut TcpStream) -> io::Result<()> {
+    // Closed with unread bytes, the connection would be reset, and the answer lost.
     let mut request = [0; PLAIN_TEXT_BYTES_READ];
-    stream.read(&mut request).await?;
+    let _ = stream.read(&mut request).await?;
     stream.write_all(&Problem::tls_required().to_http1()).await?;
     stream.shutdown().await
 }

@@ -90,7 +90,7 @@ async fn only_tls_1_2_and_1_3_are_accepted() {
         match shake_hands(running.admin, &authority, only).await {
             Ok(stream) => assert!(is_accepted, "{}", stream.ssl().version_str()),
             Err(error) => {
-                assert!(!is_accepted && error.to_string().contains("protocol version"), "{version:?}: {error}")
+                assert!(!is_accepted && error.to_string().contains("protocol version"), "{version:?}: {error}");
             }
         }
     }
