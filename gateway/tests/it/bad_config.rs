@@ -134,7 +134,7 @@ fn files() -> Vec<Case> {
                 1,
                 5,
                 "unknown field `lisen`, expected one of `listen`, `in_flight_max`, `connections_max`, \
-                 `keep_alive_seconds`, `drain_seconds`, `enabled`",
+                 `keep_alive_seconds`, `drain_seconds`, `tls_certificate_file`, `tls_key_file`, `enabled`",
             ),
         ),
         Case::file(
