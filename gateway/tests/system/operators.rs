@@ -3,6 +3,7 @@
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use sluice::ledger::{self, GenerationRow};
+use sluice::policy::Digest;
 
 use crate::harness::Fixture;
 
@@ -105,7 +106,7 @@ async fn a_recorded_generation_that_does_not_load_is_reported_and_an_older_one_d
     let files = Fixture::start().await.stop().await;
     let ledger = ledger::open(&files.config().ledger).await.expect("opens");
     let first = ledger.generations(1).await.expect("reads").remove(0);
-    let digest = "0".repeat(64);
+    let digest = Digest::of(b"broken").to_string();
     let mut record: Value = serde_json::from_str(&first.pipeline).expect("JSON");
     record["digests"][2] = digest.clone().into();
     let broken = GenerationRow { number: 2, pipeline: record.to_string(), ..first };
