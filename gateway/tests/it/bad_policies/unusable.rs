@@ -23,7 +23,7 @@ fn unusable_components() -> Vec<(&'static str, Vec<u8>, &'static str)> {
         ("a damaged component", damaged, "not a valid component"),
         ("a component with more behind it", spilled, "not a valid component"),
         ("a core module", wat("(module)"), "expected a component, found a core module"),
-        ("an empty component", wat("(component)"), "expected the world shard-picker"),
+        ("an empty component", wat("(component)"), "expected the world rate-shaper, user-limit or shard-picker"),
         ("another world", policy("quota"), "expected the world shard-picker"),
         ("an import", wat(IMPORTS_A_CLOCK), "a policy must not import anything"),
         ("an export of another type", wat(PICKS_A_TEXT), "expected the world shard-picker"),
