@@ -133,8 +133,12 @@ impl Admission {
             Err(unknown @ Refusal::LedgerUnavailable(_)) => Some(unknown),
             Err(refusal) => return Err(refusal),
         };
-        let campaign = self.expect_open(campaign, &candidate.submission).await;
-        let campaign = campaign.map_err(|refusal| unknown.unwrap_or(refusal))?;
+        let campaign = match self.expect_open(Arc::clone(&campaign), &candidate.submission).await {
+            Ok(campaign) => campaign,
+            // Appended again, settlement drops one of the two records.
+            Err(_) if campaign.has_shards() && self.was_accepted(generation, &candidate).await? => campaign,
+            Err(refusal) => return Err(unknown.unwrap_or(refusal)),
+        };
         let accepting = Arc::clone(self).accept(Arc::clone(generation), candidate, campaign, in_flight);
         self.detached.run(accepting).await
     }
@@ -202,6 +206,27 @@ impl Admission {
             }
             None if holder.is_some_and(|holder| holder != request_id) => Err(Refusal::IdempotencyConflict),
             None => Ok(None),
+        }
+    }
+
+    /// Whether the request holds its Idempotency-Key although no outcome of it is known. Then it was accepted moments
+    /// ago, maybe by another gateway, and is the same request whatever the state of the campaign has become.
+    async fn was_accepted(&self, generation: &Generation, candidate: &Candidate) -> Result<bool, Refusal> {
+        if candidate.fingerprint.is_none() {
+            return Ok(false);
+        }
+        let subject = candidate.subject(generation);
+        match self.counters.reserve(Hook::UserLimit, &[], &subject).await {
+            Ok(reserved) if reserved.is_key_taken => Err(Refusal::IdempotencyConflict),
+            Ok(reserved) if reserved.added == 0 => Ok(true),
+            Ok(reserved) => {
+                // Nobody held the key. If it is not released, it belongs to this request, which was refused.
+                if let Err(error) = self.counters.release(Hook::UserLimit, &[], &subject, reserved.added).await {
+                    tracing::warn!(%error, "Idempotency-Key not released; it stays with a refused request for a day");
+                }
+                Ok(false)
+            }
+            Err(_) => Ok(false),
         }
     }
 

@@ -92,7 +92,7 @@ async fn rows(database: &Path, count: &'static str) -> u64 {
 /// Every fourth user hangs up at once. Every other fourth has a key: it retries, and then asks for something else with
 /// it. The others have none.
 async fn request(crowd: Crowd, client: Arc<Client>, http: SocketAddr, user: u64) {
-    let key = || Some(format!("request of user {user}"));
+    let key = || Some(format!("request of user {user} for coupon {}", crowd.coupon));
     match user % 4 {
         0 => {
             let begun = Instant::now();

@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use serde_json::Value;
+
 use crate::client::post;
 use crate::harness::{Gateway, Home, Launch, eventually, free_address, payload};
 
@@ -88,6 +90,30 @@ async fn two_gateways_share_the_idempotency_keys() {
     assert_eq!(refused.refusal(), (422, "IDEMPOTENCY_CONFLICT".to_owned()), "{refused}");
     let other_user = other.client.call(keyed(payload(2, 104))).await;
     assert_eq!(other_user.refusal(), (422, "IDEMPOTENCY_CONFLICT".to_owned()), "{other_user}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_through_another_gateway_is_the_same_request_although_the_campaign_was_paused_meanwhile() {
+    let address = free_address();
+    let _redis = Redis::start(address);
+    let one = Gateway::launch(counting_at(address, "pass")).await;
+    let other = Gateway::launch(counting_at(address, "pass")).await;
+    wait_for_counters(&one, true).await;
+    wait_for_counters(&other, true).await;
+    let keyed = |key: &'static str, user| {
+        let mut request = post("/coupon/issue", payload(user, 104));
+        request.headers_mut().insert("idempotency-key", key.parse().expect("a header"));
+        request
+    };
+
+    let first = one.client.call(keyed("k", 1)).await;
+    assert_eq!(other.change(104, "pause", Value::Null).await.status, 200);
+    // The other gateway has a ledger of its own, which does not know the request.
+    let retry = other.client.call(keyed("k", 1)).await;
+    assert_eq!((first.status, retry.status), (202, 202), "{first} {retry}");
+    assert_eq!(first.json()["requestId"], retry.json()["requestId"]);
+    let new = other.client.call(keyed("n", 2)).await;
+    assert_eq!(new.refusal(), (409, "PAUSED".to_owned()), "{new}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

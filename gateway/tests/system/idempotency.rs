@@ -3,7 +3,7 @@
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Fixture, payload};
+use crate::harness::{Answer, Files, Fixture, payload};
 
 const KEY: &str = "one-key";
 
@@ -71,6 +71,23 @@ async fn a_retry_is_the_same_request_after_the_campaign_closed_and_after_a_resta
     assert_same_request(&first, &retry);
     assert_eq!(retry.body["status"], "ISSUED");
     assert!(is_conflict(&system.issue_under(KEY, other_terms(1)).await), "the ledger remembers the key");
+    system.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_body_is_a_conflict_also_before_settlement_and_while_the_campaign_is_paused() {
+    let system = Fixture::gateway_only(Files::new()).await;
+    let first = system.issue_under(KEY, payload(1)).await;
+    assert_eq!(first.body["status"], "PENDING", "{}", first.body);
+    system.operate(Method::POST, "/admin/coupons/104/pause", None).await;
+    assert_same_request(&first, &system.issue_under(KEY, payload(1)).await);
+    assert!(is_conflict(&system.issue_under(KEY, other_terms(1)).await));
+    for _ in 0..2 {
+        let new = system.issue_under("another-key", payload(2)).await;
+        assert_eq!((new.status, &new.body["reason"]), (StatusCode::CONFLICT, &"PAUSED".into()));
+    }
+    system.operate(Method::POST, "/admin/coupons/104/resume", None).await;
+    assert_eq!(system.issue_under("another-key", other_terms(2)).await.status, StatusCode::ACCEPTED);
     system.stop().await;
 }
 
