@@ -25,7 +25,7 @@ pub struct Options {
     /// The memory for compiling a component, which a process of its own does. A component that needs more is rejected.
     #[serde(deserialize_with = "bounded::<_, _, 64, 65_536>")]
     pub compile_memory_mib_max: u64,
-    /// The processor time for compiling a component. On a busy machine it may take four times as long. A component that
+    /// The processor time for compiling a component. On a busy machine it may take ten times as long. A component that
     /// needs more is rejected.
     #[serde(deserialize_with = "bounded::<_, _, 1, 3600>")]
     pub compile_seconds_max: u64,

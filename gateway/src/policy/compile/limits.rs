@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-/// On a busy machine, the compiler's low priority leaves it a fraction of a processor.
-const WALL_TIME_FACTOR: u64 = 4;
+/// On a busy machine, the compiler's low priority leaves it a tenth of a processor.
+const WALL_TIME_FACTOR: u64 = 10;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CompileLimits {
