@@ -1,5 +1,7 @@
 //! A gateway whose clock runs fast, with short retention: campaigns open, sell out and close one after the other, and
 //! what it keeps stays bounded while every promise holds.
+//!
+//! `SLUICE_AGING_MINUTES` makes the long form shorter, with a clock that runs faster.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -21,14 +23,18 @@ use crate::hang_ups::post_and_hang_up;
 use crate::harness::{Campaign, Gateway, Launch, machine, payload, soak};
 use crate::load;
 
-/// A minute is an hour, so rejections and the log are kept for a minute, and grants for 24 minutes.
-const CLOCK_SPEED: u32 = 60;
+/// Minutes of the long form. A minute is an hour then, so rejections and the log are kept for a minute, and grants for
+/// 24 minutes.
+const MINUTES: u64 = 60;
 const RETENTION: [(&str, &str); 3] =
     [("LOG__RETENTION_HOURS", "1"), ("LEDGER__KEEP_REJECTIONS_HOURS", "1"), ("LEDGER__KEEP_DAYS", "1")];
 const PER_SECOND: f64 = 100.0;
-/// Load of one campaign, and how many follow each other: the short form has none that is deleted.
-const ROUND: (Duration, Duration) = (Duration::from_secs(4), Duration::from_secs(50));
+/// How many campaigns follow each other: the short form has none that is deleted.
 const ROUNDS: (u64, u64) = (2, 60);
+/// Seconds of load for one campaign.
+const ROUND: u64 = 4;
+/// The same, for each minute of the long form. The rest of its share is for checking.
+const ROUND_LONG: f64 = 5.0 / 6.0;
 /// By the middle of the long form as much is deleted as is added.
 const GROWTH_MAX: f64 = 1.2;
 
@@ -145,8 +151,10 @@ async fn verify_export(gateway: &Gateway, crowd: &Crowd, report: &Report) {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_gateway_keeps_stays_bounded_while_campaigns_come_and_go() {
     machine::exclusive();
-    let (seconds, rounds) = (soak::short_or_long(ROUND.0, ROUND.1).as_secs(), soak::short_or_long(ROUNDS.0, ROUNDS.1));
-    let gateway = Gateway::launch(Launch::with(&RETENTION).with_clock_speed(CLOCK_SPEED)).await;
+    let minutes = soak::number("SLUICE_AGING_MINUTES", MINUTES);
+    let (seconds, rounds) = soak::short_or_long((ROUND, ROUNDS.0), ((ROUND_LONG * minutes as f64) as u64, ROUNDS.1));
+    let speed = u32::try_from(60 * MINUTES / minutes).expect("at least a minute");
+    let gateway = Gateway::launch(Launch::with(&RETENTION).with_clock_speed(speed)).await;
     let users = (PER_SECOND * seconds as f64) as u64;
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("aging.csv");
     let mut plot = File::create(&path).expect("a file");

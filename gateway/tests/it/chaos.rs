@@ -41,15 +41,11 @@ async fn retry_until_answered(crowds: [Crowd; 2], user: u64) {
     }
 }
 
-fn number(variable: &str, default: u64) -> u64 {
-    std::env::var(variable).map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{variable}: a number")))
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn promises_hold_under_random_faults() {
     machine::exclusive();
     let (seed, seconds) =
-        (number("SLUICE_CHAOS_SEED", 7), number("SLUICE_CHAOS_SECONDS", soak::short_or_long(30, 1_800)));
+        (soak::number("SLUICE_CHAOS_SEED", 7), soak::number("SLUICE_CHAOS_SECONDS", soak::short_or_long(30, 1_800)));
     let mut random = StdRng::seed_from_u64(seed);
     let mut cluster = Cluster::start(2, 3).await;
     // Less stock than users, so that it sells out while faults are injected.

@@ -4,3 +4,8 @@
 pub(crate) fn short_or_long<T>(short: T, long: T) -> T {
     if std::env::var_os("SLUICE_SOAK").is_some_and(|value| value == "1") { long } else { short }
 }
+
+/// The number in an environment variable, or the default.
+pub(crate) fn number(variable: &str, default: u64) -> u64 {
+    std::env::var(variable).map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{variable}: a number")))
+}
