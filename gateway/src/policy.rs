@@ -8,6 +8,7 @@ mod budget;
 mod compile;
 mod component;
 mod contract;
+mod deadline;
 mod decider;
 mod digest;
 mod engine;

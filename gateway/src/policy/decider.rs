@@ -129,13 +129,13 @@ impl<F: Facts, V: Verdict> Decider<F, V> {
 
     /// Without the breaker, for a trial.
     pub(super) fn call_once(&self, facts: F) -> Result<V, Failure> {
-        self.pool.call(facts)
+        self.pool.call(Instant::now(), facts)
     }
 
     fn call(&self, facts: F) -> Result<V, Failure> {
         let started = Instant::now();
         self.breaker.check(started)?;
-        let call = || self.pool.call(facts);
+        let call = || self.pool.call(started, facts);
         let verdict = if self.is_long { tokio::task::block_in_place(call) } else { call() };
         let ended = Instant::now();
         let took = ended - started;

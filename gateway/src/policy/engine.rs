@@ -1,10 +1,11 @@
 //! The WebAssembly engine, and what bounds the memory and time of an instance.
 
 use std::sync::{Arc, LazyLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use wasmtime::{Config, Enabled, Engine, PoolingAllocationConfig, ResourceLimiter, Store, Trap, UpdateDeadline};
 
+use super::deadline::Deadline;
 use super::error::LoadError;
 use super::memory_budget::{MemoryBudget, MemoryExhausted, MemoryShare};
 
@@ -31,11 +32,8 @@ const KEPT_TABLE_BYTES: usize = 16 * 1024;
 const KEPT_SLOTS_MAX: u32 = 32;
 /// What one call may hand to the host: far more than a verdict, far less than a flood.
 const HOSTCALL_BYTES_MAX: usize = 64 * 1024;
-/// Deadlines are counted in ticks of this length.
-pub(super) const TICK: Duration = Duration::from_millis(1);
-/// A call past its deadline is interrupted only after it has also used this much processor time: a thread that the
-/// operating system did not schedule is not a policy that loops.
-const OVERTIME: Duration = Duration::from_millis(2);
+/// How often a call checks its deadline.
+const TICK: Duration = Duration::from_millis(1);
 
 static RUNNING: LazyLock<Result<Engine, String>> = LazyLock::new(|| {
     let mut config = config();
@@ -103,25 +101,25 @@ pub(super) struct Bounds {
     share: MemoryShare,
     /// It was denied memory or a larger table, which ended the call.
     pub(super) was_denied: bool,
-    /// The thread's processor time when the current call passed its deadline.
-    overtime_since: Option<Duration>,
+    /// Of the current call.
+    deadline: Deadline,
 }
 
 impl Bounds {
     /// A store whose instance cannot exceed its bounds.
     pub(super) fn store(engine: &Engine, memory: Arc<MemoryBudget>) -> Store<Self> {
-        let share = MemoryShare::of(memory);
-        let unused = Self { memory_bytes: 0, table_elements: 0, share, was_denied: false, overtime_since: None };
+        let (share, deadline) = (MemoryShare::of(memory), Deadline::new(Instant::now()));
+        let unused = Self { memory_bytes: 0, table_elements: 0, share, was_denied: false, deadline };
         let mut store = Store::new(engine, unused);
         store.limiter(|bounds| bounds);
-        store.epoch_deadline_callback(|mut store| store.data_mut().past_deadline());
+        store.epoch_deadline_callback(|mut store| store.data_mut().tick());
         store
     }
 
     /// Grants the next call its time and its bytes. Needed before every call: both are used up otherwise.
-    pub(super) fn renew(store: &mut Store<Self>, deadline_ticks: u64) {
-        store.data_mut().overtime_since = None;
-        store.set_epoch_deadline(deadline_ticks);
+    pub(super) fn renew(store: &mut Store<Self>, deadline: Instant) {
+        store.data_mut().deadline = Deadline::new(deadline);
+        store.set_epoch_deadline(1);
         store.set_hostcall_fuel(HOSTCALL_BYTES_MAX);
     }
 
@@ -129,10 +127,8 @@ impl Bounds {
         self.share.grow(bytes).inspect_err(|_| self.was_denied = true)
     }
 
-    fn past_deadline(&mut self) -> wasmtime::Result<UpdateDeadline> {
-        let now = processor_time();
-        let since = *self.overtime_since.get_or_insert(now);
-        if now.saturating_sub(since) < OVERTIME { Ok(UpdateDeadline::Continue(1)) } else { Err(Trap::Interrupt.into()) }
+    fn tick(&mut self) -> wasmtime::Result<UpdateDeadline> {
+        if self.deadline.is_over() { Err(Trap::Interrupt.into()) } else { Ok(UpdateDeadline::Continue(1)) }
     }
 }
 
@@ -171,10 +167,4 @@ impl ResourceLimiter for Bounds {
     fn tables(&self) -> usize {
         TABLES_MAX
     }
-}
-
-/// Of this thread.
-fn processor_time() -> Duration {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
 }

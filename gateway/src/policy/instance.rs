@@ -1,6 +1,7 @@
 //! One configured instance of a policy.
 
 use std::fmt::Debug;
+use std::time::{Duration, Instant};
 
 use wasmtime::component::{ComponentNamedList, ComponentType, Lift, Lower, TypedFunc};
 use wasmtime::{PoolConcurrencyLimitError, Store};
@@ -14,7 +15,7 @@ use super::wire::WireMeasure;
 use crate::counters::{Hook, MEASURES_MAX, Measure};
 
 /// `configure` may take this long; it runs off the request's path.
-const CONFIGURE_TICKS: u64 = 1000;
+const CONFIGURE_MAX: Duration = Duration::from_secs(1);
 /// A worn instance is replaced, which frees what it leaked.
 const CALLS_MAX: u64 = 1_000_000;
 /// An instance may grow by this much after it was configured before it is replaced.
@@ -42,7 +43,7 @@ impl<F: Facts, V: Verdict> Instance<F, V> {
     /// Instantiates and configures the policy; returns the measures that it declares.
     pub(super) fn start(compiled: &Compiled, hook: Hook, config: &str) -> Result<(Self, Vec<Measure>), LoadError> {
         let mut store = compiled.store();
-        Bounds::renew(&mut store, CONFIGURE_TICKS);
+        Bounds::renew(&mut store, Instant::now() + CONFIGURE_MAX);
         let world = |found| LoadError::World { expected: hook.as_str(), found };
         let other_type = |error: wasmtime::Error| world(format!("{error:#}"));
         let instance =
@@ -63,8 +64,8 @@ impl<F: Facts, V: Verdict> Instance<F, V> {
         Ok((Self { store, decide, calls: 0, memory_bytes_worn }, measures))
     }
 
-    pub(super) fn call(&mut self, facts: F, deadline_ticks: u64) -> Result<V, Failure> {
-        Bounds::renew(&mut self.store, deadline_ticks);
+    pub(super) fn call(&mut self, facts: F, deadline: Instant) -> Result<V, Failure> {
+        Bounds::renew(&mut self.store, deadline);
         self.calls += 1;
         match self.decide.call(&mut self.store, facts) {
             Ok((verdict,)) => Ok(verdict),

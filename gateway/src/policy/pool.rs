@@ -3,10 +3,9 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::compile::Compiled;
-use super::engine::TICK;
 use super::error::LoadError;
 use super::failure::Failure;
 use super::instance::{Facts, Instance, Verdict};
@@ -29,7 +28,8 @@ pub(super) struct InstancePool<F: 'static, V: 'static> {
     compiled: Compiled,
     hook: Hook,
     config: String,
-    deadline_ticks: u64,
+    /// Of a call, from when it has an instance.
+    deadline: Duration,
     is_fresh: bool,
     measures: Vec<Measure>,
     meter: Arc<PolicyMeter>,
@@ -75,8 +75,7 @@ impl<F: Facts, V: Verdict> InstancePool<F, V> {
             compiled,
             hook,
             config,
-            // A call begins somewhere within a tick, so one more is granted.
-            deadline_ticks: u64::from(deadline_ms) + 1,
+            deadline: Duration::from_millis(deadline_ms.into()),
             is_fresh,
             measures,
             meter,
@@ -90,10 +89,13 @@ impl<F: Facts, V: Verdict> InstancePool<F, V> {
         &self.measures
     }
 
-    pub(super) fn call(self: &Arc<Self>, facts: F) -> Result<V, Failure> {
-        let mut used = self.check_out()?;
+    pub(super) fn call(self: &Arc<Self>, now: Instant, facts: F) -> Result<V, Failure> {
+        let (mut used, now) = match self.instances.take() {
+            Some(instance) => (instance, now),
+            None => (self.wait()?, Instant::now()),
+        };
         let instance = &mut used.item.instance;
-        let verdict = instance.call(facts, self.deadline_ticks);
+        let verdict = instance.call(facts, now + self.deadline);
         // After a failed call, nothing is known about the instance's memory.
         if verdict.is_err() || self.is_fresh || instance.is_worn() {
             self.lose(used);
@@ -103,12 +105,8 @@ impl<F: Facts, V: Verdict> InstancePool<F, V> {
         verdict
     }
 
-    fn check_out(&self) -> Result<Taken<'_, Counted<F, V>>, FailureReason> {
-        let wait = || {
-            let deadline = TICK.saturating_mul(u32::try_from(self.deadline_ticks).unwrap_or(u32::MAX));
-            self.instances.wait(WAIT_MAX.min(deadline))
-        };
-        self.instances.take().or_else(wait).ok_or(FailureReason::Busy)
+    fn wait(&self) -> Result<Taken<'_, Counted<F, V>>, FailureReason> {
+        self.instances.wait(WAIT_MAX.min(self.deadline)).ok_or(FailureReason::Busy)
     }
 
     fn lose(self: &Arc<Self>, used: Taken<'_, Counted<F, V>>) {
