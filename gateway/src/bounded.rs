@@ -1,6 +1,7 @@
 //! Integers of the configuration that have bounds.
 
 use std::fmt;
+use std::marker::PhantomData;
 
 use serde::de::{Deserializer, Error, Expected, Visitor};
 
@@ -41,12 +42,34 @@ impl<const MIN: i64, const MAX: i64> Visitor<'_> for Bounds<MIN, MAX> {
     }
 }
 
-/// As [`bounded`], for a key that may be missing.
+/// As [`bounded`], for a key that may be missing or null.
 ///
 /// # Errors
 /// As `bounded`.
 pub(crate) fn some_bounded<'de, D: Deserializer<'de>, N: TryFrom<i64>, const MIN: i64, const MAX: i64>(
     deserializer: D,
 ) -> Result<Option<N>, D::Error> {
-    bounded::<D, N, MIN, MAX>(deserializer).map(Some)
+    deserializer.deserialize_option(Optional::<N, MIN, MAX>(PhantomData))
+}
+
+struct Optional<N, const MIN: i64, const MAX: i64>(PhantomData<N>);
+
+impl<'de, N: TryFrom<i64>, const MIN: i64, const MAX: i64> Visitor<'de> for Optional<N, MIN, MAX> {
+    type Value = Option<N>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Bounds::<MIN, MAX>.expecting(f)
+    }
+
+    fn visit_none<E: Error>(self) -> Result<Option<N>, E> {
+        Ok(None)
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Option<N>, E> {
+        Ok(None)
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Option<N>, D::Error> {
+        bounded::<D, N, MIN, MAX>(deserializer).map(Some)
+    }
 }

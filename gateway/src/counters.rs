@@ -22,6 +22,7 @@ use std::num::NonZeroU32;
 use futures_util::future::{BoxFuture, Either, Ready};
 use serde::Serialize;
 use smallvec::SmallVec;
+use utoipa::ToSchema;
 
 use crate::coupon::{CampaignCounts, CouponId, Fingerprint, RequestId, UnixMs, UserId};
 
@@ -31,7 +32,7 @@ pub use open_error::OpenError;
 pub use options::{OnUnavailable, Options};
 
 /// Which requests share a counter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Scope {
     UserOfCoupon,
@@ -68,7 +69,7 @@ impl Scope {
 }
 
 /// What a policy asks to have measured. A new policy version with the same measure continues the same counter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, ToSchema)]
 #[serde(rename_all = "kebab-case", tag = "measure")]
 pub enum Measure {
     /// Requests in a sliding window, this one included, numbered in the order of [`reserve`](Counters::reserve): a
@@ -87,9 +88,12 @@ pub enum Measure {
     Bucket {
         scope: Scope,
         /// Tokens added every `per_ms`.
+        #[schema(value_type = u32, minimum = 1)]
         requests: NonZeroU32,
+        #[schema(value_type = u32, minimum = 1)]
         per_ms: NonZeroU32,
         /// Tokens in a full bucket.
+        #[schema(value_type = u32, minimum = 1)]
         burst: NonZeroU32,
     },
     /// 0, 1, 2, …: a different number for every request, until the counters are lost.

@@ -5,6 +5,7 @@
 
 mod address;
 mod admin;
+mod api_page;
 mod connection;
 mod error;
 mod health;
@@ -12,6 +13,9 @@ mod idempotency;
 mod issue;
 mod json;
 mod limits;
+mod openapi;
+mod problem_type;
+mod reasons;
 mod router;
 mod server;
 mod state;
@@ -30,7 +34,8 @@ use crate::bounded::bounded;
 pub use admin::{AdminAccess, AdminToken};
 pub use connection::ConnectionLimits;
 pub use health::Health;
-pub use router::{admin, consumer, public};
+pub use reasons::reasons_page;
+pub use router::{admin, admin_document, consumer, public, public_document};
 pub use server::{Bound, Reserved, reserve};
 pub use state::{ApiState, ConsumerState};
 pub use tls::{Tls, TlsError};

@@ -60,6 +60,7 @@ pub use options::{CompilerProgram, Options};
 pub use pack::pack;
 pub use pipelines::Pipelines;
 pub use registry::{ListedPolicy, UploadedPolicy};
+pub use reserved::RESERVED_CODES;
 pub use spec::{HookPatch, HookSpec, Isolation, OnFailure, Pipeline, PipelinePatch};
 pub use watch::WatchedFile;
-pub use wire::{LimitVerdict, Load, Rejection, Request, Shaping, Shard, Usage};
+pub use wire::{LimitVerdict, Load, Rejection, Request, Shaping, Shard, Usage, is_code};

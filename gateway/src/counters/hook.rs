@@ -3,9 +3,10 @@
 use std::ops::{Index, IndexMut};
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// A step of the pipeline at which a policy decides. The hooks do not see each other's counters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Hook {
     RateShaper,
@@ -29,7 +30,7 @@ impl Hook {
 }
 
 /// One value for each hook. As JSON it is an object whose keys are the names of the hooks.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", expecting = "a section")]
 pub struct PerHook<T> {
     pub rate_shaper: T,

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use utoipa::ToSchema;
 
 use super::{CouponId, PolicyId, ShardNo, UnixMs};
 
@@ -48,7 +49,8 @@ pub struct Campaign {
     pub shards: Vec<ShardStock>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+/// The stock of a shard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ShardStock {
     pub shard_no: ShardNo,
@@ -56,7 +58,7 @@ pub struct ShardStock {
 }
 
 /// The state that an operator set. Requests that were accepted before a change are settled in every state.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum CampaignState {
     /// Accepts requests between its opening and closing time.
@@ -208,7 +210,7 @@ impl CampaignChange {
 }
 
 /// A campaign's totals from one consistent read of the ledger's tallies, which every settlement updates.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Audit {
     pub coupon_id: CouponId,
@@ -234,7 +236,7 @@ pub struct Audit {
 }
 
 /// What the outcomes of a campaign add up to.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Recount {
     /// Whether the tallies say the same, shard by shard.
@@ -251,7 +253,7 @@ pub struct Recount {
 }
 
 /// One shard of an audit. A shard that a reshard removed keeps its entry for the outcomes that name it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ShardAudit {
     pub shard_no: ShardNo,

@@ -4,6 +4,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
+use utoipa::openapi::{KnownFormat, RefOr, SchemaFormat};
+use utoipa::{PartialSchema, ToSchema};
 use uuid::Uuid;
 
 use super::Offset;
@@ -71,6 +74,16 @@ macro_rules! positive_id {
                 self.0.fmt(f)
             }
         }
+
+        impl PartialSchema for $name {
+            fn schema() -> RefOr<Schema> {
+                let format = SchemaFormat::KnownFormat(KnownFormat::Int64);
+                let id = ObjectBuilder::new().schema_type(Type::Integer).format(Some(format));
+                id.minimum(Some(1)).maximum(Some(i64::MAX as isize)).into()
+            }
+        }
+
+        impl ToSchema for $name {}
     };
 }
 
@@ -82,7 +95,7 @@ positive_id!(
 positive_id!(UserId);
 
 /// One of the logical shards that a coupon's stock is split into: 0, 1, 2, …
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(transparent)]
 pub struct ShardNo(pub u32);
 
@@ -93,7 +106,7 @@ impl fmt::Display for ShardNo {
 }
 
 /// A log partition: 0, 1, 2, …
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(transparent)]
 pub struct PartitionNo(pub u32);
 
@@ -117,7 +130,7 @@ impl fmt::Display for PartitionNo {
 }
 
 /// Identifies a request. A retry by the same user with the same Idempotency-Key and body has the same id.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(transparent)]
 pub struct RequestId(Uuid);
 
@@ -182,7 +195,7 @@ impl fmt::Display for RequestId {
 }
 
 /// Identifies a log, whatever its name: a topic that is deleted and created again under its name is another log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(transparent)]
 pub struct LogId(Uuid);
 

@@ -1,4 +1,5 @@
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{CouponId, Fingerprint, GenerationNo, Offset, PartitionNo, RequestId, ShardNo, Terms, UnixMs, UserId};
 
@@ -15,8 +16,9 @@ pub enum Outcome {
 }
 
 /// Why settlement rejected a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+#[schema(as = RejectionReason)]
 pub enum Reason {
     /// All shards of the coupon were empty at once.
     SoldOut,

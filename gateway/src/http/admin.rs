@@ -10,12 +10,14 @@ use std::path::Path;
 
 use axum::extract::{Request, State};
 use axum::http::uri::Authority;
-use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::http::{HeaderMap, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use sha2::{Digest, Sha256};
 
 use super::error::Problem;
+use super::openapi::problems::{self, problems};
+use super::problem_type::{FORBIDDEN, UNAUTHORIZED};
 use crate::secret::read_secret;
 use crate::telemetry::Telemetry;
 
@@ -76,14 +78,14 @@ impl AdminAccess {
         let hosts = hosts(request.uri(), headers);
         if self.is_cross_origin(headers, &hosts) {
             let detail = "cross-origin calls are not allowed: the Origin header must match the Host header";
-            return Err(Problem::new(StatusCode::FORBIDDEN, "FORBIDDEN", detail));
+            return Err(Problem::new(FORBIDDEN, detail));
         }
         if self.token.is_some() && bearer(headers) == self.token {
             return Ok(());
         }
         let peer = request.extensions().get::<SocketAddr>();
         if !peer.is_some_and(|peer| peer.ip().to_canonical().is_loopback()) {
-            let problem = Problem::new(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", self.explain_refusal(headers));
+            let problem = Problem::new(UNAUTHORIZED, self.explain_refusal(headers));
             return Err(problem.with(header::WWW_AUTHENTICATE, "Bearer"));
         }
         match hosts.iter().find(|host| !self.is_local(host)) {
@@ -92,7 +94,7 @@ impl AdminAccess {
                 let detail = format!(
                     "calls without a token must be addressed to localhost, 127.0.0.1 or [::1], found the host `{host}`"
                 );
-                Err(Problem::new(StatusCode::FORBIDDEN, "FORBIDDEN", detail))
+                Err(Problem::new(FORBIDDEN, detail))
             }
         }
     }
@@ -145,6 +147,15 @@ fn bearer(headers: &HeaderMap) -> Option<AdminToken> {
     scheme.eq_ignore_ascii_case("bearer").then(|| AdminToken::of(token.trim()))
 }
 
+problems!(MetricsProblems: problems::EVERY_CALL, problems::GUARDED);
+
+/// Metrics
+///
+/// In the text format of Prometheus.
+#[utoipa::path(
+    get, path = "/metrics", tag = "metrics", operation_id = "getMetrics",
+    responses((status = 200, description = "All metrics of this process.", body = String), MetricsProblems)
+)]
 pub(super) async fn metrics(State(telemetry): State<Telemetry>) -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], telemetry.render())
 }
@@ -152,6 +163,7 @@ pub(super) async fn metrics(State(telemetry): State<Telemetry>) -> impl IntoResp
 #[cfg(test)]
 mod tests {
     use axum::body::Body;
+    use axum::http::StatusCode;
 
     use super::*;
 

@@ -28,6 +28,7 @@ use super::limits::{
     HTTP2_ERRORS_MAX, HTTP2_PING_EVERY, HTTP2_RESETS_MAX, HTTP2_SEND_BYTES_MAX, HTTP2_STREAMS_MAX, READ_TIMEOUT,
     RECEIVE_BYTES_MAX,
 };
+use super::problem_type::OVERLOADED;
 use super::stream::{Requests, TIMEOUTS, TimedStream};
 use super::tls::{HandshakeError, Tls};
 use crate::telemetry::{HandshakeFailed, Telemetry};
@@ -153,7 +154,7 @@ impl Peer {
         if version != Version::HTTP_2 {
             return Ok(None);
         }
-        let full = |_| Problem::unavailable("OVERLOADED", "too many requests in progress: retry later");
+        let full = |_| Problem::new(OVERLOADED, "too many requests in progress: retry later");
         self.http2_places.try_acquire().map(Some).map_err(full)
     }
 }

@@ -1,11 +1,19 @@
-//! Refusals and failures as RFC 9457 problem details. Only this file chooses an error status.
+//! Refusals and failures as RFC 9457 problem details, each of a type in `problem_type`.
+
+use std::borrow::Cow;
 
 use axum::body::to_bytes;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::limits::{HEADER_BYTES_MAX, READ_TIMEOUT};
+use super::problem_type::{
+    BODY_TOO_LARGE, CLOSED, COUPON_EXISTS, COUPON_NOT_FOUND, HEADERS_TOO_LARGE, IDEMPOTENCY_CONFLICT, INTERNAL,
+    INVALID, LEDGER_UNAVAILABLE, LOG_UNAVAILABLE, MALFORMED, METHOD_NOT_ALLOWED, NOT_FOUND, NOT_OPEN, OVERLOADED,
+    PAUSED, POLICY_UNAVAILABLE, ProblemType, SOLD_OUT, TIMEOUT, TLS_REQUIRED, UNSUPPORTED_MEDIA_TYPE,
+};
 use crate::admission::Refusal;
 use crate::coupon::{RequestId, now_ms};
 use crate::ledger::{CampaignError, LedgerError};
@@ -14,7 +22,7 @@ use crate::log::LogError;
 /// Retry-After of a 503: by then a full queue has drained, or a restart is over.
 const UNAVAILABLE_RETRY_SECONDS: u64 = 1;
 
-const PROBLEM_JSON: &str = "application/problem+json";
+pub(super) const PROBLEM_JSON: &str = "application/problem+json";
 
 /// axum's plain-text errors are one sentence.
 const DETAIL_BYTES_MAX: usize = 1024;
@@ -23,106 +31,104 @@ const DETAIL_BYTES_MAX: usize = 1024;
 #[derive(Debug)]
 pub(super) struct Problem {
     status: StatusCode,
-    reason: String,
+    reason: Cow<'static, str>,
     detail: String,
     field: Option<String>,
     request_id: Option<RequestId>,
     headers: Vec<(HeaderName, String)>,
 }
 
-#[derive(Serialize)]
-struct Body<'a> {
-    r#type: &'static str,
+/// Why the call failed (RFC 9457).
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ProblemDetails<'a> {
+    /// `/problems/REASON`, relative to the listener: it explains the reason.
+    #[schema(format = "uri-reference", example = "/problems/SOLD_OUT")]
+    r#type: String,
+    /// The name of the HTTP status.
     title: &'static str,
+    /// The HTTP status.
     status: u16,
+    /// Tells why, in one word that does not change.
     reason: &'a str,
+    /// Tells why, in words for people.
     detail: &'a str,
+    /// The field of the body that is wrong.
     #[serde(skip_serializing_if = "Option::is_none")]
     field: Option<&'a str>,
-    #[serde(rename = "requestId", skip_serializing_if = "Option::is_none")]
+    /// The id that the log has for the failure.
+    #[serde(skip_serializing_if = "Option::is_none")]
     request_id: Option<RequestId>,
 }
 
 impl Problem {
-    pub(super) fn new(status: StatusCode, reason: &str, detail: impl Into<String>) -> Self {
-        Self {
-            status,
-            reason: reason.to_owned(),
-            detail: detail.into(),
-            field: None,
-            request_id: None,
-            headers: Vec::new(),
+    pub(super) fn new(problem_type: ProblemType, detail: impl Into<String>) -> Self {
+        Self::with_reason(problem_type.status, problem_type.reason.into(), detail.into())
+    }
+
+    fn with_reason(status: StatusCode, reason: Cow<'static, str>, detail: String) -> Self {
+        let problem = Self { status, reason, detail, field: None, request_id: None, headers: Vec::new() };
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            return problem.with(header::RETRY_AFTER, UNAVAILABLE_RETRY_SECONDS.to_string());
         }
-    }
-
-    pub(super) fn malformed(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, "MALFORMED", detail)
-    }
-
-    pub(super) fn invalid(field: &str, detail: impl Into<String>) -> Self {
-        let mut problem = Self::new(StatusCode::UNPROCESSABLE_ENTITY, "INVALID", detail);
-        problem.field = Some(field.to_owned());
         problem
     }
 
-    pub(super) fn too_large(bytes_max: usize) -> Self {
-        Self::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "BODY_TOO_LARGE",
-            format!("the body exceeds the limit of {bytes_max} bytes"),
-        )
+    pub(super) fn malformed(detail: impl Into<String>) -> Self {
+        Self::new(MALFORMED, detail)
     }
 
-    pub(super) fn unavailable(reason: &str, detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, reason, detail)
-            .with(header::RETRY_AFTER, UNAVAILABLE_RETRY_SECONDS.to_string())
+    pub(super) fn invalid(field: &str, detail: impl Into<String>) -> Self {
+        Self { field: Some(field.to_owned()), ..Self::new(INVALID, detail) }
+    }
+
+    pub(super) fn too_large(bytes_max: usize) -> Self {
+        Self::new(BODY_TOO_LARGE, format!("the body exceeds the limit of {bytes_max} bytes"))
     }
 
     /// A 503 whose cause only the log tells. The client gets the request id of the log line.
-    pub(super) fn unavailable_because(
-        reason: &str,
+    fn unavailable_because(
+        problem_type: ProblemType,
         detail: &str,
         request_id: RequestId,
         cause: &dyn std::error::Error,
     ) -> Self {
-        tracing::error!(%request_id, reason, %cause, "request failed");
-        Self { request_id: Some(request_id), ..Self::unavailable(reason, detail) }
+        tracing::error!(%request_id, reason = problem_type.reason, %cause, "request failed");
+        Self { request_id: Some(request_id), ..Self::new(problem_type, detail) }
     }
 
     pub(super) fn ledger_unavailable(request_id: RequestId, cause: &LedgerError) -> Self {
-        Self::unavailable_because("LEDGER_UNAVAILABLE", "the ledger is unavailable: retry later", request_id, cause)
+        Self::unavailable_because(LEDGER_UNAVAILABLE, "the ledger is unavailable: retry later", request_id, cause)
     }
 
-    /// For a request that cannot be parsed.
+    /// For a request that hyper cannot parse.
     pub(super) fn unreadable(status: StatusCode) -> Self {
         match status {
             StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => Self::headers_too_large(),
-            _ => Self::new(status, "MALFORMED", "expected a valid HTTP/1.1 request"),
+            _ => Self::malformed("expected a valid HTTP/1.1 request"),
         }
     }
 
     fn headers_too_large() -> Self {
-        let detail = format!("the headers exceed the limit of {HEADER_BYTES_MAX} bytes");
-        Self::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "HEADERS_TOO_LARGE", detail)
+        Self::new(HEADERS_TOO_LARGE, format!("the headers exceed the limit of {HEADER_BYTES_MAX} bytes"))
     }
 
     /// `what` with its verb.
     pub(super) fn timed_out(what: &str) -> Self {
-        let detail = format!("the {what} not received within {} seconds", READ_TIMEOUT.as_secs());
-        Self::new(StatusCode::REQUEST_TIMEOUT, "TIMEOUT", detail)
+        Self::new(TIMEOUT, format!("the {what} not received within {} seconds", READ_TIMEOUT.as_secs()))
     }
 
     /// For HTTP without TLS, where the listener has a certificate.
     pub(super) fn tls_required() -> Self {
-        Self::new(StatusCode::BAD_REQUEST, "TLS_REQUIRED", "this port requires TLS: call it with https://")
+        Self::new(TLS_REQUIRED, "this port requires TLS: call it with https://")
     }
 
     pub(super) fn unsupported(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "UNSUPPORTED_MEDIA_TYPE", detail)
+        Self::new(UNSUPPORTED_MEDIA_TYPE, detail)
     }
 
     pub(super) fn internal() -> Self {
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL", "the gateway failed to answer: report it")
+        Self::new(INTERNAL, "the gateway failed to answer: report it")
     }
 
     /// The last answer of an HTTP/1 connection, for when hyper has given up on it.
@@ -138,8 +144,8 @@ impl Problem {
     }
 
     fn body(&self) -> Vec<u8> {
-        let body = Body {
-            r#type: "about:blank",
+        let body = ProblemDetails {
+            r#type: format!("/problems/{}", self.reason),
             title: self.status.canonical_reason().unwrap_or("Error"),
             status: self.status.as_u16(),
             reason: &self.reason,
@@ -157,7 +163,7 @@ impl Problem {
 
     /// The label of this answer in `sluice_issue_requests_total`.
     pub(super) fn outcome(&self) -> &'static str {
-        match self.reason.as_str() {
+        match &*self.reason {
             "COUPON_NOT_FOUND" => "coupon_not_found",
             "NOT_OPEN" => "not_open",
             "PAUSED" => "paused",
@@ -195,26 +201,26 @@ impl IntoResponse for Problem {
 impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
         let detail = refusal.to_string();
-        let conflict = |reason| Self::new(StatusCode::CONFLICT, reason, detail.clone());
         match refusal {
-            Refusal::CouponNotFound => Self::new(StatusCode::NOT_FOUND, "COUPON_NOT_FOUND", detail),
+            Refusal::CouponNotFound => Self::new(COUPON_NOT_FOUND, detail),
             Refusal::OtherPolicy { .. } => Self::invalid("policyId", detail),
             Refusal::NotOpen { opens_at_ms } => {
                 let wait_ms = opens_at_ms.saturating_sub(now_ms()).max(0).unsigned_abs();
-                conflict("NOT_OPEN").with(header::RETRY_AFTER, wait_ms.div_ceil(1000).to_string())
+                Self::new(NOT_OPEN, detail).with(header::RETRY_AFTER, wait_ms.div_ceil(1000).to_string())
             }
-            Refusal::Paused => conflict("PAUSED"),
-            Refusal::Closed => conflict("CLOSED"),
-            Refusal::SoldOut => conflict("SOLD_OUT"),
-            Refusal::Policy { hook, rejection, quota } => policy_refusal(hook.as_str(), &rejection, quota, detail),
-            Refusal::IdempotencyConflict => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "IDEMPOTENCY_CONFLICT", detail),
-            Refusal::Overloaded => Self::unavailable("OVERLOADED", detail),
-            Refusal::LogUnavailable(crate::log::AppendError::Full) => Self::unavailable("OVERLOADED", detail),
+            Refusal::Paused => Self::new(PAUSED, detail),
+            Refusal::Closed => Self::new(CLOSED, detail),
+            Refusal::SoldOut => Self::new(SOLD_OUT, detail),
+            Refusal::Policy { hook, rejection, quota } => policy_refusal(hook.as_str(), rejection, quota, detail),
+            Refusal::IdempotencyConflict => Self::new(IDEMPOTENCY_CONFLICT, detail),
+            Refusal::Overloaded | Refusal::LogUnavailable(crate::log::AppendError::Full) => {
+                Self::new(OVERLOADED, detail)
+            }
             Refusal::LogUnavailable(error) => {
-                Self::unavailable_because("LOG_UNAVAILABLE", &detail, RequestId::new(), &error)
+                Self::unavailable_because(LOG_UNAVAILABLE, &detail, RequestId::new(), &error)
             }
             Refusal::LedgerUnavailable(error) => error.into(),
-            Refusal::PolicyUnavailable(_) => Self::unavailable("POLICY_UNAVAILABLE", detail),
+            Refusal::PolicyUnavailable(_) => Self::new(POLICY_UNAVAILABLE, detail),
         }
     }
 }
@@ -223,11 +229,11 @@ impl From<Refusal> for Problem {
 /// `r=0` means that no quota remains, `t` is the number of seconds until some does.
 fn policy_refusal(
     hook: &str,
-    rejection: &crate::policy::Rejection,
+    rejection: crate::policy::Rejection,
     quota: Option<crate::policy::Quota>,
     detail: String,
 ) -> Problem {
-    let mut problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, &rejection.code, detail);
+    let mut problem = Problem::with_reason(StatusCode::TOO_MANY_REQUESTS, rejection.code.into(), detail);
     if let Some(crate::policy::Quota { requests, window_seconds }) = quota {
         let name = HeaderName::from_static("ratelimit-policy");
         problem = problem.with(name, format!("\"{hook}\";q={requests};w={window_seconds}"));
@@ -248,10 +254,10 @@ impl From<CampaignError> for Problem {
     fn from(error: CampaignError) -> Self {
         let detail = error.to_string();
         match error {
-            CampaignError::NotFound(_) => Self::new(StatusCode::NOT_FOUND, "COUPON_NOT_FOUND", detail),
-            CampaignError::Exists(_) => Self::new(StatusCode::CONFLICT, "COUPON_EXISTS", detail),
-            CampaignError::Closed(_) => Self::new(StatusCode::CONFLICT, "CLOSED", detail),
-            CampaignError::KeyReused => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "IDEMPOTENCY_CONFLICT", detail),
+            CampaignError::NotFound(_) => Self::new(COUPON_NOT_FOUND, detail),
+            CampaignError::Exists(_) => Self::new(COUPON_EXISTS, detail),
+            CampaignError::Closed(_) => Self::new(CLOSED, detail),
+            CampaignError::KeyReused => Self::new(IDEMPOTENCY_CONFLICT, detail),
             CampaignError::TotalTooLarge => Self::invalid("amount", detail),
             CampaignError::Ledger(error) => error.into(),
         }
@@ -267,7 +273,7 @@ impl From<LedgerError> for Problem {
 impl From<LogError> for Problem {
     fn from(error: LogError) -> Self {
         tracing::error!(%error, "log call failed");
-        Self::unavailable("LOG_UNAVAILABLE", "the log is unavailable: retry later")
+        Self::new(LOG_UNAVAILABLE, "the log is unavailable: retry later")
     }
 }
 
@@ -277,12 +283,11 @@ pub(super) fn check_headers(headers: &HeaderMap) -> Result<(), Problem> {
 }
 
 pub(super) async fn not_found(uri: Uri) -> Problem {
-    Problem::new(StatusCode::NOT_FOUND, "NOT_FOUND", format!("no resource at {}", uri.path()))
+    Problem::new(NOT_FOUND, format!("no resource at {}", uri.path()))
 }
 
 pub(super) async fn method_not_allowed(method: axum::http::Method, uri: Uri) -> Problem {
-    let detail = format!("{} does not support {method}", uri.path());
-    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", detail)
+    Problem::new(METHOD_NOT_ALLOWED, format!("{} does not support {method}", uri.path()))
 }
 
 /// Replaces an error in plain text, as axum writes it, by problem details.
@@ -299,5 +304,5 @@ pub(super) async fn as_problem(response: Response) -> Response {
         return Problem::internal().into_response();
     }
     let text = to_bytes(response.into_body(), DETAIL_BYTES_MAX).await.unwrap_or_default();
-    Problem::new(status, "MALFORMED", String::from_utf8_lossy(&text)).into_response()
+    Problem::malformed(String::from_utf8_lossy(&text)).into_response()
 }

@@ -3,13 +3,17 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::routing::get;
-use axum::{Json, Router};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
+use super::error::ProblemDetails;
+use super::openapi::problems::{self, problems};
 use crate::counters::Counters;
 use crate::coupon::{GenerationNo, PartitionNo};
 use crate::ledger::Ledger;
@@ -40,8 +44,8 @@ pub(super) enum Audience {
     Operator,
 }
 
-/// The body of `/readyz`. Each part is `ok`, or the reason why it is not ready: on the public listener `unavailable`.
-#[derive(Serialize)]
+/// Each part is `ok`, or the reason why it is not ready: on the public listener `unavailable`.
+#[derive(Serialize, ToSchema)]
 struct Readiness {
     ready: bool,
     log: String,
@@ -49,8 +53,11 @@ struct Readiness {
     counters: String,
     settlement: String,
     tasks: String,
+    /// Shutdown has begun.
     draining: bool,
+    /// The active generation of the pipeline. Absent in a consumer.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<u64>)]
     generation: Option<GenerationNo>,
     /// `ok`, or why the newest generation in the ledger is not the active one. The process is ready all the same.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -155,15 +162,37 @@ fn partly_ready(log: &dyn Log) -> String {
     format!("partitions that accept no records: {} ({reason})", partitions.join(", "))
 }
 
-pub(super) fn routes(health: Arc<Health>, audience: Audience) -> Router {
-    Router::new().route("/livez", get(livez)).route("/readyz", get(readyz)).with_state((health, audience))
+pub(super) fn calls() -> OpenApiRouter<(Arc<Health>, Audience)> {
+    OpenApiRouter::new().routes(routes!(livez)).routes(routes!(readyz))
 }
 
-/// Checks no dependency: a restart of this process would not repair one.
+problems!(ProbeProblems: problems::EVERY_CALL);
+
+/// Liveness
+///
+/// Checks no dependency: a restart of the process would not repair one.
+#[utoipa::path(
+    get, path = "/livez", tag = "health", operation_id = "isAlive", security(()),
+    responses((status = 200, description = "The process answers.", body = String), ProbeProblems)
+)]
 async fn livez() -> &'static str {
     "ok"
 }
 
+/// Readiness
+///
+/// Whether load balancers should send requests to this process.
+#[utoipa::path(
+    get, path = "/readyz", tag = "health", operation_id = "isReady", security(()),
+    responses(
+        ProbeProblems,
+        (status = 200, description = "Ready.", body = Readiness),
+        (status = 503, description = "Not ready, or shutdown has begun; or, as a problem, `OVERLOADED`.", content(
+            (Readiness = "application/json"),
+            (ProblemDetails<'_> = "application/problem+json"),
+        )),
+    )
+)]
 async fn readyz(State((health, audience)): State<(Arc<Health>, Audience)>) -> (StatusCode, Json<Readiness>) {
     let readiness = health.readiness(audience).await;
     (if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, Json(readiness))

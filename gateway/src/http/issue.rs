@@ -8,11 +8,19 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
+use utoipa::openapi::{RefOr, Type};
+use utoipa::{IntoResponses, ToSchema};
 
 use super::error::Problem;
+use super::openapi::problems;
+use super::problem_type::{
+    CLOSED, COUPON_NOT_FOUND, IDEMPOTENCY_CONFLICT, LEDGER_UNAVAILABLE, LOG_UNAVAILABLE, NOT_OPEN, PAUSED,
+    POLICY_UNAVAILABLE, ProblemType, RATE_LIMITED, SOLD_OUT, USER_LIMIT,
+};
 use super::state::ApiState;
+use super::status::RequestState;
 use super::whole::Whole;
-use super::{idempotency, json, status};
+use super::{idempotency, json};
 use crate::admission::{Receipt, Submission};
 use crate::coupon::{CouponId, GenerationNo, IssueRequest, PolicyId, RequestId, Terms, UserId, now_ms};
 use crate::telemetry::IssueAnswered;
@@ -21,18 +29,37 @@ use crate::telemetry::IssueAnswered;
 const GENERATION: HeaderName = HeaderName::from_static("sluice-generation");
 const TYPE_CHARACTERS_MAX: usize = 64;
 
-#[derive(Deserialize)]
+/// In the shop's currency.
+type Amount = Whole<u64, 0, { u64::MAX }>;
+type Days = Whole<u32, 0, { u32::MAX as u64 }>;
+
+/// A request for a coupon. The fields named `…Snapshot` and `expiredAt` are the terms that the client saw; they are
+/// stored with the outcome. Other fields are ignored.
+#[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(example = json!({"userId": 48213, "couponId": 104, "policyId": 21, "typeSnapshot": "FIXED"}))]
 struct IssueBody {
     user_id: UserId,
     coupon_id: CouponId,
     policy_id: PolicyId,
+    /// The discount type, such as `FIXED`.
+    #[schema(min_length = 1, max_length = 64)]
     type_snapshot: String,
+    /// In percent.
+    #[schema(minimum = 0, maximum = 100)]
     discount_rate_snapshot: Option<f64>,
-    discount_amount_snapshot: Option<Whole<u64>>,
-    minimum_order_amount_snapshot: Option<Whole<u64>>,
-    usage_period_snapshot: Option<Whole<u32>>,
+    /// In the shop's currency.
+    #[schema(inline)]
+    discount_amount_snapshot: Option<Amount>,
+    /// In the shop's currency.
+    #[schema(inline)]
+    minimum_order_amount_snapshot: Option<Amount>,
+    /// In days.
+    #[schema(inline)]
+    usage_period_snapshot: Option<Days>,
+    /// A date and time in the shop's own calendar, without a zone.
     #[serde(default, deserialize_with = "zoneless")]
+    #[schema(value_type = Option<String>, format = "date-time-local", example = "2025-12-31T23:59:59")]
     expired_at: Option<jiff::civil::DateTime>,
 }
 
@@ -51,14 +78,71 @@ fn parse_zoneless(text: &str) -> Option<jiff::civil::DateTime> {
     if has_zone { None } else { text.parse().ok() }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct ReceiptBody {
     request_id: RequestId,
-    status: &'static str,
+    /// `PENDING`, or the outcome of an earlier request under the same `Idempotency-Key`.
+    status: RequestState,
+    /// Where to ask for the outcome, relative to any gateway.
+    #[schema(format = "uri-reference")]
     status_url: String,
 }
 
+/// Refusals by admission, which have a generation.
+const REFUSALS: &[ProblemType] = &[
+    COUPON_NOT_FOUND,
+    CLOSED,
+    NOT_OPEN,
+    PAUSED,
+    SOLD_OUT,
+    IDEMPOTENCY_CONFLICT,
+    RATE_LIMITED,
+    USER_LIMIT,
+    LEDGER_UNAVAILABLE,
+    LOG_UNAVAILABLE,
+    POLICY_UNAVAILABLE,
+];
+
+struct IssueProblems;
+
+impl IntoResponses for IssueProblems {
+    fn responses() -> problems::Responses {
+        let lists = [problems::EVERY_CALL, problems::BODY, problems::JSON, REFUSALS];
+        let mut responses = problems::responses(&lists.concat());
+        for refusal in REFUSALS {
+            if let Some(RefOr::T(response)) = responses.get_mut(refusal.status.as_str()) {
+                let header = problems::header(Type::Integer, "The policy generation that decided.");
+                response.headers.insert(GENERATION.to_string(), RefOr::T(header));
+            }
+        }
+        responses
+    }
+}
+
+/// Ask for a coupon
+///
+/// A 202 means that the request is durable and will have exactly one outcome. Repeat a request with the same
+/// `Idempotency-Key` and body as often as you like: all answers have the same `requestId`.
+#[utoipa::path(
+    post, path = "/coupon/issue", tag = "coupons", operation_id = "issueCoupon",
+    params(idempotency::KeyHeader),
+    request_body = IssueBody,
+    responses(
+        (status = 202, description = "The request is durable. Ask for its outcome at `statusUrl`.", body = ReceiptBody,
+            headers(
+                ("Location" = String, description = "The same as `statusUrl`."),
+                ("sluice-generation" = u64, description = "The policy generation that decided."),
+            ),
+            links(("outcome" = (
+                operation_id = "getOutcome",
+                parameters(("requestId" = "$response.body#/requestId")),
+                description = "`statusUrl` has the query too."
+            )))
+        ),
+        IssueProblems,
+    )
+)]
 pub(super) async fn issue(State(api): State<Arc<ApiState>>, request: Request<Body>) -> Response {
     let begun = Instant::now();
     let answer = answer(&api, request).await;
@@ -134,7 +218,7 @@ fn accepted(receipt: Receipt) -> Response {
     let Receipt { request_id, partition, offset, outcome } = receipt;
     let status_url = format!("/coupon/issue/{request_id}?partition={partition}&offset={offset}");
     let location = HeaderValue::try_from(&status_url).expect("an ASCII path");
-    let body = ReceiptBody { request_id, status: status::name(outcome), status_url };
+    let body = ReceiptBody { request_id, status: outcome.into(), status_url };
     let mut response = (StatusCode::ACCEPTED, axum::Json(body)).into_response();
     response.headers_mut().insert(header::LOCATION, location);
     response

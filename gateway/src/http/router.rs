@@ -1,61 +1,105 @@
-//! Which handler answers which call.
+//! Which handler answers which call. The routes and the documents are made from the same lists.
 
 use std::sync::Arc;
 
 use axum::Router;
-use axum::routing::{get, post, put};
+use utoipa::openapi::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::admin::{self, AdminAccess, coupons, log, outcomes, policies};
 use super::health::{self, Audience, Health};
 use super::state::{ApiState, ConsumerState};
-use super::{error, issue, status};
+use super::{api_page, error, issue, openapi, reasons, status};
 use crate::telemetry::Telemetry;
 
 /// The public calls of a gateway.
 pub fn public(state: Arc<ApiState>) -> Router {
     let health = Arc::clone(&state.health);
-    Router::new()
-        .route("/coupon/issue", post(issue::issue))
-        .route("/coupon/issue/{request_id}", get(status::status))
-        .with_state(state)
-        .merge(health::routes(health, Audience::Public))
+    Router::from(public_calls().with_state(state))
         .fallback(error::not_found)
         .method_not_allowed_fallback(error::method_not_allowed)
+        .merge(open_calls(health, Audience::Public, &public_document()))
 }
 
 /// The admin calls of a gateway.
 pub fn admin(state: Arc<ApiState>) -> Router {
     let (access, telemetry, health) = (state.access, state.telemetry.clone(), Arc::clone(&state.health));
-    let calls = Router::new()
-        .route("/admin/coupons", get(coupons::list).post(coupons::create))
-        .route("/admin/coupons/{coupon}", get(coupons::show))
-        .route("/admin/coupons/{coupon}/audit", get(coupons::audit))
-        .route("/admin/coupons/{coupon}/outcomes", get(outcomes::export))
-        .route("/admin/coupons/{coupon}/pause", post(coupons::pause))
-        .route("/admin/coupons/{coupon}/resume", post(coupons::resume))
-        .route("/admin/coupons/{coupon}/close", post(coupons::close))
-        .route("/admin/coupons/{coupon}/top-up", post(coupons::top_up))
-        .route("/admin/coupons/{coupon}/reshard", post(coupons::reshard))
-        .route("/admin/log", get(log::show))
-        .route("/admin/log/skip", post(log::skip))
-        .route("/admin/policies", get(policies::list).post(policies::upload))
-        .route("/admin/pipeline", put(policies::change).get(policies::show))
-        .route("/admin/pipeline/rollback", post(policies::rollback))
-        .with_state(state);
-    guarded(calls, access, telemetry, health)
+    guarded(Router::from(admin_calls().with_state(state)), access, telemetry, health, &admin_document())
 }
 
 /// The admin calls of a consumer: metrics and probes. Campaigns and policies are changed through a gateway.
 pub fn consumer(state: &ConsumerState) -> Router {
-    guarded(Router::new(), state.access, state.telemetry.clone(), Arc::clone(&state.health))
+    let (access, telemetry, health) = (state.access, state.telemetry.clone(), Arc::clone(&state.health));
+    let document = openapi::admin([metrics_calls().into_openapi()].into_iter().chain(open_documents()));
+    guarded(Router::new(), access, telemetry, health, &document)
 }
 
-fn guarded(calls: Router, access: AdminAccess, telemetry: Telemetry, health: Arc<Health>) -> Router {
+/// The description of the public listener.
+#[must_use]
+pub fn public_document() -> OpenApi {
+    openapi::public([public_calls().into_openapi()].into_iter().chain(open_documents()))
+}
+
+/// The description of the admin listener of a gateway.
+#[must_use]
+pub fn admin_document() -> OpenApi {
+    let guarded = [admin_calls().into_openapi(), metrics_calls().into_openapi()];
+    openapi::admin(guarded.into_iter().chain(open_documents()))
+}
+
+fn public_calls() -> OpenApiRouter<Arc<ApiState>> {
+    OpenApiRouter::new().routes(routes!(issue::issue)).routes(routes!(status::status))
+}
+
+fn admin_calls() -> OpenApiRouter<Arc<ApiState>> {
+    OpenApiRouter::new()
+        .routes(routes!(coupons::list, coupons::create))
+        .routes(routes!(coupons::show))
+        .routes(routes!(coupons::audit))
+        .routes(routes!(outcomes::export))
+        .routes(routes!(coupons::pause))
+        .routes(routes!(coupons::resume))
+        .routes(routes!(coupons::close))
+        .routes(routes!(coupons::top_up))
+        .routes(routes!(coupons::reshard))
+        .routes(routes!(log::show))
+        .routes(routes!(log::skip))
+        .routes(routes!(policies::list, policies::upload))
+        .routes(routes!(policies::show, policies::change))
+        .routes(routes!(policies::rollback))
+}
+
+fn metrics_calls() -> OpenApiRouter<Telemetry> {
+    OpenApiRouter::new().routes(routes!(admin::metrics))
+}
+
+/// The descriptions of [`open_calls`].
+fn open_documents() -> [OpenApi; 3] {
+    [health::calls().into_openapi(), reasons::calls().into_openapi(), openapi::calls().into_openapi()]
+}
+
+/// The calls that both listeners answer without a token.
+fn open_calls(health: Arc<Health>, audience: Audience, document: &OpenApi) -> Router {
+    Router::from(health::calls().with_state((health, audience)))
+        .merge(Router::from(reasons::calls()))
+        .merge(openapi::route(document))
+        .method_not_allowed_fallback(error::method_not_allowed)
+}
+
+fn guarded(
+    calls: Router,
+    access: AdminAccess,
+    telemetry: Telemetry,
+    health: Arc<Health>,
+    document: &OpenApi,
+) -> Router {
     calls
-        .route("/metrics", get(admin::metrics).with_state(telemetry))
+        .merge(Router::from(metrics_calls().with_state(telemetry)))
         .fallback(error::not_found)
         .method_not_allowed_fallback(error::method_not_allowed)
         .layer(axum::middleware::from_fn_with_state(access, admin::guard))
-        // An orchestrator's probes carry no token.
-        .merge(health::routes(health, Audience::Operator))
+        // An orchestrator's probes carry no token, nor does a browser that follows a link or opens the page.
+        .merge(open_calls(health, Audience::Operator, document))
+        .merge(api_page::routes())
 }

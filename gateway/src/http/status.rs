@@ -6,11 +6,13 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
-use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
+use utoipa::{IntoParams, ToSchema};
 
 use super::error::Problem;
+use super::openapi::problems::{self, problems};
+use super::problem_type::{LEDGER_UNAVAILABLE, REQUEST_NOT_FOUND};
 use super::state::ApiState;
 use crate::coupon::{CouponId, Offset, Outcome, PartitionNo, Reason, RequestId, ShardNo};
 use crate::ledger::RecordedOutcome;
@@ -19,22 +21,52 @@ use crate::log::Log;
 /// Load balancers close connections that are idle for about a minute.
 const WAIT_MAX: Duration = Duration::from_secs(30);
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct StatusQuery {
+    /// The log partition, as in the `statusUrl`.
+    #[param(value_type = u32, required = false)]
     partition: Option<String>,
+    /// The offset in the partition, as in the `statusUrl`.
+    #[param(value_type = u64, required = false)]
     offset: Option<String>,
+    /// How long to wait for the outcome, such as `10s` or `500ms`. At most 30 seconds.
+    #[param(pattern = "^[0-9]+(s|ms)?$", example = "10s")]
     wait: Option<String>,
 }
 
-#[derive(Serialize)]
+/// The state of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub(super) enum RequestState {
+    /// Accepted, and not settled yet.
+    Pending,
+    /// The user has a coupon.
+    Issued,
+    Rejected,
+}
+
+impl From<Option<Outcome>> for RequestState {
+    fn from(outcome: Option<Outcome>) -> Self {
+        match outcome {
+            None => Self::Pending,
+            Some(Outcome::Issued { .. }) => Self::Issued,
+            Some(Outcome::Rejected(_)) => Self::Rejected,
+        }
+    }
+}
+
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct StatusBody {
     request_id: RequestId,
-    status: &'static str,
+    status: RequestState,
+    /// Of a rejected request.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<Reason>,
     #[serde(skip_serializing_if = "Option::is_none")]
     coupon_id: Option<CouponId>,
+    /// The shard whose stock was used.
     #[serde(skip_serializing_if = "Option::is_none")]
     shard_no: Option<ShardNo>,
     /// 1 is the next record to be settled in its partition. Absent while the partition cannot be read.
@@ -44,27 +76,26 @@ pub(super) struct StatusBody {
     settled_at: Option<jiff::Timestamp>,
 }
 
-/// The `status` of a request with this outcome.
-pub(super) fn name(outcome: Option<Outcome>) -> &'static str {
-    match outcome {
-        None => "PENDING",
-        Some(Outcome::Issued { .. }) => "ISSUED",
-        Some(Outcome::Rejected(_)) => "REJECTED",
-    }
-}
+problems!(StatusProblems: problems::EVERY_CALL, &[REQUEST_NOT_FOUND, LEDGER_UNAVAILABLE]);
 
+/// Ask for the outcome
+///
+/// Any gateway answers. Call the whole `statusUrl` of the 202 answer: from the partition and the offset a gateway tells a
+/// pending request from an unknown one.
+#[utoipa::path(
+    get, path = "/coupon/issue/{requestId}", tag = "coupons", operation_id = "getOutcome",
+    params(("requestId" = RequestId, Path), StatusQuery),
+    responses(
+        (status = 200, description = "The outcome, or `PENDING` with the position in the queue.", body = StatusBody),
+        StatusProblems,
+    )
+)]
 pub(super) async fn status(
     State(api): State<Arc<ApiState>>,
     request_id: Result<Path<String>, PathRejection>,
     query: Result<Query<StatusQuery>, QueryRejection>,
 ) -> Result<Json<StatusBody>, Problem> {
-    let unknown = || {
-        Problem::new(
-            StatusCode::NOT_FOUND,
-            "REQUEST_NOT_FOUND",
-            "unknown request: use the whole statusUrl of the 202 answer",
-        )
-    };
+    let unknown = || Problem::new(REQUEST_NOT_FOUND, "unknown request: use the whole statusUrl of the 202 answer");
     let Path(request_id) = request_id.map_err(|_| unknown())?;
     let request_id: RequestId = request_id.parse().map_err(|_| unknown())?;
     let Query(query) = query.map_err(|rejection| Problem::malformed(rejection.body_text()))?;
@@ -107,11 +138,8 @@ impl StatusQuery {
 }
 
 fn number<N: std::str::FromStr>(name: &str, text: Option<&str>) -> Result<Option<N>, Problem> {
-    let parse = |text: &str| {
-        text.parse()
-            .map_err(|_| Problem::malformed(format!("{name}: expected an integer of at least 0, found `{text}`")))
-    };
-    text.map(parse).transpose()
+    let expected = |text| Problem::malformed(format!("{name}: expected an integer of at least 0, found `{text}`"));
+    text.map(|text| digits(text).and_then(|digits| digits.parse().ok()).ok_or_else(|| expected(text))).transpose()
 }
 
 /// The log position that this gateway still remembers.
@@ -126,21 +154,26 @@ async fn end_offset(log: &dyn Log, partition: PartitionNo, offset: Offset) -> Op
     if offset < known { Some(known) } else { log.fresh_end_offset(partition).await }
 }
 
+/// Text that is a number without a sign. Parsing a number would also accept `+`.
+fn digits(text: &str) -> Option<&str> {
+    (!text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())).then_some(text)
+}
+
 fn wait(text: &str) -> Result<Duration, Problem> {
-    let parsed = match text.strip_suffix("ms") {
-        Some(milliseconds) => milliseconds.parse().map(Duration::from_millis),
-        None => text.strip_suffix('s').unwrap_or(text).parse().map(Duration::from_secs),
+    let (number, unit): (_, fn(u64) -> Duration) = match text.strip_suffix("ms") {
+        Some(milliseconds) => (milliseconds, Duration::from_millis),
+        None => (text.strip_suffix('s').unwrap_or(text), Duration::from_secs),
     };
-    parsed
-        .map(|wait| wait.min(WAIT_MAX))
-        .map_err(|_| Problem::malformed(format!("wait: expected a duration such as 10s or 500ms, found `{text}`")))
+    // A number that is too large for its type is beyond the maximum in any case.
+    let wait = digits(number).map(|number| unit(number.parse().unwrap_or(u64::MAX)).min(WAIT_MAX));
+    wait.ok_or_else(|| Problem::malformed(format!("wait: expected a duration such as 10s or 500ms, found `{text}`")))
 }
 
 impl StatusBody {
     fn pending(request_id: RequestId, position: Option<u64>) -> Self {
         Self {
             request_id,
-            status: name(None),
+            status: RequestState::Pending,
             reason: None,
             coupon_id: None,
             shard_no: None,
@@ -156,7 +189,7 @@ impl StatusBody {
         };
         Self {
             request_id,
-            status: name(Some(recorded.outcome)),
+            status: Some(recorded.outcome).into(),
             reason,
             coupon_id: recorded.coupon_id,
             shard_no,

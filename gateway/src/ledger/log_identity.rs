@@ -1,6 +1,7 @@
 //! Which log a ledger settles, and the offsets that an operator moved.
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::coupon::{LogId, Offset, PartitionNo, UnixMs};
 
@@ -13,11 +14,13 @@ pub struct LogIdentity {
 }
 
 /// The offset of a partition that an operator moved.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct OffsetChange {
     pub partition: PartitionNo,
+    #[schema(value_type = u64)]
     pub from: Offset,
+    #[schema(value_type = u64)]
     pub to: Offset,
     pub reason: OffsetChangeReason,
     #[serde(skip)]
@@ -25,7 +28,7 @@ pub struct OffsetChange {
 }
 
 /// Why an operator moved an offset.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum OffsetChangeReason {
     /// Missing records were given up.

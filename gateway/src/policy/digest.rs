@@ -5,13 +5,15 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
+use utoipa::ToSchema;
 
 const BYTES: usize = 32;
 /// Enough to tell versions apart in a metric's label and in a log line.
 const VERSION_CHARACTERS: usize = 12;
 
 /// The SHA-256 of a component's bytes, written as 64 hexadecimal digits.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, ToSchema)]
+#[schema(value_type = String, pattern = "^[0-9a-f]{64}$")]
 pub struct Digest([u8; BYTES]);
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

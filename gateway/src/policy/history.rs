@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::error::ChangeError;
 use crate::coupon::{GenerationNo, UnixMs, now_ms};
@@ -12,7 +13,7 @@ use crate::coupon::{GenerationNo, UnixMs, now_ms};
 pub(super) const HISTORY_MAX: u32 = 20;
 
 /// Where a change came from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Source {
     /// `sluice.toml`.

@@ -2,7 +2,7 @@
 
 /// The gateway's own reasons, but for `RATE_LIMITED` and `USER_LIMIT`. A client that receives one must be able to rely
 /// on it: `SOLD_OUT` is final. `wit/policy.wit` and `policies/README.md` list them too.
-const RESERVED_CODES: [&str; 26] = [
+pub const RESERVED_CODES: [&str; 27] = [
     "BODY_TOO_LARGE",
     "CLOSED",
     "COUPON_EXISTS",
@@ -27,6 +27,7 @@ const RESERVED_CODES: [&str; 26] = [
     "REQUEST_NOT_FOUND",
     "SOLD_OUT",
     "TIMEOUT",
+    "TLS_REQUIRED",
     "UNAUTHORIZED",
     "UNSUPPORTED_MEDIA_TYPE",
 ];

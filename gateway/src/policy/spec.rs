@@ -2,12 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
+use utoipa::ToSchema;
 
 use crate::bounded::some_bounded;
 use crate::counters::{Hook, PerHook};
 
 /// One policy for each hook. It is read as a patch of the default pipeline.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(from = "PipelinePatch", rename_all = "kebab-case")]
 pub struct Pipeline {
     /// Decides first: pass, delay or shed a request.
@@ -19,36 +20,40 @@ pub struct Pipeline {
 }
 
 /// One policy and how it is run.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct HookSpec {
     pub policy: String,
     pub on_failure: OnFailure,
     pub deadline_ms: u32,
     pub isolation: Isolation,
+    #[schema(value_type = Object)]
     pub config: Map<String, Value>,
 }
 
 /// A change of a hook. A missing key keeps its value while the policy is the same, and has the hook's default if it is
 /// another one.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default, expecting = "a section with the key `policy`")]
 pub struct HookPatch {
     /// The name of the policy: `<policy>.wasm` in the policies' folder, or the name of an upload.
+    #[schema(pattern = "^[a-z0-9-]{1,64}$")]
     pub policy: Option<String>,
     /// What happens when the policy gives no decision: `fallback` lets a native default decide, `refuse` answers 503,
     /// `skip` goes on without a decision (not for the shard picker).
     pub on_failure: Option<OnFailure>,
     /// The longest time for one decision, in milliseconds. A decision that takes longer has failed.
     #[serde(deserialize_with = "some_bounded::<_, _, 1, 1000>")]
+    #[schema(minimum = 1, maximum = 1000)]
     pub deadline_ms: Option<u32>,
     /// `warm` uses an instance for many calls, `fresh` gives every call a new instance, which is slower.
     pub isolation: Option<Isolation>,
     /// The policy's own configuration, which only the policy can check.
+    #[schema(value_type = Option<Object>)]
     pub config: Option<Map<String, Value>>,
 }
 
 /// What happens to a request when the policy gives no decision.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum OnFailure {
     /// A native default decides.
@@ -60,7 +65,7 @@ pub enum OnFailure {
 }
 
 /// How an instance is kept between calls.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Isolation {
     /// Instances are reused.

@@ -82,15 +82,19 @@ pub struct Rejection {
 }
 
 impl Rejection {
-    /// The code goes into a header and into log lines, so it must be one short word. Clients tell the gateway's own
-    /// reasons by it, so it must be none of them.
+    /// Clients tell the gateway's own reasons by it, so it must be none of them.
     pub(super) fn is_valid(&self) -> bool {
-        let code = self.code.as_bytes();
-        !is_reserved(&self.code)
-            && code.len() <= 64
-            && code.first().is_some_and(u8::is_ascii_uppercase)
-            && code.iter().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || *byte == b'_')
+        is_code(&self.code) && !is_reserved(&self.code)
     }
+}
+
+/// Whether a policy may reject with this code, if it is not reserved. It goes into a header and into log lines, so it is
+/// one short word.
+#[must_use]
+pub fn is_code(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    let is_letter_or_digit = |byte: &u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || *byte == b'_';
+    bytes.len() <= 64 && bytes.first().is_some_and(u8::is_ascii_uppercase) && bytes.iter().all(is_letter_or_digit)
 }
 
 /// The arguments of `shape`.

@@ -33,6 +33,7 @@ mod load;
 mod log_history;
 mod main_job;
 mod memory;
+mod openapi;
 mod operators;
 mod shared_counters;
 mod pipeline_changes;

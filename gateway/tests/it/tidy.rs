@@ -71,14 +71,32 @@ fn prints_the_longest_files_and_functions() {
 
 #[test]
 fn the_configuration_reference_is_current() {
-    let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/configuration.md"));
-    let page = configuration::page(sources());
+    assert_current("configuration.md", &configuration::page(sources()));
+}
+
+#[test]
+fn the_descriptions_of_the_listeners_are_current() {
+    for (name, document) in
+        [("openapi.json", sluice::http::public_document()), ("openapi-admin.json", sluice::http::admin_document())]
+    {
+        assert_current(name, &(document.to_pretty_json().expect("a document is JSON") + "\n"));
+    }
+}
+
+#[test]
+fn the_page_of_reasons_is_current() {
+    assert_current("reasons.md", &sluice::http::reasons_page());
+}
+
+/// Compares a generated file in `docs/` with what the sources say, or writes it if `UPDATE_DOCS` is set.
+fn assert_current(name: &str, generated: &str) {
+    let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs")).join(name);
     if std::env::var_os("UPDATE_DOCS").is_some() {
-        std::fs::write(path, &page).expect("the page is written");
+        std::fs::write(&path, generated).expect("the file is written");
     }
     let committed = std::fs::read_to_string(path).unwrap_or_default();
     assert!(
-        committed == page,
-        "docs/configuration.md is out of date: run `UPDATE_DOCS=1 cargo test -p sluice --test it configuration`"
+        committed == generated,
+        "docs/{name} is out of date: run `UPDATE_DOCS=1 cargo test -p sluice --test it tidy::`"
     );
 }

@@ -11,6 +11,7 @@ mod campaign_cache;
 mod certificates;
 mod compilation;
 mod dead_letters;
+mod descriptions;
 mod faulty;
 mod faulty_counters;
 mod faulty_log;

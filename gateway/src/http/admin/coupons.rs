@@ -8,8 +8,13 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 use super::super::error::Problem;
+use super::super::openapi::problems::{self, problems};
+use super::super::problem_type::{
+    CLOSED, COUPON_EXISTS, COUPON_NOT_FOUND, IDEMPOTENCY_CONFLICT, LEDGER_UNAVAILABLE, ProblemType,
+};
 use super::super::state::ApiState;
 use super::super::whole::Whole;
 use super::super::{idempotency, json};
@@ -17,46 +22,66 @@ use crate::coupon::{
     Audit, Campaign, CampaignChange, CampaignState, ChangeKey, CouponId, NewCampaign, PolicyId, ShardStock, UnixMs,
 };
 
-#[derive(Deserialize)]
+type Total = Whole<u64, 1, { NewCampaign::TOTAL_MAX }>;
+type Shards = Whole<u32, 1, { NewCampaign::SHARDS_MAX as u64 }>;
+type PerUserLimit = Whole<u32, 1, { i32::MAX.unsigned_abs() as u64 }>;
+
+/// A campaign to create.
+#[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(example = json!({"couponId": 105, "policyId": 22, "total": 1000}))]
 struct NewCampaignBody {
     coupon_id: CouponId,
     policy_id: PolicyId,
-    total: Whole<u64>,
+    /// The number of coupons.
+    #[schema(inline)]
+    total: Total,
+    /// The parts into which the coupons are split. 4 by default.
     #[serde(default = "default_shards")]
-    shards: Whole<u32>,
+    #[schema(inline)]
+    shards: Shards,
+    /// The most coupons of one user. 1 by default.
     #[serde(default = "default_per_user_limit")]
-    per_user_limit: Whole<u32>,
+    #[schema(inline)]
+    per_user_limit: PerUserLimit,
+    /// Open at once without it.
     opens_at: Option<jiff::Timestamp>,
+    /// Later than `opensAt`. Never closes by itself without it.
     closes_at: Option<jiff::Timestamp>,
 }
 
-fn default_shards() -> Whole<u32> {
+fn default_shards() -> Shards {
     Whole(4)
 }
 
-fn default_per_user_limit() -> Whole<u32> {
+fn default_per_user_limit() -> PerUserLimit {
     Whole(1)
 }
 
-#[derive(Deserialize)]
+/// Coupons to add.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct TopUpBody {
-    amount: Whole<u64>,
+    #[schema(inline)]
+    amount: Total,
 }
 
-#[derive(Deserialize)]
+/// A new number of shards.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct ReshardBody {
-    shards: Whole<u32>,
+    #[schema(inline)]
+    shards: Shards,
 }
 
-#[derive(Serialize)]
+/// A campaign.
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(in crate::http) struct CampaignBody {
     coupon_id: CouponId,
     policy_id: PolicyId,
     state: CampaignState,
+    /// Top-ups included.
     total: u64,
     remaining: u64,
     per_user_limit: u32,
@@ -87,9 +112,6 @@ impl From<Campaign> for CampaignBody {
 impl NewCampaignBody {
     fn check(self) -> Result<NewCampaign, Problem> {
         let (Whole(total), Whole(shards), Whole(per_user_limit)) = (self.total, self.shards, self.per_user_limit);
-        check_range("total", total, 1, NewCampaign::TOTAL_MAX)?;
-        check_range("shards", shards.into(), 1, NewCampaign::SHARDS_MAX.into())?;
-        check_range("perUserLimit", per_user_limit.into(), 1, i32::MAX.unsigned_abs().into())?;
         if let (Some(opens_at), Some(closes_at)) = (self.opens_at, self.closes_at)
             && closes_at <= opens_at
         {
@@ -107,21 +129,39 @@ impl NewCampaignBody {
     }
 }
 
-fn check_range(field: &str, number: u64, min: u64, max: u64) -> Result<(), Problem> {
-    if (min..=max).contains(&number) {
-        return Ok(());
-    }
-    Err(Problem::invalid(field, format!("`{field}`: expected an integer from {min} to {max}, found {number}")))
-}
-
 pub(super) fn parse_coupon(text: &str) -> Result<CouponId, Problem> {
     text.parse().map_err(|_| campaign_not_found(text))
 }
 
 pub(super) fn campaign_not_found(coupon: impl std::fmt::Display) -> Problem {
-    Problem::new(StatusCode::NOT_FOUND, "COUPON_NOT_FOUND", format!("no campaign for coupon {coupon}"))
+    Problem::new(COUPON_NOT_FOUND, format!("no campaign for coupon {coupon}"))
 }
 
+/// What a call about one campaign may be answered.
+pub(super) const CAMPAIGN: &[ProblemType] = &[COUPON_NOT_FOUND, LEDGER_UNAVAILABLE];
+/// What a change of a campaign may be answered in addition.
+const CHANGE: &[ProblemType] = &[CLOSED, IDEMPOTENCY_CONFLICT];
+
+problems!(ListProblems: problems::EVERY_CALL, problems::GUARDED, &[LEDGER_UNAVAILABLE]);
+problems!(CreateProblems: problems::EVERY_CALL, problems::GUARDED, problems::BODY, problems::JSON,
+    &[COUPON_EXISTS, LEDGER_UNAVAILABLE]);
+problems!(ReadProblems: problems::EVERY_CALL, problems::GUARDED, CAMPAIGN);
+problems!(ChangeProblems: problems::EVERY_CALL, problems::GUARDED, CAMPAIGN, CHANGE);
+problems!(CloseProblems: problems::EVERY_CALL, problems::GUARDED, CAMPAIGN, &[IDEMPOTENCY_CONFLICT]);
+problems!(StockProblems: problems::EVERY_CALL, problems::GUARDED, problems::BODY, problems::JSON, CAMPAIGN, CHANGE);
+
+/// Create a campaign
+///
+/// Creating it again, with the same terms, changes nothing.
+#[utoipa::path(
+    post, path = "/admin/coupons", tag = "campaigns", operation_id = "createCampaign",
+    request_body = NewCampaignBody,
+    responses(
+        (status = 201, description = "The campaign was created.", body = CampaignBody),
+        (status = 200, description = "The campaign existed already.", body = CampaignBody),
+        CreateProblems,
+    )
+)]
 pub(in crate::http) async fn create(
     State(api): State<Arc<ApiState>>,
     headers: HeaderMap,
@@ -139,11 +179,22 @@ pub(in crate::http) async fn create(
     Ok((StatusCode::CREATED, Json(campaign.into())))
 }
 
+/// List the campaigns
+#[utoipa::path(
+    get, path = "/admin/coupons", tag = "campaigns", operation_id = "listCampaigns",
+    responses((status = 200, description = "All campaigns, closed ones included.", body = Vec<CampaignBody>), ListProblems)
+)]
 pub(in crate::http) async fn list(State(api): State<Arc<ApiState>>) -> Result<Json<Vec<CampaignBody>>, Problem> {
     let all = api.ledger.campaigns().await?;
     Ok(Json(all.into_iter().map(CampaignBody::from).collect()))
 }
 
+/// Show a campaign
+#[utoipa::path(
+    get, path = "/admin/coupons/{coupon}", tag = "campaigns", operation_id = "getCampaign",
+    params(("coupon" = CouponId, Path)),
+    responses((status = 200, description = "The campaign.", body = CampaignBody), ReadProblems)
+)]
 pub(in crate::http) async fn show(
     State(api): State<Arc<ApiState>>,
     Path(coupon): Path<String>,
@@ -153,12 +204,22 @@ pub(in crate::http) async fn show(
     Ok(Json(campaign.into()))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(in crate::http) struct AuditQuery {
+    /// Also count the outcomes, which takes longer the more there are, and compare.
     #[serde(default)]
     recount: bool,
 }
 
+/// Audit a campaign
+///
+/// Whether granted + remaining = total, from the tallies that settlement maintains.
+#[utoipa::path(
+    get, path = "/admin/coupons/{coupon}/audit", tag = "campaigns", operation_id = "auditCampaign",
+    params(("coupon" = CouponId, Path), AuditQuery),
+    responses((status = 200, description = "The totals.", body = Audit), ReadProblems)
+)]
 pub(in crate::http) async fn audit(
     State(api): State<Arc<ApiState>>,
     Path(coupon): Path<String>,
@@ -170,6 +231,12 @@ pub(in crate::http) async fn audit(
     audit.map(Json).ok_or_else(|| campaign_not_found(coupon))
 }
 
+/// Pause a campaign
+#[utoipa::path(
+    post, path = "/admin/coupons/{coupon}/pause", tag = "campaigns", operation_id = "pauseCampaign",
+    params(("coupon" = CouponId, Path), idempotency::KeyHeader),
+    responses((status = 200, description = "The campaign now.", body = CampaignBody), ChangeProblems)
+)]
 pub(in crate::http) async fn pause(
     api: State<Arc<ApiState>>,
     coupon: Path<String>,
@@ -178,6 +245,12 @@ pub(in crate::http) async fn pause(
     change(api, coupon, &headers, CampaignChange::Pause).await
 }
 
+/// Resume a campaign
+#[utoipa::path(
+    post, path = "/admin/coupons/{coupon}/resume", tag = "campaigns", operation_id = "resumeCampaign",
+    params(("coupon" = CouponId, Path), idempotency::KeyHeader),
+    responses((status = 200, description = "The campaign now.", body = CampaignBody), ChangeProblems)
+)]
 pub(in crate::http) async fn resume(
     api: State<Arc<ApiState>>,
     coupon: Path<String>,
@@ -186,6 +259,14 @@ pub(in crate::http) async fn resume(
     change(api, coupon, &headers, CampaignChange::Resume).await
 }
 
+/// Close a campaign
+///
+/// A closed campaign never opens again.
+#[utoipa::path(
+    post, path = "/admin/coupons/{coupon}/close", tag = "campaigns", operation_id = "closeCampaign",
+    params(("coupon" = CouponId, Path), idempotency::KeyHeader),
+    responses((status = 200, description = "The campaign now.", body = CampaignBody), CloseProblems)
+)]
 pub(in crate::http) async fn close(
     api: State<Arc<ApiState>>,
     coupon: Path<String>,
@@ -194,6 +275,12 @@ pub(in crate::http) async fn close(
     change(api, coupon, &headers, CampaignChange::Close).await
 }
 
+/// Add coupons
+#[utoipa::path(
+    post, path = "/admin/coupons/{coupon}/top-up", tag = "campaigns", operation_id = "topUpCampaign",
+    params(("coupon" = CouponId, Path), idempotency::KeyHeader), request_body = TopUpBody,
+    responses((status = 200, description = "The campaign now.", body = CampaignBody), StockProblems)
+)]
 pub(in crate::http) async fn top_up(
     api: State<Arc<ApiState>>,
     coupon: Path<String>,
@@ -201,10 +288,15 @@ pub(in crate::http) async fn top_up(
     body: Body,
 ) -> Result<Json<CampaignBody>, Problem> {
     let TopUpBody { amount: Whole(amount) } = json::read(&headers, body).await?;
-    check_range("amount", amount, 1, NewCampaign::TOTAL_MAX)?;
     change(api, coupon, &headers, CampaignChange::TopUp(amount)).await
 }
 
+/// Change the number of shards
+#[utoipa::path(
+    post, path = "/admin/coupons/{coupon}/reshard", tag = "campaigns", operation_id = "reshardCampaign",
+    params(("coupon" = CouponId, Path), idempotency::KeyHeader), request_body = ReshardBody,
+    responses((status = 200, description = "The campaign now.", body = CampaignBody), StockProblems)
+)]
 pub(in crate::http) async fn reshard(
     api: State<Arc<ApiState>>,
     coupon: Path<String>,
@@ -212,7 +304,6 @@ pub(in crate::http) async fn reshard(
     body: Body,
 ) -> Result<Json<CampaignBody>, Problem> {
     let ReshardBody { shards: Whole(shards) } = json::read(&headers, body).await?;
-    check_range("shards", shards.into(), 1, NewCampaign::SHARDS_MAX.into())?;
     change(api, coupon, &headers, CampaignChange::Reshard(shards)).await
 }
 

@@ -5,11 +5,14 @@ use std::sync::Arc;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::HeaderMap;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::super::error::Problem;
 use super::super::json;
+use super::super::openapi::problems::{self, problems};
+use super::super::problem_type::{LEDGER_UNAVAILABLE, LOG_UNAVAILABLE, NOT_A_GAP};
 use super::super::state::ApiState;
 use crate::coupon::{LogId, Offset, PartitionNo, now_ms};
 use crate::ledger::OffsetChange;
@@ -18,24 +21,28 @@ use crate::log::Gap;
 /// Changes are rare; an operator looks at the latest.
 const CHANGES_MAX: u32 = 100;
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(in crate::http) struct LogBody {
+    /// Identifies the log that the ledger settles.
     identity: Option<LogId>,
     partitions: Vec<PartitionBody>,
-    /// The newest first.
+    /// Offsets that operators moved, the newest first.
     changes: Vec<ChangeBody>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct PartitionBody {
     partition: PartitionNo,
     /// The first offset that is not settled.
+    #[schema(value_type = u64)]
     next_offset: Offset,
+    /// The offset of the next record to be appended.
+    #[schema(value_type = u64)]
     end_offset: Offset,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct ChangeBody {
     #[serde(flatten)]
@@ -44,14 +51,25 @@ struct ChangeBody {
 }
 
 /// The range of a gap: `from` is missing, `to` is not.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct SkipBody {
     partition: PartitionNo,
+    #[schema(value_type = u64)]
     from: Offset,
+    #[schema(value_type = u64)]
     to: Offset,
 }
 
+problems!(ShowProblems: problems::EVERY_CALL, problems::GUARDED, &[LEDGER_UNAVAILABLE]);
+problems!(SkipProblems: problems::EVERY_CALL, problems::GUARDED, problems::BODY, problems::JSON,
+    &[NOT_A_GAP, LEDGER_UNAVAILABLE, LOG_UNAVAILABLE]);
+
+/// Show the log
+#[utoipa::path(
+    get, path = "/admin/log", tag = "log", operation_id = "getLog",
+    responses((status = 200, description = "How far each partition is settled.", body = LogBody), ShowProblems)
+)]
 pub(in crate::http) async fn show(State(api): State<Arc<ApiState>>) -> Result<Json<LogBody>, Problem> {
     let identity = api.ledger.log_identity().await?.map(|stored| stored.log_id);
     let partitions = (0..api.log.partitions()).map(PartitionNo).map(|partition| PartitionBody {
@@ -67,7 +85,13 @@ pub(in crate::http) async fn show(State(api): State<Arc<ApiState>>) -> Result<Js
     Ok(Json(LogBody { identity, partitions: partitions.collect(), changes: changes.collect() }))
 }
 
-/// Gives up the missing records of a gap. The process that settles the partition continues behind it.
+/// Give up missing records
+///
+/// The process that settles the partition continues behind the gap.
+#[utoipa::path(
+    post, path = "/admin/log/skip", tag = "log", operation_id = "skipGap", request_body = SkipBody,
+    responses((status = 200, description = "The gap is given up.", body = LogBody), SkipProblems)
+)]
 pub(in crate::http) async fn skip(
     State(api): State<Arc<ApiState>>,
     headers: HeaderMap,
@@ -85,7 +109,7 @@ pub(in crate::http) async fn skip(
             None => format!("partition {partition} is settled up to offset {settled} and has no gap there"),
         };
         let detail = format!("[{from}, {to}) is not the gap at which settlement stopped: {found}");
-        return Err(Problem::new(StatusCode::CONFLICT, "NOT_A_GAP", detail));
+        return Err(Problem::new(NOT_A_GAP, detail));
     }
     tracing::warn!(%partition, from, to, "missing records given up");
     show(State(api)).await

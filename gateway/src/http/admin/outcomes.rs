@@ -8,24 +8,28 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::super::error::Problem;
+use super::super::openapi::problems::{self, problems};
 use super::super::state::ApiState;
-use super::super::status;
-use super::coupons::{campaign_not_found, parse_coupon};
+use super::super::status::RequestState;
+use super::coupons::{CAMPAIGN, campaign_not_found, parse_coupon};
 use crate::coupon::{CouponId, GenerationNo, Offset, Outcome, PartitionNo, Reason, RequestId, ShardNo, UserId};
 use crate::ledger::{Ledger, LedgerError, ListedOutcome};
 
 /// Rows of one page: an export holds no more in memory.
 const PAGE_ROWS: u32 = 1000;
 
-#[derive(Serialize)]
+/// One line of an export.
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct OutcomeLine {
     request_id: RequestId,
     coupon_id: CouponId,
     user_id: UserId,
-    status: &'static str,
+    status: RequestState,
+    /// Of a rejected request.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<Reason>,
     /// The shard whose stock was used.
@@ -34,14 +38,31 @@ struct OutcomeLine {
     /// Counts the user's grants of this coupon, from 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     grant_no: Option<u32>,
+    /// The shard that the policy picked.
     picked_shard_no: ShardNo,
+    #[schema(value_type = u64)]
     generation: GenerationNo,
     partition: PartitionNo,
+    #[schema(value_type = u64)]
     offset: Offset,
     arrived_at: Option<jiff::Timestamp>,
     settled_at: Option<jiff::Timestamp>,
 }
 
+problems!(ExportProblems: problems::EVERY_CALL, problems::GUARDED, CAMPAIGN);
+
+/// Export the outcomes
+///
+/// One JSON object a line. If the export fails on the way, the answer is cut short.
+#[utoipa::path(
+    get, path = "/admin/coupons/{coupon}/outcomes", tag = "campaigns", operation_id = "exportOutcomes",
+    params(("coupon" = CouponId, Path)),
+    responses(
+        (status = 200, description = "All outcomes of the campaign.", body = OutcomeLine,
+            content_type = "application/x-ndjson"),
+        ExportProblems,
+    )
+)]
 pub(in crate::http) async fn export(
     State(api): State<Arc<ApiState>>,
     Path(coupon): Path<String>,
@@ -82,7 +103,7 @@ impl OutcomeLine {
             request_id: listed.request_id,
             coupon_id,
             user_id: listed.user_id,
-            status: status::name(Some(listed.outcome)),
+            status: Some(listed.outcome).into(),
             reason,
             shard_no,
             grant_no,

@@ -7,20 +7,24 @@ use axum::body::Body;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 use super::super::error::Problem;
 use super::super::json;
 use super::super::limits::COMPONENT_BYTES_MAX;
+use super::super::openapi::problems::{self, problems};
+use super::super::problem_type::{LEDGER_UNAVAILABLE, NOTHING_TO_ROLL_BACK, POLICY_REFUSED, POLICY_UNAVAILABLE};
 use super::super::state::ApiState;
 use crate::counters::{Hook, Measure, PerHook};
 use crate::coupon::{GenerationNo, UnixMs};
 use crate::policy::{
-    ChangeError, Digest, FailureReport, HistoryEntry, ListedPolicy, Pipeline, PipelinePatch, Pipelines, Source,
+    ChangeError, Digest, FailureReport, HistoryEntry, HookPatch, ListedPolicy, Pipeline, Pipelines, Source,
     UploadedPolicy,
 };
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(in crate::http) struct PipelineStatus {
+    #[schema(value_type = u64)]
     generation: GenerationNo,
     /// The newest generation in the ledger, while it cannot be loaded and an older one is active.
     #[serde(rename = "notLoaded", skip_serializing_if = "Option::is_none")]
@@ -31,13 +35,14 @@ pub(in crate::http) struct PipelineStatus {
     history: Vec<HistoryLine>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct NotLoadedStatus {
+    #[schema(value_type = u64)]
     generation: GenerationNo,
     error: String,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct HookStatus {
     version: String,
     measures: Vec<Measure>,
@@ -45,34 +50,48 @@ struct HookStatus {
     failures: Vec<FailureLine>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct FailureLine {
+    #[schema(value_type = i64)]
     at_ms: UnixMs,
     reason: &'static str,
     detail: Option<String>,
     facts: Option<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct HistoryLine {
+    #[schema(value_type = i64)]
     at_ms: UnixMs,
     source: Source,
+    #[schema(value_type = Option<u64>)]
     generation: Option<GenerationNo>,
     error: Option<String>,
 }
 
-#[derive(Serialize)]
+/// A change of the hooks that are given.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct PipelineBody {
+    rate_shaper: Option<HookPatch>,
+    user_limit: Option<HookPatch>,
+    shard_picker: Option<HookPatch>,
+}
+
+#[derive(Serialize, ToSchema)]
 pub(in crate::http) struct Published {
+    #[schema(value_type = u64)]
     generation: GenerationNo,
 }
 
 /// A version of a policy, or the error of a file that is no policy.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(in crate::http) struct PolicyLine {
     name: String,
+    #[schema(pattern = "^[0-9a-f]{64}$")]
     digest: Option<String>,
     bytes: Option<u64>,
     world: Option<String>,
@@ -80,11 +99,12 @@ pub(in crate::http) struct PolicyLine {
     contract: Option<String>,
     /// `folder` or `admin`.
     source: Option<String>,
+    #[schema(value_type = Option<i64>)]
     at_ms: Option<UnixMs>,
     error: Option<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(in crate::http) struct Uploaded {
     name: String,
     bytes: usize,
@@ -92,35 +112,87 @@ pub(in crate::http) struct Uploaded {
     world: Hook,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(in crate::http) struct UploadQuery {
+    /// The name of the policy in a pipeline.
+    #[param(value_type = String, required = true, pattern = "^[a-z0-9-]{1,64}$")]
     name: Option<String>,
 }
 
+problems!(ShowProblems: problems::EVERY_CALL, problems::GUARDED);
+problems!(ListProblems: problems::EVERY_CALL, problems::GUARDED, &[LEDGER_UNAVAILABLE]);
+problems!(ChangeProblems: problems::EVERY_CALL, problems::GUARDED, problems::BODY, problems::JSON,
+    &[POLICY_REFUSED, LEDGER_UNAVAILABLE, POLICY_UNAVAILABLE]);
+problems!(RollbackProblems: problems::EVERY_CALL, problems::GUARDED,
+    &[NOTHING_TO_ROLL_BACK, POLICY_REFUSED, LEDGER_UNAVAILABLE, POLICY_UNAVAILABLE]);
+problems!(UploadProblems: problems::EVERY_CALL, problems::GUARDED, problems::BODY,
+    &[POLICY_REFUSED, LEDGER_UNAVAILABLE, POLICY_UNAVAILABLE]);
+
+/// Show the pipeline
+#[utoipa::path(
+    get, path = "/admin/pipeline", tag = "policies", operation_id = "getPipeline",
+    responses((status = 200, description = "The active pipeline and its history.", body = PipelineStatus), ShowProblems)
+)]
 pub(in crate::http) async fn show(State(api): State<Arc<ApiState>>) -> Json<PipelineStatus> {
     Json(PipelineStatus::of(&api.pipelines))
 }
 
+/// Change the pipeline
+///
+/// A missing hook stays as it is. A missing key keeps its value while the policy is the same, and has the hook's default
+/// if it is another one.
+#[utoipa::path(
+    put, path = "/admin/pipeline", tag = "policies", operation_id = "changePipeline",
+    request_body(content = PipelineBody, example = json!({"shard-picker": {"policy": "hash-user"}})),
+    responses(
+        (status = 200, description = "The change is active, or changed nothing.", body = Published),
+        ChangeProblems,
+    )
+)]
 pub(in crate::http) async fn change(
     State(api): State<Arc<ApiState>>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Published>, Problem> {
-    let patch: PipelinePatch = json::read(&headers, body).await?;
+    let PipelineBody { rate_shaper, user_limit, shard_picker } = json::read(&headers, body).await?;
+    let patch = PerHook { rate_shaper, user_limit, shard_picker };
     let generation = api.pipelines.change(patch, Source::Admin).await?;
     Ok(Json(Published { generation }))
 }
 
+/// Undo the newest change of the pipeline
+#[utoipa::path(
+    post, path = "/admin/pipeline/rollback", tag = "policies", operation_id = "rollBackPipeline",
+    responses((status = 200, description = "The earlier pipeline is active again.", body = Published), RollbackProblems)
+)]
 pub(in crate::http) async fn rollback(State(api): State<Arc<ApiState>>) -> Result<Json<Published>, Problem> {
     let generation = api.pipelines.rollback().await?;
     Ok(Json(Published { generation }))
 }
 
+/// List the policies
+#[utoipa::path(
+    get, path = "/admin/policies", tag = "policies", operation_id = "listPolicies",
+    responses(
+        (status = 200, description = "All versions, newest first, then the files that are no policies.", body = Vec<PolicyLine>),
+        ListProblems,
+    )
+)]
 pub(in crate::http) async fn list(State(api): State<Arc<ApiState>>) -> Result<Json<Vec<PolicyLine>>, Problem> {
     let listed = api.pipelines.list().await?;
     Ok(Json(listed.into_iter().map(PolicyLine::from).collect()))
 }
 
+/// Upload a policy
+///
+/// The component is checked and registered as the newest version of the policy, for all gateways on the ledger. It
+/// decides only once a change of the pipeline names the policy.
+#[utoipa::path(
+    post, path = "/admin/policies", tag = "policies", operation_id = "uploadPolicy", params(UploadQuery),
+    request_body(content_type = "application/wasm", description = "A component. Any Content-Type is accepted."),
+    responses((status = 201, description = "The component is registered.", body = Uploaded), UploadProblems)
+)]
 pub(in crate::http) async fn upload(
     State(api): State<Arc<ApiState>>,
     Query(UploadQuery { name }): Query<UploadQuery>,
@@ -200,9 +272,9 @@ impl From<ChangeError> for Problem {
         let detail = error.to_string();
         match error {
             ChangeError::Ledger(error) => error.into(),
-            ChangeError::NoEarlierPipeline => Self::new(StatusCode::CONFLICT, "NOTHING_TO_ROLL_BACK", detail),
-            error if error.is_stopping() => Self::unavailable("POLICY_UNAVAILABLE", detail),
-            _ => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "POLICY_REFUSED", detail),
+            ChangeError::NoEarlierPipeline => Self::new(NOTHING_TO_ROLL_BACK, detail),
+            error if error.is_stopping() => Self::new(POLICY_UNAVAILABLE, detail),
+            _ => Self::new(POLICY_REFUSED, detail),
         }
     }
 }

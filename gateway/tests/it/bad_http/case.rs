@@ -81,7 +81,7 @@ impl Case {
     pub(super) async fn differs(&self, gateway: &Gateway) -> Option<String> {
         let Some(answer) = self.answer(gateway).await else { return Some(format!("{}: no answer", self.name)) };
         let mut expected = json!({
-            "type": "about:blank", "title": title(self.status), "status": self.status,
+            "type": format!("/problems/{}", self.reason), "title": title(self.status), "status": self.status,
             "reason": self.reason, "detail": self.detail,
         });
         if let Some(field) = self.field {

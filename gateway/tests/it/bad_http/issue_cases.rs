@@ -50,19 +50,19 @@ pub(super) fn types_and_ranges() -> Vec<Case> {
             "a negative amount",
             "discountAmountSnapshot",
             "-1",
-            "invalid value: integer `-1`, expected an integer of at least 0 at line 1 column 91",
+            "invalid value: integer `-1`, expected an integer from 0 to 18446744073709551615 at line 1 column 91",
         ),
         wrong(
             "an amount with a fraction",
             "minimumOrderAmountSnapshot",
             "0.5",
-            "invalid value: floating point `0.5`, expected an integer of at least 0 at line 1 column 96",
+            "invalid value: floating point `0.5`, expected an integer from 0 to 18446744073709551615 at line 1 column 96",
         ),
         wrong(
             "a period of 2^32 days",
             "usagePeriodSnapshot",
             "4294967296",
-            "invalid value: integer `4294967296`, expected a smaller integer at line 1 column 97",
+            "invalid value: integer `4294967296`, expected an integer from 0 to 4294967295 at line 1 column 97",
         ),
         wrong(
             "a date that does not exist",

@@ -16,7 +16,7 @@ environment overrides any key: `SLUICE__SECTION__KEY`, in capitals, with `_` for
 `sluice config check` says whether a configuration is valid, and if not, which key is wrong and what was expected.
 `sluice config show` prints all keys with the values that apply.
 
-This page is generated from the sources. `UPDATE_DOCS=1 cargo test -p sluice --test it configuration` writes it again.
+This page is generated from the sources. `UPDATE_DOCS=1 cargo test -p sluice --test it tidy::` writes it again.
 ";
 
 /// The page as the sources say it now.
