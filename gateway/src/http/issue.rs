@@ -49,13 +49,10 @@ struct IssueBody {
     #[schema(minimum = 0, maximum = 100)]
     discount_rate_snapshot: Option<f64>,
     /// In the shop's currency.
-    #[schema(inline)]
     discount_amount_snapshot: Option<Amount>,
     /// In the shop's currency.
-    #[schema(inline)]
     minimum_order_amount_snapshot: Option<Amount>,
     /// In days.
-    #[schema(inline)]
     usage_period_snapshot: Option<Days>,
     /// A date and time in the shop's own calendar, without a zone.
     #[serde(default, deserialize_with = "zoneless")]

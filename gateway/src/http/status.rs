@@ -1,5 +1,6 @@
 //! `GET /coupon/issue/{requestId}`: the outcome, or the position in the queue.
 
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,10 +26,10 @@ const WAIT_MAX: Duration = Duration::from_secs(30);
 #[into_params(parameter_in = Query)]
 pub(super) struct StatusQuery {
     /// The log partition, as in the `statusUrl`.
-    #[param(value_type = u32, required = false)]
+    #[param(pattern = "^[0-9]+$")]
     partition: Option<String>,
     /// The offset in the partition, as in the `statusUrl`.
-    #[param(value_type = u64, required = false)]
+    #[param(pattern = "^[0-9]+$")]
     offset: Option<String>,
     /// How long to wait for the outcome, such as `10s` or `500ms`. At most 30 seconds.
     #[param(pattern = "^[0-9]+(s|ms)?$", example = "10s")]
@@ -132,14 +133,18 @@ pub(super) async fn status(
 impl StatusQuery {
     /// The log position in the status URL.
     fn position(&self) -> Result<Option<(PartitionNo, Offset)>, Problem> {
-        let partition = number("partition", self.partition.as_deref())?.map(PartitionNo);
-        Ok(partition.zip(number("offset", self.offset.as_deref())?))
+        let partition = number("partition", self.partition.as_deref(), u32::MAX)?.map(PartitionNo);
+        Ok(partition.zip(number("offset", self.offset.as_deref(), Offset::MAX)?))
     }
 }
 
-fn number<N: std::str::FromStr>(name: &str, text: Option<&str>) -> Result<Option<N>, Problem> {
-    let expected = |text| Problem::malformed(format!("{name}: expected an integer of at least 0, found `{text}`"));
-    text.map(|text| digits(text).and_then(|digits| digits.parse().ok()).ok_or_else(|| expected(text))).transpose()
+/// A number that is too large for its type is `max`, which no record has.
+fn number<N: FromStr>(name: &str, text: Option<&str>, max: N) -> Result<Option<N>, Problem> {
+    let Some(text) = text else { return Ok(None) };
+    match digits(text) {
+        Some(digits) => Ok(Some(digits.parse().unwrap_or(max))),
+        None => Err(Problem::malformed(format!("{name}: expected an integer of at least 0, found `{text}`"))),
+    }
 }
 
 /// The log position that this gateway still remembers.

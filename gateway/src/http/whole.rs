@@ -1,11 +1,12 @@
 //! Whole numbers in JSON bodies.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
 
 use serde::de::{Deserialize, Deserializer, Error, Unexpected, Visitor};
+use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
-use utoipa::openapi::{KnownFormat, RefOr, SchemaFormat};
 use utoipa::{PartialSchema, ToSchema};
 
 /// Larger integers are not exact as a floating-point number.
@@ -54,14 +55,16 @@ impl<N: TryFrom<u64>, const MIN: u64, const MAX: u64> Visitor<'_> for WholeVisit
 
 impl<N, const MIN: u64, const MAX: u64> PartialSchema for Whole<N, MIN, MAX> {
     fn schema() -> RefOr<Schema> {
-        let format = SchemaFormat::KnownFormat(KnownFormat::UInt64);
-        let number = ObjectBuilder::new().schema_type(Type::Integer).format(Some(format));
+        let number = ObjectBuilder::new().schema_type(Type::Integer);
         number.minimum(Some(MIN as usize)).maximum(Some(MAX as usize)).into()
     }
 }
 
-/// Only for schemas that include this one: its name would be that of all ranges.
-impl<N, const MIN: u64, const MAX: u64> ToSchema for Whole<N, MIN, MAX> {}
+impl<N, const MIN: u64, const MAX: u64> ToSchema for Whole<N, MIN, MAX> {
+    fn name() -> Cow<'static, str> {
+        format!("IntegerFrom{MIN}To{MAX}").into()
+    }
+}
 
 #[cfg(test)]
 mod tests {

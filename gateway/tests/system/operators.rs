@@ -94,7 +94,8 @@ async fn a_policy_that_does_not_exist_changes_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_that_changes_nothing_publishes_no_generation() {
     let system = Fixture::start().await;
-    for same in [json!({}), json!({ "shard-picker": { "policy": "random" } })] {
+    let with_nulls = json!({ "rate-shaper": null, "shard-picker": { "policy": "random", "deadline_ms": null } });
+    for same in [json!({}), json!({ "shard-picker": { "policy": "random" } }), with_nulls] {
         let answer = system.operate(Method::PUT, "/admin/pipeline", Some(same)).await;
         assert_eq!((answer.status, &answer.body["generation"]), (StatusCode::OK, &1.into()), "{}", answer.body);
     }

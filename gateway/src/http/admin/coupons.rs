@@ -34,15 +34,12 @@ struct NewCampaignBody {
     coupon_id: CouponId,
     policy_id: PolicyId,
     /// The number of coupons.
-    #[schema(inline)]
     total: Total,
     /// The parts into which the coupons are split. 4 by default.
     #[serde(default = "default_shards")]
-    #[schema(inline)]
     shards: Shards,
     /// The most coupons of one user. 1 by default.
     #[serde(default = "default_per_user_limit")]
-    #[schema(inline)]
     per_user_limit: PerUserLimit,
     /// Open at once without it.
     opens_at: Option<jiff::Timestamp>,
@@ -62,7 +59,6 @@ fn default_per_user_limit() -> PerUserLimit {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct TopUpBody {
-    #[schema(inline)]
     amount: Total,
 }
 
@@ -70,7 +66,6 @@ struct TopUpBody {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct ReshardBody {
-    #[schema(inline)]
     shards: Shards,
 }
 
@@ -191,8 +186,8 @@ pub(in crate::http) async fn list(State(api): State<Arc<ApiState>>) -> Result<Js
 
 /// Show a campaign
 #[utoipa::path(
-    get, path = "/admin/coupons/{coupon}", tag = "campaigns", operation_id = "getCampaign",
-    params(("coupon" = CouponId, Path)),
+    get, path = "/admin/coupons/{couponId}", tag = "campaigns", operation_id = "getCampaign",
+    params(("couponId" = CouponId, Path)),
     responses((status = 200, description = "The campaign.", body = CampaignBody), ReadProblems)
 )]
 pub(in crate::http) async fn show(
@@ -216,8 +211,8 @@ pub(in crate::http) struct AuditQuery {
 ///
 /// Whether granted + remaining = total, from the tallies that settlement maintains.
 #[utoipa::path(
-    get, path = "/admin/coupons/{coupon}/audit", tag = "campaigns", operation_id = "auditCampaign",
-    params(("coupon" = CouponId, Path), AuditQuery),
+    get, path = "/admin/coupons/{couponId}/audit", tag = "campaigns", operation_id = "auditCampaign",
+    params(("couponId" = CouponId, Path), AuditQuery),
     responses((status = 200, description = "The totals.", body = Audit), ReadProblems)
 )]
 pub(in crate::http) async fn audit(
@@ -233,8 +228,8 @@ pub(in crate::http) async fn audit(
 
 /// Pause a campaign
 #[utoipa::path(
-    post, path = "/admin/coupons/{coupon}/pause", tag = "campaigns", operation_id = "pauseCampaign",
-    params(("coupon" = CouponId, Path), idempotency::KeyHeader),
+    post, path = "/admin/coupons/{couponId}/pause", tag = "campaigns", operation_id = "pauseCampaign",
+    params(("couponId" = CouponId, Path), idempotency::KeyHeader),
     responses((status = 200, description = "The campaign now.", body = CampaignBody), ChangeProblems)
 )]
 pub(in crate::http) async fn pause(
@@ -247,8 +242,8 @@ pub(in crate::http) async fn pause(
 
 /// Resume a campaign
 #[utoipa::path(
-    post, path = "/admin/coupons/{coupon}/resume", tag = "campaigns", operation_id = "resumeCampaign",
-    params(("coupon" = CouponId, Path), idempotency::KeyHeader),
+    post, path = "/admin/coupons/{couponId}/resume", tag = "campaigns", operation_id = "resumeCampaign",
+    params(("couponId" = CouponId, Path), idempotency::KeyHeader),
     responses((status = 200, description = "The campaign now.", body = CampaignBody), ChangeProblems)
 )]
 pub(in crate::http) async fn resume(
@@ -263,8 +258,8 @@ pub(in crate::http) async fn resume(
 ///
 /// A closed campaign never opens again.
 #[utoipa::path(
-    post, path = "/admin/coupons/{coupon}/close", tag = "campaigns", operation_id = "closeCampaign",
-    params(("coupon" = CouponId, Path), idempotency::KeyHeader),
+    post, path = "/admin/coupons/{couponId}/close", tag = "campaigns", operation_id = "closeCampaign",
+    params(("couponId" = CouponId, Path), idempotency::KeyHeader),
     responses((status = 200, description = "The campaign now.", body = CampaignBody), CloseProblems)
 )]
 pub(in crate::http) async fn close(
@@ -277,8 +272,8 @@ pub(in crate::http) async fn close(
 
 /// Add coupons
 #[utoipa::path(
-    post, path = "/admin/coupons/{coupon}/top-up", tag = "campaigns", operation_id = "topUpCampaign",
-    params(("coupon" = CouponId, Path), idempotency::KeyHeader), request_body = TopUpBody,
+    post, path = "/admin/coupons/{couponId}/top-up", tag = "campaigns", operation_id = "topUpCampaign",
+    params(("couponId" = CouponId, Path), idempotency::KeyHeader), request_body = TopUpBody,
     responses((status = 200, description = "The campaign now.", body = CampaignBody), StockProblems)
 )]
 pub(in crate::http) async fn top_up(
@@ -293,8 +288,8 @@ pub(in crate::http) async fn top_up(
 
 /// Change the number of shards
 #[utoipa::path(
-    post, path = "/admin/coupons/{coupon}/reshard", tag = "campaigns", operation_id = "reshardCampaign",
-    params(("coupon" = CouponId, Path), idempotency::KeyHeader), request_body = ReshardBody,
+    post, path = "/admin/coupons/{couponId}/reshard", tag = "campaigns", operation_id = "reshardCampaign",
+    params(("couponId" = CouponId, Path), idempotency::KeyHeader), request_body = ReshardBody,
     responses((status = 200, description = "The campaign now.", body = CampaignBody), StockProblems)
 )]
 pub(in crate::http) async fn reshard(

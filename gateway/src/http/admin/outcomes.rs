@@ -1,4 +1,4 @@
-//! `GET /admin/coupons/{coupon}/outcomes`: all outcomes of a campaign, one JSON object a line.
+//! `GET /admin/coupons/{couponId}/outcomes`: all outcomes of a campaign, one JSON object a line.
 
 use std::sync::Arc;
 
@@ -55,8 +55,8 @@ problems!(ExportProblems: problems::EVERY_CALL, problems::GUARDED, CAMPAIGN);
 ///
 /// One JSON object a line. If the export fails on the way, the answer is cut short.
 #[utoipa::path(
-    get, path = "/admin/coupons/{coupon}/outcomes", tag = "campaigns", operation_id = "exportOutcomes",
-    params(("coupon" = CouponId, Path)),
+    get, path = "/admin/coupons/{couponId}/outcomes", tag = "campaigns", operation_id = "exportOutcomes",
+    params(("couponId" = CouponId, Path)),
     responses(
         (status = 200, description = "All outcomes of the campaign.", body = OutcomeLine,
             content_type = "application/x-ndjson"),

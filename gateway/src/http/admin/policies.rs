@@ -75,8 +75,11 @@ struct HistoryLine {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct PipelineBody {
+    #[serde(default, deserialize_with = "json::object")]
     rate_shaper: Option<HookPatch>,
+    #[serde(default, deserialize_with = "json::object")]
     user_limit: Option<HookPatch>,
+    #[serde(default, deserialize_with = "json::object")]
     shard_picker: Option<HookPatch>,
 }
 

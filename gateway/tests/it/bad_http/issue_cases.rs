@@ -62,7 +62,7 @@ pub(super) fn types_and_ranges() -> Vec<Case> {
             "a period of 2^32 days",
             "usagePeriodSnapshot",
             "4294967296",
-            "invalid value: integer `4294967296`, expected an integer from 0 to 4294967295 at line 1 column 97",
+            "invalid value: integer `4294967296`, expected an integer from 0 to 4294967295 at line 1 column 96",
         ),
         wrong(
             "a date that does not exist",

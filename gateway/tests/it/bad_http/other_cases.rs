@@ -6,6 +6,8 @@ use hyper::{Method, Request};
 use super::case::Case;
 use crate::harness::Campaign;
 
+const HUGE: &str = "1000000000000000000000000000000";
+
 fn get(path: &str) -> Request<Full<hyper::body::Bytes>> {
     Request::get(path).body(Full::default()).expect("a request")
 }
@@ -26,7 +28,7 @@ pub(super) fn paths_and_methods() -> Vec<Case> {
         Case::admin("a coupon that is no text", Method::GET, "/admin/coupons/%ff", "").is(
             400,
             "MALFORMED",
-            "Invalid URL: Invalid UTF-8 in `coupon`",
+            "Invalid URL: Invalid UTF-8 in `couponId`",
         ),
         Case::admin("a name twice", Method::POST, "/admin/policies?name=a&name=b", "").is(
             400,
@@ -74,6 +76,16 @@ pub(super) fn statuses() -> Vec<Case> {
             "MALFORMED",
             "partition: expected an integer of at least 0, found `x`",
         ),
+        Case::request("numbers beyond every record", of(&format!("?partition={HUGE}&offset={HUGE}&wait={HUGE}s"))).is(
+            404,
+            "REQUEST_NOT_FOUND",
+            "unknown request: use the whole statusUrl of the 202 answer",
+        ),
+        Case::request("a partition with a sign", of("?partition=%2B0&offset=0")).is(
+            400,
+            "MALFORMED",
+            "partition: expected an integer of at least 0, found `+0`",
+        ),
         Case::request("an offset that is no number", of("?partition=0&offset=-1")).is(
             400,
             "MALFORMED",
@@ -97,15 +109,15 @@ pub(super) fn campaigns() -> Vec<Case> {
     backwards["closesAt"] = "2030-01-01T00:00:00Z".into();
     vec![
         create("a campaign of nothing", "total", 0.into())
-            .invalid_in("total", "`total`: expected an integer from 1 to 1000000000000, found 0"),
+            .invalid_in("total", "`total`: invalid value: integer `0`, expected an integer from 1 to 1000000000000 at line 1 column 65"),
         create("a campaign of too much", "total", 1_000_000_000_001_u64.into())
-            .invalid_in("total", "`total`: expected an integer from 1 to 1000000000000, found 1000000000001"),
+            .invalid_in("total", "`total`: invalid value: integer `1000000000001`, expected an integer from 1 to 1000000000000 at line 1 column 77"),
         create("no shards", "shards", 0.into())
-            .invalid_in("shards", "`shards`: expected an integer from 1 to 256, found 0"),
+            .invalid_in("shards", "`shards`: invalid value: integer `0`, expected an integer from 1 to 256 at line 1 column 55"),
         create("too many shards", "shards", 257.into())
-            .invalid_in("shards", "`shards`: expected an integer from 1 to 256, found 257"),
+            .invalid_in("shards", "`shards`: invalid value: integer `257`, expected an integer from 1 to 256 at line 1 column 57"),
         create("a limit of 0", "perUserLimit", 0.into())
-            .invalid_in("perUserLimit", "`perUserLimit`: expected an integer from 1 to 2147483647, found 0"),
+            .invalid_in("perUserLimit", "`perUserLimit`: invalid value: integer `0`, expected an integer from 1 to 2147483647 at line 1 column 30"),
         create("a coupon as text", "couponId", "9".into())
             .invalid_in("couponId", "`couponId`: invalid type: string \"9\", expected u64 at line 1 column 15"),
         create("an unknown key", "totl", 1.into()).invalid_in(
@@ -127,17 +139,17 @@ pub(super) fn campaigns() -> Vec<Case> {
             "no campaign for coupon 999",
         ),
         change("a top-up of 0", &format!("{coupon}/top-up"), "{\"amount\":0}")
-            .invalid_in("amount", "`amount`: expected an integer from 1 to 1000000000000, found 0"),
+            .invalid_in("amount", "`amount`: invalid value: integer `0`, expected an integer from 1 to 1000000000000 at line 1 column 11"),
         change("a top-up beyond the largest campaign", &format!("{coupon}/top-up"), "{\"amount\":1000000000000}")
             .invalid_in("amount", "the total would exceed 1000000000000"),
         change("a top-up of nothing said", &format!("{coupon}/top-up"), "{}")
             .invalid_in("amount", "`amount` is missing"),
         change("a top-up of half a coupon", &format!("{coupon}/top-up"), "{\"amount\":0.5}").invalid_in(
             "amount",
-            "`amount`: invalid value: floating point `0.5`, expected an integer of at least 0 at line 1 column 13",
+            "`amount`: invalid value: floating point `0.5`, expected an integer from 1 to 1000000000000 at line 1 column 13",
         ),
         change("a reshard into 0", &format!("{coupon}/reshard"), "{\"shards\":0}")
-            .invalid_in("shards", "`shards`: expected an integer from 1 to 256, found 0"),
+            .invalid_in("shards", "`shards`: invalid value: integer `0`, expected an integer from 1 to 256 at line 1 column 11"),
     ]
 }
 
@@ -151,6 +163,10 @@ pub(super) fn pipelines() -> Vec<Case> {
             "picker",
             "`picker`: unknown field `picker`, expected one of `rate-shaper`, `user-limit`, `shard-picker` \
              at line 1 column 9",
+        ),
+        put("a hook as a list", "{\"shard-picker\":[\"random\"]}").invalid_in(
+            "shard-picker",
+            "`shard-picker`: invalid type: sequence, expected an object at line 1 column 17",
         ),
         put("a deadline of 0", "{\"shard-picker\":{\"policy\":\"random\",\"deadline_ms\":0}}").invalid_in(
             "shard-picker.deadline_ms",
