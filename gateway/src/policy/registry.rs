@@ -84,7 +84,7 @@ impl Registry {
 
     /// Adds a version, which becomes the newest of its policy. It decides only once a pipeline names the policy.
     pub(super) async fn upload(&self, name: &str, bytes: Vec<u8>) -> Result<UploadedPolicy, ChangeError> {
-        check_policy_name(name).map_err(ChangeError::Pipeline)?;
+        check_policy_name(name).map_err(|error| ChangeError::Pipeline(format!("name: {error}")))?;
         let (component, world) = run_blocking(move || {
             let component = ComponentBytes::new(bytes);
             let world = contract::world_of(&component)?;
