@@ -52,12 +52,12 @@ impl Hook {
         }
     }
 
-    /// The export that decides, the core types of its last argument, and a valid result.
-    const fn function(self) -> (&'static str, &'static str, &'static str) {
+    /// The export that decides, the name and the core types of its last argument, and a valid result.
+    const fn function(self) -> (&'static str, &'static str, &'static str, &'static str) {
         match self {
-            Self::RateShaper => ("shape", "(param i32 f64 f64 i64 f64)", "i32.const 64"),
-            Self::UserLimit => ("admit", "(param i32 i64 i64)", "i32.const 64"),
-            Self::ShardPicker => ("pick", "(param i32 i32)", "i32.const 0"),
+            Self::RateShaper => ("shape", "l", "(param i32 f64 f64 i64 f64)", "i32.const 64"),
+            Self::UserLimit => ("admit", "u", "(param i32 i64 i64)", "i32.const 64"),
+            Self::ShardPicker => ("pick", "shards", "(param i32 i32)", "i32.const 0"),
         }
     }
 
@@ -74,7 +74,7 @@ impl Hook {
 impl Text {
     pub(super) fn component(&self, hook: Hook) -> Vec<u8> {
         let Self { memories, fields, realloc, configure, decide, lift, more } = self;
-        let (export, argument, result) = hook.function();
+        let (export, name, argument, result) = hook.function();
         let types = hook.types();
         let text = format!(
             r#"(component
@@ -91,7 +91,7 @@ impl Text {
             {COMMON_TYPES} {types}
             (func $configure (param "config" string) (result $configured)
                 (canon lift (core func $i "configure") (memory $memory) (realloc $realloc)))
-            (func $decide (param "r" $request) (param "m" $results) (param "a" $argument) (result $verdict)
+            (func $decide (param "r" $request) (param "m" $results) (param "{name}" $argument) (result $verdict)
                 (canon lift (core func $i "decide") (memory $memory) (realloc $realloc) {lift}))
             (export "configure" (func $configure))
             (export "{export}" (func $decide))
