@@ -122,7 +122,8 @@ impl Registry {
         let versions = versions.map(|version| ListedPolicy { name: version.name.clone(), version: Ok(version) });
         let unusable = self.unusable_files.load_full();
         let unusable = unusable.iter().cloned().map(|(name, error)| ListedPolicy { name, version: Err(error) });
-        Ok(versions.chain(unusable).collect())
+        // What an operator has to correct comes first.
+        Ok(unusable.chain(versions).collect())
     }
 }
 
