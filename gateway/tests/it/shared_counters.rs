@@ -52,14 +52,20 @@ async fn wait_for_counters(gateway: &Gateway, is_up: bool) {
     assert_eq!(up, f64::from(u8::from(is_up)));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn two_gateways_share_the_count_of_a_user() {
+/// Each has its own log and ledger, and both count in one Redis.
+async fn two_gateways() -> (Redis, [Gateway; 2]) {
     let address = free_address();
-    let _redis = Redis::start(address);
+    let redis = Redis::start(address);
     let one = Gateway::launch(counting_at(address, "pass")).await;
     let other = Gateway::launch(counting_at(address, "pass")).await;
     wait_for_counters(&one, true).await;
     wait_for_counters(&other, true).await;
+    (redis, [one, other])
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_gateways_share_the_count_of_a_user() {
+    let (_redis, [one, other]) = two_gateways().await;
 
     assert_eq!(one.client.post("/coupon/issue", payload(1, 104)).await.status, 202);
     let refused = other.client.post("/coupon/issue", payload(1, 104)).await;
@@ -69,12 +75,7 @@ async fn two_gateways_share_the_count_of_a_user() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_gateways_share_the_idempotency_keys() {
-    let address = free_address();
-    let _redis = Redis::start(address);
-    let one = Gateway::launch(counting_at(address, "pass")).await;
-    let other = Gateway::launch(counting_at(address, "pass")).await;
-    wait_for_counters(&one, true).await;
-    wait_for_counters(&other, true).await;
+    let (_redis, [one, other]) = two_gateways().await;
     let keyed = |body: String| {
         let mut request = post("/coupon/issue", body);
         request.headers_mut().insert("idempotency-key", "k".parse().expect("a header"));
@@ -94,12 +95,7 @@ async fn two_gateways_share_the_idempotency_keys() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_retry_through_another_gateway_is_the_same_request_although_the_campaign_was_paused_meanwhile() {
-    let address = free_address();
-    let _redis = Redis::start(address);
-    let one = Gateway::launch(counting_at(address, "pass")).await;
-    let other = Gateway::launch(counting_at(address, "pass")).await;
-    wait_for_counters(&one, true).await;
-    wait_for_counters(&other, true).await;
+    let (_redis, [one, other]) = two_gateways().await;
     let keyed = |key: &'static str, user| {
         let mut request = post("/coupon/issue", payload(user, 104));
         request.headers_mut().insert("idempotency-key", key.parse().expect("a header"));

@@ -1,4 +1,4 @@
-//! What is read from the cache of compiled components, and what is not.
+//! Which files the cache of compiled components accepts.
 
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
