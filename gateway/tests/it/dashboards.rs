@@ -13,7 +13,7 @@ use crate::client::Client;
 use crate::crowd::Crowd;
 use crate::harness::{Campaign, Cluster, Process, eventually, free_address};
 
-const READY_WITHIN: Duration = Duration::from_secs(20);
+const READY_WITHIN: Duration = Duration::from_mins(1);
 /// Longer than the minute for which a paging alert may be pending.
 const WATCHED: Duration = Duration::from_secs(65);
 /// Grafana's value for a scrape interval of 5 s.

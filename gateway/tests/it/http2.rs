@@ -10,7 +10,7 @@ use crate::harness::{Gateway, machine};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const ENHANCE_YOUR_CALM: u32 = 11;
-const CLOSED_WITHIN: Duration = Duration::from_secs(5);
+const CLOSED_WITHIN: Duration = Duration::from_secs(20);
 /// Before the gateway looks at any of them, this is more than it allows.
 const RESETS: u32 = 40;
 

@@ -231,7 +231,7 @@ async fn a_user_rejected_by_settlement_is_issued_a_coupon_after_a_top_up() {
     assert_eq!((&rejected["status"], &rejected["reason"]), (&json!("REJECTED"), &json!("SOLD_OUT")));
 
     gateway.change(coupon, "top-up", json!({ "amount": 1 })).await;
-    let again = eventually("the user may come again", Duration::from_secs(5), async || {
+    let again = eventually("the user may come again", Duration::from_secs(30), async || {
         let reply = crowd.request(2).await;
         reply.is_accepted().then_some(reply)
     });

@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use crate::harness::{Cluster, Gateway, Launch, eventually, payload};
 
 const COUPON: u64 = 104;
-const NOTICED_WITHIN: Duration = Duration::from_secs(10);
+const NOTICED_WITHIN: Duration = Duration::from_secs(30);
 
 /// A request whose body is not complete keeps the process in its drain.
 async fn begin_request(gateway: &Gateway) -> TcpStream {

@@ -13,7 +13,7 @@ const SETTLED: u64 = 200;
 const SENT: u64 = 600;
 const STOCK: u64 = 500;
 const TOP_UP: u64 = 50;
-const DRAINED_WITHIN: Duration = Duration::from_secs(30);
+const DRAINED_WITHIN: Duration = Duration::from_mins(1);
 
 fn earlier_release() -> PathBuf {
     std::env::var_os("SLUICE_EARLIER").expect("run `make upgrade FROM=COMMIT`").into()

@@ -11,7 +11,7 @@ use crate::client::{Answer, raw};
 use crate::harness::Gateway;
 
 /// The gateway answers invalid HTTP at once and closes the connection.
-const RAW_WITHIN: Duration = Duration::from_secs(5);
+const RAW_WITHIN: Duration = Duration::from_secs(20);
 
 pub(super) struct Case {
     name: &'static str,

@@ -6,7 +6,7 @@ use crate::crowd::Crowd;
 use crate::harness::{Gateway, Launch, eventually, policy};
 
 /// From replacing a file until its policy is compiled and active.
-const NOTICED_WITHIN: Duration = Duration::from_secs(10);
+const NOTICED_WITHIN: Duration = Duration::from_secs(30);
 const LOST_FOLDER: &str = "policies folder unreadable; the active policies still decide";
 const LOST_FILE: &str = "configuration file deleted: the pipeline is unchanged, also after a restart; restore the file, \
                          otherwise all other options have their defaults after a restart";
