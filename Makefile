@@ -109,7 +109,7 @@ bench: policies ## Measure policy calls, the accept path and the drain, as ratio
 	infra/native/services up
 	cargo bench --locked -p sluice $(BENCH:%=--bench %)
 
-stack: policies ## Start Kafka, MariaDB, Redis, two gateways and three consumers, until Ctrl-C.
+stack: policies ## Start Kafka, MariaDB, Redis, and until Ctrl-C two gateways and three consumers.
 	infra/native/services up
 	SLUICE=$(release) infra/native/system
 

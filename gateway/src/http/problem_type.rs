@@ -93,7 +93,7 @@ problem_types! {
         "The `Idempotency-Key` was used for another request."
         "Take a new key for a new request. Repeat a request with its own key and body."
     INVALID UNPROCESSABLE_ENTITY:
-        "A field of the body is missing, unknown, or has a wrong value."
+        "A field of the body is missing or has a wrong value. In an admin call it may also be unknown."
         "Correct the field that `field` names. `detail` says what was expected."
     POLICY_REFUSED UNPROCESSABLE_ENTITY:
         "A policy or a pipeline failed a check. The active pipeline has not changed."
