@@ -45,14 +45,12 @@ const KNOWN_WITHIN: Duration = Duration::from_mins(1);
 
 type Task = tokio::task::JoinHandle<Result<(), TaskFailure>>;
 
-/// A new topic is not known to every broker at once. A gateway retries in the same way.
+/// A new topic is not known to every broker at once.
 async fn open_new_topic(address: &Address, options: &Options) -> (Kafka, Vec<Background>) {
     let begun = std::time::Instant::now();
     loop {
         match Kafka::open(address.clone(), options, &Telemetry::new()).await {
-            Err(error) if error.is_transient() && begun.elapsed() < KNOWN_WITHIN => {
-                tokio::time::sleep(Duration::from_millis(200)).await;
-            }
+            Err(_) if begun.elapsed() < KNOWN_WITHIN => tokio::time::sleep(Duration::from_millis(200)).await,
             opened => return opened.expect("opens"),
         }
     }

@@ -145,8 +145,13 @@ async fn fetch_settings(address: &Address, config: &ClientConfig) -> Result<Conf
         .describe_configs([&ResourceSpecifier::Topic(&address.topic)], &timeout)
         .await
         .map_err(unreachable)?;
-    let settings = described.into_iter().flatten().next();
-    settings.ok_or_else(|| address.unreachable("no settings in the description of the topic"))
+    // The client library answers a broker's error with a description without settings.
+    let settings = described.into_iter().flatten().find(|topic| !topic.entries.is_empty());
+    settings.ok_or_else(|| {
+        address.unreachable(
+            "a broker does not know the topic yet, or does not allow log.username to describe its settings",
+        )
+    })
 }
 
 fn admin_client(address: &Address, config: &ClientConfig) -> Result<AdminClient<BrokerErrors>, OpenError> {
