@@ -17,11 +17,12 @@ contract_tests!(redis => shared_redis().await);
 const HOOK: Hook = Hook::UserLimit;
 const CAMPAIGN: Measure = count(Scope::UserOfCoupon, 0);
 
-/// The Redis that all tests share.
+/// The Redis that all tests share. It may answer late.
 async fn shared_redis() -> Redis {
     let url = std::env::var("SLUICE_TEST_REDIS").unwrap_or_else(|_| "redis://127.0.0.1:16379".to_owned());
     let opened = open(server(&url)).await;
-    opened.unwrap_or_else(|error| panic!("{error}\nstart it with `infra/native/services up redis`"))
+    let redis = opened.unwrap_or_else(|error| panic!("{error}\nstart it with `infra/native/services up redis`"));
+    Redis { call_max: Duration::from_secs(20), ..redis }
 }
 
 async fn open(server: Server) -> Result<Redis, OpenError> {

@@ -56,12 +56,12 @@ async fn one_user_settled_by_two_partitions_is_granted_once_and_the_loser_is_tra
 async fn a_deadlock_is_transient_and_one_transaction_commits() {
     let (ledger, _database) = fresh().await;
     ledger.create_campaign(&campaign(10, 2)).await.expect("creates");
+    let both_hold_one = tokio::sync::Barrier::new(2);
     let against_the_order = async |first: u32, second: u32| {
         let mut transaction = ledger.begin().await?;
-        for shard in [first, second] {
-            transaction.lock_stock(&some(&[shard])).await?;
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
+        transaction.lock_stock(&some(&[first])).await?;
+        both_hold_one.wait().await;
+        transaction.lock_stock(&some(&[second])).await?;
         transaction.commit().await
     };
     let (one, other) = tokio::join!(against_the_order(0, 1), against_the_order(1, 0));
@@ -229,7 +229,7 @@ async fn long_terms_are_split_over_statements_and_read_back_unchanged() {
     let mut transaction = ledger.begin().await.expect("begins");
     transaction.insert_outcomes(&settled).await.expect("inserts");
     transaction.commit().await.expect("commits");
-    let read = "SELECT stored.terms FROM issue_outcome JOIN issue_terms AS stored ON stored.digest = terms_digest \
+    let read = "SELECT known.terms FROM issue_outcome JOIN issue_terms AS known ON known.digest = terms_digest \
                  ORDER BY log_offset";
     let rows = sqlx::query(read).fetch_all(&mut database.raw().await).await.expect("reads");
     let read: Vec<_> = rows.iter().map(|row| row.get::<String, _>("terms")).collect();

@@ -12,7 +12,7 @@ async fn a_page_of_outcomes_is_read_in_the_order_of_the_index() {
     let settled: Vec<Settled> = (1..=200).map(|user| grant(user, user.into())).collect();
     transaction.insert_outcomes(&settled).await.expect("inserts");
     transaction.commit().await.expect("commits");
-    let explain = concat!("EXPLAIN ", include_str!("../../sql/mysql/select_outcomes.sql"));
+    let explain = concat!("EXPLAIN FORMAT=TRADITIONAL ", include_str!("../../sql/mysql/select_outcomes.sql"));
     let mut query = sqlx::query(explain).bind(104).bind(7).bind([7_u8; 16].as_slice()).bind(10);
     query = query.bind(104).bind(7).bind(1).bind(10).bind(104).bind(7).bind(10).bind(10);
     let plan = query.fetch_all(&mut database.raw().await).await.expect("explains");
