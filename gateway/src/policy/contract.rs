@@ -3,8 +3,10 @@
 
 use std::sync::LazyLock;
 
+use wasmparser::component_types::ComponentEntityType;
+use wasmparser::types::TypesRef;
 use wasmparser::{ComponentTypeRef, Parser, Payload, Validator};
-use wit_parser::{CloneMaps, Resolve, WorldId};
+use wit_parser::{CloneMaps, Resolve, WorldId, WorldItem};
 
 use super::component::ComponentBytes;
 use super::error::LoadError;
@@ -38,6 +40,21 @@ impl World {
         }
         Self { resolve, id, version }
     }
+
+    /// The world with a component's names of parameters. The host passes arguments by their place, but the comparison of
+    /// worlds also compares the names.
+    fn with_parameters_of(&self, component: TypesRef<'_>) -> Resolve {
+        let mut resolve = self.resolve.clone();
+        for item in resolve.worlds[self.id].exports.values_mut() {
+            let WorldItem::Function(expected) = item else { continue };
+            let exported = component.component_item_for_export(&expected.name).map(|item| item.ty);
+            let Some(ComponentEntityType::Func(exported)) = exported else { continue };
+            for (parameter, (name, _)) in expected.params.iter_mut().zip(&component[exported].params) {
+                parameter.name = name.to_string();
+            }
+        }
+        resolve
+    }
 }
 
 /// The version that [`world_of`] compares with.
@@ -66,8 +83,9 @@ pub(super) fn world_of(component: &ComponentBytes) -> Result<Hook, LoadError> {
         expected: hook.as_str(),
         found: found.lines().collect::<Vec<_>>().join(" "),
     };
-    let World { resolve, id, .. } = &WORLDS[hook];
-    wit_component::targets(resolve, *id, bytes).map_err(|error| other_world(error.root_cause().to_string()))?;
+    let world = &WORLDS[hook];
+    wit_component::targets(&world.with_parameters_of(types), world.id, bytes)
+        .map_err(|error| other_world(error.root_cause().to_string()))?;
     Ok(hook)
 }
 

@@ -5,11 +5,23 @@ use crate::policy::component::ComponentBytes;
 /// A picker whose `configure` and `pick` run these instructions first. `pick` then answers with shard 0; its local 2
 /// is the user.
 pub(super) fn picker(configure: &str, pick: &str) -> ComponentBytes {
-    with_memories("(memory (export \"memory\") 1)", configure, pick)
+    with_memories(MEMORY, configure, pick)
 }
 
 /// As [`picker`], with these memories. The one that is exported as `memory` is the one of the contract.
 pub(super) fn with_memories(memories: &str, configure: &str, pick: &str) -> ComponentBytes {
+    component(memories, configure, pick, WORLD)
+}
+
+/// A picker whose parameters have other names than in the contract.
+pub(super) fn with_other_parameters() -> ComponentBytes {
+    let renamed =
+        |world: String, name: &str| world.replace(&format!("(param \"{name}\" "), &format!("(param \"my-{name}\" "));
+    let world = ["config", "r", "m", "shards"].into_iter().fold(WORLD.to_owned(), renamed);
+    component(MEMORY, "", "", &world)
+}
+
+fn component(memories: &str, configure: &str, pick: &str, world: &str) -> ComponentBytes {
     let core = format!(
         r#"(core module $m
             {memories}
@@ -18,7 +30,7 @@ pub(super) fn with_memories(memories: &str, configure: &str, pick: &str) -> Comp
             (func (export "pick") (param i64 i64 i64 i64 i64 i32 i32 i32 i32) (result i32) (local $n i64)
                 {pick} i32.const 0))"#
     );
-    ComponentBytes::new(wat::parse_str(format!("(component {core} {WORLD})")).expect("valid WebAssembly text"))
+    ComponentBytes::new(wat::parse_str(format!("(component {core} {world})")).expect("valid WebAssembly text"))
 }
 
 /// Instructions that take time in proportion to `rounds`.
@@ -29,4 +41,5 @@ pub(super) fn spin(rounds: u64) -> String {
     )
 }
 
+const MEMORY: &str = "(memory (export \"memory\") 1)";
 const WORLD: &str = include_str!("../../../tests/common/shard_picker.wat");

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::guest::picker;
+use super::guest::{picker, with_other_parameters};
 use super::{Fixture, built, patch, pick_with};
 use crate::counters::Hook;
 use crate::ledger::PolicyVersion;
@@ -42,6 +42,13 @@ async fn a_policy_that_needs_a_configuration_is_uploaded_and_refused_only_when_i
     let refused = pipelines.change(pick_with("strict"), Source::Admin).await.expect_err("is refused").to_string();
     assert!(refused.starts_with("shard-picker: the policy refuses its configuration"), "{refused}");
     assert_eq!(pipelines.current().number(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_component_whose_parameters_have_other_names_is_a_policy() {
+    let Fixture { pipelines, _data, .. } = Fixture::start().await;
+    pipelines.upload("mine", with_other_parameters().bytes.to_vec()).await.expect("is a policy");
+    pipelines.change(pick_with("mine"), Source::Admin).await.expect("decides");
 }
 
 #[tokio::test(flavor = "multi_thread")]
