@@ -184,6 +184,9 @@ pub trait Counters: Send + Sync + 'static {
     /// `added` is the value that `reserve` returned. Release it only once.
     fn release<'a>(&'a self, hook: Hook, measures: &'a [Measure], subject: &'a Subject, added: u32) -> Answer<'a, ()>;
 
+    /// The request that holds an Idempotency-Key. Claims nothing.
+    fn key_holder(&self, fingerprint: Fingerprint) -> Answer<'_, Option<RequestId>>;
+
     /// Removes requests that settlement rejected from their whole-campaign counts, so that the user may try again.
     /// `Ok` means that all of them are removed; after an error, some may be.
     ///

@@ -61,6 +61,7 @@ macro_rules! contract_tests {
             a_key_is_taken_for_every_other_user,
             a_conflict_measures_nothing,
             a_released_key_is_free_and_only_its_holder_releases_it,
+            asking_for_the_holder_of_a_key_claims_nothing,
         }
     };
     ($adapter:ident => $counters:expr; $($promise:ident),+ $(,)?) => {

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use futures_util::future::FutureExt;
 
 use super::{Answer, Counters, Hook, Measure, Measured, Reserved, Subject};
+use crate::coupon::{Fingerprint, RequestId};
 
 pub(super) struct FailOpen<C> {
     counters: C,
@@ -39,6 +40,11 @@ impl<C: Counters> Counters for FailOpen<C> {
 
     fn release<'a>(&'a self, hook: Hook, measures: &'a [Measure], subject: &'a Subject, added: u32) -> Answer<'a, ()> {
         self.counters.release(hook, measures, subject, added)
+    }
+
+    /// An error during an outage: then the holder is unknown.
+    fn key_holder(&self, fingerprint: Fingerprint) -> Answer<'_, Option<RequestId>> {
+        self.counters.key_holder(fingerprint)
     }
 
     fn forget<'a>(&'a self, rejected: &'a [Subject]) -> Answer<'a, ()> {

@@ -19,7 +19,7 @@ use self::key_claim::{Claimed, KeyClaim};
 use self::sequence::Sequence;
 use self::table::{Key, Table};
 use super::{Answer, Counters, Hook, KEY_ADDED, Measure, Measured, Reserved, Subject};
-use crate::coupon::now_ms;
+use crate::coupon::{Fingerprint, RequestId, now_ms};
 
 /// Never [`Unavailable`](super::Unavailable).
 #[derive(Default)]
@@ -38,9 +38,9 @@ impl Counters for Local {
 
     fn release<'a>(&'a self, hook: Hook, measures: &'a [Measure], subject: &'a Subject, added: u32) -> Answer<'a, ()> {
         if added & KEY_ADDED != 0
-            && let Some(key) = self.idempotency_key(subject)
+            && let Some(fingerprint) = subject.fingerprint
         {
-            self.keys.reduce(key, |claim| claim.release(subject.request_id));
+            self.keys.reduce(self.idempotency_key(fingerprint), |claim| claim.release(subject.request_id));
         }
         for (index, measure) in measures.iter().enumerate() {
             if added & (1 << index) != 0 {
@@ -48,6 +48,11 @@ impl Counters for Local {
             }
         }
         Answer::Left(ready(Ok(())))
+    }
+
+    fn key_holder(&self, fingerprint: Fingerprint) -> Answer<'_, Option<RequestId>> {
+        let holder = self.keys.read(self.idempotency_key(fingerprint), KeyClaim::holder);
+        Answer::Left(ready(Ok(holder.flatten())))
     }
 
     fn forget<'a>(&'a self, rejected: &'a [Subject]) -> Answer<'a, ()> {
@@ -95,7 +100,7 @@ impl Local {
     }
 
     fn claim_key(&self, subject: &Subject) -> Option<Claimed> {
-        let key = self.idempotency_key(subject)?;
+        let key = self.idempotency_key(subject.fingerprint?);
         Some(self.keys.update(key, |claim| claim.claim(subject.request_id)))
     }
 
@@ -112,8 +117,8 @@ impl Local {
         self.hasher.hash_one((hook, measure, measure.scope().of(subject)))
     }
 
-    fn idempotency_key(&self, subject: &Subject) -> Option<Key> {
-        subject.fingerprint.map(|fingerprint| self.hasher.hash_one(fingerprint))
+    fn idempotency_key(&self, fingerprint: Fingerprint) -> Key {
+        self.hasher.hash_one(fingerprint)
     }
 }
 

@@ -26,6 +26,7 @@ use self::release::{REQUESTS_PER_CALL, Release};
 use self::reserve_call::ReserveCall;
 use super::{Answer, Counters, Hook, Measure, OpenError, Reserved, Subject, Unavailable};
 use crate::background::Background;
+use crate::coupon::{Fingerprint, RequestId};
 use crate::telemetry::{CountersMissed, Telemetry};
 
 pub use self::server::Server;
@@ -143,6 +144,17 @@ impl Counters for Redis {
             released.or_else(|error| if self.link.release_queue().add(release) { Ok(()) } else { Err(error) })
         };
         Answer::Right(release.boxed())
+    }
+
+    fn key_holder(&self, fingerprint: Fingerprint) -> Answer<'_, Option<RequestId>> {
+        let key_holder = async move {
+            let state = self.link.state();
+            let mut connection = self.connection(&state)?;
+            let command = self.link.server().commands.key_holder(fingerprint);
+            let holder: Option<Vec<u8>> = self.answer(&state, CALL_MAX, command.query_async(&mut connection)).await?;
+            Ok(holder.and_then(|id| <[u8; 16]>::try_from(id).ok()).map(RequestId::from))
+        };
+        Answer::Right(key_holder.boxed())
     }
 
     fn forget<'a>(&'a self, rejected: &'a [Subject]) -> Answer<'a, ()> {

@@ -7,6 +7,7 @@ use futures_util::future::{FutureExt, pending, ready};
 use sluice::app::Ports;
 use sluice::counters::local::Local;
 use sluice::counters::{Answer, Counters, Hook, Measure, Reserved, Subject, Unavailable};
+use sluice::coupon::{Fingerprint, RequestId};
 
 #[derive(Default)]
 pub(crate) struct FaultyCounters {
@@ -30,6 +31,10 @@ impl Counters for FaultyCounters {
 
     fn release<'a>(&'a self, hook: Hook, measures: &'a [Measure], subject: &'a Subject, added: u32) -> Answer<'a, ()> {
         self.inner.release(hook, measures, subject, added)
+    }
+
+    fn key_holder(&self, fingerprint: Fingerprint) -> Answer<'_, Option<RequestId>> {
+        self.inner.key_holder(fingerprint)
     }
 
     fn forget<'a>(&'a self, rejected: &'a [Subject]) -> Answer<'a, ()> {

@@ -58,3 +58,16 @@ pub(crate) async fn a_released_key_is_free_and_only_its_holder_releases_it(count
     counters.release(HOOK, &[], &first, claimed.added).await.expect("counters available");
     assert_eq!(claim(&*counters, second).await.added, KEY_ADDED);
 }
+
+pub(crate) async fn asking_for_the_holder_of_a_key_claims_nothing(counters: Arc<dyn Counters>) {
+    let first = new_keyed_subject();
+    let fingerprint = first.fingerprint.expect("has a key");
+    let holder = async || counters.key_holder(fingerprint).await.expect("counters available");
+    assert_eq!(holder().await, None);
+    let claimed = claim(&*counters, first).await;
+    assert_eq!(claimed.added, KEY_ADDED, "asking left it free");
+    assert!(claim(&*counters, first.another_request()).await.is_key_taken);
+    assert_eq!(holder().await, Some(first.request_id));
+    counters.release(HOOK, &[], &first, claimed.added).await.expect("counters available");
+    assert_eq!(holder().await, None);
+}

@@ -28,6 +28,10 @@ impl KeyClaim {
         }
     }
 
+    pub(super) fn holder(&self) -> Option<RequestId> {
+        self.0
+    }
+
     pub(super) fn release(&mut self, request_id: RequestId) {
         if self.0 == Some(request_id) {
             self.0 = None;

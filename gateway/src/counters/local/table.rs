@@ -50,6 +50,11 @@ impl<C: Counter> Table<C> {
         self.shard(key).reduce(key, change);
     }
 
+    /// Reads a counter if it exists. That is no use of it: it does not keep the counter from being evicted.
+    pub(super) fn read<R>(&self, key: Key, read: impl FnOnce(&C) -> R) -> Option<R> {
+        self.shard(key).get(key).map(read)
+    }
+
     /// Ignores poisoning: a panic during a change leaves at most one counter slightly wrong.
     fn shard(&self, key: Key) -> MutexGuard<'_, Shard<C>> {
         // The middle bits: within a shard, the hash map uses the low bits for the slot and the high bits as its tag.
@@ -111,6 +116,10 @@ impl<C: Counter> Shard<C> {
             self.rotate();
         }
         answer
+    }
+
+    fn get(&self, key: Key) -> Option<&C> {
+        self.young.get(&key).or_else(|| self.old.get(&key))
     }
 
     fn reduce(&mut self, key: Key, change: impl FnOnce(&mut C)) {

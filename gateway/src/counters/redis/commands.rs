@@ -1,4 +1,4 @@
-//! The commands sent to Redis: two scripts and their arguments.
+//! The commands sent to Redis: two scripts with their arguments, and the read of a key.
 
 use std::num::NonZeroU32;
 use std::sync::{Arc, LazyLock};
@@ -8,7 +8,7 @@ use ::redis::aio::MultiplexedConnection;
 use ::redis::{Cmd, ErrorKind, FromRedisValue, RedisError, RedisResult, Script, ServerErrorKind};
 
 use crate::counters::{Hook, KEY_ADDED, Measure, Measured, Reserved, Subject, TRACKED_IDS_MAX};
-use crate::coupon::UnixMs;
+use crate::coupon::{Fingerprint, UnixMs};
 
 pub(super) static RESERVE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("reserve.lua")));
 pub(super) static RELEASE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("release.lua")));
@@ -43,7 +43,7 @@ impl Commands {
 
     /// `clock_ms` is now, by the clock that `subject.arrived_at_ms` was read from: the script compares it with Redis's.
     pub(super) fn reserve(&self, hook: Hook, measures: &[Measure], subject: &Subject, clock_ms: UnixMs) -> Cmd {
-        let idempotency_key = self.idempotency_key(subject);
+        let idempotency_key = subject.fingerprint.map(|fingerprint| self.idempotency_key(fingerprint));
         let has_key = idempotency_key.is_some();
         let keys = self.keys(measures.iter().map(|measure| (hook, measure)), subject);
         let mut command = call(&RESERVE, idempotency_key.into_iter().chain(keys).collect());
@@ -58,6 +58,13 @@ impl Commands {
         for measure in measures {
             add_reserve_numbers(&mut command, measure);
         }
+        command
+    }
+
+    /// Asks for the id of the request that holds an Idempotency-Key.
+    pub(super) fn key_holder(&self, fingerprint: Fingerprint) -> Cmd {
+        let mut command = ::redis::cmd("GET");
+        command.arg(self.idempotency_key(fingerprint));
         command
     }
 
@@ -87,9 +94,8 @@ impl Commands {
     }
 
     /// Such as `{sluice}:key:00f1…`: the fingerprint of the key. Its value is a request id.
-    pub(super) fn idempotency_key(&self, subject: &Subject) -> Option<String> {
-        let fingerprint = subject.fingerprint?;
-        Some(format!("{}:key:{:016x}", self.prefix, fingerprint.0))
+    pub(super) fn idempotency_key(&self, fingerprint: Fingerprint) -> String {
+        format!("{}:key:{:016x}", self.prefix, fingerprint.0)
     }
 
     /// Such as `{sluice}:user-limit:count:0:user-of-coupon:104:7`: the hook, the measure with its numbers, the scope and

@@ -39,7 +39,8 @@ impl Commands {
     pub(super) fn release(&self, releases: &[Release]) -> Cmd {
         let mut keys = Vec::new();
         for Release { subject, frees_key, measures } in releases {
-            keys.extend(self.idempotency_key(subject).filter(|_| *frees_key));
+            let released = subject.fingerprint.filter(|_| *frees_key);
+            keys.extend(released.map(|fingerprint| self.idempotency_key(fingerprint)));
             keys.extend(self.keys(measures.iter().map(|(hook, measure)| (*hook, measure)), subject));
         }
         let mut command = call(&RELEASE, keys);
