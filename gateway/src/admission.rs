@@ -5,6 +5,7 @@
 //! runs in a task that the client cannot cancel. Otherwise the reservation of a client that posts and
 //! hangs up would be released, although its record becomes durable.
 
+mod earlier;
 mod load;
 mod recent;
 mod refusal;
@@ -15,17 +16,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use self::recent::RecentRequests;
 use self::reservation::Reservation;
 use self::submission::Candidate;
 use crate::background::Detached;
 use crate::campaign_cache::{CachedCampaign, CachedShard, CampaignCache, UnsettledGuard};
 use crate::counters::{Counters, Hook};
 use crate::coupon::{Accepted, Entry, GenerationNo, IssueRequest, PartitionNo, RequestId, ShardNo, UnixMs};
-use crate::ledger::{Ledger, LedgerError, ReadBreaker, RecordedOutcome};
+use crate::ledger::{LedgerError, RecordedOutcome};
 use crate::log::{AppendError, Headers, Log, Record};
 use crate::policy::{self, Generation, Pipelines, Rejection, Shaping};
 
+pub use earlier::EarlierRequests;
 pub use load::{LoadGauge, SAMPLE_EVERY, Sampler};
 pub use recent::LogPosition;
 pub use refusal::Refusal;
@@ -39,12 +40,10 @@ pub struct Admission {
     campaigns: Arc<CampaignCache>,
     counters: Arc<dyn Counters>,
     log: Arc<dyn Log>,
-    ledger: Arc<dyn Ledger>,
-    reads: ReadBreaker,
+    earlier: EarlierRequests,
     pipelines: Arc<Pipelines>,
     load: Arc<LoadGauge>,
     detached: Detached,
-    recent: RecentRequests,
     in_flight_max: usize,
     in_flight: Arc<AtomicUsize>,
 }
@@ -56,7 +55,7 @@ impl Admission {
         campaigns: Arc<CampaignCache>,
         counters: Arc<dyn Counters>,
         log: Arc<dyn Log>,
-        ledger: Arc<dyn Ledger>,
+        earlier: EarlierRequests,
         pipelines: Arc<Pipelines>,
         load: Arc<LoadGauge>,
         in_flight_max: usize,
@@ -65,12 +64,10 @@ impl Admission {
             campaigns,
             counters,
             log,
-            ledger,
-            reads: ReadBreaker::default(),
+            earlier,
             pipelines,
             load,
             detached: Detached::default(),
-            recent: RecentRequests::default(),
             in_flight_max,
             in_flight: Arc::default(),
         }
@@ -92,7 +89,7 @@ impl Admission {
     /// The log position of a request that this process accepted recently.
     #[must_use]
     pub fn recent_position(&self, request: RequestId) -> Option<LogPosition> {
-        self.recent.get(request)
+        self.earlier.recent_position(request)
     }
 
     /// The outcome of a request, if it is settled.
@@ -100,7 +97,7 @@ impl Admission {
     /// # Errors
     /// When the ledger cannot be read within a second, and for a second after that.
     pub async fn outcome(&self, request: RequestId) -> Result<Option<RecordedOutcome>, LedgerError> {
-        self.reads.read(self.ledger.outcome(request)).await
+        self.earlier.outcome(request).await
     }
 
     /// Decides about one request and appends it to the log. A receipt means that the request is durable.
@@ -127,7 +124,7 @@ impl Admission {
         // If the ledger cannot tell, the request is accepted all the same: a retry has the id of the first attempt, and
         // settlement drops one of the two records. Only the state of the campaign must not refuse it, since the first
         // attempt may have been accepted before the state changed.
-        let unknown = match self.find_earlier(&candidate).await {
+        let unknown = match self.earlier.find(&candidate).await {
             Ok(Some(receipt)) => return Ok(receipt),
             Ok(None) => None,
             Err(unknown @ Refusal::LedgerUnavailable(_)) => Some(unknown),
@@ -135,9 +132,13 @@ impl Admission {
         };
         let campaign = match self.expect_open(Arc::clone(&campaign), &candidate.submission).await {
             Ok(campaign) => campaign,
+            Err(refusal) if !self.earlier.holds_key(&candidate).await? => return Err(unknown.unwrap_or(refusal)),
+            // Nothing is appended for a campaign that is over: its outcomes may be deleted, and would not tell a replay.
+            Err(Refusal::Closed) => {
+                return self.earlier.await_outcome(candidate.request_id).await?.ok_or(Refusal::Closed);
+            }
             // Appended again, settlement drops one of the two records.
-            Err(_) if campaign.has_shards() && self.was_accepted(generation, &candidate).await? => campaign,
-            Err(refusal) => return Err(unknown.unwrap_or(refusal)),
+            Err(_) => campaign,
         };
         let accepting = Arc::clone(self).accept(Arc::clone(generation), candidate, campaign, in_flight);
         self.detached.run(accepting).await
@@ -189,45 +190,6 @@ impl Admission {
         cached.note_request();
         let expected = cached.campaign.policy_id;
         if expected == request.policy_id { Ok(cached) } else { Err(Refusal::OtherPolicy { expected }) }
-    }
-
-    /// Finds the request that an Idempotency-Key already belongs to: this one, if it was accepted earlier, or one with
-    /// another body.
-    async fn find_earlier(&self, candidate: &Candidate) -> Result<Option<Receipt>, Refusal> {
-        let Candidate { request_id, fingerprint: Some(fingerprint), .. } = *candidate else { return Ok(None) };
-        if let Some(LogPosition { partition, offset }) = self.recent.get(request_id) {
-            return Ok(Some(Receipt { request_id, partition, offset, outcome: None }));
-        }
-        let read = async { tokio::try_join!(self.ledger.outcome(request_id), self.ledger.key_holder(fingerprint)) };
-        let (outcome, holder) = self.reads.read(read).await.map_err(Refusal::LedgerUnavailable)?;
-        match outcome {
-            Some(RecordedOutcome { outcome, partition, offset, .. }) => {
-                Ok(Some(Receipt { request_id, partition, offset, outcome: Some(outcome) }))
-            }
-            None if holder.is_some_and(|holder| holder != request_id) => Err(Refusal::IdempotencyConflict),
-            None => Ok(None),
-        }
-    }
-
-    /// Whether the request holds its Idempotency-Key although no outcome of it is known. Then it was accepted moments
-    /// ago, maybe by another gateway, and is the same request whatever the state of the campaign has become.
-    async fn was_accepted(&self, generation: &Generation, candidate: &Candidate) -> Result<bool, Refusal> {
-        if candidate.fingerprint.is_none() {
-            return Ok(false);
-        }
-        let subject = candidate.subject(generation);
-        match self.counters.reserve(Hook::UserLimit, &[], &subject).await {
-            Ok(reserved) if reserved.is_key_taken => Err(Refusal::IdempotencyConflict),
-            Ok(reserved) if reserved.added == 0 => Ok(true),
-            Ok(reserved) => {
-                // Nobody held the key. If it is not released, it belongs to this request, which was refused.
-                if let Err(error) = self.counters.release(Hook::UserLimit, &[], &subject, reserved.added).await {
-                    tracing::warn!(%error, "Idempotency-Key not released; it stays with a refused request for a day");
-                }
-                Ok(false)
-            }
-            Err(_) => Ok(false),
-        }
     }
 
     /// Checks that the campaign accepts requests now. A cached stock of zero is confirmed by the ledger, since another
@@ -340,7 +302,7 @@ impl Admission {
         let ack = self.log.append(partition, record).map_err(Refusal::LogUnavailable)?;
         let offset = ack.await.map_err(Refusal::LogUnavailable)?;
         unsettled.into_iter().for_each(UnsettledGuard::keep);
-        self.recent.insert(accepted.request_id, LogPosition { partition, offset });
+        self.earlier.remember(accepted.request_id, LogPosition { partition, offset });
         Ok(Receipt { request_id: accepted.request_id, partition, offset, outcome: None })
     }
 }

@@ -238,9 +238,14 @@ pub trait Ledger: Send + Sync + 'static {
     /// `None` until the request is settled.
     fn outcome(&self, request: RequestId) -> BoxFuture<'_, Result<Option<RecordedOutcome>, LedgerError>>;
 
-    /// The settled request that used an Idempotency-Key. Only an embedded ledger knows it, to remember keys
-    /// across a restart: its counters are in memory. On a server an index over all outcomes would slow every settlement.
-    fn key_holder(&self, fingerprint: Fingerprint) -> BoxFuture<'_, Result<Option<RequestId>, LedgerError>>;
+    /// This request if it is settled, otherwise the settled one that used its Idempotency-Key. Only an embedded ledger
+    /// knows the latter, to remember keys across a restart: its counters are in memory. On a server an index over all
+    /// outcomes would slow every settlement.
+    fn outcome_under_key(
+        &self,
+        request: RequestId,
+        fingerprint: Fingerprint,
+    ) -> BoxFuture<'_, Result<Option<(RequestId, RecordedOutcome)>, LedgerError>>;
 
     /// The first offset of a partition that is not settled.
     fn next_offset(&self, partition: PartitionNo) -> BoxFuture<'_, Result<Offset, LedgerError>>;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::background::{Background, fault_point};
-use crate::coupon::{CouponId, PartitionNo, RequestId, UnixMs, now_ms};
+use crate::coupon::{CouponId, RequestId, UnixMs, now_ms};
 use crate::ledger::{self, Deletion, Ledger, LedgerError};
 use crate::log::Log;
 use crate::settlement::Progress;
@@ -66,7 +66,7 @@ impl Retention {
             let keep_ms = UnixMs::try_from(keep.as_millis()).unwrap_or(UnixMs::MAX);
             let closed_before_ms = now_ms().saturating_sub(keep_ms);
             let expired = self.ledger.expired_campaigns(deletion, closed_before_ms, CAMPAIGNS_MAX).await?;
-            if expired.is_empty() || !self.is_settled().await {
+            if expired.is_empty() || !self.progress.settled_to_end(&*self.log).await {
                 continue;
             }
             for coupon in expired {
@@ -74,17 +74,6 @@ impl Retention {
             }
         }
         Ok(())
-    }
-
-    /// Waits until every record is settled that is in the log now. `false` if the end of a partition is not known.
-    async fn is_settled(&self) -> bool {
-        for partition in (0..self.log.partitions()).map(PartitionNo) {
-            let Some(end) = self.log.fresh_end_offset(partition).await else { return false };
-            if let Some(last) = end.checked_sub(1) {
-                self.progress.settled(partition, last).await;
-            }
-        }
-        true
     }
 
     async fn delete(&self, coupon: CouponId, deletion: Deletion) -> Result<(), LedgerError> {

@@ -2,6 +2,7 @@
 
 use crate::counters::Subject;
 use crate::coupon::{Accepted, Fingerprint, IssueRequest, Offset, Outcome, PartitionNo, RequestId, ShardNo, UnixMs};
+use crate::ledger::RecordedOutcome;
 use crate::policy::{self, Generation};
 
 /// A request for a coupon, as the client sent it.
@@ -24,6 +25,13 @@ pub struct Receipt {
     pub offset: Offset,
     /// Present if the request is already settled.
     pub outcome: Option<Outcome>,
+}
+
+impl Receipt {
+    pub(super) fn of_settled(request_id: RequestId, recorded: RecordedOutcome) -> Self {
+        let RecordedOutcome { outcome, partition, offset, .. } = recorded;
+        Self { request_id, partition, offset, outcome: Some(outcome) }
+    }
 }
 
 /// A submission with its request id.

@@ -127,12 +127,6 @@ impl CachedCampaign {
         Self { campaign, shards: Vec::new(), is_requested: AtomicBool::new(false) }
     }
 
-    /// Only a campaign that is over has none.
-    #[must_use]
-    pub fn has_shards(&self) -> bool {
-        !self.shards.is_empty()
-    }
-
     /// A request came: the next refresh reads the stock.
     pub fn note_request(&self) {
         // Requests on all workers share the flag. Read, it stays in their caches.

@@ -111,7 +111,7 @@ problem_types! {
         "The gateway failed: this is an error in Sluice."
         "Report it. Repeat the request with the same `Idempotency-Key`: it may have been accepted."
     LEDGER_UNAVAILABLE SERVICE_UNAVAILABLE:
-        "The ledger does not answer."
+        "The ledger does not answer, or an earlier attempt of the request waits for settlement."
         "Send the request again after `Retry-After`. The line of the log with the same `requestId` has the cause."
     LOG_UNAVAILABLE SERVICE_UNAVAILABLE:
         "The log did not confirm the record, or cannot be read."

@@ -171,6 +171,11 @@ pub(crate) async fn a_committed_settlement_is_visible_completely(ledger: &dyn Le
     let invalid = ledger.outcome(rows[3].request_id).await.expect("reads").expect("exists");
     assert_eq!((invalid.outcome, invalid.coupon_id), (Outcome::Rejected(Reason::Invalid), None));
     assert_eq!(ledger.outcome(RequestId::from([9; 16])).await.expect("reads"), None);
+    for request in [rows[0].request_id, rows[2].request_id] {
+        let under_key = ledger.outcome_under_key(request, Fingerprint(i64::MIN)).await.expect("reads");
+        assert_eq!(under_key.expect("exists").0, request, "although others have its key");
+    }
+    assert_eq!(ledger.outcome_under_key(RequestId::from([9; 16]), Fingerprint(1)).await.expect("reads"), None);
 
     let mut transaction = begin(ledger).await;
     let names: Vec<_> = (1..=9).map(|name| RequestId::from([name; 16])).collect();

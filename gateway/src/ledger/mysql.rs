@@ -121,8 +121,12 @@ impl Ledger for Mysql {
         Box::pin(within("read the outcome", outcomes::outcome(&self.readers, request)))
     }
 
-    fn key_holder(&self, _: Fingerprint) -> BoxFuture<'_, Result<Option<RequestId>, LedgerError>> {
-        Box::pin(std::future::ready(Ok(None)))
+    fn outcome_under_key(
+        &self,
+        request: RequestId,
+        _: Fingerprint,
+    ) -> BoxFuture<'_, Result<Option<(RequestId, RecordedOutcome)>, LedgerError>> {
+        Box::pin(async move { Ok(self.outcome(request).await?.map(|recorded| (request, recorded))) })
     }
 
     fn next_offset(&self, partition: PartitionNo) -> BoxFuture<'_, Result<Offset, LedgerError>> {

@@ -229,7 +229,7 @@ pub(super) fn request_ids<R: Columns>(rows: &[R], step: &'static str) -> Result<
     rows.iter().map(|row| request_id(row, step)).collect()
 }
 
-fn request_id(row: &impl Columns, step: &'static str) -> Result<RequestId, LedgerError> {
+pub(super) fn request_id(row: &impl Columns, step: &'static str) -> Result<RequestId, LedgerError> {
     let bytes: Vec<u8> = column(row, step, "request_id")?;
     let bytes: [u8; 16] = bytes.try_into().map_err(|_| corrupt(step, "a request_id is not 16 bytes long"))?;
     Ok(bytes.into())

@@ -127,8 +127,12 @@ impl Ledger for Sqlite {
         Box::pin(outcomes::outcome(&self.file, request))
     }
 
-    fn key_holder(&self, fingerprint: Fingerprint) -> BoxFuture<'_, Result<Option<RequestId>, LedgerError>> {
-        Box::pin(outcomes::key_holder(&self.file, fingerprint))
+    fn outcome_under_key(
+        &self,
+        request: RequestId,
+        fingerprint: Fingerprint,
+    ) -> BoxFuture<'_, Result<Option<(RequestId, RecordedOutcome)>, LedgerError>> {
+        Box::pin(outcomes::outcome_under_key(&self.file, request, fingerprint))
     }
 
     fn next_offset(&self, partition: PartitionNo) -> BoxFuture<'_, Result<Offset, LedgerError>> {

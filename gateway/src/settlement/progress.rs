@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use tokio::sync::watch;
 
 use crate::coupon::{Offset, PartitionNo, UnixMs};
-use crate::log::Gap;
+use crate::log::{Gap, Log};
 
 /// How far each partition is settled, in this process or by another one.
 #[derive(Debug)]
@@ -59,6 +59,20 @@ impl Progress {
         let Some(partition) = self.partition(partition) else { return };
         // Fails only when the sender is dropped, and `self` owns it.
         let _ = partition.next_offset.subscribe().wait_for(|next| *next > offset).await;
+    }
+
+    /// Waits until every record is settled that is in the log now. `false` if the end of a partition is not known.
+    pub async fn settled_to_end(&self, log: &dyn Log) -> bool {
+        let partitions = (0..log.partitions()).map(PartitionNo);
+        // Asked for at once: each answer takes as long as all.
+        let ends: Vec<_> = partitions.map(|partition| (partition, log.fresh_end_offset(partition))).collect();
+        for (partition, end) in ends {
+            let Some(end) = end.await else { return false };
+            if let Some(last) = end.checked_sub(1) {
+                self.settled(partition, last).await;
+            }
+        }
+        true
     }
 
     /// How long the oldest unsettled record of a partition has waited, in seconds; 0 if the partition ends at

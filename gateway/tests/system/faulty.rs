@@ -160,10 +160,14 @@ impl Ledger for FaultyLedger {
         })
     }
 
-    fn key_holder(&self, fingerprint: Fingerprint) -> BoxFuture<'_, Result<Option<RequestId>, LedgerError>> {
+    fn outcome_under_key(
+        &self,
+        request: RequestId,
+        fingerprint: Fingerprint,
+    ) -> BoxFuture<'_, Result<Option<(RequestId, RecordedOutcome)>, LedgerError>> {
         Box::pin(async move {
             self.faults.reach().await?;
-            self.inner.key_holder(fingerprint).await
+            self.inner.outcome_under_key(request, fingerprint).await
         })
     }
 

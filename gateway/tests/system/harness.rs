@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use sluice::app::{Ports, Running, System};
@@ -175,6 +176,11 @@ impl Fixture {
         .await;
     }
 
+    /// The active pipeline, with its generation and history.
+    pub(crate) async fn pipeline(&self) -> Value {
+        self.operate(Method::GET, "/admin/pipeline", None).await.body
+    }
+
     pub(crate) async fn audit(&self, coupon: u64) -> Value {
         self.operate(Method::GET, &format!("/admin/coupons/{coupon}/audit"), None).await.body
     }
@@ -235,6 +241,25 @@ pub(crate) async fn eventually<T>(what: &str, mut probe: impl AsyncFnMut() -> Op
         }
     };
     tokio::time::timeout(PATIENCE, probing).await.unwrap_or_else(|_| panic!("{what}: not within {PATIENCE:?}"))
+}
+
+/// The same ports for one of several systems. The tasks that the ports need run in the first one.
+pub(crate) fn share(ports: &mut Ports) -> Ports {
+    Ports {
+        log: Arc::clone(&ports.log),
+        ledger: Arc::clone(&ports.ledger),
+        counters: Arc::clone(&ports.counters),
+        telemetry: ports.telemetry.clone(),
+        background: std::mem::take(&mut ports.background),
+    }
+}
+
+/// Stops systems that share ports. The first to close them ends tasks of the others early, which is a failure there.
+pub(crate) async fn stop_all<const N: usize>(systems: [Fixture; N]) -> [Files; N] {
+    let (running, files): (Vec<_>, Vec<_>) =
+        systems.map(|Fixture { running, files, .. }| (running, files)).into_iter().unzip();
+    let _ = join_all(running.into_iter().map(Running::stop)).await;
+    files.try_into().unwrap_or_else(|_| unreachable!("as many files as systems"))
 }
 
 /// Puts one port in place of another.

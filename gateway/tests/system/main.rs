@@ -29,6 +29,7 @@ mod ownership;
 mod policy_registry;
 mod releases;
 mod retention;
+mod retries;
 mod settlement;
 mod slow_policies;
 mod starts;

@@ -9,7 +9,7 @@ use sluice::app::Ports;
 use sluice::config::Role;
 
 use crate::faulty::{FaultyLedger, LedgerFaults};
-use crate::harness::{Answer, Files, Fixture, built_policies, eventually, replace_ledger};
+use crate::harness::{Answer, Files, Fixture, built_policies, eventually, replace_ledger, share, stop_all};
 
 const FOLDER: &str = "policies";
 
@@ -49,15 +49,8 @@ async fn start_with(files: Files, folder: &str) -> (Fixture, Ports) {
     config.role = Role::Gateway;
     config.policies.dir = files.path(folder);
     let ports = Ports::open(&config).await.expect("embedded ports open");
-    let ports = replace_ledger(ports, |ledger| FaultyLedger::wrap(ledger, &faults));
-    let shared = Ports {
-        log: Arc::clone(&ports.log),
-        ledger: Arc::clone(&ports.ledger),
-        counters: Arc::clone(&ports.counters),
-        telemetry: ports.telemetry.clone(),
-        background: Vec::new(),
-    };
-    (Fixture::on(ports, files, config).await, shared)
+    let mut ports = replace_ledger(ports, |ledger| FaultyLedger::wrap(ledger, &faults));
+    (Fixture::on(share(&mut ports), files, config).await, ports)
 }
 
 /// Starts a second gateway.
@@ -69,10 +62,6 @@ async fn join(ports: Ports, files: Files) -> Fixture {
 }
 
 impl Fixture {
-    async fn pipeline(&self) -> Value {
-        self.operate(Method::GET, "/admin/pipeline", None).await.body
-    }
-
     async fn change_picker(&self, spec: Value) -> Answer {
         let answer = self.operate(Method::PUT, "/admin/pipeline", Some(json!({ "shard-picker": spec }))).await;
         assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
@@ -96,14 +85,6 @@ impl Fixture {
     async fn picker(&self) -> String {
         self.pipeline().await["hooks"]["shard-picker"]["version"].as_str().expect("a version").to_owned()
     }
-
-    /// Stops two gateways on the same ports.
-    async fn stop_with(self, other: Self) -> (Files, Files) {
-        let Self { running, files, .. } = other;
-        let (one, other) = tokio::join!(self.stop(), running.stop());
-        other.expect("the system stops in good order");
-        (one, files)
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -119,7 +100,7 @@ async fn a_policy_uploaded_through_one_gateway_is_configured_through_another() {
     assert_eq!(here.pipeline().await["pipeline"]["shard-picker"]["deadline_ms"], 11);
     assert_eq!(here.picker().await, version);
     here.follows(&there.change_picker(json!({ "policy": "hash-user" })).await).await;
-    here.stop_with(there).await;
+    stop_all([here, there]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -142,7 +123,7 @@ async fn simultaneous_uploads_of_one_name_have_the_same_order_on_every_gateway()
     assert!(here.versions("mine").await[0].starts_with(&there.picker().await));
     let same = there.change_picker(json!({ "policy": "mine" })).await;
     assert_eq!(same.body, change.body, "it is the newest version there too");
-    here.stop_with(there).await;
+    stop_all([here, there]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -155,7 +136,7 @@ async fn different_files_on_two_gateways_are_applied_once_each_and_a_restart_cha
     assert_eq!(versions.len(), 2);
     assert!(versions[0].starts_with(&there.picker().await));
     let generation = there.pipeline().await["generation"].clone();
-    let (mut files, other_files) = here.stop_with(there).await;
+    let [mut files, other_files] = stop_all([here, there]).await;
     std::fs::rename(other_files.path(FOLDER), files.path("other")).expect("renames");
     for folder in [FOLDER, "other", FOLDER] {
         let (restarted, _) = start_with(files, folder).await;
@@ -179,7 +160,7 @@ async fn a_component_that_is_replaced_feeds_one_version_and_its_deletion_changes
     there.follows(&here.change_picker(json!({ "policy": "random", "deadline_ms": 8 })).await).await;
     assert!(newest.starts_with(&there.picker().await));
     let versions = here.versions("random").await;
-    let (files, _other) = here.stop_with(there).await;
+    let [files, _] = stop_all([here, there]).await;
     let (restarted, _) = start(files).await;
     assert_eq!((restarted.versions("random").await, versions.len()), (versions.clone(), 2));
     assert!(newest.starts_with(&restarted.picker().await));

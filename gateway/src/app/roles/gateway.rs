@@ -9,7 +9,7 @@ use super::super::error::StartError;
 use super::super::listeners::Listener;
 use super::common::{serve, serve_admin, spawn_sampler};
 use super::config_file::ConfigFile;
-use crate::admission::{Admission, LoadGauge};
+use crate::admission::{Admission, EarlierRequests, LoadGauge};
 use crate::http::{self, ApiState, Bound, ConnectionLimits};
 use crate::ledger_poller::LedgerPoller;
 use crate::policy::{Pipelines, WatchedFile};
@@ -33,11 +33,17 @@ pub(in crate::app) async fn spawn(
     let pipelines = Pipelines::start(&config.policies, pipeline, Arc::clone(&ports.ledger), telemetry, stop).await?;
     core.health.set_pipelines(Arc::clone(&pipelines));
     let load = Arc::new(LoadGauge::new(ports.log.partitions()));
+    let earlier = EarlierRequests::new(
+        Arc::clone(&ports.ledger),
+        Arc::clone(&ports.counters),
+        Arc::clone(&ports.log),
+        Arc::clone(&core.progress),
+    );
     let admission = Arc::new(Admission::new(
         Arc::clone(&core.campaigns),
         Arc::clone(&ports.counters),
         Arc::clone(&ports.log),
-        Arc::clone(&ports.ledger),
+        earlier,
         Arc::clone(&pipelines),
         Arc::clone(&load),
         config.http.in_flight_max,

@@ -19,14 +19,19 @@ pub(super) async fn outcome(file: &SqliteFile, request: RequestId) -> Result<Opt
     row.as_ref().map(rows::recorded_outcome).transpose()
 }
 
-pub(super) async fn key_holder(file: &SqliteFile, fingerprint: Fingerprint) -> Result<Option<RequestId>, LedgerError> {
-    let step = "read the idempotency key";
-    let rows = sqlx::query(include_str!("../sql/sqlite/select_key_holder.sql"))
+pub(super) async fn outcome_under_key(
+    file: &SqliteFile,
+    request: RequestId,
+    fingerprint: Fingerprint,
+) -> Result<Option<(RequestId, RecordedOutcome)>, LedgerError> {
+    let step = "read the outcome under the idempotency key";
+    let row = sqlx::query(include_str!("../sql/sqlite/select_outcome_under_key.sql"))
+        .bind(request.as_bytes().as_slice())
         .bind(fingerprint.0)
-        .fetch_all(&file.readers)
+        .fetch_optional(&file.readers)
         .await
         .map_err(during(step))?;
-    Ok(rows::request_ids(&rows, step)?.pop_first())
+    row.map(|row| Ok((rows::request_id(&row, step)?, rows::recorded_outcome(&row)?))).transpose()
 }
 
 pub(super) async fn next_offset(file: &SqliteFile, partition: PartitionNo) -> Result<Offset, LedgerError> {
