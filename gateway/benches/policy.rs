@@ -41,7 +41,7 @@ async fn load(isolation: Isolation, native: bool) -> Arc<Generation> {
     let PerHook { rate_shaper, user_limit, shard_picker } = hooks;
     let pipeline = Pipeline { rate_shaper, user_limit, shard_picker };
     let compiler = CompilerProgram::Other(env!("CARGO_BIN_EXE_sluice").into());
-    let options = Options { dir, native, compiler, ..Options::default().without_cache() };
+    let options = Options { dir, native, compiler, ..Options::default().read_only() };
     let stop = CancellationToken::new();
     let pipelines = Pipelines::start(&options, pipeline, Arc::clone(&ledger), &Telemetry::new(), &stop)
         .await

@@ -33,7 +33,7 @@ pub async fn check(config: &Config) -> Result<(), StartError> {
     listeners::read_token(config)?;
     listeners::Certificates::read(config)?;
     listeners::check_addresses(config)?;
-    Pipelines::check(&config.policies.without_cache(), &config.pipeline, &Telemetry::new()).await?;
+    Pipelines::check(&config.policies.read_only(), &config.pipeline, &Telemetry::new()).await?;
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 //! A policy is a component that imports nothing. Each is loaded, checked and tried off the request's path; the three
 //! of a pipeline form one immutable [`Generation`].
 
+mod applied_file;
 mod breaker;
 mod budget;
 mod compile;

@@ -3,9 +3,11 @@
 //! A change counts as observed only once it was applied, so that an attempt that failed is made again when a file
 //! changes.
 
+use super::applied_file::AppliedFile;
 use super::component::ComponentBytes;
 use super::error::ChangeError;
 use super::history::Source;
+use super::options::Options;
 use super::pipelines::Pipelines;
 use super::records::Recorded;
 use super::spec::Pipeline;
@@ -36,10 +38,16 @@ impl Pipelines {
     ///
     /// # Errors
     /// When the ledger cannot be read.
-    pub async fn without_file(configured: Pipeline, ledger: &dyn Ledger) -> Result<Pipeline, LedgerError> {
+    pub async fn without_file(
+        configured: Pipeline,
+        options: &Options,
+        ledger: &dyn Ledger,
+    ) -> Result<Pipeline, LedgerError> {
         let recorded = Recorded::read(ledger).await?;
         let Some(newest) = recorded.newest_first.first() else { return Ok(configured) };
-        Ok(newest.record.observed.file.patched(&Pipeline::default().difference(&configured)))
+        let applied = AppliedFile::new(options.applied_file.clone()).read(recorded.number).await;
+        let applied = applied.unwrap_or_else(|| newest.record.observed.file.clone());
+        Ok(applied.patched(&Pipeline::default().difference(&configured)))
     }
 
     /// `file` is the pipeline in `sluice.toml`, or why the file cannot be used; `None` if it has not changed.
@@ -145,10 +153,12 @@ impl Pipelines {
     async fn apply_pending_file(&self, state: &mut State) -> Attempt {
         let Some(file) = state.pending_file.clone() else { return Attempt::Final };
         let patch = state.observed_file.difference(&file);
+        let before = self.current().number();
         match self.patch(state, &patch, file, Source::File).await {
             Ok(number) => {
-                state.pending_file = None;
-                self.record_history(Source::File, &Ok(number));
+                if number != before {
+                    self.record_history(Source::File, &Ok(number));
+                }
                 Attempt::Final
             }
             Err(error) => {

@@ -90,7 +90,7 @@ impl Follower {
 
 impl Pipelines {
     /// Whether the ledger has a generation that this process has not tried to load.
-    async fn is_behind(&self) -> Result<bool, LedgerError> {
+    pub(super) async fn is_behind(&self) -> Result<bool, LedgerError> {
         if !self.ledger.is_shared() {
             return Ok(false);
         }

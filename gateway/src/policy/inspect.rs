@@ -41,7 +41,7 @@ pub struct Inspection {
 /// Why the component cannot be used, but for a failed trial.
 pub async fn inspect(bytes: Vec<u8>, config: Map<String, Value>) -> Result<Inspection, LoadError> {
     let telemetry = Telemetry::new();
-    let host = Host::new(&Options::default().without_cache(), &telemetry, CancellationToken::new());
+    let host = Host::new(&Options::default().read_only(), &telemetry, CancellationToken::new());
     let component = ComponentBytes::new(bytes);
     let compiled = host.compile(&component).await?;
     blocking(move || {

@@ -17,6 +17,10 @@ pub struct Options {
     /// The folder of compiled components, so that a restart compiles nothing. It is created with mode 0700 and used only
     /// while it belongs to this user alone. Files that were not used for longest are deleted.
     pub cache_dir: Option<PathBuf>,
+    /// The file in which this machine keeps the pipeline of `sluice.toml` that it applied last, so that a restart changes
+    /// nothing although other machines on the ledger have other files. Processes on one machine that read different
+    /// files need one each.
+    pub applied_file: Option<PathBuf>,
     /// The memory of all policy instances together. An instance has at most 16 MiB, and a policy has two instances a
     /// processor and four more. Past it, a change of the pipeline is rejected and a policy call that needs more memory
     /// fails.
@@ -41,6 +45,7 @@ impl Default for Options {
         Self {
             dir: "policies".into(),
             cache_dir: Some("data/compiled".into()),
+            applied_file: Some("data/applied.json".into()),
             memory_mib_max: 192,
             compile_memory_mib_max: 512,
             compile_seconds_max: 60,
@@ -57,8 +62,8 @@ impl Options {
 
     /// For a command that writes nothing.
     #[must_use]
-    pub fn without_cache(&self) -> Self {
-        Self { cache_dir: None, ..self.clone() }
+    pub fn read_only(&self) -> Self {
+        Self { cache_dir: None, applied_file: None, ..self.clone() }
     }
 }
 

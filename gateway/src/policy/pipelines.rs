@@ -7,6 +7,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
+use super::applied_file::AppliedFile;
 use super::component::{ComponentBytes, ResolvedPipeline};
 use super::error::{ChangeError, NotLoaded, StartError};
 use super::folder::Folder;
@@ -30,6 +31,7 @@ pub struct Pipelines {
     pub(super) loader: Loader,
     pub(super) registry: Registry,
     pub(super) ledger: Arc<dyn Ledger>,
+    applied_file: AppliedFile,
     current: ArcSwap<Generation>,
     /// The newest generation in the ledger, while it cannot be loaded.
     not_loaded: ArcSwapOption<NotLoaded>,
@@ -43,6 +45,7 @@ impl Pipelines {
         loader: Loader,
         registry: Registry,
         ledger: Arc<dyn Ledger>,
+        applied_file: AppliedFile,
         first: Generation,
         state: State,
         history: History,
@@ -52,6 +55,7 @@ impl Pipelines {
             loader,
             registry,
             ledger,
+            applied_file,
             current: ArcSwap::from_pointee(first),
             not_loaded: ArcSwapOption::empty(),
             state: Mutex::new(state),
@@ -204,7 +208,12 @@ impl Pipelines {
         let components = PerHook::from_fn(|hook| new.components[hook].as_ref().unwrap_or(&kept[hook]).clone());
         let replaced = RecordedPipeline::of(&state.active);
         let resolved = ResolvedPipeline { pipeline: new.pipeline, components };
-        if self.not_loaded().is_none() && state.is_active(&resolved) && new.observed_file == state.observed_file {
+        if self.not_loaded().is_none() && state.is_active(&resolved) {
+            // Against the newest generation, it might be a change.
+            if self.is_behind().await? {
+                return Err(ChangeError::Conflict);
+            }
+            self.observe(state, new.observed_file).await;
             return Ok(self.current().number());
         }
         let number = self.publish(state, resolved, new.observed_file, new.source).await?;
@@ -225,9 +234,18 @@ impl Pipelines {
         records::publish(&*self.ledger, number, &resolved, observed, source).await?;
         self.activate(generation);
         let changed = state.active.changes_to(&resolved);
-        state.activate(resolved, observed_file);
+        state.active = resolved;
+        self.observe(state, observed_file).await;
         tracing::info!(generation = number, ?source, changed, "pipeline changed");
         Ok(number)
+    }
+
+    /// From now on, only a difference from this file is a change of it.
+    async fn observe(&self, state: &mut State, file: Pipeline) {
+        if file != state.observed_file {
+            self.applied_file.store(&file, self.current().number()).await;
+        }
+        state.observe(file);
     }
 
     /// The newest generation in the ledger, as far as this process knows.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
+use super::applied_file::AppliedFile;
 use super::component::ResolvedPipeline;
 use super::error::{ChangeError, NotLoaded, StartError};
 use super::folder::Folder;
@@ -23,8 +24,8 @@ use crate::telemetry::Telemetry;
 
 impl Pipelines {
     /// Continues with the newest pipeline in the ledger that can be loaded, and then applies what changed in `file` and
-    /// in the folder since. If none can be loaded, as on the first start, takes `file` as it is. After `stop`, nothing
-    /// is compiled any more.
+    /// in the folder since this machine applied them. If none can be loaded, as on the first start, takes `file` as it
+    /// is. After `stop`, nothing is compiled any more.
     ///
     /// # Errors
     /// When no pipeline can be loaded: which policy, and why.
@@ -50,6 +51,7 @@ impl Pipelines {
         loader: Loader,
     ) -> Result<Arc<Self>, ChangeError> {
         let registry = Registry::new(Arc::clone(&ledger), Folder::new(&options.dir));
+        let applied_file = AppliedFile::new(options.applied_file.clone());
         let recorded = Recorded::read(&*ledger).await?;
         let history = History::default();
         history.learn(recorded.history());
@@ -62,8 +64,16 @@ impl Pipelines {
                 first
             }
         };
-        let state = State::new(first.active, recorded.rollback, first.observed_file, first.folder);
-        let this = Arc::new(Self::new(loader, registry, ledger, first.generation, state, history));
+        let observed_file = match applied_file.read(recorded.number).await {
+            Some(applied) => applied,
+            // The first start of this machine on the ledger.
+            None => {
+                applied_file.store(&first.observed_file, first.generation.number()).await;
+                first.observed_file
+            }
+        };
+        let state = State::new(first.active, recorded.rollback, observed_file, first.folder);
+        let this = Arc::new(Self::new(loader, registry, ledger, applied_file, first.generation, state, history));
         if let Some(not_loaded) = not_loaded.filter(|not_loaded| not_loaded.generation > this.current().number()) {
             this.set_not_loaded(not_loaded);
         }

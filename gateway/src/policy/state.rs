@@ -11,7 +11,7 @@ use crate::counters::PerHook;
 pub(super) struct State {
     pub(super) active: ResolvedPipeline,
     pub(super) rollback: RollbackStack,
-    /// The pipeline of `sluice.toml` that was applied last. Only a difference from it is a change.
+    /// The pipeline of this machine's `sluice.toml` that was applied last. Only a difference from it is a change.
     pub(super) observed_file: Pipeline,
     pub(super) folder: FolderState,
     /// The pipeline of `sluice.toml`, if applying it has failed. It is tried again when a file changes, until a newer
@@ -70,9 +70,9 @@ impl State {
         self.pending_file = (file != self.observed_file).then_some(file);
     }
 
-    /// A pipeline was published.
-    pub(super) fn activate(&mut self, active: ResolvedPipeline, observed_file: Pipeline) {
-        self.pending_file = self.pending_file.take().filter(|pending| *pending != observed_file);
-        (self.active, self.observed_file) = (active, observed_file);
+    /// A file was applied.
+    pub(super) fn observe(&mut self, file: Pipeline) {
+        self.pending_file = self.pending_file.take().filter(|pending| *pending != file);
+        self.observed_file = file;
     }
 }

@@ -34,7 +34,7 @@ fn built(policy: &str) -> PathBuf {
 
 /// Compiles in this process: a unit test has no other program.
 fn options() -> Options {
-    Options { compiler: CompilerProgram::InProcess, ..Options::default().without_cache() }
+    Options { compiler: CompilerProgram::InProcess, ..Options::default().read_only() }
 }
 
 static HOST: LazyLock<Host> = LazyLock::new(|| Host::new(&options(), &Telemetry::new(), CancellationToken::new()));

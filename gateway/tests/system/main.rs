@@ -10,6 +10,7 @@ mod campaign_cache;
 #[path = "../common/certificates.rs"]
 mod certificates;
 mod compilation;
+mod config_files;
 mod dead_letters;
 mod descriptions;
 mod faulty;

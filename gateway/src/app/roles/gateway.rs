@@ -27,7 +27,7 @@ pub(in crate::app) async fn spawn(
     let config = &core.config;
     let mut pipeline = config.pipeline.clone();
     if !config.is_from_file {
-        pipeline = Pipelines::without_file(pipeline, &*ports.ledger).await?;
+        pipeline = Pipelines::without_file(pipeline, &config.policies, &*ports.ledger).await?;
     }
     let stop = &core.stages.public;
     let pipelines = Pipelines::start(&config.policies, pipeline, Arc::clone(&ports.ledger), telemetry, stop).await?;
