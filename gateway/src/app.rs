@@ -21,11 +21,12 @@ pub use error::StartError;
 pub use ports::Ports;
 pub use system::{Running, System};
 
-/// Checks whether a system could start, without opening anything for writing.
+/// Checks whether a system could start, without opening anything for writing. Answers with warnings about what only the
+/// start can find out.
 ///
 /// # Errors
 /// What [`System::start`] would report for this configuration.
-pub async fn check(config: &Config) -> Result<(), StartError> {
+pub async fn check(config: &Config) -> Result<Vec<String>, StartError> {
     telemetry::check(&config.telemetry).map_err(StartError::Telemetry)?;
     log::check(&config.log)?;
     ledger::check(&config.ledger)?;
@@ -33,8 +34,12 @@ pub async fn check(config: &Config) -> Result<(), StartError> {
     listeners::read_token(config)?;
     listeners::Certificates::read(config)?;
     listeners::check_addresses(config)?;
-    Pipelines::check(&config.policies.read_only(), &config.pipeline, &Telemetry::new()).await?;
-    Ok(())
+    let (policies, telemetry) = (config.policies.read_only(), Telemetry::new());
+    if ledger::is_new(&config.ledger) {
+        Pipelines::check(&policies, &config.pipeline, &telemetry).await?;
+        return Ok(Vec::new());
+    }
+    Ok(Pipelines::check_folder(&policies, &config.pipeline, &telemetry).await?)
 }
 
 /// Two, so that a policy that runs until its deadline blocks one worker, and the other one still serves requests.

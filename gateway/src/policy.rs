@@ -6,6 +6,7 @@
 mod applied_file;
 mod breaker;
 mod budget;
+mod check;
 mod compile;
 mod component;
 mod contract;

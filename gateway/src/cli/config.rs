@@ -18,10 +18,9 @@ pub(super) fn run(command: &Command) -> Result<(), Failure> {
     match command {
         Command::Check(args) => {
             let config = args.load()?;
-            block_on(app::check(&config))?.map_err(Failure::usage)?;
-            for warning in config.unused(std::env::vars_os()) {
-                warn(&warning);
-            }
+            let mut warnings = block_on(app::check(&config))?.map_err(Failure::usage)?;
+            warnings.extend(config.unused(std::env::vars_os()));
+            warnings.iter().for_each(|warning| warn(warning));
             print("configuration OK\n")
         }
         Command::Show(args) => print(&args.load()?.to_toml()),

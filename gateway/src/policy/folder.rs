@@ -58,7 +58,7 @@ impl Folder {
         Ok(ResolvedPipeline { pipeline, components })
     }
 
-    fn read(&self, policy: &str) -> Result<ComponentBytes, ChangeError> {
+    pub(super) fn read(&self, policy: &str) -> Result<ComponentBytes, ChangeError> {
         let path = self.path_of(policy);
         match regular_file::read(&path, COMPONENT_BYTES_MAX) {
             Ok(bytes) => {

@@ -46,7 +46,8 @@ pub async fn inspect(bytes: Vec<u8>, config: Map<String, Value>) -> Result<Inspe
     let compiled = host.compile(&component).await?;
     blocking(move || {
         let (hook, measures) = inspect_component(&compiled, &Value::from(config.clone()).to_string())?;
-        let trial = trial(hook, &compiled, config, &telemetry);
+        let spec = HookSpec { config, ..HookSpec::of(hook, "inspected") };
+        let trial = trial(hook, &spec, &compiled, &telemetry);
         Ok(Inspection { hook, digest: component.digest, bytes: component.bytes.len(), measures, trial })
     })
     .await
@@ -74,22 +75,19 @@ fn measures(compiled: &Compiled, hook: Hook, config: &str) -> Result<Vec<Measure
 }
 
 /// As an activation does it.
-fn trial(
+pub(super) fn trial(
     hook: Hook,
+    spec: &HookSpec,
     compiled: &Compiled,
-    config: Map<String, Value>,
     telemetry: &Telemetry,
 ) -> Result<String, LoadError> {
-    let spec = HookSpec { config, ..HookSpec::of(hook, "inspected") };
     Ok(match hook {
         Hook::RateShaper => {
-            print(&Decider::<ShapeFacts, _>::load(hook, &spec, compiled, false, telemetry)?.run_trial()?)
+            print(&Decider::<ShapeFacts, _>::load(hook, spec, compiled, false, telemetry)?.run_trial()?)
         }
-        Hook::UserLimit => {
-            print(&Decider::<AdmitFacts, _>::load(hook, &spec, compiled, false, telemetry)?.run_trial()?)
-        }
+        Hook::UserLimit => print(&Decider::<AdmitFacts, _>::load(hook, spec, compiled, false, telemetry)?.run_trial()?),
         Hook::ShardPicker => {
-            print(&Decider::<PickFacts, _>::load(hook, &spec, compiled, false, telemetry)?.run_trial()?)
+            print(&Decider::<PickFacts, _>::load(hook, spec, compiled, false, telemetry)?.run_trial()?)
         }
     })
 }

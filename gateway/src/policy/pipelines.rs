@@ -5,26 +5,23 @@ use std::sync::Arc;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::Mutex;
-use tokio_util::sync::CancellationToken;
 
 use super::applied_file::AppliedFile;
 use super::component::{ComponentBytes, ResolvedPipeline};
-use super::error::{ChangeError, NotLoaded, StartError};
-use super::folder::Folder;
+use super::error::{ChangeError, NotLoaded};
 use super::folder_state::FolderState;
 use super::generation::Generation;
 use super::history::{History, HistoryEntry, Source};
 use super::loader::{Loader, Trial};
-use super::options::Options;
 use super::records::{self, RecordedPipeline};
 use super::registry::{ListedPolicy, Registry, UploadedPolicy};
 use super::spec::{Pipeline, PipelinePatch};
 use super::state::{Replacement, State};
-use super::tasks::{run_blocking, run_detached};
+use super::tasks::run_detached;
 use crate::counters::PerHook;
 use crate::coupon::GenerationNo;
 use crate::ledger::Ledger;
-use crate::telemetry::{GenerationNotLoaded, GenerationPublished, GenerationRefused, Telemetry};
+use crate::telemetry::{GenerationNotLoaded, GenerationPublished, GenerationRefused};
 
 /// The active generation, and the service that changes it.
 pub struct Pipelines {
@@ -61,18 +58,6 @@ impl Pipelines {
             state: Mutex::new(state),
             history,
         }
-    }
-
-    /// Checks whether a pipeline could be loaded, and changes nothing. It may fill the cache of compiled components.
-    ///
-    /// # Errors
-    /// Which policy cannot be loaded, and why.
-    pub async fn check(options: &Options, pipeline: &Pipeline, telemetry: &Telemetry) -> Result<(), StartError> {
-        let (folder, pipeline) = (Folder::new(&options.dir), pipeline.clone());
-        let resolved = run_blocking(move || folder.resolve(pipeline)).await?;
-        let loader = Loader::new(options, telemetry, CancellationToken::new());
-        loader.load(0, &resolved, Trial::Run, None).await?;
-        Ok(())
     }
 
     /// The generation that decides.

@@ -90,6 +90,24 @@ async fn config_check_warns_of_what_has_no_effect() {
 }
 
 #[tokio::test]
+async fn config_check_warns_of_a_policy_that_only_the_ledger_may_have_and_checks_the_others() {
+    let folder = folder_with_policies();
+    let migrated = Process::run(Launch::default().command(folder.path(), &["migrate"]), TIMEOUT).await;
+    assert_eq!(migrated.code, Some(0), "{migrated}");
+    let uploaded = "[pipeline.shard-picker]\npolicy = \"uploaded\"\n";
+    let ended = Case::file(uploaded, plain("")).check(&folder).await;
+    assert_eq!((ended.code, ended.stdout.trim_end()), (Some(0), "configuration OK"), "{ended}");
+    let expected = "sluice: warning: pipeline.shard-picker: policies/uploaded.wasm does not exist: a start looks for the \
+                    policy `uploaded` in the ledger";
+    assert_eq!(ended.stderr.trim_end(), expected);
+    let wrong = "[pipeline.shard-picker]\npolicy = \"uploaded\"\n\
+                 [pipeline.user-limit]\npolicy = \"quota\"\nconfig = { limit = 0 }\n";
+    let ended = Case::file(wrong, plain("")).check(&folder).await;
+    assert_eq!(ended.code, Some(2), "{ended}");
+    assert!(ended.stderr.starts_with("sluice: user-limit: the policy refuses its configuration"), "{ended}");
+}
+
+#[tokio::test]
 async fn an_invalid_file_is_rejected_with_line_and_column() {
     assert_refused(&files()).await;
     assert_refused(&pipelines()).await;
