@@ -151,7 +151,8 @@ impl Counters for Redis {
             let state = self.link.state();
             let mut connection = self.connection(&state)?;
             let command = self.link.server().commands.key_holder(fingerprint);
-            let holder: Option<Vec<u8>> = self.answer(&state, self.call_max, command.query_async(&mut connection)).await?;
+            let holder: Option<Vec<u8>> =
+                self.answer(&state, self.call_max, command.query_async(&mut connection)).await?;
             Ok(holder.and_then(|id| <[u8; 16]>::try_from(id).ok()).map(RequestId::from))
         };
         Answer::Right(key_holder.boxed())

@@ -9,9 +9,10 @@ use super::digest::Digest;
 use super::error::LoadError;
 use super::failure::Failure;
 use super::failure_report::{FailureReport, FailureReports, print};
-use super::instance::{Facts, Verdict};
+use super::instance::{Context, Verdict};
 use super::pool::InstancePool;
 use super::spec::{HookSpec, Isolation, OnFailure};
+use super::wire::Facts;
 use crate::counters::{Hook, Measure};
 use crate::telemetry::{FailureReason, PolicyMeter, Telemetry};
 
@@ -25,11 +26,11 @@ pub struct PolicyUnavailable {
     pub hook: Hook,
 }
 
-pub(super) struct Decider<F: 'static, V: 'static> {
+pub(super) struct Decider<C: ?Sized + 'static, V: 'static> {
     hook: Hook,
     spec: HookSpec,
     digest: Digest,
-    pool: Arc<InstancePool<F, V>>,
+    pool: Arc<InstancePool<C, V>>,
     is_native: bool,
     /// Whether a call may take longer than others on its worker can wait.
     is_long: bool,
@@ -39,7 +40,7 @@ pub(super) struct Decider<F: 'static, V: 'static> {
     failures: FailureReports,
 }
 
-impl<F: Facts, V: Verdict> Decider<F, V> {
+impl<C: Context + ?Sized, V: Verdict> Decider<C, V> {
     /// The active decider if nothing of it changes: it keeps its instances, its breaker and its account of time.
     pub(super) fn share_or_load(
         active: Option<&Arc<Self>>,
@@ -105,20 +106,20 @@ impl<F: Facts, V: Verdict> Decider<F, V> {
     }
 
     /// The policy's verdict if it is valid. Otherwise `native` decides if the hook falls back, and `skip` if it goes
-    /// on without a decision. The call takes its facts; they are made a second time only for a report.
+    /// on without a decision.
     pub(super) fn decide(
         &self,
-        facts: impl Fn() -> Result<F, FailureReason>,
+        facts: Result<Facts<'_, C>, FailureReason>,
         is_valid: impl Fn(&V) -> bool,
         native: impl Fn() -> V,
         skip: impl Fn() -> V,
     ) -> Result<V, PolicyUnavailable> {
-        let called = facts().map_err(Failure::from);
+        let called = facts.map_err(Failure::from);
         let called = called.and_then(|facts| if self.is_native { Ok(native()) } else { self.call(facts) });
         let valid = called
             .and_then(|verdict| if is_valid(&verdict) { Ok(verdict) } else { Err(Failure::of_verdict(&verdict)) });
         valid.or_else(|failure| {
-            self.record_failure(failure, || facts().ok().as_ref().map(print));
+            self.record_failure(failure, || facts.ok().as_ref().map(print));
             match self.spec.on_failure {
                 OnFailure::Fallback => Ok(native()),
                 OnFailure::Skip => Ok(skip()),
@@ -128,11 +129,11 @@ impl<F: Facts, V: Verdict> Decider<F, V> {
     }
 
     /// Without the breaker, for a trial.
-    pub(super) fn call_once(&self, facts: F) -> Result<V, Failure> {
+    pub(super) fn call_once(&self, facts: Facts<'_, C>) -> Result<V, Failure> {
         self.pool.call(Instant::now(), facts)
     }
 
-    fn call(&self, facts: F) -> Result<V, Failure> {
+    fn call(&self, facts: Facts<'_, C>) -> Result<V, Failure> {
         let started = Instant::now();
         self.breaker.check(started)?;
         let call = || self.pool.call(started, facts);

@@ -9,10 +9,8 @@ use super::error::ChangeError;
 use super::failure_report::FailureReport;
 use super::native;
 use super::spec::Pipeline;
-use super::wire::{
-    AdmitFacts, LimitVerdict, Load, PickFacts, Request, ShapeFacts, Shaping, Shard, Usage, WireMeasured, shard_exists,
-};
-use crate::counters::{Hook, Measure, Measured, PerHook, Unavailable};
+use super::wire::{Facts, LimitVerdict, Load, Request, Shaping, Shard, Usage, WireMeasured, shard_exists};
+use crate::counters::{Hook, Measure, Measured, PerHook, PerMeasure, Unavailable};
 use crate::coupon::{CampaignCounts, GenerationNo, ShardNo};
 use crate::telemetry::{FailureReason, Telemetry};
 
@@ -27,9 +25,9 @@ pub struct Quota {
 pub struct Generation {
     number: GenerationNo,
     pipeline: Pipeline,
-    shaper: Arc<Decider<ShapeFacts, Shaping>>,
-    limiter: Arc<Decider<AdmitFacts, LimitVerdict>>,
-    picker: Arc<Decider<PickFacts, u32>>,
+    shaper: Arc<Decider<Load, Shaping>>,
+    limiter: Arc<Decider<Usage, LimitVerdict>>,
+    picker: Arc<Decider<[Shard], u32>>,
 }
 
 impl Generation {
@@ -139,8 +137,9 @@ impl Generation {
         measured: Result<&[Measured], &Unavailable>,
         load: &Load,
     ) -> Result<Shaping, PolicyUnavailable> {
-        let facts = || wire(measured).map(|wire| (*request, wire, *load));
-        self.shaper.decide(facts, Shaping::is_valid, || native::shape(measured.unwrap_or_default()), || Shaping::Pass)
+        let wire = wire(measured);
+        let native = || native::shape(measured.unwrap_or_default());
+        self.shaper.decide(facts(request, &wire, load), Shaping::is_valid, native, || Shaping::Pass)
     }
 
     /// Whether this user may have another coupon.
@@ -153,9 +152,9 @@ impl Generation {
         measured: Result<&[Measured], &Unavailable>,
         usage: &Usage,
     ) -> Result<LimitVerdict, PolicyUnavailable> {
-        let facts = || wire(measured).map(|wire| (*request, wire, *usage));
+        let wire = wire(measured);
         let native = || native::admit(self.limiter.measures(), measured.unwrap_or_default(), usage);
-        self.limiter.decide(facts, LimitVerdict::is_valid, native, || LimitVerdict::Admit)
+        self.limiter.decide(facts(request, &wire, usage), LimitVerdict::is_valid, native, || LimitVerdict::Admit)
     }
 
     /// From which shard the stock is taken. Without a shard there is nothing to go on with, so this hook cannot be
@@ -169,14 +168,22 @@ impl Generation {
         measured: Result<&[Measured], &Unavailable>,
         shards: &[Shard],
     ) -> Result<ShardNo, PolicyUnavailable> {
-        let facts = || wire(measured).map(|wire| (*request, wire, shards.to_vec()));
+        let wire = wire(measured);
+        let is_valid = |picked: &u32| shard_exists(shards, *picked);
         let native = || native::pick(request, shards).0;
-        self.picker.decide(facts, |picked| shard_exists(shards, *picked), native, native).map(ShardNo)
+        self.picker.decide(facts(request, &wire, shards), is_valid, native, native).map(ShardNo)
     }
 }
 
-fn wire(measured: Result<&[Measured], &Unavailable>) -> Result<Vec<WireMeasured>, FailureReason> {
+/// What was measured, as it crosses into a guest.
+type Wire = Result<PerMeasure<WireMeasured>, FailureReason>;
+
+fn wire(measured: Result<&[Measured], &Unavailable>) -> Wire {
     measured.map(|measured| measured.iter().map(WireMeasured::from).collect()).map_err(|_| FailureReason::Counters)
+}
+
+fn facts<'a, C: ?Sized>(request: &'a Request, wire: &'a Wire, context: &'a C) -> Result<Facts<'a, C>, FailureReason> {
+    wire.as_ref().map(|measured| (request, measured.as_slice(), context)).map_err(|reason| *reason)
 }
 
 fn is_shared<T>(decider: &Arc<T>, active: Option<&Arc<T>>) -> bool {

@@ -20,7 +20,7 @@ use super::instance::Instance;
 use super::options::Options;
 use super::spec::HookSpec;
 use super::tasks::blocking;
-use super::wire::{AdmitFacts, LimitVerdict, PickFacts, ShapeFacts, Shaping};
+use super::wire::{LimitVerdict, Load, Shaping, Shard, Usage};
 use crate::counters::{Hook, Measure};
 use crate::telemetry::Telemetry;
 
@@ -68,9 +68,9 @@ fn inspect_component(compiled: &Compiled, config: &str) -> Result<(Hook, Vec<Mea
 
 fn measures(compiled: &Compiled, hook: Hook, config: &str) -> Result<Vec<Measure>, LoadError> {
     Ok(match hook {
-        Hook::RateShaper => Instance::<ShapeFacts, Shaping>::start(compiled, hook, config)?.1,
-        Hook::UserLimit => Instance::<AdmitFacts, LimitVerdict>::start(compiled, hook, config)?.1,
-        Hook::ShardPicker => Instance::<PickFacts, u32>::start(compiled, hook, config)?.1,
+        Hook::RateShaper => Instance::<Load, Shaping>::start(compiled, hook, config)?.1,
+        Hook::UserLimit => Instance::<Usage, LimitVerdict>::start(compiled, hook, config)?.1,
+        Hook::ShardPicker => Instance::<[Shard], u32>::start(compiled, hook, config)?.1,
     })
 }
 
@@ -82,13 +82,9 @@ pub(super) fn trial(
     telemetry: &Telemetry,
 ) -> Result<String, LoadError> {
     Ok(match hook {
-        Hook::RateShaper => {
-            print(&Decider::<ShapeFacts, _>::load(hook, spec, compiled, false, telemetry)?.run_trial()?)
-        }
-        Hook::UserLimit => print(&Decider::<AdmitFacts, _>::load(hook, spec, compiled, false, telemetry)?.run_trial()?),
-        Hook::ShardPicker => {
-            print(&Decider::<PickFacts, _>::load(hook, spec, compiled, false, telemetry)?.run_trial()?)
-        }
+        Hook::RateShaper => print(&Decider::<Load, _>::load(hook, spec, compiled, false, telemetry)?.run_trial()?),
+        Hook::UserLimit => print(&Decider::<Usage, _>::load(hook, spec, compiled, false, telemetry)?.run_trial()?),
+        Hook::ShardPicker => print(&Decider::<[Shard], _>::load(hook, spec, compiled, false, telemetry)?.run_trial()?),
     })
 }
 

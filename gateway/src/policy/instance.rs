@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 use std::time::{Duration, Instant};
 
-use wasmtime::component::{ComponentNamedList, ComponentType, Lift, Lower, TypedFunc};
+use wasmtime::component::{ComponentType, Lift, Lower, TypedFunc};
 use wasmtime::{PoolConcurrencyLimitError, Store};
 
 use super::compile::Compiled;
@@ -11,7 +11,7 @@ use super::engine::Bounds;
 use super::error::LoadError;
 use super::failure::{Failure, explain, one_line};
 use super::memory_budget::MemoryExhausted;
-use super::wire::WireMeasure;
+use super::wire::{Facts, WireMeasure};
 use crate::counters::{Hook, MEASURES_MAX, Measure};
 
 /// `configure` may take this long; it runs off the request's path.
@@ -21,25 +21,25 @@ const CALLS_MAX: u64 = 1_000_000;
 /// An instance may grow by this much after it was configured before it is replaced.
 const LEAK_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// The arguments of a hook's function.
-pub(super) trait Facts: ComponentNamedList + Lower + Debug + Send + Sync + 'static {}
+/// What a hook sees besides the request and its measures: the load, the usage or the shards.
+pub(super) trait Context: Lower + Debug + 'static {}
 
-impl<T: ComponentNamedList + Lower + Debug + Send + Sync + 'static> Facts for T {}
+impl<T: Lower + Debug + ?Sized + 'static> Context for T {}
 
 /// The result of a hook's function.
 pub(super) trait Verdict: ComponentType + Lift + Debug + Send + Sync + 'static {}
 
 impl<T: ComponentType + Lift + Debug + Send + Sync + 'static> Verdict for T {}
 
-pub(super) struct Instance<F: 'static, V: 'static> {
+pub(super) struct Instance<C: ?Sized + 'static, V: 'static> {
     store: Store<Bounds>,
-    decide: TypedFunc<F, (V,)>,
+    decide: TypedFunc<Facts<'static, C>, (V,)>,
     calls: u64,
     /// Past this size the instance has leaked.
     memory_bytes_worn: usize,
 }
 
-impl<F: Facts, V: Verdict> Instance<F, V> {
+impl<C: Context + ?Sized, V: Verdict> Instance<C, V> {
     /// Instantiates and configures the policy; returns the measures that it declares.
     pub(super) fn start(compiled: &Compiled, hook: Hook, config: &str) -> Result<(Self, Vec<Measure>), LoadError> {
         let mut store = compiled.store();
@@ -64,7 +64,7 @@ impl<F: Facts, V: Verdict> Instance<F, V> {
         Ok((Self { store, decide, calls: 0, memory_bytes_worn }, measures))
     }
 
-    pub(super) fn call(&mut self, facts: F, deadline: Instant) -> Result<V, Failure> {
+    pub(super) fn call(&mut self, facts: Facts<'_, C>, deadline: Instant) -> Result<V, Failure> {
         Bounds::renew(&mut self.store, deadline);
         self.calls += 1;
         match self.decide.call(&mut self.store, facts) {

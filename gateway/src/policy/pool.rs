@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use super::compile::Compiled;
 use super::error::LoadError;
 use super::failure::Failure;
-use super::instance::{Facts, Instance, Verdict};
+use super::instance::{Context, Instance, Verdict};
 use super::slots::{Slots, Taken};
+use super::wire::Facts;
 use crate::counters::{Hook, Measure};
 use crate::telemetry::{FailureReason, LiveInstance, PolicyMeter};
 
@@ -24,7 +25,7 @@ const WAIT_MAX: Duration = Duration::from_millis(5);
 const RETRY_AFTER_MIN: Duration = Duration::from_millis(100);
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(10);
 
-pub(super) struct InstancePool<F: 'static, V: 'static> {
+pub(super) struct InstancePool<C: ?Sized + 'static, V: 'static> {
     compiled: Compiled,
     hook: Hook,
     config: String,
@@ -33,14 +34,14 @@ pub(super) struct InstancePool<F: 'static, V: 'static> {
     is_fresh: bool,
     measures: Vec<Measure>,
     meter: Arc<PolicyMeter>,
-    instances: Slots<Counted<F, V>>,
-    losses: Mutex<Losses<F, V>>,
+    instances: Slots<Counted<C, V>>,
+    losses: Mutex<Losses<C, V>>,
 }
 
 /// What is to be renewed.
-struct Losses<F: 'static, V: 'static> {
+struct Losses<C: ?Sized + 'static, V: 'static> {
     /// Used up, and not unmapped yet.
-    lost: Vec<Counted<F, V>>,
+    lost: Vec<Counted<C, V>>,
     /// The slots without an instance.
     empty: VecDeque<usize>,
     /// One renewal runs at a time: a policy that configures slowly uses one processor at most, however often it fails.
@@ -48,12 +49,12 @@ struct Losses<F: 'static, V: 'static> {
 }
 
 /// An instance, and its share of the metric.
-struct Counted<F: 'static, V: 'static> {
-    instance: Instance<F, V>,
+struct Counted<C: ?Sized + 'static, V: 'static> {
+    instance: Instance<C, V>,
     _live: LiveInstance,
 }
 
-impl<F: Facts, V: Verdict> InstancePool<F, V> {
+impl<C: Context + ?Sized, V: Verdict> InstancePool<C, V> {
     /// Fills the pool, for decisions on this many workers. With `is_fresh`, every call has an instance of its own.
     pub(super) fn start(
         compiled: Compiled,
@@ -89,7 +90,7 @@ impl<F: Facts, V: Verdict> InstancePool<F, V> {
         &self.measures
     }
 
-    pub(super) fn call(self: &Arc<Self>, now: Instant, facts: F) -> Result<V, Failure> {
+    pub(super) fn call(self: &Arc<Self>, now: Instant, facts: Facts<'_, C>) -> Result<V, Failure> {
         let (mut used, now) = match self.instances.take() {
             Some(instance) => (instance, now),
             None => (self.wait()?, Instant::now()),
@@ -105,11 +106,11 @@ impl<F: Facts, V: Verdict> InstancePool<F, V> {
         verdict
     }
 
-    fn wait(&self) -> Result<Taken<'_, Counted<F, V>>, FailureReason> {
+    fn wait(&self) -> Result<Taken<'_, Counted<C, V>>, FailureReason> {
         self.instances.wait(WAIT_MAX.min(self.deadline)).ok_or(FailureReason::Busy)
     }
 
-    fn lose(self: &Arc<Self>, used: Taken<'_, Counted<F, V>>) {
+    fn lose(self: &Arc<Self>, used: Taken<'_, Counted<C, V>>) {
         let (slot_no, used) = used.remove();
         let mut losses = self.losses();
         losses.lost.push(used);
@@ -156,7 +157,7 @@ impl<F: Facts, V: Verdict> InstancePool<F, V> {
         Ok(Renewal::Renewed)
     }
 
-    fn losses(&self) -> MutexGuard<'_, Losses<F, V>> {
+    fn losses(&self) -> MutexGuard<'_, Losses<C, V>> {
         self.losses.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -97,12 +97,9 @@ pub fn is_code(text: &str) -> bool {
     bytes.len() <= 64 && bytes.first().is_some_and(u8::is_ascii_uppercase) && bytes.iter().all(is_letter_or_digit)
 }
 
-/// The arguments of `shape`.
-pub(super) type ShapeFacts = (Request, Vec<WireMeasured>, Load);
-/// The arguments of `admit`.
-pub(super) type AdmitFacts = (Request, Vec<WireMeasured>, Usage);
-/// The arguments of `pick`.
-pub(super) type PickFacts = (Request, Vec<WireMeasured>, Vec<Shard>);
+/// The arguments of a hook's function, lent for the call: the request, one value for each measure, and what else the
+/// hook sees. The call copies them once, into the guest's memory.
+pub(super) type Facts<'a, C> = (&'a Request, &'a [WireMeasured], &'a C);
 
 /// A rate shaper's verdict.
 #[derive(Debug, Clone, PartialEq, Eq, ComponentType, Lift)]

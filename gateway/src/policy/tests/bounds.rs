@@ -10,7 +10,7 @@ use crate::counters::Hook;
 use crate::policy::component::ComponentBytes;
 use crate::policy::host::Host;
 use crate::policy::instance::Instance;
-use crate::policy::wire::{PickFacts, Shard};
+use crate::policy::wire::Shard;
 use crate::policy::{Generation, LoadError, OnFailure, Options};
 use crate::telemetry::Telemetry;
 
@@ -30,7 +30,7 @@ fn pick(generation: &Generation, user: u64) -> bool {
 }
 
 async fn start(component: &ComponentBytes) -> Result<(), LoadError> {
-    Instance::<PickFacts, u32>::start(&HOST.compile(component).await?, Hook::ShardPicker, "{}").map(|_| ())
+    Instance::<[Shard], u32>::start(&HOST.compile(component).await?, Hook::ShardPicker, "{}").map(|_| ())
 }
 
 /// How many rounds of `spin` take this long here.
@@ -38,7 +38,7 @@ async fn rounds(duration: Duration) -> u64 {
     const SAMPLE: u64 = 20_000_000;
     let compiled = HOST.compile(&picker(&spin(SAMPLE), "")).await.expect("compiles");
     let begun = Instant::now();
-    Instance::<PickFacts, u32>::start(&compiled, Hook::ShardPicker, "{}").expect("starts");
+    Instance::<[Shard], u32>::start(&compiled, Hook::ShardPicker, "{}").expect("starts");
     (SAMPLE as f64 * duration.as_secs_f64() / begun.elapsed().as_secs_f64()) as u64
 }
 
@@ -137,7 +137,7 @@ async fn instances_that_find_no_room_are_renewed_once_there_is_room() {
     let compiled = host.compile(&with_memories(OF_2_MIB, "", "")).await.expect("compiles");
     let mut others = Vec::new();
     for _ in 0..200 {
-        others.extend(Instance::<PickFacts, u32>::start(&compiled, Hook::ShardPicker, "{}").ok());
+        others.extend(Instance::<[Shard], u32>::start(&compiled, Hook::ShardPicker, "{}").ok());
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     let stuck = live(&telemetry);

@@ -5,7 +5,7 @@ use super::{HOST, generation_with_picker, request};
 use crate::counters::Hook;
 use crate::policy::component::ComponentBytes;
 use crate::policy::instance::Instance;
-use crate::policy::wire::{PickFacts, Shard};
+use crate::policy::wire::Shard;
 use crate::policy::{Generation, OnFailure};
 use crate::telemetry::Telemetry;
 
@@ -85,7 +85,7 @@ async fn a_trial_that_fails_names_the_trap_and_the_facts() {
 #[tokio::test]
 async fn a_trap_in_configure_is_reported_in_one_line() {
     let compiled = HOST.compile(&picker("unreachable", "")).await.expect("compiles");
-    let started = Instance::<PickFacts, u32>::start(&compiled, Hook::ShardPicker, "{}");
+    let started = Instance::<[Shard], u32>::start(&compiled, Hook::ShardPicker, "{}");
     let error = started.map(|_| ()).expect_err("it traps").to_string();
     assert!(error.starts_with("the policy failed its trial: configure: wasm trap: wasm `unreachable`"), "{error}");
     assert_eq!(error.lines().count(), 1, "{error}");
