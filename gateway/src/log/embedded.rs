@@ -166,7 +166,7 @@ impl Log for Embedded {
     /// All partitions are in one file. After a failed write the next append is an attempt like any other, so that the
     /// log is used again as soon as it is writable.
     fn accepts(&self, _: PartitionNo) -> Result<(), Arc<str>> {
-        if self.writer_ended.is_cancelled() { Err("the log writer has ended".into()) } else { Ok(()) }
+        if self.queue.is_closed() { Err("the log writer has ended".into()) } else { Ok(()) }
     }
 
     fn ready(&self) -> Result<(), Arc<str>> {

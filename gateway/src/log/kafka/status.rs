@@ -1,6 +1,6 @@
 //! What this process knows of each partition: its end offset, and whether it accepts records.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
@@ -19,6 +19,8 @@ struct PartitionStatus {
     reported: [AtomicU64; 2],
     /// Why records appended now would not become durable.
     problem: Mutex<Option<Arc<str>>>,
+    /// Every request asks all partitions of its coupon, on all workers: so they take the lock only if there is a problem.
+    has_problem: AtomicBool,
     waiting: Mutex<Vec<EndWaiter>>,
 }
 
@@ -109,12 +111,16 @@ impl TopicStatus {
     }
 
     pub(super) fn problem(&self, partition: PartitionNo) -> Option<Arc<str>> {
-        self.get(partition).and_then(|status| lock(&status.problem).clone())
+        let status = self.get(partition).filter(|status| status.has_problem.load(Ordering::Relaxed))?;
+        lock(&status.problem).clone()
     }
 
     /// Answers with the problem that it replaces.
     pub(super) fn set_problem(&self, partition: PartitionNo, problem: Option<Arc<str>>) -> Option<Arc<str>> {
-        self.get(partition).and_then(|status| std::mem::replace(&mut *lock(&status.problem), problem))
+        let status = self.get(partition)?;
+        let mut known = lock(&status.problem);
+        status.has_problem.store(problem.is_some(), Ordering::Relaxed);
+        std::mem::replace(&mut known, problem)
     }
 
     fn get(&self, partition: PartitionNo) -> Option<&PartitionStatus> {
