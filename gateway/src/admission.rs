@@ -16,6 +16,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use smallvec::SmallVec;
+
 use self::reservation::Reservation;
 use self::submission::Candidate;
 use crate::background::Detached;
@@ -34,6 +36,9 @@ pub use submission::{Receipt, Submission};
 
 /// Caps a delay by the rate shaper. A longer delay would outlast the timeout of many clients.
 const DELAY_MAX: Duration = Duration::from_secs(2);
+
+/// Made for each request: every accepted request changes what is unsettled. Those of most campaigns fit on the stack.
+type Shards = SmallVec<[policy::Shard; 16]>;
 
 /// Decides about requests, and appends the accepted ones to the log.
 pub struct Admission {
@@ -256,17 +261,18 @@ impl Admission {
         campaign: &CachedCampaign,
         reservation: &mut Reservation<'_>,
     ) -> Result<ShardNo, Refusal> {
-        let shards = self.offered_shards(campaign)?;
         let measured = reservation.reserve(Hook::ShardPicker).await?;
+        let shards = self.offered_shards(campaign)?;
         generation.pick(facts, measured.as_deref(), &shards).map_err(Refusal::PolicyUnavailable)
     }
 
     /// The shards whose partition accepts records; never none.
-    fn offered_shards(&self, campaign: &CachedCampaign) -> Result<Vec<policy::Shard>, Refusal> {
-        let mut offered = Vec::with_capacity(campaign.shards.len());
+    fn offered_shards(&self, campaign: &CachedCampaign) -> Result<Shards, Refusal> {
+        let partitions = self.log.partitions();
+        let mut offered = Shards::new();
         let mut problem = None;
         for shard in &campaign.shards {
-            let partition = PartitionNo::of(campaign.campaign.coupon_id, shard.shard_no, self.log.partitions());
+            let partition = PartitionNo::of(campaign.campaign.coupon_id, shard.shard_no, partitions);
             match self.log.accepts(partition) {
                 Ok(()) => offered.push(policy::Shard {
                     shard_no: shard.shard_no.0,
