@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
 use utoipa::openapi::{KnownFormat, RefOr, SchemaFormat};
 use utoipa::{PartialSchema, ToSchema};
-use uuid::Uuid;
+use uuid::{NoContext, Timestamp, Uuid};
 
 use super::Offset;
 
@@ -135,10 +135,11 @@ impl fmt::Display for PartitionNo {
 pub struct RequestId(Uuid);
 
 impl RequestId {
-    /// A UUID version 7: ordered by time, so that outcomes are inserted into neighbouring index pages.
+    /// A UUID version 7: ordered by milliseconds, so that outcomes are inserted into neighbouring index pages. A finer
+    /// order would need a counter that all workers lock.
     #[must_use]
     pub fn new() -> Self {
-        Self(Uuid::now_v7())
+        Self(Uuid::new_v7(Timestamp::now(NoContext)))
     }
 
     /// For a record without an id. It depends only on the record's position, so that a replay settles it under the same
