@@ -19,7 +19,7 @@ use super::{ROUND, SHARDS, open_ledger, report_rounds, runtime, start};
 const COUPON: u64 = 7;
 const TERMS: u64 = 21;
 const CLIENTS: u64 = 32;
-/// A client has so many users in a round, and asks once for each.
+/// Of one client in one round. It asks once for each.
 const USERS_PER_CLIENT: u64 = 1 << 32;
 
 struct Gateway {

@@ -31,7 +31,7 @@ const SHARDS: u32 = 12;
 const THREADS: [usize; 3] = [1, 2, 4];
 const ROUND: Duration = Duration::from_millis(200);
 const ROUNDS: usize = 9;
-/// A policy may use a fifth of the workers' time. With so many workers, that is more than a hook uses in a loop.
+/// A policy may use a fifth of the workers' time. A fifth of 16 workers is more than a hook uses in a loop.
 const WORKERS_OF_LOOPS: usize = 16;
 
 fn main() {
