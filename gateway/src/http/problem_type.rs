@@ -80,6 +80,9 @@ problem_types! {
     PAUSED CONFLICT:
         "An operator paused the campaign."
         "Send the request again later: the campaign may be resumed."
+    PIPELINE_CHANGED CONFLICT:
+        "Another gateway changed the pipeline at the same moment."
+        "Read the pipeline, and send the request again."
     SOLD_OUT CONFLICT:
         "No coupons are left."
         "Stop, unless the campaign is topped up."

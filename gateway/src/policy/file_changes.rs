@@ -8,7 +8,7 @@ use super::component::ComponentBytes;
 use super::error::ChangeError;
 use super::history::Source;
 use super::options::Options;
-use super::pipelines::Pipelines;
+use super::pipelines::{ATTEMPTS_MAX, Pipelines};
 use super::records::Recorded;
 use super::spec::Pipeline;
 use super::state::{Replacement, State};
@@ -63,14 +63,24 @@ impl Pipelines {
     }
 
     async fn apply_changed_components(&self, state: &mut State) -> Attempt {
-        let attempt = match self.find_changed_components(state).await {
-            Ok(candidates) => self.apply_components(state, &candidates).await,
-            Err(error) => self.finish_components(state, Err(error)),
-        };
+        let replaced = self.replace_changed_components(state).await;
+        let attempt = self.finish_components(state, replaced);
         if attempt.is_final() {
             state.folder.pending.clear();
         }
         attempt
+    }
+
+    async fn replace_changed_components(&self, state: &mut State) -> Result<(), ChangeError> {
+        let mut more_attempts = 1..ATTEMPTS_MAX;
+        loop {
+            let candidates = self.find_changed_components(state).await?;
+            match self.apply_components(state, &candidates).await {
+                // The newest pipeline may name other policies.
+                Err(ChangeError::Conflict) if more_attempts.next().is_some() => self.catch_up(state).await?,
+                applied => return applied,
+            }
+        }
     }
 
     /// The components of the active pipeline whose files have changed.
@@ -90,22 +100,27 @@ impl Pipelines {
     }
 
     /// A broken component does not keep a good one out.
-    async fn apply_components(&self, state: &mut State, candidates: &PerHook<Option<ComponentBytes>>) -> Attempt {
+    async fn apply_components(
+        &self,
+        state: &mut State,
+        candidates: &PerHook<Option<ComponentBytes>>,
+    ) -> Result<(), ChangeError> {
         let changed = candidates.iter().filter(|(_, changed)| changed.is_some());
         let hooks: Vec<Hook> = changed.map(|(hook, _)| hook).collect();
         if hooks.is_empty() {
-            return self.finish_components(state, Ok(()));
+            return Ok(());
         }
         match self.replace_components(state, candidates, &hooks).await {
             Err(error) if hooks.len() > 1 && !error.is_transient() => {
-                let mut attempt = Attempt::Final;
                 for hook in hooks {
-                    let replaced = self.replace_components(state, candidates, &[hook]).await;
-                    attempt = attempt.and(self.finish_components(state, replaced));
+                    match self.replace_components(state, candidates, &[hook]).await {
+                        Err(error) if error.is_transient() => return Err(error),
+                        replaced => self.finish_components(state, replaced),
+                    };
                 }
-                attempt
+                Ok(())
             }
-            replaced => self.finish_components(state, replaced),
+            replaced => replaced,
         }
     }
 

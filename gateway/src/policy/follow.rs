@@ -12,6 +12,7 @@ use super::generation::Generation;
 use super::loader::Trial;
 use super::pipelines::Pipelines;
 use super::records::{Recorded, RecordedGeneration};
+use super::state::State;
 use crate::background::Background;
 use crate::ledger::LedgerError;
 
@@ -101,6 +102,11 @@ impl Pipelines {
 
     async fn load_newest(&self) -> Result<(), LedgerError> {
         let mut state = self.state.lock().await;
+        self.catch_up(&mut state).await
+    }
+
+    /// Loads the newest generation in the ledger, unless it is active.
+    pub(super) async fn catch_up(&self, state: &mut State) -> Result<(), LedgerError> {
         let recorded = Recorded::read(&*self.ledger).await?;
         // A change of this process may have finished while the lock was awaited.
         if recorded.number <= self.current().number() {

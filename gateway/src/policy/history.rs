@@ -58,6 +58,11 @@ impl History {
     pub(super) fn record(&self, source: Source, published: &Result<GenerationNo, ChangeError>) {
         let result = published.as_ref().copied().map_err(ToString::to_string);
         let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_listed = |number| entries.iter().any(|entry| entry.result == Ok(number));
+        // Another process has made the same change at the same moment.
+        if result.as_ref().is_ok_and(|number| is_listed(*number)) {
+            return;
+        }
         entries.push_front(HistoryEntry { at_ms: now_ms(), source, result });
         entries.truncate(HISTORY_MAX as usize);
     }

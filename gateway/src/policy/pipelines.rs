@@ -23,6 +23,9 @@ use crate::coupon::GenerationNo;
 use crate::ledger::Ledger;
 use crate::telemetry::{GenerationNotLoaded, GenerationPublished, GenerationRefused};
 
+/// A change is made on top of the newest generation. Another process may publish one at the same moment, again and again.
+pub(super) const ATTEMPTS_MAX: usize = 10;
+
 /// The active generation, and the service that changes it.
 pub struct Pipelines {
     pub(super) loader: Loader,
@@ -175,7 +178,24 @@ impl Pipelines {
         Ok(number)
     }
 
+    /// Patches the newest pipeline, whichever process published it.
     pub(super) async fn patch(
+        &self,
+        state: &mut State,
+        patch: &PipelinePatch,
+        observed_file: Pipeline,
+        source: Source,
+    ) -> Result<GenerationNo, ChangeError> {
+        let mut more_attempts = 1..ATTEMPTS_MAX;
+        loop {
+            match self.patch_active(state, patch, observed_file.clone(), source).await {
+                Err(ChangeError::Conflict) if more_attempts.next().is_some() => self.catch_up(state).await?,
+                patched => return patched,
+            }
+        }
+    }
+
+    async fn patch_active(
         &self,
         state: &mut State,
         patch: &PipelinePatch,

@@ -2,7 +2,7 @@
 
 /// The gateway's own reasons, but for `RATE_LIMITED` and `USER_LIMIT`. A client that receives one must be able to rely
 /// on it: `SOLD_OUT` is final. `wit/policy.wit` and `policies/README.md` list them too.
-pub const RESERVED_CODES: [&str; 27] = [
+pub const RESERVED_CODES: [&str; 28] = [
     "BODY_TOO_LARGE",
     "CLOSED",
     "COUPON_EXISTS",
@@ -22,6 +22,7 @@ pub const RESERVED_CODES: [&str; 27] = [
     "NOT_OPEN",
     "OVERLOADED",
     "PAUSED",
+    "PIPELINE_CHANGED",
     "POLICY_REFUSED",
     "POLICY_UNAVAILABLE",
     "REQUEST_NOT_FOUND",

@@ -1,6 +1,7 @@
 //! Changes of the pipeline on an embedded ledger, with the policies that `policies/build` builds.
 
 mod bounds;
+mod conflicts;
 mod guest;
 mod registry;
 mod reports;

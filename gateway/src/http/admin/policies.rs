@@ -13,7 +13,9 @@ use super::super::error::Problem;
 use super::super::json;
 use super::super::limits::COMPONENT_BYTES_MAX;
 use super::super::openapi::problems::{self, problems};
-use super::super::problem_type::{LEDGER_UNAVAILABLE, NOTHING_TO_ROLL_BACK, POLICY_REFUSED, POLICY_UNAVAILABLE};
+use super::super::problem_type::{
+    LEDGER_UNAVAILABLE, NOTHING_TO_ROLL_BACK, PIPELINE_CHANGED, POLICY_REFUSED, POLICY_UNAVAILABLE,
+};
 use super::super::state::ApiState;
 use crate::counters::{Hook, Measure, PerHook};
 use crate::coupon::{GenerationNo, UnixMs};
@@ -126,9 +128,9 @@ pub(in crate::http) struct UploadQuery {
 problems!(ShowProblems: problems::EVERY_CALL, problems::GUARDED);
 problems!(ListProblems: problems::EVERY_CALL, problems::GUARDED, &[LEDGER_UNAVAILABLE]);
 problems!(ChangeProblems: problems::EVERY_CALL, problems::GUARDED, problems::BODY, problems::JSON,
-    &[POLICY_REFUSED, LEDGER_UNAVAILABLE, POLICY_UNAVAILABLE]);
+    &[PIPELINE_CHANGED, POLICY_REFUSED, LEDGER_UNAVAILABLE, POLICY_UNAVAILABLE]);
 problems!(RollbackProblems: problems::EVERY_CALL, problems::GUARDED,
-    &[NOTHING_TO_ROLL_BACK, POLICY_REFUSED, LEDGER_UNAVAILABLE, POLICY_UNAVAILABLE]);
+    &[NOTHING_TO_ROLL_BACK, PIPELINE_CHANGED, POLICY_REFUSED, LEDGER_UNAVAILABLE, POLICY_UNAVAILABLE]);
 problems!(UploadProblems: problems::EVERY_CALL, problems::GUARDED, problems::BODY,
     &[POLICY_REFUSED, LEDGER_UNAVAILABLE, POLICY_UNAVAILABLE]);
 
@@ -276,6 +278,7 @@ impl From<ChangeError> for Problem {
         match error {
             ChangeError::Ledger(error) => error.into(),
             ChangeError::NoEarlierPipeline => Self::new(NOTHING_TO_ROLL_BACK, detail),
+            ChangeError::Conflict => Self::new(PIPELINE_CHANGED, detail),
             error if error.is_stopping() => Self::new(POLICY_UNAVAILABLE, detail),
             _ => Self::new(POLICY_REFUSED, detail),
         }
