@@ -7,6 +7,7 @@ mod config;
 mod coupon;
 mod log;
 mod migrate;
+mod open_files;
 mod policy;
 mod serve;
 mod table;

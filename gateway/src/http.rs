@@ -51,7 +51,8 @@ pub struct Options {
     /// OVERLOADED.
     #[serde(deserialize_with = "bounded::<_, _, 1, 1_000_000>")]
     pub in_flight_max: usize,
-    /// The most open connections to the public listener, 1 to 1,000,000. One more is accepted when another closes.
+    /// The most open connections to the public listener, 1 to 1,000,000. One more is accepted when another closes. Each
+    /// takes a file descriptor: if the limit of open files leaves room for fewer, a start warns and accepts those.
     #[serde(deserialize_with = "bounded::<_, _, 1, 1_000_000>")]
     pub connections_max: usize,
     /// How long a connection may be idle between two requests, in seconds, 1 to 3600, on both listeners. Set it above

@@ -3,6 +3,7 @@
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::common::{ConfigArgs, Failure, block_on};
+use super::open_files;
 use crate::app::System;
 use crate::config::{Config, Role};
 use crate::telemetry;
@@ -25,7 +26,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     if config.http.enabled.or(config.settlement.enabled).is_some() {
         tracing::warn!("http.enabled and settlement.enabled are deprecated: use `sluice serve --role`");
     }
-    raise_file_limit();
+    limit_connections(&mut config);
     block_on(serve(config))?
 }
 
@@ -59,13 +60,15 @@ async fn serve(config: Config) -> Result<(), Failure> {
     stopped.map_err(Failure::run)
 }
 
-/// Every connection takes a file descriptor. The usual soft limit of 1024 is below `http.connections_max`.
-fn raise_file_limit() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-
-    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
-        tracing::warn!(%error, "limit of open files not raised");
+/// Connections must leave file descriptors for operators, databases and the compiler.
+fn limit_connections(config: &mut Config) {
+    let room = open_files::raise_limit();
+    if config.role != Role::Consumer && config.http.connections_max > room {
+        tracing::warn!(
+            connections_max = room,
+            "http.connections_max reduced: the limit of open files leaves room for no more; raise that limit"
+        );
+        config.http.connections_max = room;
     }
 }
 

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::client::{Answer, raw};
 use crate::crowd::Crowd;
-use crate::harness::{Campaign, Gateway, machine};
+use crate::harness::{Campaign, Gateway, Launch, machine};
 use crate::load;
 
 /// The gateway gives a client 10 s for its headers and as much for its body.
@@ -80,6 +80,26 @@ async fn a_connection_beyond_connections_max_waits_for_a_free_one() {
     drop(open);
     let served = raw(gateway.http, request, CLOSED_WITHIN).await;
     assert!(served.starts_with("HTTP/1.1 200"), "{served}");
+}
+
+/// Connections past the limit of open files would leave none for operators, the compiler and databases.
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_leave_open_files_for_all_else_that_a_gateway_does() {
+    const OPEN_FILES_MAX: usize = 260;
+    let gateway = Gateway::launch(Launch::with_open_files_limit(OPEN_FILES_MAX)).await;
+    let mut silent = Vec::new();
+    for _ in 0..OPEN_FILES_MAX + 40 {
+        silent.push(tokio::net::TcpStream::connect(gateway.http).await.expect("connects"));
+    }
+    let generation = tokio::time::timeout(CLOSED_WITHIN, gateway.set_shard_picker("weighted")).await;
+    assert_eq!(generation.expect("operators are answered, and components compiled"), 2);
+    drop(silent);
+    assert!(Crowd::at(&gateway, 104).request(1).await.is_accepted());
+    let logged: Vec<_> = gateway.logged_problems().into_iter().map(|line| line["message"].clone()).collect();
+    assert_eq!(
+        logged,
+        ["http.connections_max reduced: the limit of open files leaves room for no more; raise that limit"]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

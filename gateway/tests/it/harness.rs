@@ -52,9 +52,9 @@ pub(crate) struct Launch {
     /// Instead of the one under test.
     binary: Option<PathBuf>,
     variables: Vec<(String, String)>,
-    file_blocks_max: Option<u64>,
+    /// What a shell runs before it becomes the binary.
+    preparation: Option<String>,
     role: Option<&'static str>,
-    ignores_hangup: bool,
     clock_offset_seconds: i64,
     clock_speed: Option<u32>,
 }
@@ -88,12 +88,22 @@ impl Launch {
 
     /// Limits the size of a file to blocks of 512 bytes. Writes beyond it fail as on a full disk.
     pub(crate) fn with_file_size_limit(file_blocks_max: u64) -> Self {
-        Self { file_blocks_max: Some(file_blocks_max), ..Self::default() }
+        // The signal for exceeding the limit ends a process that does not ignore it.
+        Self::prepared(format!("trap '' XFSZ; ulimit -Sf {file_blocks_max}"))
+    }
+
+    /// Limits the files and connections that the process has open at the same time.
+    pub(crate) fn with_open_files_limit(open_files_max: usize) -> Self {
+        Self::prepared(format!("ulimit -n {open_files_max}"))
     }
 
     /// As `nohup` starts it.
     pub(crate) fn with_hangup_ignored() -> Self {
-        Self { ignores_hangup: true, ..Self::default() }
+        Self::prepared("trap '' HUP".to_owned())
+    }
+
+    fn prepared(preparation: String) -> Self {
+        Self { preparation: Some(preparation), ..Self::default() }
     }
 
     /// A time of day that passes faster.
@@ -103,15 +113,12 @@ impl Launch {
 
     pub(crate) fn command(&self, home: &Path, arguments: &[&str]) -> Command {
         let binary = self.binary.as_deref().unwrap_or(Path::new(env!("CARGO_BIN_EXE_sluice")));
-        let after = |preparation: &str| {
-            let mut shell = Command::new("sh");
-            shell.args(["-c", &format!("{preparation}; exec \"$0\" \"$@\"")]).arg(binary);
-            shell
-        };
-        let mut command = match self.file_blocks_max {
-            // The signal for exceeding the limit ends a process that does not ignore it.
-            Some(blocks) => after(&format!("trap '' XFSZ; ulimit -Sf {blocks}")),
-            None if self.ignores_hangup => after("trap '' HUP"),
+        let mut command = match &self.preparation {
+            Some(preparation) => {
+                let mut shell = Command::new("sh");
+                shell.args(["-c", &format!("{preparation}; exec \"$0\" \"$@\"")]).arg(binary);
+                shell
+            }
             None => Command::new(binary),
         };
         command.args(arguments).current_dir(home).envs(self.variables.iter().cloned());
