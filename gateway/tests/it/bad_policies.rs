@@ -2,6 +2,7 @@
 
 mod components;
 mod hostile;
+mod loops;
 mod others;
 mod unusable;
 mod watcher;

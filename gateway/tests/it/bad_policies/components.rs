@@ -6,7 +6,7 @@ mod bombs;
 mod calls;
 mod guest;
 mod starts;
-mod text;
+pub(super) mod text;
 mod trial;
 
 use crate::harness::machine;

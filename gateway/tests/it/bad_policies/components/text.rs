@@ -1,7 +1,7 @@
 //! Components in WebAssembly text: a core module with a few instructions of its own, in the world of a hook.
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Hook {
+pub(in crate::bad_policies) enum Hook {
     RateShaper,
     UserLimit,
     ShardPicker,
@@ -9,7 +9,7 @@ pub(super) enum Hook {
 
 /// What differs between one component and the next. Instructions run before the function returns a valid result.
 #[derive(Clone)]
-pub(super) struct Text {
+pub(in crate::bad_policies) struct Text {
     /// The one that is exported as `memory` is the one of the contract.
     pub(super) memories: String,
     /// More fields of the core module.
@@ -72,7 +72,12 @@ impl Hook {
 }
 
 impl Text {
-    pub(super) fn component(&self, hook: Hook) -> Vec<u8> {
+    /// Runs these instructions at every decision.
+    pub(in crate::bad_policies) fn deciding(decide: &str) -> Self {
+        Self { decide: decide.to_owned(), ..Self::default() }
+    }
+
+    pub(in crate::bad_policies) fn component(&self, hook: Hook) -> Vec<u8> {
         let Self { memories, fields, realloc, configure, decide, lift, more } = self;
         let (export, name, argument, result) = hook.function();
         let types = hook.types();
@@ -102,7 +107,7 @@ impl Text {
 }
 
 /// Trial calls come from user 0: a component that passes them becomes active.
-pub(super) fn on_requests(instructions: &str) -> String {
+pub(in crate::bad_policies) fn on_requests(instructions: &str) -> String {
     format!("(if (i64.ne (local.get $user) (i64.const 0)) (then {instructions}))")
 }
 
