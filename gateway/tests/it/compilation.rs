@@ -1,10 +1,16 @@
-//! A component that is hard to compile: what the gateway's process uses meanwhile, and what is left of the compiler.
+//! Compiling: what the gateway's process uses meanwhile, what is left of the compiler, and what a restart compiles.
 
 use std::time::{Duration, Instant};
 
 use crate::bomb::bomb;
-use crate::harness::{Gateway, eventually};
+use crate::crowd::Crowd;
+use crate::harness::{Gateway, eventually, machine, soak};
+use crate::load::Latencies;
 
+/// Restarts with the cache, and as many without it.
+const RESTARTS: (usize, usize) = (2, 20);
+/// The example campaign of a new ledger.
+const COUPON: u64 = 104;
 /// Takes longer than any test waits.
 const ENDLESS: usize = 60_000;
 const STARTED_WITHIN: Duration = Duration::from_mins(1);
@@ -20,6 +26,21 @@ impl Gateway {
         };
         let processes = std::fs::read_dir("/proc").expect("reads").flatten();
         processes.filter(|process| is_compiler(&process.path())).count()
+    }
+
+    /// Components that this process has compiled, and those whose code it has read from the disk.
+    async fn compilations(&self) -> [f64; 2] {
+        let metrics = self.metrics().await;
+        ["compiled", "cached"].map(|outcome| metrics.value("sluice_policy_compilations_total", &[("outcome", outcome)]))
+    }
+
+    /// Returns the time until the first request is accepted.
+    async fn restart_and_accept(&mut self, user: u64) -> Duration {
+        self.stop().await;
+        let begun = Instant::now();
+        self.restart().await;
+        assert!(Crowd::at(self, COUPON).request(user).await.is_accepted());
+        begun.elapsed()
     }
 
     /// Replaces an active policy in the folder, and waits until it is being compiled.
@@ -50,4 +71,21 @@ async fn the_compiler_ends_when_the_gateway_is_killed() {
     gateway.drop_bomb().await;
     gateway.kill().await;
     eventually("the compiler ends", ENDED_WITHIN, async || (gateway.compilers() == 0).then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_with_three_policies_compiles_nothing_and_without_the_cache_each_once() {
+    machine::exclusive();
+    let mut gateway = Gateway::start().await;
+    let restarts = soak::short_or_long(RESTARTS.0, RESTARTS.1);
+    let (mut cached, mut compiled) = (Vec::new(), Vec::new());
+    for user in (1..).step_by(2).take(restarts) {
+        cached.push(gateway.restart_and_accept(user).await);
+        assert_eq!(gateway.compilations().await, [0.0, 3.0]);
+        std::fs::remove_dir_all(gateway.home.path().join("data/compiled")).expect("there is a cache");
+        compiled.push(gateway.restart_and_accept(user + 1).await);
+        assert_eq!(gateway.compilations().await, [3.0, 0.0]);
+    }
+    let (cached, compiled) = (Latencies::of(cached), Latencies::of(compiled));
+    println!("from the start to the first 202, {restarts} times: with the cache {cached}; without it {compiled}");
 }
