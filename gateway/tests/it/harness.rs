@@ -9,6 +9,7 @@ mod process;
 mod services;
 pub(crate) mod soak;
 mod topic;
+mod usage;
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -24,8 +25,9 @@ use crate::client::Client;
 pub(crate) use admin::{Campaign, payload};
 pub(crate) use cluster::Cluster;
 pub(crate) use home::{Home, hostile, hostile_policies, policy};
-pub(crate) use process::{Exit, Memory, Process};
+pub(crate) use process::{Exit, Process};
 pub(crate) use services::{authority, service, services};
+pub(crate) use usage::{Memory, Resources};
 
 /// A start compiles three policies, which takes long on a busy machine.
 const START_MAX: Duration = Duration::from_secs(60);
@@ -218,6 +220,10 @@ impl Gateway {
     /// From now on, [`memory`](Self::memory) reports the peak of the time since.
     pub(crate) fn reset_peak_memory(&self) {
         self.process.reset_peak();
+    }
+
+    pub(crate) fn resources(&self) -> Resources {
+        self.process.resources()
     }
 
     /// Sets or removes the file size limit of the running process.

@@ -1,13 +1,12 @@
 //! Pipeline changes under load.
 
-use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+mod back_to_back;
 
-use serde_json::json;
+use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::crowd::Crowd;
-use crate::harness::{Campaign, Gateway, machine, soak};
-use crate::load;
+use crate::harness::{Campaign, Gateway, machine};
 
 const SHARDS: u32 = 4;
 const PER_SECOND: f64 = 2_000.0;
@@ -99,34 +98,4 @@ async fn pipeline_changes_under_load_at_most_double_p99_latency() {
         changed.quantile(0.99) <= unchanged.quantile(0.99) * 2 + Duration::from_millis(50),
         "{changed}, {unchanged}"
     );
-}
-
-/// The short form detects a leak of 42 KiB per change, the long form one of 2 KiB.
-const CHANGES_IN_ALL: (usize, usize) = (500, 10_000);
-/// Memory is first measured after a fifth of the changes, when caches and pools are full.
-const WARM_UP_SHARE: usize = 5;
-/// An allocator may keep this much of its largest use.
-const FLAT_WITHIN_BYTES: u64 = 16 << 20;
-
-#[tokio::test(flavor = "multi_thread")]
-async fn pipeline_changes_leave_memory_flat() {
-    machine::exclusive();
-    let gateway = Gateway::start().await;
-    let changes = soak::short_or_long(CHANGES_IN_ALL.0, CHANGES_IN_ALL.1);
-    let warm_up = changes / WARM_UP_SHARE;
-    let begun = Instant::now();
-    let mut after_warm_up = gateway.memory();
-    for (number, picker) in ["hash-user", "random", "weighted"].into_iter().cycle().take(changes).enumerate() {
-        gateway.set_shard_picker(picker).await;
-        if number == warm_up {
-            after_warm_up = gateway.memory();
-        }
-    }
-    let at_the_end = gateway.memory();
-    println!(
-        "{:.0} changes/s; after {warm_up}: {after_warm_up}; after {changes}: {at_the_end}",
-        load::per_second(changes, begun)
-    );
-    assert!(at_the_end.now < after_warm_up.now + FLAT_WITHIN_BYTES, "{after_warm_up}, then {at_the_end}");
-    assert_eq!(gateway.pipeline().await["generation"], json!(changes + 1));
 }

@@ -1,4 +1,4 @@
-//! A child process, its output, exit code and memory.
+//! A child process, its output and exit code.
 
 use std::fmt;
 use std::io::{BufRead, BufReader, Read};
@@ -33,13 +33,6 @@ pub(crate) struct Exit {
     pub(crate) stderr: String,
 }
 
-/// Resident memory in bytes.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Memory {
-    pub(crate) now: u64,
-    pub(crate) peak: u64,
-}
-
 impl Process {
     pub(crate) fn spawn(mut command: Command) -> Self {
         machine::share();
@@ -54,7 +47,7 @@ impl Process {
         Self::spawn(command).wait_for_exit(within).await
     }
 
-    fn id(&self) -> Pid {
+    pub(super) fn id(&self) -> Pid {
         Pid::from_child(&self.child)
     }
 
@@ -81,21 +74,6 @@ impl Process {
 
     pub(crate) fn log(&self) -> Vec<Value> {
         parse(&self.stdout.so_far())
-    }
-
-    pub(crate) fn memory(&self) -> Memory {
-        let path = format!("/proc/{}/status", self.child.id());
-        let status = std::fs::read_to_string(path).expect("the process runs");
-        let bytes = |key: &str| {
-            let line = status.lines().find_map(|line| line.strip_prefix(key)).expect("the kernel reports the memory");
-            line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number of KiB") * 1024
-        };
-        Memory { now: bytes("VmRSS:"), peak: bytes("VmHWM:") }
-    }
-
-    /// From now on, the peak is that of the time since.
-    pub(crate) fn reset_peak(&self) {
-        std::fs::write(format!("/proc/{}/clear_refs", self.child.id()), "5").expect("the process runs");
     }
 
     pub(crate) fn limit_files(&self, bytes_max: Option<u64>) {
@@ -150,11 +128,4 @@ impl fmt::Display for Exit {
 
 fn parse(lines: &str) -> Vec<Value> {
     lines.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
-}
-
-impl fmt::Display for Memory {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const MIB: u64 = 1024 * 1024;
-        write!(f, "{} MiB resident, {} MiB at its peak", self.now / MIB, self.peak / MIB)
-    }
 }
