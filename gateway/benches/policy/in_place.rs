@@ -5,11 +5,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use futures_util::future::join_all;
-use sluice::admission::{Admission, LoadGauge, Submission};
+use sluice::admission::{Admission, EarlierRequests, LoadGauge, Submission};
 use sluice::campaign_cache::CampaignCache;
+use sluice::counters::Counters;
 use sluice::counters::local::Local;
 use sluice::coupon::{IssueRequest, NewCampaign, Terms, now_ms};
+use sluice::log::Log;
 use sluice::policy::Isolation;
+use sluice::settlement::Progress;
 use sluice::telemetry::Telemetry;
 use tempfile::TempDir;
 
@@ -45,11 +48,13 @@ impl Gateway {
         let telemetry = Telemetry::new();
         let pipelines = start(Arc::clone(&ledger), Isolation::Warm, native, &telemetry).await;
         let campaigns = CampaignCache::load(Arc::clone(&ledger), telemetry.clone()).await.expect("reads the campaign");
+        let (counters, log): (Arc<dyn Counters>, Arc<dyn Log>) = (Arc::new(Local::default()), Arc::new(InstantLog));
+        let progress = Arc::new(Progress::new(vec![0; PARTITIONS as usize]));
         let admission = Admission::new(
             Arc::new(campaigns),
-            Arc::new(Local::default()),
-            Arc::new(InstantLog),
-            ledger,
+            Arc::clone(&counters),
+            Arc::clone(&log),
+            EarlierRequests::new(ledger, counters, log, progress),
             pipelines,
             Arc::new(LoadGauge::new(PARTITIONS)),
             CLIENTS as usize,
