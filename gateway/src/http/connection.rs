@@ -133,6 +133,10 @@ struct Peer {
 impl Peer {
     async fn answer(self: Arc<Self>, mut request: hyper::Request<Incoming>) -> Result<Response, Infallible> {
         let _in_progress = self.requests.begin();
+        if request.version() != Version::HTTP_2 && self.requests.is_pipelined() {
+            // A client that sends thousands of requests at once would otherwise keep its worker from other clients.
+            tokio::task::yield_now().await;
+        }
         let _place = match self.place(request.version()) {
             Ok(place) => place,
             Err(problem) => return Ok(problem.into_response()),

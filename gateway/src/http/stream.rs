@@ -55,6 +55,9 @@ enum Phase {
 pub(super) struct Requests {
     begun: AtomicUsize,
     answered: AtomicUsize,
+    /// How often bytes arrived, and how often they had when the newest request began.
+    reads: AtomicUsize,
+    reads_before: AtomicUsize,
 }
 
 /// A request that is being answered, until it is dropped.
@@ -64,6 +67,12 @@ impl Requests {
     pub(super) fn begin(self: &Arc<Self>) -> RequestGuard {
         self.begun.fetch_add(1, Ordering::Relaxed);
         RequestGuard(Arc::clone(self))
+    }
+
+    /// Whether the newest request arrived together with the one before it. Asked once for each request.
+    pub(super) fn is_pipelined(&self) -> bool {
+        let reads = self.reads.load(Ordering::Relaxed);
+        self.reads_before.swap(reads, Ordering::Relaxed) == reads
     }
 
     fn begun(&self) -> usize {
@@ -90,6 +99,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TimedStream<S> {
     }
 
     fn received(&mut self, bytes: &[u8]) {
+        self.requests.reads.fetch_add(1, Ordering::Relaxed);
         self.phase.forget_complete_head(&self.requests);
         let head_deadline_now = || Instant::now() + self.timeouts.read;
         match &mut self.phase {
@@ -310,6 +320,18 @@ mod tests {
         assert!(tokio::time::timeout(3 * SHORT.read, stream.read(&mut buffer)).await.is_err());
         drop(guard);
         assert!(tokio::time::timeout(3 * SHORT.read, stream.read(&mut buffer)).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_request_that_arrives_together_with_another_is_pipelined() {
+        let (mut client, mut stream, requests) = pair();
+        let mut buffer = [0; 64];
+        client.write_all(b"GET / HTTP/1.1\r\n\r\nGET / HTTP/1.1\r\n\r\n").await.expect("writes");
+        assert_eq!(stream.read(&mut buffer).await.expect("reads"), 36);
+        assert_eq!([requests.is_pipelined(), requests.is_pipelined()], [false, true]);
+        client.write_all(b"GET / HTTP/1.1\r\n\r\n").await.expect("writes");
+        assert_eq!(stream.read(&mut buffer).await.expect("reads"), 18);
+        assert!(!requests.is_pipelined());
     }
 
     #[test]
