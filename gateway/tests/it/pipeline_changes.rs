@@ -1,6 +1,7 @@
 //! Pipeline changes under load.
 
 mod back_to_back;
+mod sources;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

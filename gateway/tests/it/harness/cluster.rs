@@ -123,6 +123,13 @@ impl Cluster {
         redis(&["-n", &self.counters, "FLUSHDB"]).await;
     }
 
+    /// What a query of the ledger returns: one number.
+    pub(crate) async fn number(&self, query: &str) -> u64 {
+        let ended = try_sql(&format!("USE {}; {query}", self.name)).await;
+        assert_eq!(ended.code, Some(0), "{ended}");
+        ended.stdout.lines().last().and_then(|number| number.parse().ok()).expect("a number")
+    }
+
     /// Claims every partition as another process does, which then settles nothing.
     pub(crate) async fn claim_every_partition(&self) {
         sql(&format!("UPDATE {}.partition_offset SET epoch = epoch + 1", self.name)).await;
