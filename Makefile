@@ -78,8 +78,8 @@ tests-built:
 	@$(step) 'build the tests' cargo test --locked -p sluice --no-run
 	@SLUICE=$(debug) $(step) 'build the policies' policies/build --hostile
 
-SOAK ?= pipeline_changes:: memory:: components:: chaos:: aging:: openapi::
-soak: ## Run the long forms of the tests in SOAK (pipeline_changes:: memory:: components:: chaos:: aging:: openapi::): about two hours.
+SOAK ?= pipeline_changes:: memory:: components:: loops:: floods:: compilation:: chaos:: aging:: openapi::
+soak: ## Run the long forms of the tests in SOAK (pipeline_changes:: memory:: components:: loops:: floods:: compilation:: chaos:: aging:: openapi::): about two hours.
 	@infra/bootstrap test
 	@$(MAKE) --no-print-directory tests-built
 	@# A filter that matches nothing would pass: a renamed test must not go unnoticed.

@@ -26,6 +26,7 @@ mod drop;
 mod examples;
 mod faults;
 mod first_policy;
+mod floods;
 mod hang_ups;
 mod harness;
 mod http2;
