@@ -104,6 +104,11 @@ impl Launch {
         Self::prepared("trap '' HUP".to_owned())
     }
 
+    /// As a shell starts it, also if the tests themselves were started by `nohup`. A shell could not undo that.
+    pub(crate) fn with_hangup_at_default() -> Self {
+        Self::prepared("exec env --default-signal=HUP \"$0\" \"$@\"".to_owned())
+    }
+
     fn prepared(preparation: String) -> Self {
         Self { preparation: Some(preparation), ..Self::default() }
     }

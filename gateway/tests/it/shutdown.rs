@@ -209,7 +209,7 @@ async fn the_gateway_recovers_by_itself_when_the_disk_has_room_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hangup_drains_unless_it_was_ignored_at_the_start() {
-    let mut gateway = Gateway::start().await;
+    let mut gateway = Gateway::launch(Launch::with_hangup_at_default()).await;
     gateway.signal(Signal::HUP);
     assert_eq!(gateway.wait_for_exit().await.code, Some(0));
 
