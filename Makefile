@@ -1,7 +1,7 @@
 # The commands of this repository. `make` lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help run build policies check test soak upgrade bench stack smoke ramp drop compare bootstrap tests-built
+.PHONY: help run build policies check test soak upgrade bench stack smoke ramp drop comparison-tools compare compare-stack bootstrap tests-built
 
 step := infra/step
 # Tests and clippy use the dev profile: arithmetic overflow and broken assertions panic.
@@ -26,7 +26,7 @@ need_servers := ledger::mysql::tests counters::redis::tests log::kafka::tests
 help: ## List these targets.
 	@echo 'Usage: make TARGET'
 	@echo
-	@awk -F ':.*## ' '/^[a-z ]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z -]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' Makefile
 
 run: policies ## Start the gateway on this machine. It needs nothing else.
 	@echo 'Ask for a coupon:'
@@ -58,6 +58,8 @@ check: ## Check everything that needs no server: under 2 minutes once built.
 	@$(step) 'system tests' $(system_tests)
 	@$(step) 'tests of the policies' cargo test $(policies)
 	@$(step) 'tests of the example' cargo test $(example)
+	@$(step) 'tests of the comparison' env PYTHONDONTWRITEBYTECODE=1 python3 -m unittest discover --quiet \
+		--start-directory k6/compare --top-level-directory k6
 
 # infra/check needs promtool, shellcheck and schemas, which it installs: so it belongs here and not to `check`.
 test: ## Run all tests, from nothing, on real servers that it starts and stops: under 20 minutes.
@@ -122,8 +124,17 @@ ramp: policies ## Load test with k6: up to 2,000 users in 5 minutes.
 drop: policies ## Load test with k6: 30,000 requests for 10,000 coupons in 10 seconds.
 	k6/run $@
 
-compare: policies ## Load test with k6: the same load for each shard picker, as a table.
-	k6/run $@
+# First, so that a missing tool does not wait for the build.
+comparison-tools:
+	@infra/bootstrap compare
+
+COMPARE ?=
+compare: comparison-tools policies ## Compare the policies with k6, and write a report to k6/results. COMPARE has the options of k6/run.
+	k6/run $@ $(COMPARE)
+
+compare-stack: comparison-tools policies ## The same on Kafka, MariaDB, Redis, two gateways and three consumers, with 30 % of the load.
+	infra/native/services up
+	SLUICE=$(release) infra/native/system k6/run compare --scale 0.3 $(COMPARE)
 
 bootstrap: ## Install system packages and tools that are missing (Debian; elsewhere it names them).
 	@infra/bootstrap

@@ -4,7 +4,7 @@ import { check, fail, sleep } from 'k6';
 import http from 'k6/http';
 
 const BASE_URLS = (__ENV.BASE_URL || 'http://127.0.0.1:8080').split(',');
-const ADMIN_URL = __ENV.ADMIN_URL || 'http://127.0.0.1:8081';
+const [ADMIN_URL] = (__ENV.ADMIN_URL || 'http://127.0.0.1:8081').split(',');
 
 const POLICY_ID = 21;
 const JSON_BODY = { headers: { 'Content-Type': 'application/json' } };
@@ -22,8 +22,7 @@ export function anyUser() {
 }
 
 // Asks a random gateway for a coupon. The body is that of the original load test, see the README.
-export function issue(userId, couponId) {
-  const baseUrl = BASE_URLS[Math.floor(Math.random() * BASE_URLS.length)];
+export function issue(userId, couponId, idempotencyKey) {
   const body = {
     userId,
     couponId,
@@ -35,15 +34,25 @@ export function issue(userId, couponId) {
     usagePeriodSnapshot: 30,
     expiredAt: '2025-12-31T23:59:59',
   };
-  return http.post(`${baseUrl}/coupon/issue`, JSON.stringify(body), ISSUE);
+  const headers = idempotencyKey ? { ...ISSUE.headers, 'Idempotency-Key': idempotencyKey } : ISSUE.headers;
+  return http.post(`${anyGateway()}/coupon/issue`, JSON.stringify(body), { ...ISSUE, headers });
 }
 
-// Creates a campaign, and activates a pipeline that lets a user ask `requestsPerUser` times and has the given hooks.
-// `close` restores the previous pipeline.
-export function open({ total, shards, perUserLimit, requestsPerUser, hooks }) {
+// Waits for the outcome of an accepted request, for at most ten seconds.
+export function awaitOutcome(statusUrl) {
+  return http.get(`${anyGateway()}${statusUrl}&wait=10s`, { tags: { name: 'status' } });
+}
+
+function anyGateway() {
+  return BASE_URLS[Math.floor(Math.random() * BASE_URLS.length)];
+}
+
+// Creates a campaign, and activates a pipeline that lets a user ask `requestsPerUser` times. `close` restores the previous
+// pipeline.
+export function open({ total, shards, perUserLimit, requestsPerUser }) {
   const before = admin('GET', '/admin/pipeline').pipeline;
   const quota = { policy: 'quota', config: { limit: requestsPerUser }, on_failure: 'refuse' };
-  admin('PUT', '/admin/pipeline', { 'user-limit': quota, ...hooks });
+  admin('PUT', '/admin/pipeline', { 'user-limit': quota });
   const couponId = Date.now();
   admin('POST', '/admin/coupons', { couponId, policyId: POLICY_ID, total, shards, perUserLimit });
   if (BASE_URLS.length > 1) sleep(PROPAGATED_WITHIN_SECONDS);
@@ -67,7 +76,7 @@ export function close({ couponId, before }) {
 
 function waitUntilSettled() {
   for (let second = 0; second < SETTLED_WITHIN_SECONDS; second += 1) {
-    const lag = metric('sluice_log_lag_records');
+    const lag = lagRecords();
     console.log(`lag ${second} s after the last request: ${lag} records`);
     if (lag === 0) return;
     sleep(1);
@@ -75,11 +84,11 @@ function waitUntilSettled() {
   fail(`records are still not settled ${SETTLED_WITHIN_SECONDS} s after the last request`);
 }
 
-// Sums the series of a metric whose labels contain `labels`.
-export function metric(name, labels = '') {
+// Sums the lag of all partitions.
+function lagRecords() {
   const lines = http.get(`${ADMIN_URL}/metrics`).body.split('\n');
   return lines
-    .filter((line) => line.startsWith(name) && line.includes(labels))
+    .filter((line) => line.startsWith('sluice_log_lag_records'))
     .reduce((sum, line) => sum + Number(line.slice(line.lastIndexOf(' ') + 1)), 0);
 }
 
