@@ -62,7 +62,8 @@ impl Change {
     /// Waits until the change of a file is in the gateway's history. Returns its generation if it was accepted.
     async fn wait_until_noticed(&self, gateway: &Gateway, source: &str, since: jiff::Timestamp) -> Option<u64> {
         let is_it = |entry: &&Value| {
-            let is_new = entry["atMs"].as_i64() >= Some(since.as_millisecond());
+            // The change before may have been made in the millisecond in which this one begins.
+            let is_new = entry["atMs"].as_i64() > Some(since.as_millisecond());
             entry["source"] == source && is_new && entry["generation"].is_u64() == self.is_valid
         };
         let noticed = async || {
