@@ -8,6 +8,7 @@ mod batch;
 mod catch_up;
 mod context;
 mod dead_letters;
+mod exhausted;
 mod partition;
 mod progress;
 mod record;
@@ -29,6 +30,7 @@ use crate::coupon::PartitionNo;
 use crate::telemetry::PartitionOwned;
 
 pub use context::Settlement;
+pub use exhausted::Exhausted;
 pub use progress::Progress;
 pub use verdict::{Facts, Item, Verdict, settle};
 

@@ -6,13 +6,14 @@ use std::time::{Duration, Instant};
 
 use super::context::Settlement;
 use super::dead_letters::DeadLetters;
+use super::exhausted::Exhausted;
 use super::record::{decode, item, subject};
 use super::releases::{Rejected, Releases};
 use super::verdict::{Facts, Item, Verdict, settle};
 use crate::background::fault_point;
 use crate::campaign_cache::SettlementGuard;
-use crate::coupon::{Accepted, CouponId, Offset, Outcome, PartitionNo, Reason, RequestId, Settled, now_ms};
-use crate::ledger::{Claim, LedgerError, Shards, Transaction};
+use crate::coupon::{Offset, Outcome, PartitionNo, Reason, RequestId, Settled, now_ms};
+use crate::ledger::{Claim, LedgerError, Transaction};
 use crate::log::{DeadLetter, Stored};
 use crate::telemetry::{BatchSettled, SettlementRetried};
 
@@ -28,9 +29,7 @@ pub(super) struct Batches {
     partition: PartitionNo,
     releases: Arc<Releases>,
     dead_letters: DeadLetters,
-    /// Coupons of which a picked shard was found empty. All their shards are read at once, which saves the second
-    /// transaction of every batch.
-    exhausted: BTreeSet<CouponId>,
+    exhausted: Exhausted,
 }
 
 /// Another process claimed the partition.
@@ -49,7 +48,7 @@ enum Attempt {
 impl Batches {
     pub(super) fn new(settlement: Arc<Settlement>, partition: PartitionNo, releases: Arc<Releases>) -> Self {
         let dead_letters = DeadLetters::new(Arc::clone(&settlement), partition);
-        Self { settlement, partition, releases, dead_letters, exhausted: BTreeSet::new() }
+        Self { settlement, partition, releases, dead_letters, exhausted: Exhausted::default() }
     }
 
     /// Settles all of a batch: in one transaction, unless a shard runs out, the ledger fails, or a record cannot be
@@ -68,7 +67,7 @@ impl Batches {
             let released_offset = self.releases.released().min(claim.next_offset);
             match self.attempt(*claim, released_offset, &items[start..end]).await {
                 Ok(Attempt::Done(verdict)) => {
-                    remember_exhausted(&mut self.exhausted, &verdict);
+                    self.exhausted.remember(&verdict);
                     start += verdict.decided;
                     if let Some(last) = start.checked_sub(1).filter(|_| verdict.decided > 0) {
                         let next_offset = items[last].offset + 1;
@@ -193,41 +192,17 @@ fn rejected(verdict: &Verdict, items: &[Item], read: &[Stored]) -> Vec<Rejected>
 async fn read_facts(
     transaction: &mut dyn Transaction,
     items: &[Item],
-    exhausted: &BTreeSet<CouponId>,
+    exhausted: &Exhausted,
 ) -> Result<Facts, LedgerError> {
     let names: Vec<RequestId> = items.iter().map(|item| item.request_id).collect();
-    let mut wanted: BTreeMap<CouponId, Shards> = BTreeMap::new();
-    let mut holders = BTreeSet::new();
-    for Accepted { shard_no, request, .. } in items.iter().filter_map(|item| item.content.as_ref().ok()) {
-        let shards = wanted.entry(request.coupon_id).or_insert_with(|| {
-            if exhausted.contains(&request.coupon_id) { Shards::All } else { Shards::Some(BTreeSet::new()) }
-        });
-        if let Shards::Some(picked) = shards {
-            picked.insert(*shard_no);
-        }
-        holders.insert((request.coupon_id, request.user_id));
-    }
+    let requests = items.iter().filter_map(|item| Some(&item.content.as_ref().ok()?.request));
+    let holders: BTreeSet<_> = requests.map(|request| (request.coupon_id, request.user_id)).collect();
     let holders: Vec<_> = holders.into_iter().collect();
     Ok(Facts {
         replays: transaction.replays(&names).await?,
-        stock: transaction.lock_stock(&wanted).await?,
+        stock: transaction.lock_stock(&exhausted.wanted(items)).await?,
         grants: transaction.grants(&holders).await?,
     })
-}
-
-/// A coupon stays exhausted while its picked shards need help, so that its batches read all shards at once.
-fn remember_exhausted(exhausted: &mut BTreeSet<CouponId>, verdict: &Verdict) {
-    let needed_help = |coupon: &CouponId| {
-        verdict.steals.contains_key(coupon)
-            || verdict.settled.iter().any(|settled| {
-                settled.outcome == Outcome::Rejected(Reason::SoldOut)
-                    && settled.subject.as_ref().is_some_and(|subject| subject.coupon_id == *coupon)
-            })
-    };
-    if verdict.decided > 0 {
-        exhausted.retain(needed_help);
-    }
-    exhausted.extend(verdict.exhausted);
 }
 
 fn summary(verdict: &Verdict, duration: Duration) -> BatchSettled {
