@@ -26,6 +26,22 @@ pub struct PolicyUnavailable {
     pub hook: Hook,
 }
 
+impl OnFailure {
+    /// Decides in place of a policy that gave no decision.
+    pub(super) fn decide<V>(
+        self,
+        hook: Hook,
+        native: impl FnOnce() -> V,
+        skip: impl FnOnce() -> V,
+    ) -> Result<V, PolicyUnavailable> {
+        match self {
+            Self::Fallback => Ok(native()),
+            Self::Skip => Ok(skip()),
+            Self::Refuse => Err(PolicyUnavailable { hook }),
+        }
+    }
+}
+
 pub(super) struct Decider<C: ?Sized + 'static, V: 'static> {
     hook: Hook,
     spec: HookSpec,
@@ -120,11 +136,7 @@ impl<C: Context + ?Sized, V: Verdict> Decider<C, V> {
             .and_then(|verdict| if is_valid(&verdict) { Ok(verdict) } else { Err(Failure::of_verdict(&verdict)) });
         valid.or_else(|failure| {
             self.record_failure(failure, || facts.ok().as_ref().map(print));
-            match self.spec.on_failure {
-                OnFailure::Fallback => Ok(native()),
-                OnFailure::Skip => Ok(skip()),
-                OnFailure::Refuse => Err(PolicyUnavailable { hook: self.hook }),
-            }
+            self.spec.on_failure.decide(self.hook, native, skip)
         })
     }
 

@@ -3,6 +3,7 @@
 mod bounds;
 mod conflicts;
 mod guest;
+mod offline;
 mod registry;
 mod reports;
 mod restart;
