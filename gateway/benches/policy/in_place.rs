@@ -48,7 +48,7 @@ impl Gateway {
         let telemetry = Telemetry::new();
         let pipelines = start(Arc::clone(&ledger), Isolation::Warm, native, &telemetry).await;
         let campaigns = CampaignCache::load(Arc::clone(&ledger), telemetry.clone()).await.expect("reads the campaign");
-        let (counters, log): (Arc<dyn Counters>, Arc<dyn Log>) = (Arc::new(Local::default()), Arc::new(InstantLog));
+        let (counters, log): (Arc<dyn Counters>, Arc<dyn Log>) = (Arc::new(Local::new()), Arc::new(InstantLog));
         let progress = Arc::new(Progress::new(vec![0; PARTITIONS as usize]));
         let admission = Admission::new(
             Arc::new(campaigns),

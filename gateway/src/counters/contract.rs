@@ -1,5 +1,5 @@
 //! The contract suite of the [`Counters`] port. Each adapter runs it with one line,
-//! `contract_tests!(local => Local::default());`, whose right side may await.
+//! `contract_tests!(local => Local::new());`, whose right side may await.
 //!
 //! Every test uses random users and coupons, so that the suite can run against shared counters that are not empty.
 

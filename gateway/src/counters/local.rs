@@ -1,6 +1,6 @@
 //! Counters in this process: exact for one gateway, lost when it stops.
 //!
-//! A counter is keyed by a 64-bit hash of its identity. The hash has a random key per process, so that clients cannot
+//! A counter is keyed by a 64-bit hash of its identity. The hash of a gateway has a random key, so that clients cannot
 //! construct collisions. In a full table, the probability that any two counters collide is below one in ten million.
 
 mod bucket;
@@ -9,7 +9,7 @@ mod key_claim;
 mod sequence;
 mod table;
 
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, RandomState};
 
 use futures_util::future::ready;
 
@@ -23,15 +23,18 @@ use crate::coupon::{Fingerprint, RequestId, now_ms};
 
 /// Never [`Unavailable`](super::Unavailable).
 #[derive(Default)]
-pub struct Local {
-    hasher: RandomState,
+pub struct Local<S = RandomState> {
+    hasher: S,
     counts: Table<Count>,
     buckets: Table<Bucket>,
     sequences: Table<Sequence>,
     keys: Table<KeyClaim>,
 }
 
-impl Counters for Local {
+/// Counters that forget the same requests in every run, for simulations.
+pub type Repeatable = Local<BuildHasherDefault<DefaultHasher>>;
+
+impl<S: BuildHasher + Send + Sync + 'static> Counters for Local<S> {
     fn reserve<'a>(&'a self, hook: Hook, measures: &'a [Measure], subject: &'a Subject) -> Answer<'a, Reserved> {
         Answer::Left(ready(Ok(self.reserve_all(hook, measures, subject))))
     }
@@ -66,6 +69,13 @@ impl Counters for Local {
 }
 
 impl Local {
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
+impl<S: BuildHasher> Local<S> {
     fn reserve_all(&self, hook: Hook, measures: &[Measure], subject: &Subject) -> Reserved {
         let mut reserved = Reserved::default();
         match self.claim_key(subject) {
@@ -127,5 +137,5 @@ mod tests {
     use super::*;
     use crate::counters::contract::contract_tests;
 
-    contract_tests!(local => Local::default());
+    contract_tests!(local => Local::new());
 }

@@ -20,7 +20,7 @@ pub async fn open(
 ) -> Result<(Arc<dyn Counters>, Option<Background>), OpenError> {
     let Some(server) = options.server()? else {
         telemetry.emit(CountersSeen { are_up: true });
-        return Ok((Arc::new(Local::default()), None));
+        return Ok((Arc::new(Local::new()), None));
     };
     match options.on_unavailable {
         OnUnavailable::Pass => {

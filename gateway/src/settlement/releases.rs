@@ -131,7 +131,7 @@ mod tests {
     const PENDING_MAX: usize = 3;
 
     fn releases() -> Releases {
-        Releases::new(Arc::new(Local::default()), PENDING_MAX)
+        Releases::new(Arc::new(Local::new()), PENDING_MAX)
     }
 
     fn rejected(offset: Offset) -> Rejected {
