@@ -35,7 +35,7 @@ pub use refusal::Refusal;
 pub use submission::{Receipt, Submission};
 
 /// Caps a delay by the rate shaper. A longer delay would outlast the timeout of many clients.
-const DELAY_MAX: Duration = Duration::from_secs(2);
+pub const DELAY_MAX: Duration = Duration::from_secs(2);
 
 /// Made for each request: every accepted request changes what is unsettled. Those of most campaigns fit on the stack.
 type Shards = SmallVec<[policy::Shard; 16]>;

@@ -11,6 +11,7 @@ pub use campaign::{
     Audit, Campaign, CampaignChange, CampaignState, ChangeError, ChangeKey, Entry, NewCampaign, Recount, ShardAudit,
     ShardStock,
 };
+pub(crate) use id::mix64;
 pub use id::{CouponId, LogId, OutOfRange, PartitionNo, PolicyId, RequestId, ShardNo, UserId};
 pub use outcome::{Outcome, Reason, Settled, SettledRequest};
 pub use request::{Accepted, CampaignCounts, Fingerprint, IssueRequest, Terms};

@@ -38,7 +38,7 @@ use crate::secret::redact;
 
 pub use error::{CampaignError, LedgerError, OpenError};
 pub use log_identity::{LogIdentity, OffsetChange, OffsetChangeReason};
-pub use open::{Migrated, check, is_new, migrate, open};
+pub use open::{Migrated, check, is_new, is_shared, migrate, open};
 pub use policy_version::PolicyVersion;
 pub use read_breaker::ReadBreaker;
 pub use retention::{Deletion, ListedOutcome, Retention};

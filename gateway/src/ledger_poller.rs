@@ -15,7 +15,7 @@ use crate::settlement::Progress;
 
 /// Bounds how late a waiting client learns its outcome, and keeps an operator's change well within the two
 /// seconds that are promised.
-const POLL_EVERY: Duration = Duration::from_millis(250);
+pub const POLL_EVERY: Duration = Duration::from_millis(250);
 
 /// Keeps a process up to date with the others.
 pub struct LedgerPoller {

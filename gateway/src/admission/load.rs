@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::coupon::{PartitionNo, now_ms};
+use crate::coupon::{Offset, PartitionNo, UnixMs, now_ms};
 use crate::log::Log;
 use crate::policy;
 use crate::settlement::Progress;
@@ -75,31 +75,48 @@ impl LoadGauge {
         }
     }
 
-    /// The totals now.
+    /// The totals at this time, which is now.
     #[must_use]
-    pub fn sampler(&self, progress: &Progress) -> Sampler {
-        Sampler { at: Instant::now(), arrivals: self.arrivals.load(Ordering::Relaxed), grants: progress.granted() }
+    pub fn sampler(&self, at: Instant, progress: &Progress) -> Sampler {
+        Sampler { at, arrivals: self.arrivals.load(Ordering::Relaxed), grants: progress.granted() }
     }
 
-    /// Updates the load from the difference to the previous sample, and the gauges of all partitions.
+    /// Updates the load, and the gauges of all partitions.
     pub fn sample(&self, sampler: &mut Sampler, log: &dyn Log, progress: &Progress, telemetry: &Telemetry) {
-        let next = self.sampler(progress);
+        let end_offset = |partition| log.end_offset(partition);
+        self.update(sampler, Instant::now(), now_ms(), progress, end_offset, |lag| {
+            let LagSeen { partition, .. } = lag;
+            let missing = progress.gap(partition).map_or(0, |gap| gap.records());
+            telemetry.emit(lag);
+            telemetry.emit(GapSeen { partition, records: missing });
+            telemetry.emit(PartitionSeen { partition, accepts: log.accepts(partition).is_ok() });
+        });
+    }
+
+    /// Updates the load from the difference to the previous sample, and reports the lag of each partition. Both `at` and
+    /// `now` are the current time.
+    pub fn update(
+        &self,
+        sampler: &mut Sampler,
+        at: Instant,
+        now: UnixMs,
+        progress: &Progress,
+        end_offset: impl Fn(PartitionNo) -> Offset,
+        mut report: impl FnMut(LagSeen),
+    ) {
+        let next = self.sampler(at, progress);
         let seconds = next.at.duration_since(sampler.at).as_secs_f64().max(f64::EPSILON);
         self.arrivals_per_second.approach((next.arrivals - sampler.arrivals) as f64 / seconds, seconds);
         self.grants_per_second.approach((next.grants - sampler.grants) as f64 / seconds, seconds);
         *sampler = next;
 
-        let now = now_ms();
         let mut oldest = 0.0_f64;
         for (partition, lag) in (0..).map(PartitionNo).zip(&self.lag_records) {
-            let end = log.end_offset(partition);
+            let end = end_offset(partition);
             let records = end.saturating_sub(progress.next_offset(partition));
             let seconds = progress.lag_seconds(partition, end, now);
             lag.store(records, Ordering::Relaxed);
-            let missing = progress.gap(partition).map_or(0, |gap| gap.records());
-            telemetry.emit(LagSeen { partition, records, seconds });
-            telemetry.emit(GapSeen { partition, records: missing });
-            telemetry.emit(PartitionSeen { partition, accepts: log.accepts(partition).is_ok() });
+            report(LagSeen { partition, records, seconds });
             oldest = oldest.max(seconds);
         }
         self.lag_seconds.set(oldest);

@@ -34,6 +34,12 @@ pub fn is_new(options: &Options) -> bool {
     matches!(adapter(options), Ok(Adapter::Sqlite(path)) if !Path::new(path).exists())
 }
 
+/// Whether the URL names a server, which several processes can use.
+#[must_use]
+pub fn is_shared(options: &Options) -> bool {
+    options.url.starts_with("mysql:")
+}
+
 /// Opens the ledger. A file is migrated to this binary's version; a server is not, because other gateways may
 /// still need the old version: that is left to [`migrate`].
 ///
@@ -63,7 +69,7 @@ pub fn migrate(options: &Options) -> LocalBoxFuture<'_, Result<Migrated, OpenErr
 fn adapter(options: &Options) -> Result<Adapter<'_>, OpenError> {
     if let Some(path) = options.url.strip_prefix("sqlite:").filter(|path| !path.is_empty()) {
         Ok(Adapter::Sqlite(path))
-    } else if options.url.starts_with("mysql:") {
+    } else if is_shared(options) {
         Ok(Adapter::Mysql(Box::new(mysql::Server::parse(options)?)))
     } else {
         Err(OpenError::UnknownUrl(redact(&options.url)))

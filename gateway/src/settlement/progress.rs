@@ -103,11 +103,13 @@ impl Progress {
         self.granted.load(Ordering::Relaxed)
     }
 
-    pub(super) fn grant(&self, coupons: u64) {
+    /// Adds coupons that this process granted.
+    pub fn grant(&self, coupons: u64) {
         self.granted.fetch_add(coupons, Ordering::Relaxed);
     }
 
-    pub(super) fn begin(&self, partition: PartitionNo, oldest: UnixMs) {
+    /// This process settles a batch whose oldest record arrived at this time.
+    pub fn begin(&self, partition: PartitionNo, oldest: UnixMs) {
         if let Some(partition) = self.partition(partition) {
             partition.oldest_ms.store(oldest, Ordering::Relaxed);
         }
@@ -136,7 +138,8 @@ impl Progress {
         }
     }
 
-    pub(super) fn finish(&self, partition: PartitionNo) {
+    /// The batch is settled.
+    pub fn finish(&self, partition: PartitionNo) {
         self.begin(partition, 0);
     }
 

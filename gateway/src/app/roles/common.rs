@@ -1,7 +1,7 @@
 //! The tasks that both roles run.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
@@ -55,7 +55,7 @@ pub(super) fn serve(
 pub(super) fn spawn_sampler(core: &mut Core, load: Arc<LoadGauge>, in_flight: impl Fn() -> usize + Send + 'static) {
     let (log, progress) = (Arc::clone(&core.ports.log), Arc::clone(&core.progress));
     let telemetry = core.ports.telemetry.clone();
-    let mut sampler = load.sampler(&progress);
+    let mut sampler = load.sampler(Instant::now(), &progress);
     load.sample(&mut sampler, &*log, &progress, &telemetry);
     core.tasks.spawn("sampler", async move {
         let mut ticks = tokio::time::interval(SAMPLE_EVERY);
