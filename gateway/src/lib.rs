@@ -7,6 +7,7 @@ pub mod cli;
 pub mod app;
 pub mod config;
 pub mod http;
+pub mod simulate;
 pub mod admission;
 pub mod ledger_poller;
 pub mod retention;
