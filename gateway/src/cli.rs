@@ -10,6 +10,7 @@ mod migrate;
 mod open_files;
 mod policy;
 mod serve;
+mod simulate;
 mod table;
 mod topic;
 
@@ -56,6 +57,8 @@ enum Command {
     /// Inspect policies, and build components from core modules.
     #[command(subcommand)]
     Policy(policy::Command),
+    /// Predict without load what a drop would do, for each shard picker: a simulation with the real policies.
+    Simulate(simulate::Args),
     /// Compile a component. The gateway starts it.
     #[command(hide = true)]
     CompilePolicy(compile_policy::Args),
@@ -72,6 +75,7 @@ pub fn run() -> ExitCode {
         Command::Config(command) => config::run(&command),
         Command::Coupon(args) => coupon::run(&args),
         Command::Policy(command) => policy::run(&command),
+        Command::Simulate(args) => simulate::run(&args),
         Command::CompilePolicy(args) => compile_policy::run(&args),
     };
     match result {

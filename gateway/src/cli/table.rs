@@ -36,9 +36,13 @@ fn grid(rows: &[Value]) -> String {
     let heading: Vec<String> = names.iter().map(|name| (*name).clone()).collect();
     let cells =
         rows.iter().map(|row| names.iter().map(|name| row.get(*name).map_or_else(String::new, plain)).collect());
-    let lines: Vec<Vec<String>> = std::iter::once(heading).chain(cells).collect();
-    let width = |column: usize| lines.iter().map(|line| line[column].len()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..names.len()).map(width).collect();
+    aligned(&std::iter::once(heading).chain(cells).collect::<Vec<_>>())
+}
+
+/// Lines of as many cells each, as columns that end on the right.
+pub(super) fn aligned(lines: &[Vec<String>]) -> String {
+    let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..lines.first().map_or(0, Vec::len)).map(width).collect();
     lines
         .iter()
         .map(|line| {

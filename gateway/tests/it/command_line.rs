@@ -129,6 +129,7 @@ async fn every_command_has_help_and_invalid_usage_exits_with_2() {
         &["log", "show", "--help"],
         &["log", "skip", "--help"],
         &["log", "adopt", "--help"],
+        &["simulate", "--help"],
     ] {
         let ended = run(command).await;
         assert!(ended.code == Some(0) && ended.stdout.contains("Usage: sluice"), "{command:?} {ended}");

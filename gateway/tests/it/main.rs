@@ -37,6 +37,7 @@ mod memory;
 mod openapi;
 mod operators;
 mod shared_counters;
+mod simulate;
 mod pipeline_changes;
 mod supervision;
 mod tidy;
