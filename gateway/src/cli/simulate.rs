@@ -21,13 +21,15 @@ use crate::simulate::{Outcomes, Recording, Scenario, ScenarioFile, Speed, System
 
 #[derive(clap::Args)]
 #[command(after_help = "\
-The simulated system is that of the configuration: pipeline, policies, partitions and batches, with one ledger in a
-file or on a server. Nothing is connected to. Give the speed of yours: divide the metrics sluice_settlement_seconds_sum
-by sluice_settlement_batch_records_sum for --record-us, with --transaction-ms 0.
+The simulated system is that of the configuration: pipeline, policies, partitions and batches,
+with a ledger in a file or on a server. Nothing is connected to. For the speed of your system,
+divide the metrics sluice_settlement_seconds_sum by sluice_settlement_batch_records_sum: that is
+--record-us, with --transaction-ms 0.
 
-Compare all shard pickers in a drop of the load tests, then in a system with a MySQL ledger and two gateways:
+Compare all shard pickers in a drop of the load tests, then with a MySQL ledger and two gateways:
   sluice simulate k6/scenarios.json --scenario drop
-  SLUICE__LEDGER__URL=mysql://sluice@db/sluice sluice simulate k6/scenarios.json --scenario drop --gateways 2
+  export SLUICE__LEDGER__URL=mysql://sluice@db/sluice
+  sluice simulate k6/scenarios.json --scenario drop --gateways 2
 
 Compare them on the requests of a past campaign, next to what really happened:
   sluice coupon export 104 > 104.ndjson
