@@ -22,9 +22,8 @@ use crate::simulate::{Outcomes, Recording, Scenario, ScenarioFile, Speed, System
 #[derive(clap::Args)]
 #[command(after_help = "\
 The simulated system is that of the configuration: pipeline, policies, partitions and batches,
-with a ledger in a file or on a server. Nothing is connected to. For the speed of your system,
-divide the metrics sluice_settlement_seconds_sum by sluice_settlement_batch_records_sum: that is
---record-us, with --transaction-ms 0.
+with a ledger in a file or on a server. Nothing is connected to. The default speeds are rough:
+docs/simulate.md says how to find out those of your system.
 
 Compare all shard pickers in a drop of the load tests, then with a MySQL ledger and two gateways:
   sluice simulate k6/scenarios.json --scenario drop
