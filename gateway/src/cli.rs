@@ -58,7 +58,7 @@ enum Command {
     #[command(subcommand)]
     Policy(policy::Command),
     /// Predict without load what a drop would do, for each shard picker: a simulation with the real policies.
-    Simulate(simulate::Args),
+    Simulate(Box<simulate::Args>),
     /// Compile a component. The gateway starts it.
     #[command(hide = true)]
     CompilePolicy(compile_policy::Args),
