@@ -14,6 +14,7 @@ fairness    how far the outcomes depart from the order of arrival
 spread      quantiles, medians, and when a difference counts
 results     all runs, as the JSON file from which every report is written
 answer      which candidate for which scenario, in words
+simulate    what `sluice simulate` predicts
 document    the report, as blocks; `order`, `versus` and `predictions` are parts of it
 markdown    the report as Markdown
 page        the report as one HTML file

@@ -8,11 +8,12 @@ import sys
 import time
 from pathlib import Path
 
-from . import answer, command, database, document, figures, markdown, page, plan, results, run
+from . import answer, command, database, document, figures, markdown, page, plan, results, run, simulate
 from .admin import Admin, AdminError
 from .audit import AuditError
 from .load import LoadError
 from .results import ResultsError
+from .simulate import SimulateError
 from .words import file_name, plain
 
 RESULTS = plan.FOLDER / "results"
@@ -24,7 +25,7 @@ def main(arguments):
     options = command.parse(arguments)
     try:
         _execute(options)
-    except (plan.PlanError, ResultsError, AdminError, AuditError, LoadError) as error:
+    except (plan.PlanError, ResultsError, AdminError, AuditError, LoadError, SimulateError) as error:
         _say(f"k6/run {options.command}: {error}")
         return 1
     return 0
@@ -57,9 +58,11 @@ def _compare(options, scenarios, candidates, runs):
     ledger = database.connect(os.environ.get("SLUICE__LEDGER__URL", ""))
     stage = run.Stage(admin, ledger, _processes(), os.environ["K6"], folder, options.seed)
     before = admin.get("/admin/pipeline")["pipeline"]
-    records = []
+    records, predictions = [], {}
     try:
         _check_policies(admin, candidates)
+        gateways = os.environ["BASE_URL"].count(",") + 1
+        predictions = simulate.predict(_sluice(), gateways, folder, scenarios, candidates, options.seed)
         for record in _perform_all(stage, runs, scenarios):
             records.append(record)
     except KeyboardInterrupt:
@@ -68,7 +71,8 @@ def _compare(options, scenarios, candidates, runs):
         _say("interrupted: the report has only the runs until now")
     finally:
         admin.put("/admin/pipeline", before)
-        found = results.collect(_about(options, began, records, len(runs)), scenarios, candidates, records)
+        about = _about(options, began, records, len(runs))
+        found = results.collect(about, scenarios, candidates, records, predictions)
         if records:
             results.write(folder / "results.json", found)
     return folder, found
@@ -125,6 +129,10 @@ def _write_reports(folder, found, old):
 
 def _say(text):
     print(text, file=sys.stderr, flush=True)
+
+
+def _sluice():
+    return os.environ.get("SLUICE", str(plan.FOLDER.parent / "target" / "release" / "sluice"))
 
 
 def _processes():

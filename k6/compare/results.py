@@ -21,8 +21,8 @@ class ResultsError(Exception):
     """A file that holds no results."""
 
 
-def collect(about, scenarios, candidates, records):
-    """The document, from (run, figures, series) of each completed run."""
+def collect(about, scenarios, candidates, records, predictions):
+    """The document, from (run, figures, series) of each completed run, and predictions by scenario and candidate."""
     # In the order of scenarios and candidates, not in the shuffled order of the runs.
     by_cell = {(scenario, candidate): [] for scenario in scenarios for candidate in candidates}
     for run, measured, series in sorted(records, key=lambda record: record[0].repetition):
@@ -39,6 +39,7 @@ def collect(about, scenarios, candidates, records):
                 "pipelines": candidate.pipelines,
                 "measured": _summarize([measured for measured, _ in runs]),
                 "series": [series for _, series in runs],
+                "simulated": predictions.get((scenario, candidate.name)),
             }
             for (scenario, candidate), runs in by_cell.items()
             if runs
