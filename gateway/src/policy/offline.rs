@@ -33,7 +33,7 @@ pub struct OfflineHost {
 impl OfflineHost {
     #[must_use]
     pub fn new(options: &Options) -> Self {
-        let host = Host::new(&options.without_cache(), &Telemetry::new(), CancellationToken::new());
+        let host = Host::new(&options.read_only(), &Telemetry::new(), CancellationToken::new());
         Self { folder: Folder::new(&options.dir), host }
     }
 

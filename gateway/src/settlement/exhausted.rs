@@ -6,6 +6,10 @@ use super::verdict::{Item, Verdict};
 use crate::coupon::{Accepted, CouponId, Outcome, Reason};
 use crate::ledger::Shards;
 
+/// What is remembered of coupons without further requests stays until then. A coupon that is forgotten is found out again
+/// at the cost of one transaction.
+const COUPONS_MAX: usize = 10_000;
+
 /// Coupons of which a picked shard was found empty. All their shards are read at once, which saves the second
 /// transaction of every batch.
 #[derive(Debug, Default)]
@@ -27,35 +31,52 @@ impl Exhausted {
         wanted
     }
 
-    /// A coupon stays exhausted while its picked shards need help, so that its batches read all shards at once.
+    /// Forgets the coupons that this verdict decided without help, and adds those that it could not decide. Other
+    /// coupons stay: a batch without their records says nothing about them.
     pub fn remember(&mut self, verdict: &Verdict) {
-        let needed_help = |coupon: &CouponId| {
-            verdict.steals.contains_key(coupon)
-                || verdict.settled.iter().any(|settled| {
-                    settled.outcome == Outcome::Rejected(Reason::SoldOut)
-                        && settled.subject.as_ref().is_some_and(|subject| subject.coupon_id == *coupon)
-                })
-        };
-        if verdict.decided > 0 {
-            self.0.retain(needed_help);
+        let mut needed_help = BTreeMap::new();
+        for settled in &verdict.settled {
+            let Some(subject) = &settled.subject else { continue };
+            let is_sold_out = settled.outcome == Outcome::Rejected(Reason::SoldOut);
+            let is_stolen = matches!(settled.outcome, Outcome::Issued { shard, .. } if shard != subject.picked_shard);
+            *needed_help.entry(subject.coupon_id).or_insert(false) |= is_sold_out || is_stolen;
         }
-        self.0.extend(verdict.exhausted);
+        self.0.retain(|coupon| needed_help.get(coupon).copied().unwrap_or(true));
+        if self.0.len() + verdict.exhausted.len() > COUPONS_MAX {
+            self.0.clear();
+        }
+        self.0.extend(&verdict.exhausted);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::coupon::{Settled, SettledRequest, ShardNo};
+    use crate::ledger::contract::settled;
+
+    fn coupon(id: u64) -> CouponId {
+        CouponId::try_from(id).expect("positive")
+    }
+
+    /// One request that picked shard 0.
+    fn issued(coupon_id: CouponId, shard: u32) -> Verdict {
+        let outcome = Outcome::Issued { shard: ShardNo(shard), grant_no: 1 };
+        let settled = settled(1, 1, outcome);
+        let subject = settled.subject.map(|subject| SettledRequest { coupon_id, picked_shard: ShardNo(0), ..subject });
+        Verdict { settled: vec![Settled { subject, ..settled }], decided: 1, ..Verdict::default() }
+    }
 
     #[test]
     fn a_coupon_is_read_with_all_its_shards_until_a_batch_needs_no_help() {
-        let coupon = CouponId::try_from(7_u64).expect("positive");
         let mut exhausted = Exhausted::default();
-        exhausted.remember(&Verdict { exhausted: Some(coupon), ..Verdict::default() });
-        assert!(exhausted.0.contains(&coupon), "its picked shard is empty");
-        exhausted.remember(&Verdict { decided: 1, steals: [(coupon, 1)].into(), ..Verdict::default() });
-        assert!(exhausted.0.contains(&coupon), "other shards helped");
-        exhausted.remember(&Verdict { decided: 1, ..Verdict::default() });
+        exhausted.remember(&Verdict { exhausted: [coupon(7)].into(), ..Verdict::default() });
+        assert!(exhausted.0.contains(&coupon(7)), "its picked shard is empty");
+        exhausted.remember(&issued(coupon(7), 1));
+        assert!(exhausted.0.contains(&coupon(7)), "another shard helped");
+        exhausted.remember(&issued(coupon(8), 0));
+        assert!(exhausted.0.contains(&coupon(7)), "the batch had no record of it");
+        exhausted.remember(&issued(coupon(7), 0));
         assert!(exhausted.0.is_empty());
     }
 }

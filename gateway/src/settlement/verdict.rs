@@ -41,8 +41,8 @@ pub struct Verdict {
     pub replayed: u64,
     /// How many items are decided, counted from the start of the batch.
     pub decided: usize,
-    /// The coupon whose other shards must be read before the next item can be decided.
-    pub exhausted: Option<CouponId>,
+    /// Coupons whose other shards must be read: that of the next item, and others that would stop a later item.
+    pub exhausted: BTreeSet<CouponId>,
     /// The locked stock after the decision.
     pub left: BTreeMap<CouponId, LockedStock>,
 }
@@ -77,7 +77,7 @@ pub fn settle(partition: PartitionNo, items: &[Item], facts: Facts, settled_at_m
                     }
                     Decision::Reject(reason) => Outcome::Rejected(reason),
                     Decision::ReadAllShards => {
-                        verdict.exhausted = Some(coupon);
+                        verdict.exhausted = exhausted(&items[verdict.decided..], &verdict.left);
                         break;
                     }
                 }
@@ -127,6 +127,16 @@ fn decide(accepted: &Accepted, stock: Option<&LockedStock>, grants: &Grants) -> 
         Some((shard, remaining)) if *remaining > 0 => Decision::Grant { shard: *shard, grant_no },
         _ => Decision::Reject(Reason::SoldOut),
     }
+}
+
+/// All of them at once: many coupons that sell out together would otherwise cost a transaction each.
+fn exhausted(undecided: &[Item], left: &BTreeMap<CouponId, LockedStock>) -> BTreeSet<CouponId> {
+    let is_empty = |accepted: &&Accepted| {
+        let stock = left.get(&accepted.request.coupon_id).filter(|stock| !stock.complete);
+        stock.is_some_and(|stock| stock.shards.get(&accepted.shard_no).is_none_or(|remaining| *remaining == 0))
+    };
+    let accepted = undecided.iter().filter_map(|item| item.content.as_ref().ok());
+    accepted.filter(is_empty).map(|accepted| accepted.request.coupon_id).collect()
 }
 
 fn subject(accepted: &Accepted) -> SettledRequest {

@@ -67,11 +67,23 @@ fn one_rejection_in_a_batch_of_100_leaves_99_issued() {
 fn an_empty_picked_shard_needs_all_shards_locked_before_the_decision() {
     let items = [item(0, 1, 1, 1, 0), item(1, 2, 1, 2, 0)];
     let partial = settle(PARTITION, &items, facts(stock(1, &[1], false)), 0);
-    assert_eq!((partial.decided, partial.exhausted), (1, Some(coupon(1))));
+    assert_eq!((partial.decided, partial.exhausted), (1, [coupon(1)].into()));
 
     let complete = settle(PARTITION, &items[1..], facts(stock(1, &[0, 0, 5], true)), 0);
     assert_eq!(outcomes(&complete), [issued(2, 1)]);
     assert_eq!(complete.steals, [(coupon(1), 1)].into());
+}
+
+#[test]
+fn coupons_that_run_out_together_stop_the_batch_once() {
+    let items = [item(0, 1, 1, 1, 0), item(1, 2, 2, 2, 0), item(2, 3, 3, 3, 0), item(3, 4, 2, 4, 0)];
+    let stock = |remaining| stock(1, &[remaining], false);
+    let facts = Facts {
+        stock: [(coupon(1), stock(0)), (coupon(2), stock(0)), (coupon(3), stock(5))].into(),
+        ..Facts::default()
+    };
+    let verdict = settle(PARTITION, &items, facts, 0);
+    assert_eq!((verdict.decided, verdict.exhausted), (0, [coupon(1), coupon(2)].into()));
 }
 
 #[test]
@@ -138,7 +150,7 @@ proptest! {
     fn every_decided_item_has_exactly_one_outcome((items, facts) in batch()) {
         let verdict = settle(PARTITION, &items, facts, 0);
         prop_assert_eq!(verdict.settled.len() as u64 + verdict.replayed, verdict.decided as u64);
-        prop_assert_eq!(verdict.exhausted.is_none(), verdict.decided == items.len());
+        prop_assert_eq!(verdict.exhausted.is_empty(), verdict.decided == items.len());
         let request_ids: BTreeSet<_> = verdict.settled.iter().map(|settled| settled.request_id).collect();
         prop_assert_eq!(request_ids.len(), verdict.settled.len());
     }
@@ -182,7 +194,7 @@ proptest! {
         let split = split.min(items.len());
         let first = settle(PARTITION, &items[..split], facts.clone(), 0);
         let mut both = outcomes(&first);
-        if first.exhausted.is_none() {
+        if first.exhausted.is_empty() {
             let mut later = Facts { stock: first.left.clone(), ..facts };
             for settled in &first.settled {
                 later.replays.insert(settled.request_id);
