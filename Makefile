@@ -18,7 +18,7 @@ rustdoc := -D warnings -A rustdoc::private_intra_doc_links
 
 # Most tests wait, for servers or for time to pass. More of them than processors can run at once.
 library_tests := cargo test --locked -p sluice --lib -- --test-threads 6
-system_tests := cargo test --locked -p sluice --test system
+system_tests := cargo test --locked -p sluice --test system -- --test-threads 6
 binary_tests := cargo test --locked -p sluice --test it -- --test-threads 128
 # These need the servers of infra/native/services.
 need_servers := ledger::mysql::tests counters::redis::tests log::kafka::tests
