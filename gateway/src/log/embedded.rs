@@ -216,6 +216,9 @@ mod age_tests;
 
 #[cfg(test)]
 mod tests {
+    use std::pin::Pin;
+    use std::task::{Context, Wake, Waker};
+
     use super::*;
     use crate::log::contract::contract_tests;
     use crate::log::{Headers, Stored};
@@ -244,6 +247,29 @@ mod tests {
     }
 
     contract_tests!(embedded => temporary().await);
+
+    /// Notes where the partition ends at the moment when a client learns that its record is durable.
+    struct Client {
+        log: Embedded,
+        end_seen: Mutex<Option<Offset>>,
+    }
+
+    impl Wake for Client {
+        fn wake(self: Arc<Self>) {
+            *self.end_seen.lock().expect("no panic") = Some(self.log.end_offset(PartitionNo(3)));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_record_is_in_the_log_at_the_moment_of_its_acknowledgement() {
+        let (log, _folder) = temporary().await;
+        let client = Arc::new(Client { log, end_seen: Mutex::default() });
+        let mut ack = client.log.append(PartitionNo(3), record()).expect("queued");
+        let waker = Waker::from(Arc::clone(&client));
+        assert!(Pin::new(&mut ack).poll(&mut Context::from_waker(&waker)).is_pending());
+        client.log.close().await;
+        assert_eq!(*client.end_seen.lock().expect("no panic"), Some(1));
+    }
 
     #[tokio::test]
     async fn a_log_in_use_cannot_be_opened_by_a_second_process() {

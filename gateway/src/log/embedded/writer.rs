@@ -168,12 +168,12 @@ impl Writer {
     fn acknowledge(&self, group: BTreeMap<PartitionNo, Batch>) {
         for (partition, batch) in group {
             let base = self.ends.get(partition);
-            let end = base + batch.acks.len() as u64;
+            // Before the answers: a client may ask for the status of its request at once.
+            self.ends.advance(partition, base + batch.acks.len() as u64);
             for (offset, ack) in (base..).zip(batch.acks) {
                 // The client may have disconnected; its record is settled all the same.
                 let _ = ack.send(Ok(offset));
             }
-            self.ends.advance(partition, end);
         }
     }
 }
