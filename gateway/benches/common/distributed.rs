@@ -1,6 +1,6 @@
 //! A topic and a database for one benchmark, on the servers of `infra/native/services`.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions};
@@ -9,6 +9,8 @@ use sqlx::{AssertSqlSafe, Connection, Executor, MySqlConnection};
 
 pub(crate) const BROKERS: &str = "127.0.0.1:19092,127.0.0.1:19093,127.0.0.1:19094";
 pub(crate) const DATABASE: &str = "127.0.0.1:13306";
+/// The counters that gateways share. All benchmarks use one Redis, so their users differ.
+pub(crate) const COUNTERS: (&str, &str) = ("COUNTERS__URL", "redis://127.0.0.1:16379");
 const START: &str = "start the servers with `infra/native/services up`";
 
 pub(crate) struct Stage {
@@ -65,6 +67,12 @@ impl Stage {
         let mut server = connected.unwrap_or_else(|error| panic!("{error}: {START}"));
         server.execute(AssertSqlSafe(statement.to_owned())).await.expect("the database is made or dropped");
     }
+}
+
+/// Whether the servers run.
+pub(crate) fn is_up() -> bool {
+    let (brokers, (_, counters)) = (BROKERS.split(','), COUNTERS);
+    brokers.chain([DATABASE, counters.trim_start_matches("redis://")]).all(|server| TcpStream::connect(server).is_ok())
 }
 
 fn database_url(server: &str, database: &str) -> String {

@@ -1,25 +1,29 @@
-//! Shared by the benchmarks: servers in child processes, and the load.
+//! Shared by the benchmarks: servers in child processes, the load generator, and where results go.
 
-#![allow(dead_code, reason = "no benchmark uses all of it")]
+#![allow(dead_code, unused_imports, reason = "no benchmark uses all of it")]
 
 pub(crate) mod backlog;
+pub(crate) mod crowd;
 pub(crate) mod delay;
+pub(crate) mod disk;
 pub(crate) mod distributed;
+pub(crate) mod load;
+pub(crate) mod own_server;
+pub(crate) mod producer;
+pub(crate) mod results;
+pub(crate) mod trial;
 
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::TcpStream;
+
+use backlog::{COUPON, SHARDS};
 
 pub(crate) const CONNECTIONS: usize = 256;
-pub(crate) const ROUND: Duration = Duration::from_secs(3);
-const COUPON: u64 = 7;
 /// Linux counts processor time in this unit (`USER_HZ`), on every architecture.
 const TICKS_PER_SECOND: f64 = 100.0;
 
@@ -49,10 +53,11 @@ impl Server {
         Self { process, http: address("http"), admin: address("admin"), _data: data }
     }
 
-    /// `sluice serve` on free ports.
+    /// `sluice serve` on free ports. The variable `SLUICE` names another binary to measure, such as an earlier one.
     pub(crate) fn sluice(role: &str, variables: &[(&str, &str)]) -> Self {
         let policies = Path::new(env!("CARGO_MANIFEST_DIR")).join("../policies");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_sluice"));
+        let binary = std::env::var_os("SLUICE").unwrap_or_else(|| env!("CARGO_BIN_EXE_sluice").into());
+        let mut command = Command::new(binary);
         command
             .args(["serve", "--role", role])
             .env("SLUICE__HTTP__LISTEN", "127.0.0.1:0")
@@ -63,19 +68,45 @@ impl Server {
         Self::start(&mut command)
     }
 
-    /// Creates the campaign that the load requests, with stock for every request.
+    /// Creates the campaign that [`Crowd::strangers`](crowd::Crowd::strangers) ask for, with stock for all.
     pub(crate) async fn open_campaign(&self) {
-        let campaign = json!({ "couponId": COUPON, "policyId": 21, "total": 100_000_000, "shards": 12 });
-        let created = reqwest::Client::new().post(self.admin_url("/admin/coupons")).json(&campaign).send().await;
-        let status = created.expect("answers").status();
-        assert!(status.is_success(), "{status}");
+        self.open_campaigns(COUPON..COUPON + 1, SHARDS, 1).await;
+    }
+
+    pub(crate) async fn open_campaigns(&self, coupons: Range<u64>, shards: u32, per_user_limit: u32) {
+        let (client, url) = (reqwest::Client::new(), self.admin_url("/admin/coupons"));
+        for coupon in coupons {
+            let campaign = json!({
+                "couponId": coupon, "policyId": 21, "total": 1_000_000_000, "shards": shards,
+                "perUserLimit": per_user_limit,
+            });
+            let status = client.post(&url).json(&campaign).send().await.expect("answers").status();
+            assert!(status.is_success(), "{status}");
+        }
     }
 
     /// Accepted records that are not settled.
     pub(crate) async fn lag(&self) -> f64 {
+        self.metric("sluice_log_lag_records").await
+    }
+
+    /// Records that this process has settled.
+    pub(crate) async fn settled(&self) -> f64 {
+        self.metric("sluice_settled_total").await
+    }
+
+    /// Waits until this process has settled a number of records since its start.
+    pub(crate) async fn until_settled(&self, records: f64) {
+        while self.settled().await < records {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// The sum of its series.
+    async fn metric(&self, name: &str) -> f64 {
         let metrics = reqwest::get(self.admin_url("/metrics")).await.expect("answers").text().await.expect("is read");
-        let lag = metrics.lines().filter(|line| line.starts_with("sluice_log_lag_records"));
-        lag.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+        let series = metrics.lines().filter(|line| line.starts_with(name));
+        series.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
     }
 
     /// Peak resident memory.
@@ -120,62 +151,6 @@ impl Drop for Server {
         // The process may have ended already.
         let _ = self.process.kill();
         let _ = self.process.wait();
-    }
-}
-
-/// Requests coupons on all connections for one round; returns responses a second.
-pub(crate) async fn load(http: SocketAddr, users: &Arc<AtomicU64>) -> f64 {
-    let begun = Instant::now();
-    let clients: Vec<_> = (0..CONNECTIONS).map(|_| tokio::spawn(client(http, Arc::clone(users), begun))).collect();
-    let mut answers = 0;
-    for client in clients {
-        answers += client.await.expect("a client does not panic");
-    }
-    f64::from(answers) / begun.elapsed().as_secs_f64()
-}
-
-/// The body of the write-up's load script.
-pub(crate) fn body(user: u64) -> String {
-    format!(
-        "{{\"userId\":{user},\"couponId\":{COUPON},\"policyId\":21,\"typeSnapshot\":\"FIXED\",\
-         \"discountRateSnapshot\":10.0,\"discountAmountSnapshot\":1000,\"minimumOrderAmountSnapshot\":5000,\
-         \"usagePeriodSnapshot\":30,\"expiredAt\":\"2025-12-31T23:59:59\"}}"
-    )
-}
-
-/// Requests coupons on one connection until the round is over; returns the number of responses.
-async fn client(http: SocketAddr, users: Arc<AtomicU64>, begun: Instant) -> u32 {
-    let mut stream = BufReader::new(TcpStream::connect(http).await.expect("connects"));
-    stream.get_ref().set_nodelay(true).expect("no delay");
-    let mut answer = Vec::with_capacity(1024);
-    let mut answers = 0;
-    while begun.elapsed() < ROUND {
-        let body = body(users.fetch_add(1, Ordering::Relaxed));
-        let request = format!(
-            "POST /coupon/issue HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
-             Content-Length: {}\r\n\r\n{body}",
-            body.len()
-        );
-        stream.write_all(request.as_bytes()).await.expect("is sent");
-        read_answer(&mut stream, &mut answer).await;
-        let status = answer.get(9..12);
-        assert_eq!(status, Some(&b"202"[..]), "{}", String::from_utf8_lossy(&answer));
-        answers += 1;
-    }
-    answers
-}
-
-/// Reads one complete response by its Content-Length.
-async fn read_answer(stream: &mut BufReader<TcpStream>, answer: &mut Vec<u8>) {
-    answer.clear();
-    loop {
-        assert!(stream.read_buf(answer).await.expect("is read") > 0, "the server closed the connection");
-        let text = String::from_utf8_lossy(answer).to_ascii_lowercase();
-        let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
-        let length = head.split("content-length: ").nth(1).and_then(|rest| rest.split("\r\n").next());
-        if length.and_then(|length| length.parse::<usize>().ok()) == Some(body.len()) {
-            return;
-        }
     }
 }
 

@@ -1,0 +1,46 @@
+//! One connection, with one request under way at most.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Instant;
+
+use super::answer::Answer;
+
+const ANSWER_BYTES_MAX: usize = 8192;
+
+pub(super) struct Connection {
+    pub(super) socket: TcpStream,
+    /// When the request under way was due.
+    pub(super) due: Instant,
+    /// The request under way.
+    request: Vec<u8>,
+    answer: Vec<u8>,
+    received: usize,
+}
+
+impl Connection {
+    pub(super) fn open(gateway: SocketAddr) -> Self {
+        let socket = TcpStream::connect(gateway).expect("connects");
+        socket.set_nodelay(true).expect("no delay");
+        socket.set_nonblocking(true).expect("does not block");
+        Self { socket, due: Instant::now(), request: Vec::new(), answer: vec![0; ANSWER_BYTES_MAX], received: 0 }
+    }
+
+    /// Sends the request that `write` writes.
+    pub(super) fn send(&mut self, due: Instant, write: impl FnOnce(&mut Vec<u8>)) {
+        self.due = due;
+        self.received = 0;
+        self.request.clear();
+        write(&mut self.request);
+        // Only one request is under way, so it fits the socket's buffer.
+        self.socket.write_all(&self.request).expect("is sent");
+    }
+
+    /// Reads what has arrived. `None` while a part of the answer is missing.
+    pub(super) fn receive(&mut self) -> Option<Answer<'_>> {
+        let read = self.socket.read(&mut self.answer[self.received..]).expect("is read");
+        assert!(read > 0, "the connection was closed, or the answer is longer than {ANSWER_BYTES_MAX} bytes");
+        self.received += read;
+        Answer::parse(&self.answer[..self.received])
+    }
+}
