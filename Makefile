@@ -107,7 +107,7 @@ upgrade: policies ## Test an upgrade from an earlier release with records in fli
 
 # Others: aged_log and aged_ledger (many records and outcomes), many_campaigns.
 BENCH ?= policy accept accept_kafka drain
-bench: policies ## Measure policy calls, the accept path and the drain, as ratios. Leaves the servers running.
+bench: policies ## Measure what BENCH names: policy accept accept_kafka drain, as ratios; latency, growth. Leaves the servers running.
 	infra/native/services up
 	cargo bench --locked -p sluice $(BENCH:%=--bench %)
 
