@@ -66,7 +66,7 @@ test: ## Run all tests, from nothing, on real servers that it starts and stops: 
 	@infra/bootstrap test
 	@$(step) 'configuration of the servers, alerts and dashboards' infra/check
 	@$(MAKE) --no-print-directory tests-built
-	@{ $(step) 'start the servers' infra/native/services up kafka mariadb redis observability && \
+	@{ $(step) 'start the servers' infra/native/services up kafka mariadb redis redis-cluster observability && \
 		$(step) 'library tests' $(library_tests) && \
 		$(step) 'system tests' $(system_tests) && \
 		$(step) 'tests of the binary' $(binary_tests); }; \
@@ -105,10 +105,10 @@ upgrade: policies ## Test an upgrade from an earlier release with records in fli
 			cargo test --locked -p sluice --test it -- --ignored --nocapture upgrade::; }; \
 		status=$$?; infra/native/services down; exit $$status
 
-# Others: aged_log and aged_ledger (many records and outcomes), many_campaigns.
+# Others: aged_log and aged_ledger (many records and outcomes), many_campaigns, counters (one Redis and a cluster).
 BENCH ?= policy accept accept_kafka drain
 bench: policies ## Measure what BENCH names: policy accept accept_kafka drain, as ratios; latency, growth. Leaves the servers running.
-	infra/native/services up
+	infra/native/services up kafka mariadb redis $(if $(filter counters,$(BENCH)),redis-cluster)
 	cargo bench --locked -p sluice $(BENCH:%=--bench %)
 
 stack: policies ## Start Kafka, MariaDB, Redis, and until Ctrl-C two gateways and three consumers.
