@@ -11,7 +11,7 @@ const SECRET_BYTES_MAX: usize = 4096;
 const BYTE_ORDER_MARK: char = '\u{feff}';
 
 /// What precedes user and password in a URL. The names cover a URL whose `//` was forgotten.
-const URL_STARTS: [&str; 6] = ["://", "mysql:", "mariadb:", "redis:", "rediss:", "kafka:"];
+const URL_STARTS: [&str; 7] = ["://", "mysql:", "mariadb:", "redis:", "rediss:", "+cluster:", "kafka:"];
 
 /// The caller adds the option that names the file.
 #[derive(Debug, thiserror::Error)]

@@ -4,10 +4,17 @@ use std::path::PathBuf;
 
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    #[error("counters.url: expected `local:`, `redis://[user@]host:port[/db]` or `rediss://…`, found `{0}`")]
+    #[error(
+        "counters.url: expected `local:`, `redis://[user@]host:port[/db]` or `redis+cluster://[user@]host:port,…` \
+         (`rediss` with TLS), found `{0}`"
+    )]
     UnknownUrl(String),
     #[error("counters.url: {0}")]
     Url(String),
+    #[error("counters.key_prefix: expected 1 to 32 letters, digits, `-`, `_` or `.`, found `{0}`")]
+    KeyPrefix(String),
+    #[error("counters.url: {server} is not a node of a Redis Cluster: use `redis://` for a single Redis")]
+    NoCluster { server: String },
     /// Logs and `sluice config` show URLs, so they must not hold secrets.
     #[error("counters.url: contains a password: move it to a file and name that file in counters.password_file")]
     PasswordInUrl,

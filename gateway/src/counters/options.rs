@@ -9,14 +9,21 @@ use super::open_error::OpenError;
 use super::redis::Server;
 use crate::secret::{read_secret, redact};
 
+/// It is stored with every key.
+const KEY_PREFIX_BYTES_MAX: usize = 32;
+
 /// `[counters]` in `sluice.toml`.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default, expecting = "a section")]
 pub struct Options {
     /// `local:` keeps the counters in this process. `redis://[user@]host:port[/db]` keeps them in a Redis that several
-    /// gateways share; `rediss://…` does so over TLS.
+    /// gateways share, `redis+cluster://[user@]host:port,host:port,…` in a Redis Cluster, of which some nodes are
+    /// enough. `rediss://…` and `rediss+cluster://…` use TLS.
     #[serde(serialize_with = "serialize_url")]
     pub url: String,
+    /// Begins the name of every key in Redis. Systems that share a Redis need different prefixes; the gateways of one
+    /// system need the same. After a change, counts start at zero, and the ledger still enforces the campaign's limit.
+    pub key_prefix: String,
     /// File with the Redis password.
     pub password_file: Option<PathBuf>,
     /// PEM file of a private CA. Without it, the system trust store is used.
@@ -41,6 +48,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             url: "local:".to_owned(),
+            key_prefix: "sluice".to_owned(),
             password_file: None,
             tls_ca_file: None,
             on_unavailable: OnUnavailable::default(),
@@ -54,23 +62,32 @@ impl Options {
         let (scheme, rest) = self.url.split_once(':').unwrap_or((&self.url, ""));
         match scheme {
             "local" if rest.is_empty() && self.url.ends_with(':') => Ok(None),
-            "redis" | "rediss" => self.redis_server().map(Some),
+            "redis" | "rediss" | "redis+cluster" | "rediss+cluster" => self.redis_server().map(Some),
             _ if rest.is_empty() => Err(OpenError::UnknownUrl(self.url.clone())),
             _ => Err(OpenError::UnknownUrl(format!("{scheme}:…"))),
         }
     }
 
     fn redis_server(&self) -> Result<Server, OpenError> {
-        if self.tls_ca_file.is_some() && !self.url.starts_with("rediss:") {
+        if self.tls_ca_file.is_some() && !self.url.starts_with("rediss") {
             return Err(OpenError::Certificates(
                 "counters.url does not use TLS: use `rediss://`, or remove this option".to_owned(),
             ));
         }
+        if !is_key_prefix(&self.key_prefix) {
+            return Err(OpenError::KeyPrefix(self.key_prefix.clone()));
+        }
         let password = self.password_file.as_deref().map(read_secret).transpose();
         let password = password.map_err(|error| OpenError::PasswordFile(error.to_string()))?;
         let certificates = self.tls_ca_file.as_deref().map(|path| read("counters.tls_ca_file", path)).transpose()?;
-        Server::new(&self.url, password, certificates)
+        Server::new(&self.url, &self.key_prefix, password, certificates)
     }
+}
+
+/// Braces would change the slots of the keys, and a colon could make the keys of two systems equal.
+fn is_key_prefix(text: &str) -> bool {
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    (1..=KEY_PREFIX_BYTES_MAX).contains(&text.len()) && text.bytes().all(is_allowed)
 }
 
 fn read(key: &'static str, path: &Path) -> Result<Vec<u8>, OpenError> {
@@ -81,6 +98,7 @@ impl fmt::Debug for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Options")
             .field("url", &redact(&self.url))
+            .field("key_prefix", &self.key_prefix)
             .field("password_file", &self.password_file)
             .field("tls_ca_file", &self.tls_ca_file)
             .field("on_unavailable", &self.on_unavailable)
@@ -107,8 +125,14 @@ mod tests {
 
     #[test]
     fn passwords_are_redacted_in_debug_output_toml_and_errors() {
-        for url in ["redis://user:s3cret@host:1", "redis://:s3cret@host", "rediss://u:s3cret@x@h:1/2", "x://u:s3cret@h"]
-        {
+        for url in [
+            "redis://user:s3cret@host:1",
+            "redis://:s3cret@host",
+            "rediss://u:s3cret@x@h:1/2",
+            "redis+cluster://u:s3cret@a:1,b:2",
+            "redis+cluster:u:s3cret@a:1,b:2",
+            "x://u:s3cret@h",
+        ] {
             let options = with_url(url);
             let shown = format!("{options:?} {} {}", toml::to_string(&options).expect("TOML"), error_for(&options));
             assert!(!shown.contains("s3cret"), "{shown}");
@@ -118,6 +142,7 @@ mod tests {
     #[test]
     fn a_password_in_the_url_is_rejected_in_favour_of_password_file() {
         assert!(error_for(&with_url("redis://user:s3cret@host:1")).contains("counters.password_file"));
+        assert!(error_for(&with_url("redis+cluster://user:s3cret@a:1,b:2")).contains("counters.password_file"));
         assert!(error_for(&with_url("redis://user@host:1")).starts_with("counters.password_file: "));
     }
 
@@ -125,7 +150,7 @@ mod tests {
     fn a_url_with_an_unknown_scheme_is_rejected() {
         for (url, found) in [("memcached:", "memcached:"), ("local", "local"), ("local:x", "local:…"), ("", "")] {
             assert!(
-                error_for(&with_url(url)).ends_with(&format!("or `rediss://…`, found `{found}`")),
+                error_for(&with_url(url)).ends_with(&format!("(`rediss` with TLS), found `{found}`")),
                 "{}",
                 error_for(&with_url(url))
             );
@@ -134,8 +159,31 @@ mod tests {
 
     #[test]
     fn redis_url_options_and_malformed_redis_urls_are_rejected() {
-        for url in ["redis://", "redis://host/x", "rediss://host#insecure", "redis://host?protocol=resp3"] {
+        for url in [
+            "redis://",
+            "redis://host/x",
+            "rediss://host#insecure",
+            "redis://host?protocol=resp3",
+            "redis+cluster://",
+            "redis+cluster://a:1,,b:2",
+            "redis+cluster://a:1/2",
+        ] {
             assert!(error_for(&with_url(url)).starts_with("counters.url: "), "{url}");
+        }
+    }
+
+    #[test]
+    fn a_cluster_is_named_by_some_of_its_nodes() {
+        for url in ["redis+cluster://a:1,b:2,c:3", "rediss+cluster://a:1", "redis+cluster://[::1]:6379,localhost"] {
+            assert!(with_url(url).server().is_ok_and(|server| server.is_some()), "{url}");
+        }
+    }
+
+    #[test]
+    fn a_key_prefix_that_could_collide_or_move_keys_to_other_slots_is_rejected() {
+        for key_prefix in ["", "a b", "{a}", "a:b", "é", "0123456789012345678901234567890123456789"] {
+            let options = Options { key_prefix: key_prefix.to_owned(), ..with_url("redis://host:1") };
+            assert!(error_for(&options).starts_with("counters.key_prefix: "), "{}", error_for(&options));
         }
     }
 

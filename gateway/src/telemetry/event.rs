@@ -71,7 +71,7 @@ impl Event for HandshakeFailed {
 /// The counters became reachable or unreachable.
 #[derive(Debug, Clone, Copy)]
 pub struct CountersSeen {
-    /// Whether they are reachable.
+    /// Whether they are reachable, all nodes of a cluster.
     pub are_up: bool,
 }
 

@@ -154,7 +154,11 @@ impl Metrics {
                 "Loaded policy components, by outcome: compiled, cached (compiled code read from the disk) or failed.",
                 &["outcome"],
             ),
-            counters_up: gauge_of(&registry, "sluice_counters_up", "1 if the counters are reachable, 0 if not."),
+            counters_up: gauge_of(
+                &registry,
+                "sluice_counters_up",
+                "1 if the counters are reachable, all nodes of a cluster, 0 if not.",
+            ),
             counters_unavailable: register(
                 &registry,
                 IntCounter::new(

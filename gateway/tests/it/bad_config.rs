@@ -218,7 +218,10 @@ fn values() -> Vec<Case> {
         ),
         Case::file(
             "[counters]\nurl = \"fingers:\"\n",
-            plain("counters.url: expected `local:`, `redis://[user@]host:port[/db]` or `rediss://…`, found `fingers:`"),
+            plain(
+                "counters.url: expected `local:`, `redis://[user@]host:port[/db]` or \
+                 `redis+cluster://[user@]host:port,…` (`rediss` with TLS), found `fingers:`",
+            ),
         ),
         Case::file(
             "[counters]\nurl = \"redis://somebody:s3cret@localhost\"\n",

@@ -18,6 +18,7 @@ mod client;
 mod command_line;
 mod compilation;
 mod connections;
+mod counters_cluster;
 mod shutdown;
 mod crowd;
 mod dashboards;

@@ -1,6 +1,8 @@
 use super::*;
 
 const CAMPAIGN: Measure = count(Scope::UserOfCoupon, 0);
+const HOUR_MS: NonZeroU32 = NonZeroU32::new(3_600_000).expect("not 0");
+const TWO: NonZeroU32 = NonZeroU32::new(2).expect("not 0");
 
 fn new_keyed_subject() -> Subject {
     Subject { fingerprint: Some(Fingerprint(rand::random())), ..new_subject() }
@@ -42,11 +44,15 @@ pub(crate) async fn a_key_is_taken_for_every_other_user(counters: Arc<dyn Counte
 
 pub(crate) async fn a_conflict_measures_nothing(counters: Arc<dyn Counters>) {
     let first = new_keyed_subject();
-    assert_eq!(reserve(&*counters, CAMPAIGN, first).await, Measured::Count(1));
-    let conflict = reserve_all(&*counters, HOOK, &[CAMPAIGN], first.another_request()).await;
+    let one_token_left = Measure::Bucket { scope: Scope::User, requests: NonZeroU32::MIN, per_ms: HOUR_MS, burst: TWO };
+    let measures = [CAMPAIGN, count(Scope::User, 0), count(Scope::Coupon, 0), one_token_left];
+    reserve_all(&*counters, HOOK, &measures, first).await;
+    let conflict = reserve_all(&*counters, HOOK, &measures, first.another_request()).await;
     assert_eq!(conflict, Reserved { is_key_taken: true, ..Reserved::default() });
     let without_key = Subject { fingerprint: None, ..first.another_request() };
-    assert_eq!(reserve(&*counters, CAMPAIGN, without_key).await, Measured::Count(2));
+    let next = reserve_all(&*counters, HOOK, &measures, without_key).await;
+    assert_eq!(next.measured[..3], [Measured::Count(2); 3]);
+    assert_eq!(next.measured[3], Measured::Conforming);
 }
 
 pub(crate) async fn a_released_key_is_free_and_only_its_holder_releases_it(counters: Arc<dyn Counters>) {

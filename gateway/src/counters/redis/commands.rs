@@ -1,16 +1,17 @@
-//! The commands sent to Redis: two scripts with their arguments, and the read of a key.
+//! The calls to Redis: two scripts with their arguments, and the read of a key.
 
 use std::num::NonZeroU32;
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use ::redis::aio::MultiplexedConnection;
-use ::redis::{Cmd, ErrorKind, FromRedisValue, RedisError, RedisResult, Script, ServerErrorKind};
+use ::redis::{Cmd, ErrorKind, FromRedisValue, Pipeline, RedisError, RedisResult, Script, ServerErrorKind, Value};
 
-use crate::counters::{Hook, KEY_ADDED, Measure, Measured, Reserved, Subject, TRACKED_IDS_MAX};
+use super::keys::{Counter, Group, Home, Keys, PARTS};
+use crate::counters::{KEY_ADDED, Measure, Measured, Reserved, Subject, TRACKED_IDS_MAX};
 use crate::coupon::{Fingerprint, UnixMs};
 
-pub(super) static RESERVE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("reserve.lua")));
+static RESERVE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("reserve.lua")));
 pub(super) static RELEASE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("release.lua")));
 
 /// Whole-campaign counts and sequences expire after a month without requests, because nothing tells the counters that a
@@ -30,120 +31,120 @@ const STEPS_PER_WINDOW: u64 = 64;
 const KEY_CLAIMED: u64 = 1;
 const KEY_TAKEN: u64 = 2;
 
-/// Builds commands whose keys share a prefix.
-#[derive(Debug, Clone)]
-pub(super) struct Commands {
-    prefix: Arc<str>,
+/// A command whose keys are all on one slot.
+pub(super) struct Call {
+    pub(super) slot: u16,
+    pub(super) command: Cmd,
+    /// Loaded if Redis does not have it.
+    script: Option<&'static Script>,
 }
 
-impl Commands {
-    pub(super) fn new(prefix: &str) -> Self {
-        Self { prefix: prefix.into() }
+impl Call {
+    pub(super) fn of_script(script: &'static Script, slot: u16, keys: &[String]) -> Self {
+        let mut command = ::redis::cmd("EVALSHA");
+        command.arg(script.get_hash()).arg(keys.len()).arg(keys);
+        Self { slot, command, script: Some(script) }
     }
 
-    /// `clock_ms` is now, by the clock that `subject.arrived_at_ms` was read from: the script compares it with Redis's.
-    pub(super) fn reserve(&self, hook: Hook, measures: &[Measure], subject: &Subject, clock_ms: UnixMs) -> Cmd {
-        let idempotency_key = subject.fingerprint.map(|fingerprint| self.idempotency_key(fingerprint));
-        let has_key = idempotency_key.is_some();
-        let keys = self.keys(measures.iter().map(|measure| (hook, measure)), subject);
-        let mut command = call(&RESERVE, idempotency_key.into_iter().chain(keys).collect());
+    /// `is_asking` marks a command that was redirected to the node that imports its slot.
+    pub(super) async fn run<T: FromRedisValue>(
+        &self,
+        connection: &mut MultiplexedConnection,
+        is_asking: bool,
+    ) -> RedisResult<T> {
+        match (self.query(connection, is_asking).await, self.script) {
+            (Err(error), Some(script)) if is_unknown_script(&error) => {
+                script.load_async(connection).await?;
+                self.query(connection, is_asking).await
+            }
+            (answer, _) => answer,
+        }
+    }
+
+    async fn query<T: FromRedisValue>(
+        &self,
+        connection: &mut MultiplexedConnection,
+        is_asking: bool,
+    ) -> RedisResult<T> {
+        if !is_asking {
+            return self.command.query_async(connection).await;
+        }
+        // One write: `ASKING` holds for the next command of the connection, which other calls share.
+        let mut pipeline = Pipeline::with_capacity(2);
+        pipeline.cmd("ASKING").add_command(self.command.clone());
+        let answers = connection.send_packed_commands(&pipeline, 0, 2).await?;
+        let answer = answers.into_iter().next_back().unwrap_or(Value::Nil).extract_error()?;
+        Ok(T::from_redis_value(answer)?)
+    }
+}
+
+impl Keys {
+    /// Takes the measures of a group. `clock_ms` is now, by the clock that `subject.arrived_at_ms` was read from: the
+    /// script compares it with Redis's.
+    pub(super) fn reserve(&self, group: &Group, subject: &Subject, clock_ms: UnixMs) -> Call {
+        let mut keys: Vec<_> = group.key.map(|fingerprint| self.idempotency_key(fingerprint)).into_iter().collect();
+        group.counters.iter().for_each(|(_, counter)| self.push_keys(&mut keys, counter, subject));
+        let mut call = Call::of_script(&RESERVE, self.slot(group.home), &keys);
+        let command = &mut call.command;
         command
             .arg(subject.request_id.as_bytes().as_slice())
             .arg(subject.arrived_at_ms)
             .arg(clock_ms)
             .arg(TRACKED_IDS_MAX);
-        if has_key {
+        if group.key.is_some() {
             command.arg("key").arg(ttl_ms(IDEMPOTENCY_KEY_TTL));
         }
-        for measure in measures {
-            add_reserve_numbers(&mut command, measure);
-        }
-        command
+        group.counters.iter().for_each(|(_, counter)| add_reserve_numbers(command, counter));
+        call
     }
 
     /// Asks for the id of the request that holds an Idempotency-Key.
-    pub(super) fn key_holder(&self, fingerprint: Fingerprint) -> Cmd {
+    pub(super) fn holder(&self, fingerprint: Fingerprint) -> Call {
         let mut command = ::redis::cmd("GET");
         command.arg(self.idempotency_key(fingerprint));
-        command
-    }
-
-    /// A write without effect on any counter.
-    pub(super) fn probe(&self) -> Cmd {
-        let mut command = call(&RESERVE, vec![format!("{}:proof", self.prefix)]);
-        command.arg("").arg(0).arg(0).arg(0).arg("sequence").arg(ttl_ms(CAMPAIGN_TTL));
-        command
-    }
-
-    pub(super) fn keys<'a>(
-        &self,
-        measures: impl Iterator<Item = (Hook, &'a Measure)>,
-        subject: &Subject,
-    ) -> Vec<String> {
-        let mut keys = Vec::new();
-        for (hook, measure) in measures {
-            let key = self.key(hook, measure, subject);
-            if matches!(measure, Measure::Count { .. }) {
-                let older = format!("{key}:older");
-                keys.extend([key, older]);
-            } else {
-                keys.push(key);
-            }
-        }
-        keys
-    }
-
-    /// Such as `{sluice}:key:00f1…`: the fingerprint of the key. Its value is a request id.
-    pub(super) fn idempotency_key(&self, fingerprint: Fingerprint) -> String {
-        format!("{}:key:{:016x}", self.prefix, fingerprint.0)
-    }
-
-    /// Such as `{sluice}:user-limit:count:0:user-of-coupon:104:7`: the hook, the measure with its numbers, the scope and
-    /// the ids it selects.
-    fn key(&self, hook: Hook, measure: &Measure, subject: &Subject) -> String {
-        use std::fmt::Write;
-
-        let scope = measure.scope();
-        let mut key = String::with_capacity(96);
-        key.push_str(&self.prefix);
-        let written = match measure {
-            Measure::Count { window_ms, .. } => write!(key, ":{}:count:{window_ms}", hook.as_str()),
-            Measure::Bucket { requests, per_ms, burst, .. } => {
-                write!(key, ":{}:bucket:{requests}:{per_ms}:{burst}", hook.as_str())
-            }
-            Measure::Sequence { .. } => write!(key, ":{}:sequence", hook.as_str()),
-        };
-        let (coupon_id, user_id) = scope.of(subject);
-        let written = written.and_then(|()| write!(key, ":{}", scope.as_str()));
-        let written = written.and_then(|()| coupon_id.map_or(Ok(()), |id| write!(key, ":{id}")));
-        let written = written.and_then(|()| user_id.map_or(Ok(()), |id| write!(key, ":{id}")));
-        debug_assert!(written.is_ok(), "writing to a string cannot fail");
-        key
+        Call { slot: self.slot(self.home_of_key(fingerprint)), command, script: None }
     }
 }
 
-pub(super) fn call(script: &Script, keys: Vec<String>) -> Cmd {
-    let mut command = ::redis::cmd("EVALSHA");
-    command.arg(script.get_hash()).arg(keys.len()).arg(keys);
-    command
+/// A write without effect on any counter.
+pub(super) fn probe(key: String) -> Call {
+    let mut call = Call::of_script(&RESERVE, 0, &[key]);
+    call.command.arg("").arg(0).arg(0).arg(0).arg("sequence").arg(ttl_ms(CAMPAIGN_TTL));
+    call
 }
 
-fn add_reserve_numbers(command: &mut Cmd, measure: &Measure) {
-    match *measure {
+fn add_reserve_numbers(command: &mut Cmd, counter: &Counter) {
+    match counter.measure {
         Measure::Count { window_ms: 0, .. } => command.arg("count").arg(0).arg(0).arg(ttl_ms(CAMPAIGN_TTL)),
         Measure::Count { window_ms, .. } => {
             let ttl_ms = window_ms.saturating_add(ttl_ms(LATE_MAX)).min(TTL_MS_MAX);
             command.arg("count").arg(window_ms).arg(window_ms / STEPS_PER_WINDOW).arg(ttl_ms)
         }
         Measure::Bucket { requests, per_ms, burst, .. } => {
-            let token_parts = u64::from(per_ms.get());
+            let token_parts = token_parts(per_ms, counter.home);
             command.arg("bucket").arg(requests.get());
             add_time(command, token_parts, requests);
-            add_time(command, token_parts * u64::from(burst.get()), requests);
+            add_time(command, token_parts.saturating_mul(burst_at(burst, counter.home)), requests);
             command.arg(ttl_ms(LATE_MAX)).arg(TTL_MS_MAX)
         }
         Measure::Sequence { .. } => command.arg("sequence").arg(ttl_ms(CAMPAIGN_TTL)),
     };
+}
+
+/// The time of a token in parts of a millisecond, of which there are as many as the rate has requests. Tokens come to one
+/// part of a divided bucket more slowly by the number of parts.
+pub(super) fn token_parts(per_ms: NonZeroU32, home: Home) -> u64 {
+    let divisor = if matches!(home, Home::Part(_)) { PARTS } else { 1 };
+    u64::from(per_ms.get()) * u64::from(divisor)
+}
+
+/// The share of a divided bucket's burst. The shares add up to the burst.
+fn burst_at(burst: NonZeroU32, home: Home) -> u64 {
+    let (burst, parts) = (u64::from(burst.get()), u64::from(PARTS));
+    match home {
+        Home::Part(part) => burst / parts + u64::from(u64::from(part) < burst % parts),
+        _ => burst,
+    }
 }
 
 /// As milliseconds and the remaining parts: a time since 1970 in parts alone would exceed 2^53, up to which Lua's numbers
@@ -157,44 +158,35 @@ const fn ttl_ms(duration: Duration) -> u64 {
     duration.as_secs() * 1_000
 }
 
-/// Parses the answer of [`RESERVE`]: the state of the key, a bit mask of what was added, then one number per measure.
-pub(super) fn reserved(measures: &[Measure], answer: &[u64]) -> Option<Reserved> {
-    let [key, added, numbers @ ..] = answer else { return None };
+/// Parses the answer of [`RESERVE`]: the state of the key, a bit mask of what was added, then one number per measure. In
+/// the result, measures are in the order of the group, and bits at their positions in the hook.
+pub(super) fn reserved(group: &Group, answer: &[u64]) -> Option<Reserved> {
+    let [key, mask, numbers @ ..] = answer else { return None };
     if *key == KEY_TAKEN {
         return Some(Reserved { is_key_taken: true, ..Reserved::default() });
     }
-    if numbers.len() != measures.len() {
+    if numbers.len() != group.counters.len() {
         return None;
     }
-    let key_added = if *key == KEY_CLAIMED { KEY_ADDED } else { 0 };
-    let measured = measures.iter().zip(numbers).map(|(measure, number)| measured(measure, *number));
-    let added = u32::try_from(*added).ok()? | key_added;
-    Some(Reserved { measured: measured.collect(), added, is_key_taken: false })
+    let mut reserved = Reserved { added: if *key == KEY_CLAIMED { KEY_ADDED } else { 0 }, ..Reserved::default() };
+    for (index, ((position, counter), number)) in group.counters.iter().zip(numbers).enumerate() {
+        reserved.measured.push(measured(counter, *number));
+        reserved.added |= u32::from(mask & (1 << index) != 0) << position;
+    }
+    Some(reserved)
 }
 
-fn measured(measure: &Measure, number: u64) -> Measured {
-    match measure {
-        Measure::Count { .. } => Measured::Count(number),
-        Measure::Bucket { .. } => match u32::try_from(number).unwrap_or(u32::MAX) {
+fn measured(counter: &Counter, number: u64) -> Measured {
+    match (counter.measure, counter.home) {
+        (Measure::Count { .. }, _) => Measured::Count(number),
+        (Measure::Bucket { .. }, _) => match u32::try_from(number).unwrap_or(u32::MAX) {
             0 => Measured::Conforming,
             wait_ms => Measured::ConformingInMs(wait_ms),
         },
-        Measure::Sequence { .. } => Measured::Sequence(number),
-    }
-}
-
-/// Calls a script, and loads it first if Redis does not have it.
-pub(super) async fn run<T: FromRedisValue>(
-    mut connection: MultiplexedConnection,
-    script: &Script,
-    command: Cmd,
-) -> RedisResult<T> {
-    match command.query_async(&mut connection).await {
-        Err(error) if is_unknown_script(&error) => {
-            script.load_async(&mut connection).await?;
-            command.query_async(&mut connection).await
+        (Measure::Sequence { .. }, Home::Part(part)) => {
+            Measured::Sequence(number.saturating_mul(PARTS.into()).saturating_add(part.into()))
         }
-        answer => answer,
+        (Measure::Sequence { .. }, _) => Measured::Sequence(number),
     }
 }
 

@@ -4,10 +4,6 @@
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use ::redis::RedisResult;
-use ::redis::aio::MultiplexedConnection;
-
-use super::commands::{Commands, RELEASE, run};
 use super::release::{REQUESTS_PER_CALL, Release};
 
 /// About 10 MB. In an outage that fills the queue, further requests stay counted.
@@ -28,30 +24,16 @@ impl ReleaseQueue {
         has_room
     }
 
-    /// Sends the queued releases until the queue is empty or a call fails; what failed stays queued.
-    pub(super) async fn flush(&self, connection: &MultiplexedConnection, commands: &Commands) -> RedisResult<()> {
-        loop {
-            let batch = self.pop_batch();
-            if batch.is_empty() {
-                return Ok(());
-            }
-            if let Err(error) = run::<()>(connection.clone(), &RELEASE, commands.release(&batch)).await {
-                self.requeue(batch);
-                return Err(error);
-            }
-            tracing::info!(releases = batch.len(), "flushed queued releases");
-        }
-    }
-
-    fn pop_batch(&self) -> Vec<Release> {
+    /// Removes those that were queued first.
+    pub(super) fn take_batch(&self) -> Vec<Release> {
         let mut queue = self.lock();
         let count = queue.len().min(REQUESTS_PER_CALL);
         queue.drain(..count).collect()
     }
 
-    fn requeue(&self, batch: Vec<Release>) {
-        let mut queue = self.lock();
-        batch.into_iter().rev().for_each(|pending| queue.push_front(pending));
+    /// Queues at the end what failed again, so that a node that stays down does not hold up the releases of the others.
+    pub(super) fn put_back(&self, failed: Vec<Release>) {
+        self.lock().extend(failed);
     }
 
     fn lock(&self) -> MutexGuard<'_, VecDeque<Release>> {

@@ -1,7 +1,11 @@
+mod cluster;
+mod cluster_faults;
 mod cost;
+mod layout;
 mod outage;
 mod secure;
 mod shared;
+mod test_cluster;
 mod test_server;
 
 use std::num::NonZeroU32;
@@ -13,16 +17,29 @@ use crate::coupon::{CampaignCounts, Fingerprint, RequestId};
 use super::*;
 
 contract_tests!(redis => shared_redis().await);
+contract_tests!(redis_cluster => shared_cluster().await);
 
 const HOOK: Hook = Hook::UserLimit;
 const CAMPAIGN: Measure = count(Scope::UserOfCoupon, 0);
+/// For a machine that runs other tests.
+const PATIENT: Duration = Duration::from_secs(20);
 
 /// The Redis that all tests share. It may answer late.
 async fn shared_redis() -> Redis {
     let url = std::env::var("SLUICE_TEST_REDIS").unwrap_or_else(|_| "redis://127.0.0.1:16379".to_owned());
     let opened = open(server(&url)).await;
     let redis = opened.unwrap_or_else(|error| panic!("{error}\nstart it with `infra/native/services up redis`"));
-    Redis { call_max: Duration::from_secs(20), ..redis }
+    Redis { call_max: PATIENT, ..redis }
+}
+
+/// The Redis Cluster that all tests share. It may answer late.
+async fn shared_cluster() -> Redis {
+    let nodes = "redis+cluster://127.0.0.1:16391,127.0.0.1:16392,127.0.0.1:16393";
+    let url = std::env::var("SLUICE_TEST_REDIS_CLUSTER").unwrap_or_else(|_| nodes.to_owned());
+    let opened = open(server(&url)).await;
+    let redis =
+        opened.unwrap_or_else(|error| panic!("{error}\nstart it with `infra/native/services up redis-cluster`"));
+    Redis { call_max: PATIENT, ..redis }
 }
 
 async fn open(server: Server) -> Result<Redis, OpenError> {

@@ -1,12 +1,13 @@
 //! Counters shared by several gateways, and what Redis stores for them.
 
+use ::redis::aio::MultiplexedConnection;
 use ::redis::{Pipeline, Value};
 
-use super::commands::{RESERVE, run};
+use super::commands::Call;
 use super::test_server::{TestServer, at, free_port, open_when_started};
 use super::*;
 use crate::counters::TRACKED_IDS_MAX;
-use crate::coupon::now_ms;
+use crate::coupon::{UnixMs, now_ms};
 
 pub(super) async fn query<T: ::redis::FromRedisValue>(counters: &Redis, command: &str) -> T {
     let mut words = command.split(' ');
@@ -14,8 +15,18 @@ pub(super) async fn query<T: ::redis::FromRedisValue>(counters: &Redis, command:
     words.for_each(|word| {
         command.arg(word);
     });
-    let mut connection = counters.connection(&counters.link.state()).expect("connected");
-    command.query_async(&mut connection).await.expect("an answer")
+    command.query_async(&mut connection(counters)).await.expect("an answer")
+}
+
+/// To a single Redis.
+fn connection(counters: &Redis) -> MultiplexedConnection {
+    counters.nodes.owner(0).and_then(|link| link.state().connection()).expect("connected")
+}
+
+/// What a gateway sends whose clock shows `clock_ms`.
+fn call_at(counters: &Redis, measures: &[Measure], subject: &Subject, clock_ms: UnixMs) -> Call {
+    let keys = &counters.nodes.server.keys;
+    keys.reserve(&keys.groups(HOOK, measures, subject)[0], subject, clock_ms)
 }
 
 #[tokio::test]
@@ -42,7 +53,6 @@ async fn two_gateways_count_together() {
 async fn a_gateway_with_a_wrong_clock_measures_like_the_others() {
     const AN_HOUR_MS: i64 = 3_600_000;
     let counters = shared_redis().await;
-    let shared = counters.connection(&counters.link.state()).expect("connected");
     let Measure::Bucket { requests, per_ms, burst, .. } = bucket(1, 60_000, 5) else {
         unreachable!("`bucket` returns a bucket")
     };
@@ -51,9 +61,8 @@ async fn a_gateway_with_a_wrong_clock_measures_like_the_others() {
     let first = new_subject();
     for (off_by_ms, number) in [AN_HOUR_MS, 0, -AN_HOUR_MS, 0, AN_HOUR_MS].into_iter().zip(1..) {
         let subject = Subject { arrived_at_ms: first.arrived_at_ms + off_by_ms, ..another_request(first) };
-        let commands = &counters.link.server().commands;
-        let reserve = commands.reserve(HOOK, &measures, &subject, now_ms() + off_by_ms);
-        let answer: Vec<u64> = run(shared.clone(), &RESERVE, reserve).await.expect("an answer");
+        let call = call_at(&counters, &measures, &subject, now_ms() + off_by_ms);
+        let answer: Vec<u64> = counters.nodes.send(&call).await.expect("an answer");
         assert_eq!(answer, [0, 0b11, 0, number]);
     }
 }
@@ -123,21 +132,15 @@ async fn a_count_of_a_million_requests_uses_less_than_64_kib() {
     let (_server, counters) = TestServer::with_counters().await;
     let of_gateway = count(Scope::Gateway, WINDOW_MS.unsigned_abs());
     let first = new_subject();
-    let commands = &counters.link.server().commands;
-    let mut connection = counters.connection(&counters.link.state()).expect("connected");
     // Over four windows, so that three quarters of the requests have left.
     for batch in 0..REQUESTS / 1_000 {
         let arrived_at_ms = first.arrived_at_ms + batch.cast_signed() * 4 * WINDOW_MS / 1_000;
         let mut pipeline = Pipeline::with_capacity(1_000);
         for _ in 0..1_000 {
-            pipeline.add_command(commands.reserve(
-                HOOK,
-                &[of_gateway],
-                &Subject { arrived_at_ms, ..another_request(first) },
-                now_ms(),
-            ));
+            let subject = Subject { arrived_at_ms, ..another_request(first) };
+            pipeline.add_command(call_at(&counters, &[of_gateway], &subject, now_ms()).command);
         }
-        pipeline.exec_async(&mut connection).await.expect("counters available");
+        pipeline.exec_async(&mut connection(&counters)).await.expect("counters available");
     }
     let last = Subject { arrived_at_ms: first.arrived_at_ms + 4 * WINDOW_MS, ..first };
     let Measured::Count(number) = reserve(&counters, of_gateway, last).await else { panic!("expected a count") };
@@ -157,7 +160,8 @@ async fn a_wrong_or_missing_password_fails_the_start_in_either_mode() {
     let port = free_port();
     let _server = TestServer::start(port, &["--requirepass", "s3cret"]);
     let with = |password: Option<&str>| {
-        Server::new(&format!("redis://127.0.0.1:{port}"), password.map(str::to_owned), None).expect("a server")
+        let url = format!("redis://127.0.0.1:{port}");
+        Server::new(&url, "sluice", password.map(str::to_owned), None).expect("a server")
     };
     open_when_started(|| with(Some("s3cret"))).await;
     for password in [None, Some("wr0ng")] {

@@ -45,9 +45,12 @@ impl Drop for TestServer {
     }
 }
 
+/// A free port below the kernel's range for clients: a client could otherwise be given the port of a server that a test
+/// stops and starts again.
 pub(super) fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("an address").port()
+    let ports = std::iter::repeat_with(|| rand::random_range(20_000..32_000)).take(100);
+    let mut free = ports.filter(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok());
+    free.next().expect("one of a hundred ports is free")
 }
 
 pub(super) fn at(port: u16) -> Server {
