@@ -38,7 +38,7 @@ async fn compare() {
     empty.delete().await;
 
     let aged = Stage::create().await;
-    let ledger = ledger::open(&aged.ledger()).await.expect("opens");
+    let ledger = ledger::open(&aged.ledger(), aged.log().partitions).await.expect("opens");
     let begun = Instant::now();
     insert_outcomes(&aged, &*ledger).await;
     println!("{OUTCOMES} outcomes inserted in {:.0?}", begun.elapsed());

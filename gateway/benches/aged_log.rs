@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use common::Server;
 use common::backlog::{Backlog, COUPON, Ids, SHARDS};
-use sluice::coupon::PartitionNo;
+use sluice::coupon::{GroupLayout, PartitionNo};
 use sluice::ledger;
 use sluice::log::{self, Log};
 use sluice::telemetry::Telemetry;
@@ -51,7 +51,7 @@ async fn measure(batches: u64) {
     let options = log::Options { url: log.clone(), retention_hours: 1, ..log::Options::default() };
     append(&options).await;
     let ledger_options = ledger::Options { url: ledger.clone(), ..ledger::Options::default() };
-    let opened = ledger::open(&ledger_options).await.expect("opens");
+    let opened = ledger::open(&ledger_options, options.partitions).await.expect("opens");
     BACKLOG.create_campaigns(&*opened).await;
     opened.close().await;
     // Releases the lock of the file.
@@ -101,7 +101,7 @@ async fn append(options: &log::Options) {
 async fn append_in_turn(log: Arc<dyn Log>, users: Arc<AtomicU64>) -> Vec<Duration> {
     let (begun, mut took) = (Instant::now(), Vec::new());
     while begun.elapsed() < APPENDING {
-        let (partition, record) = BACKLOG.record(users.fetch_add(1, Ordering::Relaxed));
+        let (partition, record) = BACKLOG.record(users.fetch_add(1, Ordering::Relaxed), GroupLayout::new(1, SHARDS));
         let appended = Instant::now();
         log.append(partition, record).expect("has room").await.expect("is durable");
         took.push(appended.elapsed());

@@ -1,8 +1,9 @@
 //! Settlement of a backlog: one consumer settles 250,000 records on MariaDB: of one coupon, of 500 coupons in every
 //! batch, and of a coupon that is sold out; each also with a database half a millisecond away. Compared with bare
-//! inserts of the same rows, and with one record per transaction.
+//! inserts of the same rows, and with one record per transaction. Then the 500 coupons in one ledger group, beside the
+//! same in two groups on two database servers.
 //!
-//! The servers are those of `infra/native/services`.
+//! The servers are those of `infra/native/services up kafka mariadb mariadb-2`.
 
 mod common;
 
@@ -10,7 +11,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use common::backlog::{Backlog, COUPON, Ids};
-use common::distributed::{DATABASE, Stage};
+use common::distributed::{DATABASE, Stage, TWO_DATABASES};
 use common::median;
 use futures_util::future::join_all;
 use sluice::coupon::{RequestId, now_ms};
@@ -59,6 +60,14 @@ async fn compare() {
         }
     }
     let (singly, _) = measure(SINGLY, None, &[("SETTLEMENT__BATCH_RECORDS_MAX", "1")]).await;
+    let mut groups = [Vec::new(), Vec::new()];
+    for _ in 0..ROUNDS {
+        for (databases, rates) in [&TWO_DATABASES[..1], TWO_DATABASES].into_iter().zip(&mut groups) {
+            let (rate, _) = measure_on(Stage::create_on(databases).await, MANY_COUPONS, None, &[]).await;
+            println!("  500 coupons on {} database servers: {rate:.0}/s", databases.len());
+            rates.push(rate);
+        }
+    }
 
     let insert = median(inserts);
     println!("bare inserts of {ROWS} rows, {INSERTERS} connections {insert:8.0}/s");
@@ -70,12 +79,22 @@ async fn compare() {
         );
     }
     println!("settled, one record per transaction {singly:9.0}/s");
+    let [one, two] = groups.map(median);
+    println!("two groups on two database servers  {two:9.0}/s   {:.2} of one group ({one:.0}/s)", two / one);
     println!("peak memory of the consumer         {peak:9} MiB (target 200)");
 }
 
 /// Records per second, and the consumer's peak memory.
 async fn measure(backlog: Backlog, database: Option<SocketAddr>, variables: &[(&'static str, &str)]) -> (f64, u64) {
-    let stage = Stage::create().await;
+    measure_on(Stage::create().await, backlog, database, variables).await
+}
+
+async fn measure_on(
+    stage: Stage,
+    backlog: Backlog,
+    database: Option<SocketAddr>,
+    variables: &[(&'static str, &str)],
+) -> (f64, u64) {
     backlog.fill(&stage).await;
     let measured = backlog.drain(&stage, database, variables).await;
     stage.delete().await;

@@ -34,7 +34,7 @@ fn main() {
 
 async fn measure(campaigns: u64) {
     let stage = Stage::create().await;
-    let ledger = ledger::open(&stage.ledger()).await.expect("opens");
+    let ledger = ledger::open(&stage.ledger(), stage.log().partitions).await.expect("opens");
     let all = Backlog { records: 0, first_coupon: 1, coupons: campaigns, stock: 1_000_000, ids: Ids::Hashes };
     all.create_campaigns(&*ledger).await;
     ledger.close().await;

@@ -23,7 +23,7 @@ use self::submission::Candidate;
 use crate::background::Detached;
 use crate::campaign_cache::{CachedCampaign, CachedShard, CampaignCache, UnsettledGuard};
 use crate::counters::{Counters, Hook};
-use crate::coupon::{Accepted, Entry, GenerationNo, IssueRequest, PartitionNo, RequestId, ShardNo, UnixMs};
+use crate::coupon::{Accepted, Entry, GenerationNo, GroupNo, IssueRequest, PartitionNo, RequestId, ShardNo, UnixMs};
 use crate::ledger::{LedgerError, RecordedOutcome};
 use crate::log::{AppendError, Headers, Log, Record};
 use crate::policy::{self, Generation, Pipelines, Rejection, Shaping};
@@ -97,12 +97,16 @@ impl Admission {
         self.earlier.recent_position(request)
     }
 
-    /// The outcome of a request, if it is settled.
+    /// The outcome of a request, if it is settled. Without its partition, all ledger groups are asked.
     ///
     /// # Errors
-    /// When the ledger cannot be read within a second, and for a second after that.
-    pub async fn outcome(&self, request: RequestId) -> Result<Option<RecordedOutcome>, LedgerError> {
-        self.earlier.outcome(request).await
+    /// When a group cannot be read within a second, and for a second after that.
+    pub async fn outcome(
+        &self,
+        request: RequestId,
+        partition: Option<PartitionNo>,
+    ) -> Result<Option<RecordedOutcome>, LedgerError> {
+        self.earlier.outcome(request, partition).await
     }
 
     /// Decides about one request and appends it to the log. A receipt means that the request is durable.
@@ -125,11 +129,11 @@ impl Admission {
         self.load.count_arrival();
         let in_flight = self.begin()?;
         let campaign = self.find_campaign(&submission.request)?;
-        let candidate = Candidate::new(submission);
+        let (candidate, group) = (Candidate::new(submission), campaign.campaign.group);
         // If the ledger cannot tell, the request is accepted all the same: a retry has the id of the first attempt, and
         // settlement drops one of the two records. Only the state of the campaign must not refuse it, since the first
         // attempt may have been accepted before the state changed.
-        let unknown = match self.earlier.find(&candidate).await {
+        let unknown = match self.earlier.find(&candidate, group).await {
             Ok(Some(receipt)) => return Ok(receipt),
             Ok(None) => None,
             Err(unknown @ Refusal::LedgerUnavailable(_)) => Some(unknown),
@@ -140,7 +144,7 @@ impl Admission {
             Err(refusal) if !self.earlier.holds_key(&candidate).await? => return Err(unknown.unwrap_or(refusal)),
             // Nothing is appended for a campaign that is over: its outcomes may be deleted, and would not tell a replay.
             Err(Refusal::Closed) => {
-                return self.earlier.await_outcome(candidate.request_id).await?.ok_or(Refusal::Closed);
+                return self.earlier.await_outcome(candidate.request_id, group).await?.ok_or(Refusal::Closed);
             }
             // Appended again, settlement drops one of the two records.
             Err(_) => campaign,
@@ -176,7 +180,7 @@ impl Admission {
         reservation: &mut Reservation<'_>,
     ) -> Result<Receipt, Refusal> {
         let facts = candidate.facts();
-        self.shape(generation, &facts, reservation).await?;
+        self.shape(generation, &facts, campaign.campaign.group, reservation).await?;
         self.limit(generation, &facts, campaign, reservation).await?;
         let shard_no = self.pick(generation, &facts, campaign, reservation).await?;
         let (accepted, traceparent) = candidate.accept(shard_no, generation);
@@ -191,10 +195,19 @@ impl Admission {
     }
 
     fn find_campaign(&self, request: &IssueRequest) -> Result<Arc<CachedCampaign>, Refusal> {
-        let cached = self.campaigns.get(request.coupon_id).ok_or(Refusal::CouponNotFound)?;
+        let cached = self.campaigns.get(request.coupon_id).ok_or_else(|| self.explain_unknown())?;
         cached.note_request();
         let expected = cached.campaign.policy_id;
         if expected == request.policy_id { Ok(cached) } else { Err(Refusal::OtherPolicy { expected }) }
+    }
+
+    /// A coupon without a campaign, or one of a ledger group that could not be read yet.
+    fn explain_unknown(&self) -> Refusal {
+        if self.campaigns.is_complete() {
+            return Refusal::CouponNotFound;
+        }
+        let source = "a ledger group has not been reached since the start".into();
+        Refusal::LedgerUnavailable(LedgerError::Transient { step: "find the campaign", source })
     }
 
     /// Checks that the campaign accepts requests now. A cached stock of zero is confirmed by the ledger, since another
@@ -221,10 +234,11 @@ impl Admission {
         &self,
         generation: &Generation,
         facts: &policy::Request,
+        group: GroupNo,
         reservation: &mut Reservation<'_>,
     ) -> Result<(), Refusal> {
         let measured = reservation.reserve(Hook::RateShaper).await?;
-        let load = self.load.read(self.in_flight());
+        let load = self.load.read(self.in_flight(), group);
         match generation.shape(facts, measured.as_deref(), &load).map_err(Refusal::PolicyUnavailable)? {
             Shaping::Pass => Ok(()),
             Shaping::Delay(ms) => {
@@ -268,11 +282,10 @@ impl Admission {
 
     /// The shards whose partition accepts records; never none.
     fn offered_shards(&self, campaign: &CachedCampaign) -> Result<Shards, Refusal> {
-        let partitions = self.log.partitions();
         let mut offered = Shards::new();
         let mut problem = None;
         for shard in &campaign.shards {
-            let partition = PartitionNo::of(campaign.campaign.coupon_id, shard.shard_no, partitions);
+            let partition = self.campaigns.partition_of(&campaign.campaign, shard.shard_no);
             match self.log.accepts(partition) {
                 Ok(()) => offered.push(policy::Shard {
                     shard_no: shard.shard_no.0,
@@ -296,7 +309,7 @@ impl Admission {
         campaign: &CachedCampaign,
     ) -> Result<Receipt, Refusal> {
         let coupon_id = accepted.request.coupon_id;
-        let partition = PartitionNo::of(coupon_id, accepted.shard_no, self.log.partitions());
+        let partition = self.campaigns.partition_of(&campaign.campaign, accepted.shard_no);
         let record = Record {
             key: format!("{coupon_id}:{}", accepted.shard_no),
             headers: Headers { request_id: Some(accepted.request_id), traceparent, generation: accepted.generation },

@@ -3,6 +3,7 @@
 mod adopt;
 mod core;
 mod error;
+mod groups;
 mod identity;
 mod listeners;
 mod ports;

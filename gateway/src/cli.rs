@@ -41,9 +41,9 @@ struct Cli {
 enum Command {
     /// Run a gateway, a consumer or both, until SIGTERM. Requests in progress are finished first.
     Serve(serve::Args),
-    /// Bring the database of ledger.url to the version of this binary. Safe to repeat, also concurrently.
+    /// Bring the databases of ledger.url or ledger.urls to the version of this binary. Safe to repeat, also concurrently.
     Migrate(ConfigArgs),
-    /// Create or verify the Kafka topic of log.url.
+    /// Create, extend or verify the Kafka topic of log.url.
     #[command(subcommand)]
     Topic(topic::Command),
     /// Show the log that the ledger settles, give up missing records, or move the ledger to another log.

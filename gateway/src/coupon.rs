@@ -3,6 +3,7 @@
 //! Values are validated when they are constructed, so nothing below the HTTP layer checks them again.
 
 mod campaign;
+mod group;
 mod id;
 mod outcome;
 mod request;
@@ -11,6 +12,7 @@ pub use campaign::{
     Audit, Campaign, CampaignChange, CampaignState, ChangeError, ChangeKey, Entry, NewCampaign, Recount, ShardAudit,
     ShardStock,
 };
+pub use group::{GroupLayout, GroupNo};
 pub(crate) use id::mix64;
 pub use id::{CouponId, LogId, OutOfRange, PartitionNo, PolicyId, RequestId, ShardNo, UserId};
 pub use outcome::{Outcome, Reason, Settled, SettledRequest};

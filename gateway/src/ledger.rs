@@ -7,11 +7,14 @@ mod change_key;
 #[cfg(test)]
 pub(crate) mod contract;
 mod error;
+mod groups;
 mod log_identity;
 mod migrations;
 pub mod mysql;
 mod open;
+mod options;
 mod outcome_row;
+mod place;
 mod policy_version;
 mod read_breaker;
 mod retention;
@@ -21,24 +24,22 @@ mod tally;
 mod terms;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fmt;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use serde::{Deserialize, Serialize};
 
-use crate::bounded::bounded;
 use crate::coupon::{
-    Audit, Campaign, CampaignChange, ChangeKey, CouponId, Fingerprint, GenerationNo, LogId, NewCampaign, Offset,
-    Outcome, PartitionNo, PolicyId, RequestId, Settled, ShardNo, ShardStock, UnixMs, UserId,
+    Audit, Campaign, CampaignChange, ChangeKey, CouponId, Fingerprint, GenerationNo, GroupNo, LogId, NewCampaign,
+    Offset, Outcome, PartitionNo, PolicyId, RequestId, Settled, ShardNo, ShardStock, UnixMs, UserId,
 };
-use crate::secret::redact;
 
 pub use error::{CampaignError, LedgerError, OpenError};
+pub use groups::{Groups, Opener};
 pub use log_identity::{LogIdentity, OffsetChange, OffsetChangeReason};
-pub use open::{Migrated, check, is_new, is_shared, migrate, open};
+pub use open::{check, is_new, is_shared, migrate, open, open_unverified};
+pub use options::Options;
+pub use place::Place;
 pub use policy_version::PolicyVersion;
 pub use read_breaker::ReadBreaker;
 pub use retention::{Deletion, ListedOutcome, Retention};
@@ -49,64 +50,6 @@ const GENERATIONS_MAX: u64 = 100;
 
 /// How long the ledger remembers the key of a campaign's change. An operator's script does not retry for longer.
 pub const CHANGE_KEY_KEPT: Duration = Duration::from_hours(7 * 24);
-
-/// `[ledger]` of the configuration.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default, expecting = "a section")]
-pub struct Options {
-    /// `sqlite:PATH` keeps the ledger in a local file,
-    /// `mysql://user[:password]@host[:port]/database[?ssl-mode=…]` on a MySQL or MariaDB server.
-    pub url: String,
-    /// The file's first line is the password. It takes precedence over a password in the URL.
-    pub password_file: Option<PathBuf>,
-    /// A PEM file with the certificate of the authority that signed the server's. It sets `ssl-mode` to
-    /// `VERIFY_IDENTITY`, unless the URL says `VERIFY_CA`.
-    pub tls_ca_file: Option<PathBuf>,
-    /// Days that the outcomes of a campaign are kept after it closed; 0 keeps them for ever.
-    #[serde(deserialize_with = "bounded::<_, _, 0, 36_500>")]
-    pub keep_days: u32,
-    /// Hours that rejections are kept after their campaign closed; 0 keeps them as long as the other outcomes.
-    #[serde(deserialize_with = "bounded::<_, _, 0, 876_000>")]
-    pub keep_rejections_hours: u32,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            url: "sqlite:data/ledger.db".to_owned(),
-            password_file: None,
-            tls_ca_file: None,
-            keep_days: 90,
-            keep_rejections_hours: 7 * 24,
-        }
-    }
-}
-
-impl Options {
-    /// A copy without the password, for `sluice config show`.
-    #[must_use]
-    pub fn redacted(&self) -> Self {
-        Self { url: redact(&self.url), ..self.clone() }
-    }
-
-    #[must_use]
-    pub fn retention(&self) -> Retention {
-        let hours = |hours: u32| (hours > 0).then(|| Duration::from_hours(hours.into()));
-        Retention { outcomes: hours(self.keep_days * 24), rejections: hours(self.keep_rejections_hours) }
-    }
-}
-
-impl fmt::Debug for Options {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Options")
-            .field("url", &redact(&self.url))
-            .field("password_file", &self.password_file)
-            .field("tls_ca_file", &self.tls_ca_file)
-            .field("keep_days", &self.keep_days)
-            .field("keep_rejections_hours", &self.keep_rejections_hours)
-            .finish()
-    }
-}
 
 /// The right to settle a partition. The newest claim fences all earlier ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -197,23 +140,51 @@ pub struct GenerationRow {
 
 /// Stores stock, outcomes and the pipeline's history.
 ///
-/// Every call is one transaction: it takes effect completely or not at all.
+/// Every call is one transaction in one database: it takes effect completely or not at all.
+///
+/// A ledger consists of groups, and each has a database. A call that names a coupon, a partition or a group concerns the
+/// database of that group only, and fails while that one is unreachable. All other calls concern the first group. An
+/// adapter is one group: it disregards which one a call names.
 pub trait Ledger: Send + Sync + 'static {
-    /// Creates a campaign. A repeated call with the same terms returns the existing campaign.
+    /// The number of groups, at least 1.
+    fn groups(&self) -> u32;
+
+    /// Opens the database of a group if it is not open, verifies that it is the one of this group, and records that it is
+    /// in use. Until then, calls that concern the group fail. Safe to repeat.
+    fn join(&self, group: GroupNo) -> BoxFuture<'_, Result<(), OpenError>>;
+
+    /// The group to which a coupon is assigned.
+    fn group_of(&self, coupon: CouponId) -> BoxFuture<'_, Result<Option<GroupNo>, LedgerError>>;
+
+    /// Assigns a coupon to a group, unless it is assigned, and returns its group. It never changes again.
+    fn assign_group(&self, coupon: CouponId, group: GroupNo) -> BoxFuture<'_, Result<GroupNo, LedgerError>>;
+
+    /// What the first group's database stores about its place among the groups.
+    fn place(&self) -> BoxFuture<'_, Result<Option<Place>, LedgerError>>;
+
+    /// Stores the place of the first group's database. Of one that is stored already, only `groups_seen` is raised.
+    fn store_place(&self, place: Place) -> BoxFuture<'_, Result<(), LedgerError>>;
+
+    /// Creates a campaign, in the group of its coupon. A repeated call with the same terms returns the existing campaign.
     fn create_campaign<'a>(&'a self, new: &'a NewCampaign) -> BoxFuture<'a, Result<Campaign, CampaignError>>;
 
     fn campaign(&self, coupon: CouponId) -> BoxFuture<'_, Result<Option<Campaign>, LedgerError>>;
 
-    /// All campaigns, ordered by coupon.
-    fn campaigns(&self) -> BoxFuture<'_, Result<Vec<Campaign>, LedgerError>>;
+    /// All campaigns of a group, ordered by coupon.
+    fn campaigns(&self, group: GroupNo) -> BoxFuture<'_, Result<Vec<Campaign>, LedgerError>>;
 
-    /// The campaigns that were created or changed after a version; all campaigns if it is 0. A settlement changes stock
-    /// but no version.
-    fn campaign_changes(&self, after_version: u64) -> BoxFuture<'_, Result<CampaignChanges, LedgerError>>;
+    /// The campaigns of a group that were created or changed after a version; all campaigns if it is 0. A settlement
+    /// changes stock but no version. Each group has versions of its own.
+    fn campaign_changes(
+        &self,
+        group: GroupNo,
+        after_version: u64,
+    ) -> BoxFuture<'_, Result<CampaignChanges, LedgerError>>;
 
-    /// The shards of these coupons, in any order. Coupons without a campaign are absent.
+    /// The shards of these coupons of a group, in any order. Coupons without a campaign are absent.
     fn stock<'a>(
         &'a self,
+        group: GroupNo,
         coupons: &'a [CouponId],
     ) -> BoxFuture<'a, Result<HashMap<CouponId, Vec<ShardStock>>, LedgerError>>;
 
@@ -235,14 +206,19 @@ pub trait Ledger: Send + Sync + 'static {
     /// coupon, one recount at a time: others wait for their turn, and fail after some seconds.
     fn recount(&self, coupon: CouponId) -> BoxFuture<'_, Result<Option<Audit>, LedgerError>>;
 
-    /// `None` until the request is settled.
-    fn outcome(&self, request: RequestId) -> BoxFuture<'_, Result<Option<RecordedOutcome>, LedgerError>>;
+    /// `None` until the request is settled, in this group.
+    fn outcome(
+        &self,
+        group: GroupNo,
+        request: RequestId,
+    ) -> BoxFuture<'_, Result<Option<RecordedOutcome>, LedgerError>>;
 
     /// This request if it is settled, otherwise the settled one that used its Idempotency-Key. Only an embedded ledger
     /// knows the latter, to remember keys across a restart: its counters are in memory. On a server an index over all
     /// outcomes would slow every settlement.
     fn outcome_under_key(
         &self,
+        group: GroupNo,
         request: RequestId,
         fingerprint: Fingerprint,
     ) -> BoxFuture<'_, Result<Option<(RequestId, RecordedOutcome)>, LedgerError>>;
@@ -250,8 +226,8 @@ pub trait Ledger: Send + Sync + 'static {
     /// The first offset of a partition that is not settled.
     fn next_offset(&self, partition: PartitionNo) -> BoxFuture<'_, Result<Offset, LedgerError>>;
 
-    /// The first unsettled offset of every partition that was ever claimed.
-    fn next_offsets(&self) -> BoxFuture<'_, Result<BTreeMap<PartitionNo, Offset>, LedgerError>>;
+    /// The first unsettled offset of every partition of a group that was ever claimed.
+    fn next_offsets(&self, group: GroupNo) -> BoxFuture<'_, Result<BTreeMap<PartitionNo, Offset>, LedgerError>>;
 
     /// Claims a partition: raises its epoch, so that an earlier claim can no longer settle.
     fn claim(&self, partition: PartitionNo) -> BoxFuture<'_, Result<Claim, LedgerError>>;
@@ -259,11 +235,15 @@ pub trait Ledger: Send + Sync + 'static {
     /// Stores a claim's `released_offset` outside of a settlement. Does nothing if the claim is fenced.
     fn store_released(&self, claim: Claim) -> BoxFuture<'_, Result<(), LedgerError>>;
 
-    /// Those of the requests that were rejected.
-    fn rejections<'a>(&'a self, requests: &'a [RequestId]) -> BoxFuture<'a, Result<BTreeSet<RequestId>, LedgerError>>;
+    /// Those of the requests from a partition that were rejected.
+    fn rejections<'a>(
+        &'a self,
+        partition: PartitionNo,
+        requests: &'a [RequestId],
+    ) -> BoxFuture<'a, Result<BTreeSet<RequestId>, LedgerError>>;
 
-    /// The log that this ledger settles; `None` until [`propose_log`](Self::propose_log).
-    fn log_identity(&self) -> BoxFuture<'_, Result<Option<LogIdentity>, LedgerError>>;
+    /// The log that this group settles; `None` until [`propose_log`](Self::propose_log).
+    fn log_identity(&self, group: GroupNo) -> BoxFuture<'_, Result<Option<LogIdentity>, LedgerError>>;
 
     /// Stores the identity of the log unless there is one, and returns the stored one: the first process wins.
     fn propose_log(&self, log_id: LogId) -> BoxFuture<'_, Result<LogId, LedgerError>>;
@@ -271,11 +251,13 @@ pub trait Ledger: Send + Sync + 'static {
     /// Records that the log stores the identity too.
     fn see_log(&self, log_id: LogId, now_ms: UnixMs) -> BoxFuture<'_, Result<(), LedgerError>>;
 
-    /// Moves the ledger to another log, fencing all claims: partition `n` continues at `next_offsets[n]`, and other
-    /// partitions are forgotten. Each change is recorded.
+    /// Moves a group to another log, fencing all claims: its partitions from `first` on continue at `next_offsets`, and
+    /// others are forgotten. Each change is recorded.
     fn adopt_log<'a>(
         &'a self,
+        group: GroupNo,
         log_id: LogId,
+        first: PartitionNo,
         next_offsets: &'a [Offset],
         now_ms: UnixMs,
     ) -> BoxFuture<'a, Result<(), LedgerError>>;
@@ -289,8 +271,8 @@ pub trait Ledger: Send + Sync + 'static {
         now_ms: UnixMs,
     ) -> BoxFuture<'_, Result<bool, LedgerError>>;
 
-    /// The newest changes by operators, newest first.
-    fn offset_changes(&self, rows_max: u32) -> BoxFuture<'_, Result<Vec<OffsetChange>, LedgerError>>;
+    /// The newest changes of a group's offsets by operators, newest first.
+    fn offset_changes(&self, group: GroupNo, rows_max: u32) -> BoxFuture<'_, Result<Vec<OffsetChange>, LedgerError>>;
 
     /// The outcomes of a campaign, ordered by user, that come after `last`.
     fn outcomes<'a>(
@@ -300,9 +282,10 @@ pub trait Ledger: Send + Sync + 'static {
         rows_max: u32,
     ) -> BoxFuture<'a, Result<Vec<ListedOutcome>, LedgerError>>;
 
-    /// Campaigns that closed before this time, and for which this deletion is not recorded.
+    /// Campaigns of a group that closed before this time, and for which this deletion is not recorded.
     fn expired_campaigns(
         &self,
+        group: GroupNo,
         deletion: Deletion,
         closed_before_ms: UnixMs,
         rows_max: u32,
@@ -318,8 +301,8 @@ pub trait Ledger: Send + Sync + 'static {
     /// Records that these outcomes of a campaign are deleted. The campaign itself stays.
     fn record_deletion(&self, coupon: CouponId, deletion: Deletion) -> BoxFuture<'_, Result<(), LedgerError>>;
 
-    /// Begins a settlement. Dropping the transaction rolls it back.
-    fn begin(&self) -> BoxFuture<'_, Result<Box<dyn Transaction>, LedgerError>>;
+    /// Begins a settlement of a partition. Dropping the transaction rolls it back.
+    fn begin(&self, partition: PartitionNo) -> BoxFuture<'_, Result<Box<dyn Transaction>, LedgerError>>;
 
     /// The newest generations, newest first.
     fn generations(&self, rows_max: u32) -> BoxFuture<'_, Result<Vec<GenerationRow>, LedgerError>>;
@@ -349,8 +332,8 @@ pub trait Ledger: Send + Sync + 'static {
     /// Whether other processes may use this ledger at the same time.
     fn is_shared(&self) -> bool;
 
-    /// Fails when the ledger cannot be reached or written.
-    fn ready(&self) -> BoxFuture<'_, Result<(), LedgerError>>;
+    /// Fails when the group cannot be reached or written.
+    fn ready(&self, group: GroupNo) -> BoxFuture<'_, Result<(), LedgerError>>;
 
     /// Waits for calls in progress and closes all connections.
     fn close(&self) -> BoxFuture<'_, ()>;

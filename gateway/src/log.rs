@@ -3,6 +3,7 @@
 #[cfg(test)]
 mod contract;
 mod embedded;
+mod ensured;
 mod gap;
 mod kafka;
 mod open;
@@ -18,8 +19,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::coupon::{GenerationNo, LogId, Offset, PartitionNo, RequestId};
 
+pub use ensured::{Change, Ensured};
 pub use gap::Gap;
-pub use kafka::Ensured;
 pub use open::{check, ensure_topics, open};
 pub use options::{Options, SaslMechanism};
 
@@ -236,11 +237,12 @@ pub enum OpenError {
     #[error("log.url: another sluice process has `{0}` open: stop it, or set a different log.url")]
     InUse(String),
     /// An existing log has another number of partitions.
-    #[error(
-        "log.partitions: the log `{path}` has {found} partitions, the configuration expects {expected}: set \
-         log.partitions = {found}, or give log.url a new path"
-    )]
-    Partitions { path: String, found: u32, expected: u32 },
+    #[error("log.partitions: the log `{path}` {problem}")]
+    Partitions {
+        path: String,
+        /// What differs, and how to fix it.
+        problem: String,
+    },
     #[error("log.url: cannot open `{path}`: {source}")]
     Failed {
         path: String,

@@ -2,14 +2,15 @@
 //!
 //! A request whose outcome is deleted must not be granted again. Its campaign is closed, so no gateway accepts it. And
 //! before anything is deleted, every partition is settled past the end that it had long after the campaign closed, so no
-//! record of it is left to be settled. Several processes may delete at the same time: each row is deleted once.
+//! record of it is left to be settled. Several processes may delete at the same time: each row is deleted once. Each
+//! ledger group has a task of its own, which waits for no other group.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::background::{Background, fault_point};
-use crate::coupon::{CouponId, RequestId, UnixMs, now_ms};
+use crate::coupon::{CouponId, GroupLayout, GroupNo, RequestId, UnixMs, now_ms};
 use crate::ledger::{self, Deletion, Ledger, LedgerError};
 use crate::log::Log;
 use crate::settlement::Progress;
@@ -23,30 +24,27 @@ const CHUNK_PAUSE: Duration = Duration::from_millis(50);
 /// Campaigns of one sweep. The next one continues.
 const CAMPAIGNS_MAX: u32 = 100;
 
-/// Sweeps the ledger.
+/// Sweeps one group of the ledger.
 pub struct Retention {
-    log: Arc<dyn Log>,
-    ledger: Arc<dyn Ledger>,
-    progress: Arc<Progress>,
-    keep: ledger::Retention,
+    pub log: Arc<dyn Log>,
+    pub ledger: Arc<dyn Ledger>,
+    pub progress: Arc<Progress>,
+    pub keep: ledger::Retention,
+    pub layout: GroupLayout,
+    pub group: GroupNo,
 }
 
 impl Retention {
     #[must_use]
-    pub fn new(log: Arc<dyn Log>, ledger: Arc<dyn Ledger>, progress: Arc<Progress>, keep: ledger::Retention) -> Self {
-        Self { log, ledger, progress, keep }
-    }
-
-    #[must_use]
     pub fn background(self) -> Background {
-        Background::new("retention", async move {
+        Background::new(self.group.task("retention"), async move {
             let mut is_logged = false;
             loop {
                 fault_point("retention");
                 match self.sweep().await {
                     Ok(()) => is_logged = false,
                     Err(error) if !is_logged => {
-                        tracing::warn!(%error, "old outcomes not deleted, retrying every minute");
+                        tracing::warn!(group = %self.group, %error, "old outcomes not deleted, retrying every minute");
                         is_logged = true;
                     }
                     Err(_) => {}
@@ -65,8 +63,9 @@ impl Retention {
             let Some(keep) = keep else { continue };
             let keep_ms = UnixMs::try_from(keep.as_millis()).unwrap_or(UnixMs::MAX);
             let closed_before_ms = now_ms().saturating_sub(keep_ms);
-            let expired = self.ledger.expired_campaigns(deletion, closed_before_ms, CAMPAIGNS_MAX).await?;
-            if expired.is_empty() || !self.progress.settled_to_end(&*self.log).await {
+            let expired = self.ledger.expired_campaigns(self.group, deletion, closed_before_ms, CAMPAIGNS_MAX).await?;
+            let partitions = self.layout.partitions_of(self.group);
+            if expired.is_empty() || !self.progress.settled_to_end(&*self.log, partitions).await {
                 continue;
             }
             for coupon in expired {

@@ -17,8 +17,8 @@ use tracing_subscriber::util::SubscriberInitExt;
 pub use event::{
     BatchSettled, BrokersSeen, CampaignGone, CertificateLoaded, CertificateRefused, ComponentCompiled, CountersMissed,
     CountersSeen, Event, GapSeen, GenerationNotLoaded, GenerationPublished, GenerationRefused, GroupAppended,
-    HandshakeFailed, InFlight, IssueAnswered, LagSeen, OffsetsSeen, PartitionOwned, PartitionSeen, RecordAcknowledged,
-    ReplicasSeen, SettlementRetried, ShardGone, StockSeen,
+    HandshakeFailed, InFlight, IssueAnswered, LagSeen, LedgerGroupSeen, OffsetsSeen, PartitionOwned, PartitionSeen,
+    RecordAcknowledged, ReplicasSeen, SettlementRetried, ShardGone, StockSeen,
 };
 pub use metrics::Metrics;
 use policy_meter::PolicyMeters;

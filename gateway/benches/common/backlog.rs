@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use sluice::coupon::{
-    Accepted, CampaignCounts, IssueRequest, NewCampaign, PartitionNo, RequestId, ShardNo, Terms, now_ms,
+    Accepted, CampaignCounts, GroupLayout, GroupNo, IssueRequest, NewCampaign, PartitionNo, RequestId, ShardNo, Terms,
+    now_ms,
 };
 use sluice::ledger::{self, Ledger};
 use sluice::log::{self, Headers, Record};
@@ -51,7 +52,8 @@ impl Ids {
 impl Backlog {
     /// Creates the campaigns and appends the records, as a gateway would.
     pub(crate) async fn fill(self, stage: &Stage) {
-        let ledger = ledger::open(&stage.ledger()).await.expect("opens");
+        let opened = ledger::open_unverified(&stage.ledger(), stage.log().partitions).await;
+        let ledger = opened.expect("opens");
         self.create_campaigns(&*ledger).await;
         ledger.close().await;
         self.append(&stage.log()).await;
@@ -64,11 +66,12 @@ impl Backlog {
     }
 
     pub(crate) async fn append(self, log: &log::Options) {
+        let layout = GroupLayout::new(log.groups, log.partitions);
         let (log, background) = log::open(log, &Telemetry::new()).await.expect("opens");
         background.into_iter().for_each(|task| _ = tokio::spawn(task.run));
         let mut waiting = Vec::new();
         for user in 1..=self.records {
-            let (partition, record) = self.record(user);
+            let (partition, record) = self.record(user, layout);
             waiting.push(log.append(partition, record).expect("has room"));
             if waiting.len() == 4096 {
                 join_all(waiting.drain(..)).await.into_iter().for_each(|ack| _ = ack.expect("is durable"));
@@ -78,12 +81,14 @@ impl Backlog {
         log.close().await;
     }
 
-    pub(crate) fn record(self, user: u64) -> (PartitionNo, Record) {
+    pub(crate) fn record(self, user: u64, layout: GroupLayout) -> (PartitionNo, Record) {
         let coupon = self.first_coupon + user % self.coupons;
         // As even as a random picker, but no shard is exhausted early.
         let shard_no = ShardNo(u32::try_from(user / self.coupons % u64::from(SHARDS)).expect("a shard"));
         let accepted = accepted(self.ids.id(user), user, coupon, shard_no);
-        let partition = PartitionNo::of(accepted.request.coupon_id, shard_no, SHARDS);
+        let coupon_id = accepted.request.coupon_id;
+        let group = GroupNo::of(coupon_id, layout.number_of_groups());
+        let partition = layout.partition(group, coupon_id, shard_no);
         let headers = Headers { request_id: Some(accepted.request_id), traceparent: None, generation: 1 };
         (partition, Record { key: format!("{coupon}:{shard_no}"), headers, value: accepted.encode() })
     }
@@ -99,12 +104,12 @@ impl Backlog {
         let own = stage.variables(database);
         let own = own.iter().map(|(name, value)| (*name, value.as_str()));
         let variables: Vec<_> = own.chain(variables.iter().copied()).collect();
-        let mut connection = stage.connect().await;
-        let settled_before = settled(&mut connection).await;
+        let mut connections = stage.connect_all().await;
+        let settled_before = settled(&mut connections).await;
         let consumer = Server::sluice("consumer", &variables);
         let mut begun = None;
         loop {
-            let settled = settled(&mut connection).await - settled_before;
+            let settled = settled(&mut connections).await - settled_before;
             if settled > 0 {
                 // Records that settled before the first query have no known duration, so they are not counted.
                 let (begun_at, uncounted) = *begun.get_or_insert((Instant::now(), settled));
@@ -158,7 +163,11 @@ fn terms() -> Terms {
     }
 }
 
-async fn settled(connection: &mut MySqlConnection) -> u64 {
+async fn settled(connections: &mut [MySqlConnection]) -> u64 {
     let sum = "SELECT cast(coalesce(sum(next_offset), 0) AS UNSIGNED) AS settled FROM partition_offset";
-    sqlx::query(sum).fetch_one(connection).await.expect("reads").get("settled")
+    let mut settled = 0;
+    for connection in connections {
+        settled += sqlx::query(sum).fetch_one(connection).await.expect("reads").get::<u64, _>("settled");
+    }
+    settled
 }

@@ -9,7 +9,7 @@ use sluice::admission::{Admission, EarlierRequests, LoadGauge, Submission};
 use sluice::campaign_cache::CampaignCache;
 use sluice::counters::Counters;
 use sluice::counters::local::Local;
-use sluice::coupon::{IssueRequest, NewCampaign, Terms, now_ms};
+use sluice::coupon::{GroupLayout, IssueRequest, NewCampaign, Terms, now_ms};
 use sluice::log::Log;
 use sluice::policy::Isolation;
 use sluice::settlement::Progress;
@@ -47,16 +47,17 @@ impl Gateway {
         ledger.create_campaign(&campaign()).await.expect("creates the campaign");
         let telemetry = Telemetry::new();
         let pipelines = start(Arc::clone(&ledger), Isolation::Warm, native, &telemetry).await;
-        let campaigns = CampaignCache::load(Arc::clone(&ledger), telemetry.clone()).await.expect("reads the campaign");
+        let layout = GroupLayout::new(1, PARTITIONS);
+        let campaigns = CampaignCache::load(Arc::clone(&ledger), layout, telemetry.clone()).await.expect("reads");
         let (counters, log): (Arc<dyn Counters>, Arc<dyn Log>) = (Arc::new(Local::new()), Arc::new(InstantLog));
         let progress = Arc::new(Progress::new(vec![0; PARTITIONS as usize]));
         let admission = Admission::new(
             Arc::new(campaigns),
             Arc::clone(&counters),
             Arc::clone(&log),
-            EarlierRequests::new(ledger, counters, log, progress),
+            EarlierRequests::new(ledger, counters, log, progress, layout),
             pipelines,
-            Arc::new(LoadGauge::new(PARTITIONS)),
+            Arc::new(LoadGauge::new(layout)),
             CLIENTS as usize,
         );
         Self {

@@ -59,7 +59,9 @@ fn runtime(workers: usize) -> Runtime {
 /// A new ledger in this folder.
 async fn open_ledger(folder: &TempDir) -> Arc<dyn Ledger> {
     let url = format!("sqlite:{}", folder.path().join("ledger.db").display());
-    ledger::open(&ledger::Options { url, ..ledger::Options::default() }).await.expect("opens a ledger")
+    ledger::open(&ledger::Options { url, ..ledger::Options::default() }, instant_log::PARTITIONS)
+        .await
+        .expect("opens a ledger")
 }
 
 /// The default policies. The rate shaper sheds nothing, and no failure goes unnoticed.

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
+
 use super::recent::{LogPosition, RecentRequests};
 use super::refusal::Refusal;
 use super::submission::{Candidate, Receipt};
 use crate::counters::Counters;
-use crate::coupon::RequestId;
+use crate::coupon::{GroupLayout, GroupNo, PartitionNo, RequestId};
 use crate::ledger::{Ledger, LedgerError, ReadBreaker, RecordedOutcome};
 use crate::log::Log;
 use crate::settlement::Progress;
@@ -18,7 +20,9 @@ const SETTLED_WITHIN: Duration = Duration::from_secs(2);
 /// Finds requests that were accepted earlier.
 pub struct EarlierRequests {
     ledger: Arc<dyn Ledger>,
-    reads: ReadBreaker,
+    layout: GroupLayout,
+    /// One for each ledger group.
+    reads: Vec<ReadBreaker>,
     counters: Arc<dyn Counters>,
     log: Arc<dyn Log>,
     progress: Arc<Progress>,
@@ -32,8 +36,10 @@ impl EarlierRequests {
         counters: Arc<dyn Counters>,
         log: Arc<dyn Log>,
         progress: Arc<Progress>,
+        layout: GroupLayout,
     ) -> Self {
-        Self { ledger, reads: ReadBreaker::default(), counters, log, progress, recent: RecentRequests::default() }
+        let reads = layout.groups().map(|_| ReadBreaker::default()).collect();
+        Self { ledger, layout, reads, counters, log, progress, recent: RecentRequests::default() }
     }
 
     /// A record of the request is durable.
@@ -45,8 +51,29 @@ impl EarlierRequests {
         self.recent.get(request)
     }
 
-    pub(super) async fn outcome(&self, request: RequestId) -> Result<Option<RecordedOutcome>, LedgerError> {
-        self.reads.read(self.ledger.outcome(request)).await
+    pub(super) async fn outcome(
+        &self,
+        request: RequestId,
+        partition: Option<PartitionNo>,
+    ) -> Result<Option<RecordedOutcome>, LedgerError> {
+        match partition.and_then(|partition| self.layout.group_of(partition)) {
+            Some(group) => self.outcome_in(group, request).await,
+            None => self.outcome_anywhere(request).await,
+        }
+    }
+
+    async fn outcome_in(&self, group: GroupNo, request: RequestId) -> Result<Option<RecordedOutcome>, LedgerError> {
+        self.reads[group.index()].read(self.ledger.outcome(group, request)).await
+    }
+
+    /// A request that no group knows is unknown only if all of them answered.
+    async fn outcome_anywhere(&self, request: RequestId) -> Result<Option<RecordedOutcome>, LedgerError> {
+        let answers = join_all(self.layout.groups().map(|group| self.outcome_in(group, request))).await;
+        let found = answers.iter().find_map(|answer| *answer.as_ref().ok()?);
+        match found {
+            Some(recorded) => Ok(Some(recorded)),
+            None => answers.into_iter().find(Result::is_err).unwrap_or(Ok(None)),
+        }
     }
 
     /// Finds the request that an Idempotency-Key already belongs to: this one, if it was accepted earlier, or one with
@@ -54,13 +81,13 @@ impl EarlierRequests {
     ///
     /// # Errors
     /// [`Refusal::IdempotencyConflict`] for the latter.
-    pub(super) async fn find(&self, candidate: &Candidate) -> Result<Option<Receipt>, Refusal> {
+    pub(super) async fn find(&self, candidate: &Candidate, group: GroupNo) -> Result<Option<Receipt>, Refusal> {
         let Candidate { request_id, fingerprint: Some(fingerprint), .. } = *candidate else { return Ok(None) };
         if let Some(LogPosition { partition, offset }) = self.recent.get(request_id) {
             return Ok(Some(Receipt { request_id, partition, offset, outcome: None }));
         }
-        let read = self.ledger.outcome_under_key(request_id, fingerprint);
-        match self.reads.read(read).await.map_err(Refusal::LedgerUnavailable)? {
+        let read = self.ledger.outcome_under_key(group, request_id, fingerprint);
+        match self.reads[group.index()].read(read).await.map_err(Refusal::LedgerUnavailable)? {
             Some((holder, recorded)) if holder == request_id => Ok(Some(Receipt::of_settled(request_id, recorded))),
             Some(_) => Err(Refusal::IdempotencyConflict),
             None => Ok(None),
@@ -81,14 +108,19 @@ impl EarlierRequests {
         }
     }
 
-    /// The outcome of a request whose campaign is over, once all is settled that was appended until now. `None` if the
-    /// request has none: it was never appended, or its outcome is deleted.
+    /// The outcome of a request whose campaign is over, once all is settled that was appended to the partitions of its
+    /// ledger group until now. `None` if the request has none: it was never appended, or its outcome is deleted.
     ///
     /// # Errors
     /// [`Refusal::LedgerUnavailable`] while records wait for settlement.
-    pub(super) async fn await_outcome(&self, request_id: RequestId) -> Result<Option<Receipt>, Refusal> {
-        let settled = tokio::time::timeout(SETTLED_WITHIN, self.progress.settled_to_end(&*self.log)).await;
-        match self.outcome(request_id).await.map_err(Refusal::LedgerUnavailable)? {
+    pub(super) async fn await_outcome(
+        &self,
+        request_id: RequestId,
+        group: GroupNo,
+    ) -> Result<Option<Receipt>, Refusal> {
+        let all = self.progress.settled_to_end(&*self.log, self.layout.partitions_of(group));
+        let settled = tokio::time::timeout(SETTLED_WITHIN, all).await;
+        match self.outcome_in(group, request_id).await.map_err(Refusal::LedgerUnavailable)? {
             Some(recorded) => Ok(Some(Receipt::of_settled(request_id, recorded))),
             None if settled.unwrap_or(false) => Ok(None),
             None => Err(Refusal::LedgerUnavailable(LedgerError::Transient {

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::coupon::{Offset, PartitionNo, UnixMs, now_ms};
+use crate::coupon::{GroupLayout, GroupNo, Offset, PartitionNo, UnixMs, now_ms};
 use crate::log::Log;
 use crate::policy;
 use crate::settlement::Progress;
@@ -21,7 +21,10 @@ pub struct LoadGauge {
     arrivals: AtomicU64,
     arrivals_per_second: AtomicF64,
     grants_per_second: AtomicF64,
-    lag_seconds: AtomicF64,
+    layout: GroupLayout,
+    /// Of each ledger group.
+    lag_seconds: Vec<AtomicF64>,
+    /// Of each partition.
     lag_records: Vec<AtomicU64>,
 }
 
@@ -34,15 +37,17 @@ pub struct Sampler {
 }
 
 impl LoadGauge {
-    /// No load, for a log with this number of partitions.
+    /// No load.
     #[must_use]
-    pub fn new(partitions: u32) -> Self {
+    pub fn new(layout: GroupLayout) -> Self {
+        let partitions = layout.groups().flat_map(|group| layout.partitions_of(group));
         Self {
             arrivals: AtomicU64::new(0),
             arrivals_per_second: AtomicF64::default(),
             grants_per_second: AtomicF64::default(),
-            lag_seconds: AtomicF64::default(),
-            lag_records: (0..partitions).map(|_| AtomicU64::new(0)).collect(),
+            layout,
+            lag_seconds: layout.groups().map(|_| AtomicF64::default()).collect(),
+            lag_records: partitions.map(|_| AtomicU64::new(0)).collect(),
         }
     }
 
@@ -57,21 +62,17 @@ impl LoadGauge {
         self.lag_records.get(partition.0 as usize).map_or(0, |lag| lag.load(Ordering::Relaxed))
     }
 
-    /// Unsettled records of all partitions, at the last sample.
+    /// The load as policies see it, with the current number of requests in flight. The lag is that of one ledger group: if
+    /// the database of another one is down, requests need not be delayed.
     #[must_use]
-    pub fn lag_records_total(&self) -> u64 {
-        self.lag_records.iter().map(|lag| lag.load(Ordering::Relaxed)).sum()
-    }
-
-    /// The load as policies see it, with the current number of requests in flight.
-    #[must_use]
-    pub fn read(&self, in_flight: usize) -> policy::Load {
+    pub fn read(&self, in_flight: usize, group: GroupNo) -> policy::Load {
+        let lag_records = self.layout.partitions_of(group).map(|partition| self.lag_records(partition)).sum();
         policy::Load {
             in_flight: u32::try_from(in_flight).unwrap_or(u32::MAX),
             arrivals_per_second: self.arrivals_per_second.get(),
             grants_per_second: self.grants_per_second.get(),
-            lag_records: self.lag_records_total(),
-            lag_seconds: self.lag_seconds.get(),
+            lag_records,
+            lag_seconds: self.lag_seconds.get(group.index()).map_or(0.0, AtomicF64::get),
         }
     }
 
@@ -110,16 +111,18 @@ impl LoadGauge {
         self.grants_per_second.approach((next.grants - sampler.grants) as f64 / seconds, seconds);
         *sampler = next;
 
-        let mut oldest = 0.0_f64;
+        let mut oldest = vec![0.0_f64; self.lag_seconds.len()];
         for (partition, lag) in (0..).map(PartitionNo).zip(&self.lag_records) {
             let end = end_offset(partition);
             let records = end.saturating_sub(progress.next_offset(partition));
             let seconds = progress.lag_seconds(partition, end, now);
             lag.store(records, Ordering::Relaxed);
             report(LagSeen { partition, records, seconds });
-            oldest = oldest.max(seconds);
+            if let Some(oldest) = self.layout.group_of(partition).and_then(|group| oldest.get_mut(group.index())) {
+                *oldest = oldest.max(seconds);
+            }
         }
-        self.lag_seconds.set(oldest);
+        self.lag_seconds.iter().zip(oldest).for_each(|(lag, oldest)| lag.set(oldest));
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::error::StartError;
 use super::identity;
 use crate::config::Config;
-use crate::coupon::{LogId, Offset, PartitionNo, now_ms};
+use crate::coupon::{GroupLayout, GroupNo, LogId, Offset, PartitionNo, now_ms};
 use crate::ledger::{self, Ledger, LogIdentity};
 use crate::log::{self, Gap, Log};
 use crate::telemetry::Telemetry;
@@ -46,9 +46,9 @@ pub enum AdoptError {
 /// # Errors
 /// [`AdoptError`]. The ledger is unchanged, or the next start completes the move.
 pub async fn adopt(config: &Config, old: OldLog<'_>) -> Result<LogId, AdoptError> {
-    let ledger = ledger::open(&config.ledger).await.map_err(StartError::from)?;
-    let log = open(&config.log).await?;
-    let bound = ledger.log_identity().await.map_err(StartError::from)?;
+    let ledger = ledger::open_unverified(&config.ledger, config.log.partitions).await.map_err(StartError::from)?;
+    let log = open(&config.whole_log()).await?;
+    let bound = ledger.log_identity(GroupNo::FIRST).await.map_err(StartError::from)?;
     match log.identity().await.map_err(StartError::from)? {
         Some(found) if bound.is_some_and(|bound| bound.log_id == found) => return Err(AdoptError::Same),
         Some(found) => return Err(StartError::OtherLedger(found).into()),
@@ -57,16 +57,33 @@ pub async fn adopt(config: &Config, old: OldLog<'_>) -> Result<LogId, AdoptError
     if let OldLog::At(url) = old {
         check_settled(config, url, &*ledger, bound).await?;
     }
-    let mut next_offsets = Vec::new();
-    for partition in (0..log.partitions()).map(PartitionNo) {
-        next_offsets.push(oldest(&*log, partition).await?);
+    let layout = GroupLayout::new(ledger.groups(), config.log.partitions);
+    let adopted = LogId::random();
+    // The first group last: until then, a repetition of a move that was cut short knows the old log.
+    for group in layout.groups().collect::<Vec<_>>().into_iter().rev() {
+        adopt_in(group, layout, &*log, &*ledger, adopted).await?;
     }
-    ledger.adopt_log(LogId::random(), &next_offsets, now_ms()).await.map_err(StartError::from)?;
     let log_id = identity::compare(&*log, &*ledger).await?;
     identity::bind(&*log, &*ledger, log_id).await?;
     log.close().await;
     ledger.close().await;
     Ok(log_id)
+}
+
+async fn adopt_in(
+    group: GroupNo,
+    layout: GroupLayout,
+    log: &dyn Log,
+    ledger: &dyn Ledger,
+    log_id: LogId,
+) -> Result<(), StartError> {
+    let partitions = layout.partitions_of(group);
+    let mut next_offsets = Vec::new();
+    for partition in partitions.clone() {
+        next_offsets.push(oldest(log, partition).await?);
+    }
+    let first = partitions.min().unwrap_or(PartitionNo(0));
+    Ok(ledger.adopt_log(group, log_id, first, &next_offsets, now_ms()).await?)
 }
 
 /// Only its reading side: the tasks that append are not started.
@@ -81,18 +98,34 @@ async fn check_settled(
     ledger: &dyn Ledger,
     bound: Option<LogIdentity>,
 ) -> Result<(), AdoptError> {
-    let old = open(&log::Options { url: url.to_owned(), ..config.log.clone() }).await?;
+    let old = open(&log::Options { url: url.to_owned(), ..config.whole_log() }).await?;
     if old.identity().await.map_err(StartError::from)? != bound.map(|bound| bound.log_id) {
         return Err(AdoptError::NotTheOldLog { url: url.to_owned() });
     }
-    for partition in (0..old.partitions()).map(PartitionNo) {
+    let layout = GroupLayout::new(ledger.groups(), config.log.partitions);
+    for group in layout.groups() {
+        let identity = ledger.log_identity(group).await.map_err(StartError::from)?;
+        // A group that settles another log was moved by an earlier attempt.
+        if identity.map(|identity| identity.log_id) == bound.map(|bound| bound.log_id) {
+            check_partitions(layout.partitions_of(group), &*old, ledger).await?;
+        }
+    }
+    old.close().await;
+    Ok(())
+}
+
+async fn check_partitions(
+    partitions: impl Iterator<Item = PartitionNo>,
+    old: &dyn Log,
+    ledger: &dyn Ledger,
+) -> Result<(), AdoptError> {
+    for partition in partitions {
         let settled = ledger.next_offset(partition).await.map_err(StartError::from)?;
         let end = old.end_offset(partition);
         if settled != end {
             return Err(AdoptError::Unsettled { partition, settled, end });
         }
     }
-    old.close().await;
     Ok(())
 }
 

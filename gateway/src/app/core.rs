@@ -9,6 +9,7 @@ use super::tasks::Tasks;
 use crate::background::Detached;
 use crate::campaign_cache::CampaignCache;
 use crate::config::Config;
+use crate::coupon::GroupLayout;
 use crate::http::{AdminAccess, Health};
 use crate::settlement::Progress;
 
@@ -16,6 +17,7 @@ use crate::settlement::Progress;
 pub(super) struct Core {
     pub(super) config: Config,
     pub(super) ports: Ports,
+    pub(super) layout: GroupLayout,
     pub(super) campaigns: Arc<CampaignCache>,
     pub(super) progress: Arc<Progress>,
     pub(super) health: Arc<Health>,

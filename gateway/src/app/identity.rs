@@ -9,8 +9,8 @@ use std::time::Duration;
 use super::error::StartError;
 use super::retry::retry;
 use crate::background::{Background, TaskFailure};
-use crate::coupon::{LogId, UnixMs, now_ms};
-use crate::ledger::Ledger;
+use crate::coupon::{GroupNo, LogId, UnixMs, now_ms};
+use crate::ledger::{Ledger, OpenError};
 use crate::log::Log;
 
 /// Bounds how long gateways accept requests into a topic that was created again while they run.
@@ -27,7 +27,7 @@ const TASK: &str = "log identity";
 /// [`StartError::OtherLog`] or [`StartError::OtherLedger`] if they do not belong together.
 pub(super) async fn compare(log: &dyn Log, ledger: &dyn Ledger) -> Result<LogId, StartError> {
     let mut found = read(log).await?;
-    let expected = ledger.log_identity().await?;
+    let expected = ledger.log_identity(GroupNo::FIRST).await?;
     if found.is_none() && expected.is_some() {
         // Another process may have bound both since the first read.
         found = read(log).await?;
@@ -65,14 +65,16 @@ async fn read(log: &dyn Log) -> Result<Option<LogId>, StartError> {
     Ok(retry(|| log.identity(), |_| true).await?)
 }
 
-/// Keeps the identity from expiring, and fails when the log is not the same any more.
+/// Keeps the identity from expiring. Fails when the log is not the same any more, or when another process has started
+/// with more ledger groups: this one would answer that their coupons do not exist.
 pub(super) fn watch(log: Arc<dyn Log>, ledger: Arc<dyn Ledger>, log_id: LogId) -> Background {
     let run = async move {
         loop {
             tokio::time::sleep(WATCH_EVERY).await;
             match renew(&*log, &*ledger, log_id).await {
                 Ok(()) => {}
-                Err(error @ StartError::OtherLog { .. }) => {
+                // The topic is another one, or the system has more ledger groups since.
+                Err(error @ (StartError::OtherLog { .. } | StartError::Ledger(OpenError::MissingGroups { .. }))) => {
                     return Err(TaskFailure { task: TASK.into(), cause: error.to_string() });
                 }
                 Err(error) => tracing::warn!(%error, "identity of the log not renewed, retrying every minute"),
@@ -89,12 +91,13 @@ async fn renew(log: &dyn Log, ledger: &dyn Ledger, expected: LogId) -> Result<()
     }
     log.set_identity(expected).await?;
     ledger.see_log(expected, now_ms()).await?;
-    Ok(())
+    Ok(ledger.join(GroupNo::FIRST).await?)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ledger::Place;
     use crate::telemetry::Telemetry;
     use crate::{ledger, log};
 
@@ -105,7 +108,7 @@ mod tests {
 
     async fn open_ledger(folder: &tempfile::TempDir) -> Arc<dyn Ledger> {
         let url = format!("sqlite:{}", folder.path().join("ledger.db").display());
-        ledger::open(&ledger::Options { url, ..Default::default() }).await.expect("opens")
+        ledger::open(&ledger::Options { url, ..Default::default() }, 12).await.expect("opens")
     }
 
     #[tokio::test]
@@ -129,9 +132,21 @@ mod tests {
         let bound = bind(&*log, &*ledger, LogId::random()).await.expect("binds");
         ledger.see_log(bound, 5).await.expect("stores");
         renew(&*log, &*ledger, bound).await.expect("is the same log");
-        let seen = ledger.log_identity().await.expect("reads").and_then(|stored| stored.seen_at_ms);
+        let seen = ledger.log_identity(GroupNo::FIRST).await.expect("reads").and_then(|stored| stored.seen_at_ms);
         assert!(seen > Some(5), "{seen:?}");
         log.set_identity(LogId::random()).await.expect("stores");
         assert!(matches!(renew(&*log, &*ledger, bound).await, Err(StartError::OtherLog { found: Some(_), .. })));
+    }
+
+    #[tokio::test]
+    async fn a_process_with_fewer_ledger_groups_than_another_one_fails() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let (log, ledger) = (open_log(&folder, "log").await, open_ledger(&folder).await);
+        let bound = bind(&*log, &*ledger, LogId::random()).await.expect("binds");
+        renew(&*log, &*ledger, bound).await.expect("is alone");
+        let grown = Place { group: GroupNo::FIRST, partitions_each: 12, groups_seen: 2 };
+        ledger.store_place(grown).await.expect("another process has two groups");
+        let failed = renew(&*log, &*ledger, bound).await;
+        assert!(matches!(failed, Err(StartError::Ledger(OpenError::MissingGroups { .. }))), "{failed:?}");
     }
 }

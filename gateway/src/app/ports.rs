@@ -8,7 +8,7 @@ use super::retry::retry;
 use crate::background::Background;
 use crate::config::{Config, Role};
 use crate::counters::{self, Counters};
-use crate::coupon::PartitionNo;
+use crate::coupon::{GroupLayout, GroupNo, PartitionNo};
 use crate::ledger::{self, Ledger};
 use crate::log::{self, Log};
 use crate::policy::Pipelines;
@@ -41,34 +41,46 @@ impl Ports {
             // A recorded pipeline has its components in the ledger. A new ledger takes them from the folder.
             Pipelines::check(&config.policies, &config.pipeline, &telemetry).await?;
         }
-        let (log, mut background) = retry(|| log::open(&config.log, &telemetry), log::OpenError::is_transient).await?;
-        let ledger = retry(|| ledger::open(&config.ledger), ledger::OpenError::is_transient).await?;
+        let whole_log = config.whole_log();
+        let (log, mut background) = retry(|| log::open(&whole_log, &telemetry), log::OpenError::is_transient).await?;
+        let open_ledger = || ledger::open(&config.ledger, config.log.partitions);
+        let ledger = retry(open_ledger, ledger::OpenError::is_transient).await?;
         let (counters, counters_task) = counters::open(&config.counters, &telemetry).await?;
         background.extend(counters_task);
         Ok(Self { log, ledger, counters, telemetry, background })
     }
 
-    /// How far each partition is settled. A ledger that is ahead of the log belongs to another log.
-    pub(super) async fn progress(&self) -> Result<Progress, StartError> {
-        let mut next_offsets = Vec::new();
-        let settled_offsets = self.ledger.next_offsets().await?;
-        for partition in (0..self.log.partitions()).map(PartitionNo) {
-            let settled = settled_offsets.get(&partition).copied().unwrap_or(0);
-            let begun = Instant::now();
-            while settled > self.log.end_offset(partition) {
-                match self.log.fresh_end_offset(partition).await {
-                    Some(end) if settled > end && begun.elapsed() > END_OFFSET_KNOWN_WITHIN => {
-                        return Err(StartError::ShortLog { partition, settled, end });
-                    }
-                    Some(_) => tokio::time::sleep(Duration::from_millis(50)).await,
-                    None => {
-                        tracing::warn!(%partition, "end offset unknown: log and ledger not compared");
-                        break;
-                    }
+    /// Which partitions of the log belong to which ledger group.
+    pub(super) fn layout(&self) -> GroupLayout {
+        let groups = self.ledger.groups();
+        GroupLayout::new(groups, (self.log.partitions() / groups).max(1))
+    }
+}
+
+/// Reads how far the partitions of a group are settled. A ledger that is ahead of the log belongs to another log.
+pub(super) async fn read_progress(
+    log: &dyn Log,
+    ledger: &dyn Ledger,
+    group: GroupNo,
+    progress: &Progress,
+) -> Result<(), StartError> {
+    let settled_offsets = ledger.next_offsets(group).await?;
+    for (partition, settled) in settled_offsets.range(..PartitionNo(log.partitions())) {
+        let (partition, settled) = (*partition, *settled);
+        let begun = Instant::now();
+        while settled > log.end_offset(partition) {
+            match log.fresh_end_offset(partition).await {
+                Some(end) if settled > end && begun.elapsed() > END_OFFSET_KNOWN_WITHIN => {
+                    return Err(StartError::ShortLog { partition, settled, end });
+                }
+                Some(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+                None => {
+                    tracing::warn!(%partition, "end offset unknown: log and ledger not compared");
+                    break;
                 }
             }
-            next_offsets.push(settled);
         }
-        Ok(Progress::new(next_offsets))
+        progress.catch_up(partition, settled);
     }
+    Ok(())
 }

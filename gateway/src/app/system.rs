@@ -6,15 +6,14 @@ use std::time::Duration;
 
 use super::core::{ADMIN_LISTENER, Core, PUBLIC_LISTENER, SETTLEMENT, Stages};
 use super::error::StartError;
-use super::identity;
 use super::listeners::Listeners;
-use super::ports::Ports;
-use super::roles;
+use super::ports::{Ports, read_progress};
 use super::tasks::Tasks;
+use super::{groups, identity, roles};
 use crate::background::{Detached, TaskFailure};
 use crate::campaign_cache::CampaignCache;
 use crate::config::{Config, Role};
-use crate::coupon::{NewCampaign, PartitionNo};
+use crate::coupon::{GroupNo, NewCampaign, PartitionNo};
 use crate::http::Health;
 use crate::ledger::Ledger;
 use crate::log::Log;
@@ -73,10 +72,14 @@ impl System {
         }
         let (log, ledger) = (Arc::clone(&ports.log), Arc::clone(&ports.ledger));
         let identity = identity::compare(&*log, &*ledger).await?;
-        let progress = Arc::new(ports.progress().await?);
+        let progress = Arc::new(Progress::new(vec![0; log.partitions() as usize]));
+        read_progress(&*log, &*ledger, GroupNo::FIRST, &progress).await?;
         let identity = identity::bind(&*log, &*ledger, identity).await?;
+        for joining in groups::join(&ports, &progress).await? {
+            tasks.spawn_background(joining);
+        }
         tasks.spawn_background(identity::watch(Arc::clone(&log), Arc::clone(&ledger), identity));
-        let campaigns = CampaignCache::load(Arc::clone(&ledger), ports.telemetry.clone()).await?;
+        let campaigns = CampaignCache::load(Arc::clone(&ledger), ports.layout(), ports.telemetry.clone()).await?;
         create_first_campaign(&config, &campaigns).await?;
         let counters = Arc::clone(&ports.counters);
         let health = Health::new(Arc::clone(&log), Arc::clone(&ledger), counters, Arc::clone(&progress));
@@ -84,6 +87,7 @@ impl System {
         let role = config.role;
         let mut core = Core {
             config,
+            layout: ports.layout(),
             ports,
             campaigns: Arc::new(campaigns),
             progress: Arc::clone(&progress),
@@ -164,7 +168,7 @@ fn warn_of_split_roles(config: &Config) {
 
 /// A new embedded ledger gets the campaign that the README's first request uses.
 async fn create_first_campaign(config: &Config, campaigns: &CampaignCache) -> Result<(), StartError> {
-    if !config.ledger.url.starts_with("sqlite:") || !campaigns.is_empty() {
+    if config.ledger.groups() > 1 || !config.ledger.url.starts_with("sqlite:") || !campaigns.is_empty() {
         return Ok(());
     }
     let new = NewCampaign {
@@ -176,7 +180,7 @@ async fn create_first_campaign(config: &Config, campaigns: &CampaignCache) -> Re
         opens_at_ms: None,
         closes_at_ms: None,
     };
-    campaigns.create(&new).await?;
+    campaigns.create(&new, None).await?;
     tracing::info!(coupon = %new.coupon_id, total = new.total, "created the example campaign");
     Ok(())
 }

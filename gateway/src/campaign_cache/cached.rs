@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use crate::coupon::{Campaign, CampaignState, CouponId, PolicyId, ShardNo};
+use crate::coupon::{Campaign, CampaignState, CouponId, GroupNo, PolicyId, ShardNo};
 
 /// A campaign as this process last saw it.
 pub struct CachedCampaign {
@@ -113,10 +113,11 @@ impl CachedCampaign {
     }
 
     /// What is left of a campaign that accepts no more requests: enough to answer CLOSED.
-    pub(super) fn closed(coupon_id: CouponId, policy_id: PolicyId) -> Self {
+    pub(super) fn closed(coupon_id: CouponId, policy_id: PolicyId, group: GroupNo) -> Self {
         let campaign = Campaign {
             coupon_id,
             policy_id,
+            group,
             total: 0,
             per_user_limit: 0,
             state: CampaignState::Closed,

@@ -51,9 +51,16 @@ enum Call {
         /// Closing time. Default: never.
         #[arg(long)]
         closes_at: Option<String>,
+        /// The ledger group that holds the campaign. Default: by a hash of the coupon id.
+        #[arg(long)]
+        group: Option<u32>,
     },
     /// List all campaigns.
-    List,
+    List {
+        /// Only those of this ledger group, which are listed also while another group is unavailable.
+        #[arg(long)]
+        group: Option<u32>,
+    },
     /// Show one campaign, shard by shard.
     Show {
         /// The coupon id.
@@ -147,14 +154,18 @@ async fn export(client: &AdminClient, coupon: u64) -> Result<(), Failure> {
 async fn call(client: &AdminClient, command: &Call) -> Result<Value, AdminClientError> {
     let path = |coupon: &u64, action: &str| format!("/admin/coupons/{coupon}{action}");
     match command {
-        Call::Create { coupon, policy, total, shards, per_user_limit, opens_at, closes_at } => {
-            let body = json!({
+        Call::Create { coupon, policy, total, shards, per_user_limit, opens_at, closes_at, group } => {
+            let mut body = json!({
                 "couponId": coupon, "policyId": policy, "total": total, "shards": shards,
                 "perUserLimit": per_user_limit, "opensAt": opens_at, "closesAt": closes_at,
             });
+            if let Some(group) = group {
+                body["group"] = json!(group);
+            }
             client.post("/admin/coupons", Some(body)).await
         }
-        Call::List => client.get("/admin/coupons").await,
+        Call::List { group: None } => client.get("/admin/coupons").await,
+        Call::List { group: Some(group) } => client.get(&format!("/admin/coupons?group={group}")).await,
         Call::Show { coupon } => client.get(&path(coupon, "")).await,
         Call::Audit { coupon, recount: false } => client.get(&path(coupon, "/audit")).await,
         Call::Audit { coupon, recount: true } => client.get(&path(coupon, "/audit?recount=true")).await,

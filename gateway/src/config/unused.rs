@@ -14,14 +14,17 @@ impl Config {
 
     fn unused_options(&self) -> Vec<String> {
         let Self { log, ledger, counters, .. } = self;
+        let databases = ledger.of_groups();
+        let ledger_url = databases.iter().map(|database| &database.url).find(|url| !url.starts_with("sqlite:"));
+        let ledger_url = ledger_url.unwrap_or(&databases[0].url);
         let of_embedded = |url: &str| ["embedded:", "sqlite:", "local:"].iter().any(|scheme| url.starts_with(scheme));
         [
             ("log", &log.url, "username", log.username.is_some()),
             ("log", &log.url, "password_file", log.password_file.is_some()),
             ("log", &log.url, "tls", log.tls),
             ("log", &log.url, "tls_ca_file", log.tls_ca_file.is_some()),
-            ("ledger", &ledger.url, "password_file", ledger.password_file.is_some()),
-            ("ledger", &ledger.url, "tls_ca_file", ledger.tls_ca_file.is_some()),
+            ("ledger", ledger_url, "password_file", ledger.password_file.is_some()),
+            ("ledger", ledger_url, "tls_ca_file", ledger.tls_ca_file.is_some()),
             ("counters", &counters.url, "password_file", counters.password_file.is_some()),
             ("counters", &counters.url, "tls_ca_file", counters.tls_ca_file.is_some()),
         ]

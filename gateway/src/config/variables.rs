@@ -3,6 +3,7 @@
 use serde::Deserialize;
 
 use super::{Config, VARIABLE_PREFIX, message};
+use crate::secret::redact;
 
 impl Config {
     /// Applies `SLUICE__SECTION__KEY`.
@@ -38,7 +39,7 @@ impl Config {
             section.clear();
         }
         section.insert(key, value);
-        let config = Self::deserialize(table).map_err(|error| message::of(&error))?;
+        let config = Self::deserialize(table).map_err(|error| redact(&message::of(&error)))?;
         Ok(Self { role: self.role, file: self.file.clone(), is_from_file: self.is_from_file, ..config })
     }
 }

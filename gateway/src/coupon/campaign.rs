@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
 
-use super::{CouponId, PolicyId, ShardNo, UnixMs};
+use super::{CouponId, GroupNo, PolicyId, ShardNo, UnixMs};
 
 /// What an operator asks for when creating a campaign. A coupon has at most one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +37,8 @@ impl NewCampaign {
 pub struct Campaign {
     pub coupon_id: CouponId,
     pub policy_id: PolicyId,
+    /// The ledger group that holds it.
+    pub group: GroupNo,
     /// Top-ups included.
     pub total: u64,
     pub per_user_limit: u32,
@@ -295,6 +297,7 @@ mod tests {
         Campaign {
             coupon_id: new.coupon_id,
             policy_id: new.policy_id,
+            group: GroupNo::FIRST,
             total,
             per_user_limit: new.per_user_limit,
             state: CampaignState::Open,

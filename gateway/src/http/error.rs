@@ -15,7 +15,7 @@ use super::problem_type::{
     PAUSED, POLICY_UNAVAILABLE, ProblemType, SOLD_OUT, TIMEOUT, TLS_REQUIRED, UNSUPPORTED_MEDIA_TYPE,
 };
 use crate::admission::Refusal;
-use crate::coupon::{RequestId, now_ms};
+use crate::coupon::{GroupNo, RequestId, now_ms};
 use crate::ledger::{CampaignError, LedgerError};
 use crate::log::LogError;
 
@@ -95,6 +95,11 @@ impl Problem {
     ) -> Self {
         tracing::error!(%request_id, reason = problem_type.reason, %cause, "request failed");
         Self { request_id: Some(request_id), ..Self::new(problem_type, detail) }
+    }
+
+    pub(super) fn ledger_group_unavailable(group: GroupNo, cause: &LedgerError) -> Self {
+        let detail = format!("ledger group {group} is unavailable: retry later, or name another group with ?group=");
+        Self::unavailable_because(LEDGER_UNAVAILABLE, &detail, RequestId::new(), cause)
     }
 
     pub(super) fn ledger_unavailable(request_id: RequestId, cause: &LedgerError) -> Self {
@@ -255,7 +260,8 @@ impl From<CampaignError> for Problem {
         let detail = error.to_string();
         match error {
             CampaignError::NotFound(_) => Self::new(COUPON_NOT_FOUND, detail),
-            CampaignError::Exists(_) => Self::new(COUPON_EXISTS, detail),
+            CampaignError::Exists(_) | CampaignError::OtherGroup { .. } => Self::new(COUPON_EXISTS, detail),
+            CampaignError::NoSuchGroup { .. } => Self::invalid("group", format!("`group`: {detail}")),
             CampaignError::Closed(_) => Self::new(CLOSED, detail),
             CampaignError::KeyReused => Self::new(IDEMPOTENCY_CONFLICT, detail),
             CampaignError::TotalTooLarge => Self::invalid("amount", detail),

@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use futures_util::future::join_all;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 use utoipa::ToSchema;
@@ -15,7 +16,7 @@ use utoipa_axum::routes;
 use super::error::ProblemDetails;
 use super::openapi::problems::{self, problems};
 use crate::counters::Counters;
-use crate::coupon::{GenerationNo, PartitionNo};
+use crate::coupon::{GenerationNo, GroupNo, PartitionNo};
 use crate::ledger::Ledger;
 use crate::log::Log;
 use crate::policy::Pipelines;
@@ -65,8 +66,8 @@ struct Readiness {
 }
 
 impl Health {
-    /// Ready as long as the ports are ready and no partition stopped at a gap. A process that accepts requests is also
-    /// ready without the ledger: what the log accepts is durable, and is settled once the ledger is back. Otherwise all
+    /// Ready as long as the ports are ready and no partition stopped at a gap. One ledger group that answers is enough. A
+    /// process that accepts requests is also ready without any: what the log accepts is durable, and is settled once the ledger is back. Otherwise all
     /// gateways would leave the load balancer together.
     #[must_use]
     pub fn new(
@@ -110,7 +111,9 @@ impl Health {
 
     async fn readiness(&self, audience: Audience) -> Readiness {
         let log = self.log.ready().map_err(|reason| reason.to_string());
-        let ledger = self.ledger_readiness().await;
+        let groups = self.ledger_readiness().await;
+        let a_group_is_ready = groups.iter().any(Result::is_ok);
+        let ledger = groups.into_iter().find(Result::is_err).unwrap_or(Ok(()));
         let accepts_requests = self.pipelines.get().is_some();
         let counters = self.counters.ready();
         let counters_suffice = counters.is_ok() || self.counters.is_optional();
@@ -124,7 +127,7 @@ impl Health {
         };
         Readiness {
             ready: log.is_ok()
-                && (ledger.is_ok() || accepts_requests)
+                && (a_group_is_ready || accepts_requests)
                 && counters_suffice
                 && settlement.is_ok()
                 && tasks.is_ok()
@@ -140,11 +143,18 @@ impl Health {
         }
     }
 
-    async fn ledger_readiness(&self) -> Result<(), String> {
-        match tokio::time::timeout(LEDGER_ANSWER_MAX, self.ledger.ready()).await {
-            Ok(ready) => ready.map_err(|error| error.to_string()),
-            Err(_) => Err(format!("no answer in {} ms", LEDGER_ANSWER_MAX.as_millis())),
-        }
+    /// Of each ledger group.
+    async fn ledger_readiness(&self) -> Vec<Result<(), String>> {
+        join_all((0..self.ledger.groups()).map(|group| self.group_readiness(GroupNo(group)))).await
+    }
+
+    async fn group_readiness(&self, group: GroupNo) -> Result<(), String> {
+        let problem = match tokio::time::timeout(LEDGER_ANSWER_MAX, self.ledger.ready(group)).await {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("no answer in {} ms", LEDGER_ANSWER_MAX.as_millis()),
+        };
+        Err(if self.ledger.groups() == 1 { problem } else { format!("ledger group {group}: {problem}") })
     }
 }
 

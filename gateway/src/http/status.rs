@@ -106,7 +106,7 @@ pub(super) async fn status(
         // Read progress before the ledger: a request that settles in between is then found in the ledger.
         let record = in_query.or_else(|| recent(&api, request_id));
         let next = record.map_or(0, |(partition, _)| api.progress.next_offset(partition));
-        let outcome = api.admission.outcome(request_id).await;
+        let outcome = api.admission.outcome(request_id, record.map(|(partition, _)| partition)).await;
         let (partition, offset) = match (outcome, record.filter(|(_, offset)| next <= *offset)) {
             (Ok(Some(recorded)), _) => return Ok(Json(StatusBody::settled(request_id, recorded))),
             // Nobody settled it before the ledger became unreachable, as far as this process knows.

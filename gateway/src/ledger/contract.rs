@@ -2,6 +2,7 @@
 //! ledger and a guard that keeps its storage.
 
 mod changes;
+mod groups;
 mod log_identity;
 mod policy_versions;
 mod retention;
@@ -10,16 +11,17 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::{CampaignError, Claim, Ledger, LedgerError, LockedStock, Shards, StockDecrement, Transaction};
 use crate::coupon::{
-    Audit, CampaignChange, CampaignState, ChangeKey, CouponId, Fingerprint, NewCampaign, Outcome, PartitionNo, Reason,
-    RequestId, Settled, SettledRequest, ShardNo, Terms, UserId,
+    Audit, CampaignChange, CampaignState, ChangeKey, CouponId, Fingerprint, GroupNo, NewCampaign, Outcome, PartitionNo,
+    Reason, RequestId, Settled, SettledRequest, ShardNo, Terms, UserId,
 };
 
 pub(crate) use changes::*;
+pub(crate) use groups::*;
 pub(crate) use log_identity::*;
 pub(crate) use policy_versions::*;
 pub(crate) use retention::*;
 
-const PARTITION: PartitionNo = PartitionNo(3);
+pub(crate) const PARTITION: PartitionNo = PartitionNo(3);
 
 fn coupon() -> CouponId {
     104_u64.try_into().expect("in range")
@@ -72,7 +74,7 @@ fn issued(grant_no: u32) -> Outcome {
 }
 
 async fn begin(ledger: &dyn Ledger) -> Box<dyn Transaction> {
-    ledger.begin().await.expect("begins")
+    ledger.begin(PARTITION).await.expect("begins")
 }
 
 pub(crate) async fn creating_a_campaign_again_changes_nothing(ledger: &dyn Ledger) {
@@ -83,7 +85,7 @@ pub(crate) async fn creating_a_campaign_again_changes_nothing(ledger: &dyn Ledge
     let other = ledger.create_campaign(&campaign(11, 4)).await;
     assert!(matches!(other, Err(CampaignError::Exists(_))), "{other:?}");
     assert_eq!(ledger.campaign(coupon()).await.expect("reads"), Some(made.clone()));
-    assert_eq!(ledger.campaigns().await.expect("reads"), [made]);
+    assert_eq!(ledger.campaigns(GroupNo::FIRST).await.expect("reads"), [made]);
 }
 
 pub(crate) async fn changes_conserve_stock_and_only_a_top_up_adds(ledger: &dyn Ledger) {
@@ -165,23 +167,26 @@ pub(crate) async fn a_committed_settlement_is_visible_completely(ledger: &dyn Le
     assert_eq!((audit.granted, audit.remaining, audit.user_limit, audit.users), (2, 8, 1, 2));
     assert_eq!((audit.sold_out, audit.invalid), (0, 0));
     assert_eq!((audit.shards[0].granted, audit.shards[1].picked), (2, 3));
-    let recorded = ledger.outcome(rows[0].request_id).await.expect("reads").expect("exists");
+    let recorded = ledger.outcome(GroupNo::FIRST, rows[0].request_id).await.expect("reads").expect("exists");
     assert_eq!(recorded.outcome, issued(1));
     assert_eq!((recorded.partition, recorded.offset, recorded.settled_at_ms), (PARTITION, 1, 2));
-    let invalid = ledger.outcome(rows[3].request_id).await.expect("reads").expect("exists");
+    let invalid = ledger.outcome(GroupNo::FIRST, rows[3].request_id).await.expect("reads").expect("exists");
     assert_eq!((invalid.outcome, invalid.coupon_id), (Outcome::Rejected(Reason::Invalid), None));
-    assert_eq!(ledger.outcome(RequestId::from([9; 16])).await.expect("reads"), None);
+    assert_eq!(ledger.outcome(GroupNo::FIRST, RequestId::from([9; 16])).await.expect("reads"), None);
     for request in [rows[0].request_id, rows[2].request_id] {
-        let under_key = ledger.outcome_under_key(request, Fingerprint(i64::MIN)).await.expect("reads");
+        let under_key = ledger.outcome_under_key(GroupNo::FIRST, request, Fingerprint(i64::MIN)).await.expect("reads");
         assert_eq!(under_key.expect("exists").0, request, "although others have its key");
     }
-    assert_eq!(ledger.outcome_under_key(RequestId::from([9; 16]), Fingerprint(1)).await.expect("reads"), None);
+    assert_eq!(
+        ledger.outcome_under_key(GroupNo::FIRST, RequestId::from([9; 16]), Fingerprint(1)).await.expect("reads"),
+        None
+    );
 
     let mut transaction = begin(ledger).await;
     let names: Vec<_> = (1..=9).map(|name| RequestId::from([name; 16])).collect();
     assert_eq!(transaction.replays(&names).await.expect("reads"), BTreeSet::from_iter(names[..4].iter().copied()));
     let rejected = BTreeSet::from_iter(names[2..4].iter().copied());
-    assert_eq!(ledger.rejections(&names).await.expect("reads"), rejected);
+    assert_eq!(ledger.rejections(PARTITION, &names).await.expect("reads"), rejected);
     let holders = [1, 2, 3].map(|number| (coupon(), user(number)));
     let grants = transaction.grants(&holders).await.expect("reads");
     assert_eq!(grants, HashMap::from([(holders[0], 1), (holders[1], 1)]));
@@ -344,6 +349,9 @@ macro_rules! contract_tests {
             the_first_proposed_log_is_kept,
             a_skip_moves_only_the_offset_that_it_names,
             adopting_a_log_resets_every_partition_and_fences_all_claims,
+            a_coupon_is_assigned_to_one_group_for_ever,
+            a_campaign_that_was_never_assigned_is_in_the_first_group,
+            the_place_of_a_database_stays_and_the_groups_that_it_saw_only_rise,
         );
     };
     ($name:ident => $open:expr; $($promise:ident,)+) => {

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::coupon::{ChangeError, CouponId, NewCampaign};
+use crate::coupon::{ChangeError, CouponId, GroupNo, LogId, NewCampaign, PartitionNo};
 
 /// Why a call on the ledger failed.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +24,14 @@ pub enum LedgerError {
     },
 }
 
+impl LedgerError {
+    /// Whether the same call may succeed later.
+    #[must_use]
+    pub const fn is_transient(&self) -> bool {
+        matches!(self, Self::Transient { .. })
+    }
+}
+
 /// Why a campaign was not created or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum CampaignError {
@@ -31,6 +39,11 @@ pub enum CampaignError {
     NotFound(CouponId),
     #[error("coupon {0} already has a campaign with other terms")]
     Exists(CouponId),
+    /// Assigned before its campaign was created, maybe by a creation that failed.
+    #[error("coupon {coupon} belongs to ledger group {group}: create its campaign there, or for another coupon")]
+    OtherGroup { coupon: CouponId, group: GroupNo },
+    #[error("there is no ledger group {group}: expected one from 0 to {}", groups - 1)]
+    NoSuchGroup { group: GroupNo, groups: u32 },
     #[error("the campaign for coupon {0} is closed and cannot be changed")]
     Closed(CouponId),
     #[error("this Idempotency-Key was used for a different change: use a new key")]
@@ -102,6 +115,48 @@ pub enum OpenError {
     },
     #[error("the ledger `{place}` is at version {found}, this sluice knows version {known}: run a newer sluice")]
     Ahead { place: String, found: i64, known: i64 },
+    #[error("ledger.urls: `{0}` is listed twice: list each database once")]
+    Twice(String),
+    #[error("ledger.urls: expected at most {groups_max} databases, found {found}")]
+    TooMany { found: usize, groups_max: usize },
+    /// The database did not answer while it was verified.
+    #[error("verify the database of ledger group {group}: {source}")]
+    Unverified { group: GroupNo, source: LedgerError },
+    #[error(
+        "ledger.urls: the system has {seen} ledger groups, but the configuration has {listed}: list all of their \
+         databases again, in their order"
+    )]
+    MissingGroups { seen: u32, listed: u32 },
+    #[error(
+        "ledger.urls: the database at place {listed} of the list, counted from 0, is the one of ledger group {found}: \
+         restore the order of the list; append new databases at its end"
+    )]
+    WrongGroup { listed: GroupNo, found: GroupNo },
+    #[error(
+        "ledger.urls: the database of ledger group {group} is empty, but the group has been in use: restore it from a \
+         backup, or correct the URL"
+    )]
+    EmptyGroup { group: GroupNo },
+    #[error(
+        "ledger.urls: ledger group {group} settles the log {found}, the first group settles {expected}: correct the URL \
+         that is wrong"
+    )]
+    OtherLog { group: GroupNo, found: LogId, expected: LogId },
+    #[error(
+        "ledger.urls: the database at place {group} of the list settles the log {found}, but the first one is new: \
+         restore the order of the list"
+    )]
+    OtherSystem { group: GroupNo, found: LogId },
+    #[error(
+        "log.partitions: each ledger group has {found} partitions, the configuration expects {configured}: set \
+         log.partitions = {found}"
+    )]
+    OtherPartitions { found: u32, configured: u32 },
+    #[error(
+        "log.partitions: ledger group {group} has settled partition {partition}, which the configuration gives to \
+         another group: set log.partitions to the number of partitions before the first group was added"
+    )]
+    OtherGroupsPartition { group: GroupNo, partition: PartitionNo },
     #[error("open the ledger `{place}`: {source}")]
     Failed {
         place: String,
@@ -114,6 +169,10 @@ impl OpenError {
     /// Whether opening may succeed later without a change of the configuration.
     #[must_use]
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Unreachable { .. })
+        match self {
+            Self::Unreachable { .. } => true,
+            Self::Unverified { source, .. } => source.is_transient(),
+            _ => false,
+        }
     }
 }

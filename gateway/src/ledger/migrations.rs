@@ -18,6 +18,7 @@ pub(super) static MYSQL: LazyLock<Migrator> = LazyLock::new(|| {
         (6, "tallies", include_str!("../../../migrations/mysql/0006_tallies.sql")),
         (7, "retention", include_str!("../../../migrations/mysql/0007_retention.sql")),
         (8, "policy_versions", include_str!("../../../migrations/mysql/0008_policy_versions.sql")),
+        (9, "groups", include_str!("../../../migrations/mysql/0009_groups.sql")),
     ])
 });
 
@@ -31,6 +32,7 @@ pub(super) static SQLITE: LazyLock<Migrator> = LazyLock::new(|| {
         (6, "tallies", include_str!("../../../migrations/sqlite/0006_tallies.sql")),
         (7, "retention", include_str!("../../../migrations/sqlite/0007_retention.sql")),
         (8, "policy_versions", include_str!("../../../migrations/sqlite/0008_policy_versions.sql")),
+        (9, "groups", include_str!("../../../migrations/sqlite/0009_groups.sql")),
     ])
 });
 

@@ -5,6 +5,7 @@ mod audit;
 mod batch;
 mod call;
 mod campaigns;
+mod groups;
 mod log_identity;
 mod outcomes;
 mod pipeline;
@@ -26,11 +27,11 @@ use self::server::{IsolationLevel, Transactions};
 use super::terms::KnownTerms;
 use super::{
     CampaignChanges, CampaignError, Claim, Deletion, GenerationRow, Ledger, LedgerError, ListedOutcome, LogIdentity,
-    OffsetChange, OpenError, PolicyVersion, RecordedOutcome, Transaction,
+    OffsetChange, OpenError, Place, PolicyVersion, RecordedOutcome, Transaction,
 };
 use crate::coupon::{
-    Audit, Campaign, CampaignChange, ChangeKey, CouponId, Fingerprint, LogId, NewCampaign, Offset, PartitionNo,
-    RequestId, ShardStock, UnixMs,
+    Audit, Campaign, CampaignChange, ChangeKey, CouponId, Fingerprint, GroupNo, LogId, NewCampaign, Offset,
+    PartitionNo, RequestId, ShardStock, UnixMs,
 };
 
 pub(super) use self::schema::migrate;
@@ -76,6 +77,30 @@ impl Mysql {
 }
 
 impl Ledger for Mysql {
+    fn groups(&self) -> u32 {
+        1
+    }
+
+    fn join(&self, _: GroupNo) -> BoxFuture<'_, Result<(), OpenError>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn group_of(&self, coupon: CouponId) -> BoxFuture<'_, Result<Option<GroupNo>, LedgerError>> {
+        Box::pin(within("read the group of the coupon", groups::group_of(&self.readers, coupon)))
+    }
+
+    fn assign_group(&self, coupon: CouponId, group: GroupNo) -> BoxFuture<'_, Result<GroupNo, LedgerError>> {
+        Box::pin(within("assign the coupon to a group", groups::assign(&self.writers, coupon, group)))
+    }
+
+    fn place(&self) -> BoxFuture<'_, Result<Option<Place>, LedgerError>> {
+        Box::pin(within("read the ledger group", groups::place(&self.readers)))
+    }
+
+    fn store_place(&self, place: Place) -> BoxFuture<'_, Result<(), LedgerError>> {
+        Box::pin(within("store the ledger group", groups::store_place(&self.writers, place)))
+    }
+
     fn create_campaign<'a>(&'a self, new: &'a NewCampaign) -> BoxFuture<'a, Result<Campaign, CampaignError>> {
         Box::pin(within("create the campaign", campaigns::create(&self.writers, &self.snapshots, new)))
     }
@@ -84,16 +109,17 @@ impl Ledger for Mysql {
         Box::pin(within("read the campaign", campaigns::one(&self.snapshots, coupon)))
     }
 
-    fn campaigns(&self) -> BoxFuture<'_, Result<Vec<Campaign>, LedgerError>> {
+    fn campaigns(&self, _: GroupNo) -> BoxFuture<'_, Result<Vec<Campaign>, LedgerError>> {
         Box::pin(within("read the campaigns", campaigns::all(&self.snapshots)))
     }
 
-    fn campaign_changes(&self, after_version: u64) -> BoxFuture<'_, Result<CampaignChanges, LedgerError>> {
+    fn campaign_changes(&self, _: GroupNo, after_version: u64) -> BoxFuture<'_, Result<CampaignChanges, LedgerError>> {
         Box::pin(within("read the changed campaigns", campaigns::changes(&self.readers, after_version)))
     }
 
     fn stock<'a>(
         &'a self,
+        _: GroupNo,
         coupons: &'a [CouponId],
     ) -> BoxFuture<'a, Result<HashMap<CouponId, Vec<ShardStock>>, LedgerError>> {
         Box::pin(within("read the stock", campaigns::stock(&self.readers, coupons)))
@@ -117,23 +143,24 @@ impl Ledger for Mysql {
         Box::pin(audit::recount(&self.recounts, coupon))
     }
 
-    fn outcome(&self, request: RequestId) -> BoxFuture<'_, Result<Option<RecordedOutcome>, LedgerError>> {
+    fn outcome(&self, _: GroupNo, request: RequestId) -> BoxFuture<'_, Result<Option<RecordedOutcome>, LedgerError>> {
         Box::pin(within("read the outcome", outcomes::outcome(&self.readers, request)))
     }
 
     fn outcome_under_key(
         &self,
+        group: GroupNo,
         request: RequestId,
         _: Fingerprint,
     ) -> BoxFuture<'_, Result<Option<(RequestId, RecordedOutcome)>, LedgerError>> {
-        Box::pin(async move { Ok(self.outcome(request).await?.map(|recorded| (request, recorded))) })
+        Box::pin(async move { Ok(self.outcome(group, request).await?.map(|recorded| (request, recorded))) })
     }
 
     fn next_offset(&self, partition: PartitionNo) -> BoxFuture<'_, Result<Offset, LedgerError>> {
         Box::pin(within("read the offset", outcomes::next_offset(&self.readers, partition)))
     }
 
-    fn next_offsets(&self) -> BoxFuture<'_, Result<BTreeMap<PartitionNo, Offset>, LedgerError>> {
+    fn next_offsets(&self, _: GroupNo) -> BoxFuture<'_, Result<BTreeMap<PartitionNo, Offset>, LedgerError>> {
         Box::pin(within("read the offsets", outcomes::next_offsets(&self.readers)))
     }
 
@@ -145,11 +172,15 @@ impl Ledger for Mysql {
         Box::pin(within("store the released offset", outcomes::store_released(&self.writers, claim)))
     }
 
-    fn rejections<'a>(&'a self, requests: &'a [RequestId]) -> BoxFuture<'a, Result<BTreeSet<RequestId>, LedgerError>> {
+    fn rejections<'a>(
+        &'a self,
+        _: PartitionNo,
+        requests: &'a [RequestId],
+    ) -> BoxFuture<'a, Result<BTreeSet<RequestId>, LedgerError>> {
         Box::pin(within("read the rejections", outcomes::rejections(&self.readers, requests)))
     }
 
-    fn log_identity(&self) -> BoxFuture<'_, Result<Option<LogIdentity>, LedgerError>> {
+    fn log_identity(&self, _: GroupNo) -> BoxFuture<'_, Result<Option<LogIdentity>, LedgerError>> {
         Box::pin(within("read the log's identity", log_identity::identity(&self.readers)))
     }
 
@@ -163,13 +194,15 @@ impl Ledger for Mysql {
 
     fn adopt_log<'a>(
         &'a self,
+        _: GroupNo,
         log_id: LogId,
+        first: PartitionNo,
         next_offsets: &'a [Offset],
         now_ms: UnixMs,
     ) -> BoxFuture<'a, Result<(), LedgerError>> {
         Box::pin(within(
             "move the ledger to another log",
-            log_identity::adopt(&self.writers, log_id, next_offsets, now_ms),
+            log_identity::adopt(&self.writers, log_id, first, next_offsets, now_ms),
         ))
     }
 
@@ -183,7 +216,7 @@ impl Ledger for Mysql {
         Box::pin(within("skip the missing offsets", log_identity::skip(&self.writers, partition, from, to, now_ms)))
     }
 
-    fn offset_changes(&self, rows_max: u32) -> BoxFuture<'_, Result<Vec<OffsetChange>, LedgerError>> {
+    fn offset_changes(&self, _: GroupNo, rows_max: u32) -> BoxFuture<'_, Result<Vec<OffsetChange>, LedgerError>> {
         Box::pin(within("read the offset changes", log_identity::changes(&self.readers, rows_max)))
     }
 
@@ -198,6 +231,7 @@ impl Ledger for Mysql {
 
     fn expired_campaigns(
         &self,
+        _: GroupNo,
         deletion: Deletion,
         closed_before_ms: UnixMs,
         rows_max: u32,
@@ -220,7 +254,7 @@ impl Ledger for Mysql {
         Box::pin(within("record the deletion", retention::record_deletion(&self.writers, coupon, deletion)))
     }
 
-    fn begin(&self) -> BoxFuture<'_, Result<Box<dyn Transaction>, LedgerError>> {
+    fn begin(&self, _: PartitionNo) -> BoxFuture<'_, Result<Box<dyn Transaction>, LedgerError>> {
         Box::pin(within("begin", async {
             let begun = transaction::MysqlTransaction::begin(&self.writers, &self.known_terms).await?;
             Ok(Box::new(begun) as Box<dyn Transaction>)
@@ -259,7 +293,7 @@ impl Ledger for Mysql {
         true
     }
 
-    fn ready(&self) -> BoxFuture<'_, Result<(), LedgerError>> {
+    fn ready(&self, _: GroupNo) -> BoxFuture<'_, Result<(), LedgerError>> {
         Box::pin(within("reach the ledger", outcomes::ready(&self.readers)))
     }
 

@@ -5,15 +5,8 @@ use std::sync::Arc;
 
 use futures_util::future::LocalBoxFuture;
 
-use super::{Ledger, OpenError, Options, mysql, sqlite};
+use super::{Groups, Ledger, OpenError, Opener, Options, mysql, sqlite};
 use crate::secret::redact;
-
-/// The result of [`migrate`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Migrated {
-    /// The names of the applied migrations, in their order. Empty when the ledger was up to date.
-    pub applied: Vec<String>,
-}
 
 enum Adapter<'a> {
     Sqlite(&'a str),
@@ -25,44 +18,71 @@ enum Adapter<'a> {
 /// # Errors
 /// [`OpenError`] names the option to fix.
 pub fn check(options: &Options) -> Result<(), OpenError> {
-    adapter(options).map(|_| ())
+    options.check_list()?;
+    options.of_groups().iter().try_for_each(|options| adapter(options).map(|_| ()))
 }
 
 /// Whether opening the ledger would create it. A database on a server is never created.
 #[must_use]
 pub fn is_new(options: &Options) -> bool {
+    options.of_groups().first().is_some_and(is_new_file)
+}
+
+fn is_new_file(options: &Options) -> bool {
     matches!(adapter(options), Ok(Adapter::Sqlite(path)) if !Path::new(path).exists())
 }
 
-/// Whether the URL names a server, which several processes can use.
+/// Whether a URL names a server, which several processes can use.
 #[must_use]
 pub fn is_shared(options: &Options) -> bool {
-    options.url.starts_with("mysql:")
+    options.of_groups().iter().any(|options| options.url.starts_with("mysql:"))
 }
 
-/// Opens the ledger. A file is migrated to this binary's version; a server is not, because other gateways may
-/// still need the old version: that is left to [`migrate`].
+/// Opens the first group of the ledger; the others are opened when they [join](Ledger::join). `partitions_each` is the
+/// number of partitions of each group. A file is migrated to this binary's version; a server is not, because other
+/// gateways may still need the old version: that is left to [`migrate`].
 ///
 /// # Errors
 /// [`OpenError`] says what to do.
-pub async fn open(options: &Options) -> Result<Arc<dyn Ledger>, OpenError> {
-    Ok(match adapter(options)? {
+pub async fn open(options: &Options, partitions_each: u32) -> Result<Arc<dyn Ledger>, OpenError> {
+    Ok(Arc::new(open_first(options, partitions_each).await?))
+}
+
+/// Opens all groups without verifying that their databases belong together.
+///
+/// # Errors
+/// As [`open`].
+pub async fn open_unverified(options: &Options, partitions_each: u32) -> Result<Arc<dyn Ledger>, OpenError> {
+    Ok(Arc::new(open_first(options, partitions_each).await?.open_unverified().await?))
+}
+
+async fn open_first(options: &Options, partitions_each: u32) -> Result<Groups, OpenError> {
+    check(options)?;
+    let openers = options.of_groups().into_iter().map(|options| {
+        let opener: Opener = Box::new(move || Box::pin(open_one(options.clone())));
+        opener
+    });
+    Groups::open(openers.collect(), partitions_each).await
+}
+
+async fn open_one(options: Options) -> Result<Arc<dyn Ledger>, OpenError> {
+    Ok(match adapter(&options)? {
         Adapter::Sqlite(path) => Arc::new(sqlite::Sqlite::open(path).await?),
         Adapter::Mysql(server) => Arc::new(mysql::Mysql::open(&server).await?),
     })
 }
 
-/// Migrates the ledger to this binary's version. Safe to repeat, also concurrently.
+/// Migrates the database of one group to this binary's version. Safe to repeat, also concurrently. Returns the names of
+/// the applied migrations, in their order: none when the database was up to date.
 ///
 /// # Errors
 /// [`OpenError`] says what to do.
-pub fn migrate(options: &Options) -> LocalBoxFuture<'_, Result<Migrated, OpenError>> {
+pub fn migrate(options: &Options) -> LocalBoxFuture<'_, Result<Vec<String>, OpenError>> {
     Box::pin(async {
-        let applied = match adapter(options)? {
-            Adapter::Sqlite(path) => sqlite::migrate(path).await?,
-            Adapter::Mysql(server) => mysql::migrate(&server).await?,
-        };
-        Ok(Migrated { applied })
+        match adapter(options)? {
+            Adapter::Sqlite(path) => sqlite::migrate(path).await,
+            Adapter::Mysql(server) => mysql::migrate(&server).await,
+        }
     })
 }
 
@@ -117,13 +137,33 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_list_of_databases_is_checked_and_shows_no_password() {
+        let check = |urls: &[&str]| {
+            let options = Options { urls: urls.iter().map(|url| (*url).to_owned()).collect(), ..Options::default() };
+            check(&options).map_err(|error| format!("{error} {options:?}"))
+        };
+        check(&["mysql://sluice:secret@one/sluice", "sqlite:two.db"]).expect("is valid");
+        for (urls, expected) in [
+            (
+                &["mysql://sluice:secret@db/a", "mysql://sluice:secret@db/a"][..],
+                "`mysql://sluice:***@db/a` is listed twice",
+            ),
+            (&["mysql://sluice:secret@db/a", "paper:book"][..], "expected `sqlite:PATH` or"),
+            (&["sqlite:a"; 65][..], "expected at most 64 databases, found 65"),
+        ] {
+            let error = check(urls).expect_err("is refused");
+            assert!(error.contains(expected) && !error.contains("secret"), "{error}");
+        }
+    }
+
     #[tokio::test]
     async fn migrating_an_up_to_date_file_applies_nothing() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let options =
             Options { url: format!("sqlite:{}", folder.path().join("ledger.db").display()), ..Options::default() };
         let all = migrations::missing(&migrations::SQLITE, &[]);
-        assert_eq!(migrate(&options).await.expect("migrates").applied, all);
-        assert!(migrate(&options).await.expect("migrates").applied.is_empty());
+        assert_eq!(migrate(&options).await.expect("migrates"), all);
+        assert!(migrate(&options).await.expect("migrates").is_empty());
     }
 }

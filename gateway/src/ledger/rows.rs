@@ -8,10 +8,11 @@ use sqlx::{Decode, MySql, Row, Sqlite, Type};
 
 use super::{
     CampaignChanges, GenerationRow, Grants, LedgerError, ListedOutcome, LockedStock, LogIdentity, OffsetChange,
-    OffsetChangeReason, PartitionOffset, PolicyVersion, RecordedOutcome, Shards,
+    OffsetChangeReason, PartitionOffset, Place, PolicyVersion, RecordedOutcome, Shards,
 };
 use crate::coupon::{
-    Campaign, CampaignState, CouponId, Offset, Outcome, PartitionNo, PolicyId, Reason, RequestId, ShardNo, ShardStock,
+    Campaign, CampaignState, CouponId, GroupNo, Offset, Outcome, PartitionNo, PolicyId, Reason, RequestId, ShardNo,
+    ShardStock,
 };
 
 /// A type that both databases can decode. With it, a function over rows needs one bound instead of one per column.
@@ -70,6 +71,7 @@ fn campaign(row: &impl Columns, step: &'static str, shards: Vec<ShardStock>) -> 
     Ok(Campaign {
         coupon_id: coupon_id(row, step)?,
         policy_id: policy_id(row, step)?,
+        group: GroupNo::FIRST,
         total: count(row, step, "total")?,
         per_user_limit: column(row, step, "per_user_limit")?,
         state: state.map_err(|state| corrupt(step, format!("unknown state `{state}`")))?,
@@ -294,5 +296,19 @@ pub(super) fn offset_change(row: &impl Columns) -> Result<OffsetChange, LedgerEr
         to: count(row, step, "to_offset")?,
         reason: known.ok_or_else(|| corrupt(step, format!("unknown reason `{reason}`")))?,
         changed_at_ms: column(row, step, "changed_at_ms")?,
+    })
+}
+
+pub(super) fn group_no(row: &impl Columns, step: &'static str) -> Result<GroupNo, LedgerError> {
+    let group = count(row, step, "group_no")?;
+    u32::try_from(group).map(GroupNo).map_err(|_| corrupt(step, format!("group_no {group} is out of range")))
+}
+
+pub(super) fn place(row: &impl Columns) -> Result<Place, LedgerError> {
+    let step = "read the ledger group";
+    Ok(Place {
+        group: GroupNo(column(row, step, "group_no")?),
+        partitions_each: column(row, step, "partitions_each")?,
+        groups_seen: column(row, step, "groups_seen")?,
     })
 }

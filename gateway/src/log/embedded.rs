@@ -60,13 +60,12 @@ impl Embedded {
     ) -> Result<(Self, Vec<Background>), OpenError> {
         let failed =
             |source: Box<dyn std::error::Error + Send + Sync>| OpenError::Failed { path: path.to_owned(), source };
-        let file = SqliteFile::open(Path::new(path)).await.map_err(|error| match error {
-            SqliteFileError::InUse => OpenError::InUse(path.to_owned()),
-            other => failed(other.into()),
-        })?;
-        let found = create_tables(&file, options.partitions).await.map_err(|error| failed(error.into()))?;
-        if found != options.partitions {
-            return Err(OpenError::Partitions { path: path.to_owned(), found, expected: options.partitions });
+        let file = open_file(path).await?;
+        let expected = options.partitions_total();
+        let found = create_tables(&file, expected).await.map_err(|error| failed(error.into()))?;
+        if found != expected {
+            let problem = options.explain_partitions(found, "give log.url a new path");
+            return Err(OpenError::Partitions { path: path.to_owned(), problem });
         }
         let ends = Arc::new(Ends::read(&file, found).await.map_err(|error| failed(error.into()))?);
         let file = Arc::new(file);
@@ -86,6 +85,27 @@ impl Embedded {
             has_logged_surplus: AtomicBool::new(false),
         };
         Ok((log, vec![Background::new("log writer", writer.run(commands))]))
+    }
+
+    /// Adds the partitions of new ledger groups, if the file exists and lacks them. Answers whether it did.
+    ///
+    /// # Errors
+    /// [`OpenError::InUse`] if a process has the file open.
+    pub(super) async fn add_partitions(path: &str, options: &Options) -> Result<bool, OpenError> {
+        if !Path::new(path).exists() {
+            return Ok(false);
+        }
+        let failed = |error: sqlx::Error| OpenError::Failed { path: path.to_owned(), source: error.into() };
+        let file = open_file(path).await?;
+        let expected = options.partitions_total();
+        let found = create_tables(&file, expected).await.map_err(failed)?;
+        let lacks_groups = options.lacks_groups(found);
+        if lacks_groups {
+            let extend = sqlx::query(include_str!("sql/embedded/extend_shape.sql")).bind(expected);
+            extend.execute(&file.writer).await.map_err(failed)?;
+        }
+        file.close().await;
+        Ok(lacks_groups)
     }
 
     async fn stop(&self) {
@@ -177,6 +197,13 @@ impl Log for Embedded {
     fn close(&self) -> BoxFuture<'_, ()> {
         Box::pin(self.stop())
     }
+}
+
+async fn open_file(path: &str) -> Result<SqliteFile, OpenError> {
+    SqliteFile::open(Path::new(path)).await.map_err(|error| match error {
+        SqliteFileError::InUse => OpenError::InUse(path.to_owned()),
+        other => OpenError::Failed { path: path.to_owned(), source: other.into() },
+    })
 }
 
 /// Answers with the number of partitions of the file; a new one gets `partitions`.
@@ -284,7 +311,26 @@ mod tests {
         drop(log);
         let options = Options { partitions: 3, ..Options::default() };
         let error = open_without_writer(&folder, &options).await.err().expect("refused");
-        assert!(error.to_string().contains("has 12 partitions, the configuration expects 3"), "{error}");
+        assert!(error.to_string().contains("has 12 partitions, log.partitions expects 3"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn partitions_of_new_ledger_groups_are_added_behind_those_of_the_others() {
+        let (log, folder) = temporary().await;
+        assert_eq!(log.append(PartitionNo(11), record()).expect("queued").await.expect("durable"), 0);
+        log.close().await;
+        drop(log);
+        let path = folder.path().join("log");
+        let path = path.to_str().expect("utf-8");
+        let options = Options { groups: 2, ..Options::default() };
+        let refused = open_without_writer(&folder, &options).await.err().expect("refused").to_string();
+        assert!(refused.contains("add the partitions with `sluice topic ensure`"), "{refused}");
+        let other = Options { partitions: 5, ..options.clone() };
+        assert!(!Embedded::add_partitions(path, &other).await.expect("opens"), "12 is no multiple of 5");
+        assert!(Embedded::add_partitions(path, &options).await.expect("adds them"));
+        assert!(!Embedded::add_partitions(path, &options).await.expect("has them"));
+        let (log, _) = open_without_writer(&folder, &options).await.expect("opens");
+        assert_eq!((log.partitions(), log.end_offset(PartitionNo(11)), log.end_offset(PartitionNo(23))), (24, 1, 0));
     }
 
     #[tokio::test]

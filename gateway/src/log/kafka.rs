@@ -40,7 +40,6 @@ use crate::coupon::{LogId, Offset, PartitionNo};
 use crate::telemetry::Telemetry;
 
 pub(super) use address::Address;
-pub use topic::Ensured;
 pub(super) use topic::ensure;
 
 /// A status call waits this long for a fresh end offset: a few rounds of the monitor.
@@ -79,7 +78,7 @@ impl Kafka {
     ) -> Result<(Self, Vec<Background>), OpenError> {
         let config = client_config(&address, options)?;
         let min_insync_replicas = topic::verify(&address, &config, options).await?;
-        let status = Arc::new(TopicStatus::new(options.partitions));
+        let status = Arc::new(TopicStatus::new(options.partitions_total()));
         let closed = Arc::new(AtomicBool::new(false));
         let start_monitor = {
             let (address, config, telemetry) = (address.clone(), config.clone(), telemetry.clone());

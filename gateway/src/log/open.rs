@@ -5,8 +5,8 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 
 use super::embedded::Embedded;
-use super::kafka::{self, Address, Ensured, Kafka};
-use super::{Log, OpenError, Options};
+use super::kafka::{self, Address, Kafka};
+use super::{Change, Ensured, Log, OpenError, Options};
 use crate::background::Background;
 use crate::telemetry::Telemetry;
 
@@ -52,14 +52,19 @@ pub async fn open(options: &Options, telemetry: &Telemetry) -> Result<(Arc<dyn L
     }
 }
 
-/// Creates the topics that the URL names, where absent, and verifies them. An embedded log has none.
+/// Creates the topics that the URL names, where absent, adds the partitions of new ledger groups, and verifies them. An
+/// embedded log has no topic; only partitions are added to it, and the answer is empty if none are.
 ///
 /// # Errors
 /// See [`OpenError`].
 pub fn ensure_topics(options: &Options) -> BoxFuture<'_, Result<Vec<Ensured>, OpenError>> {
     Box::pin(async {
         match Adapter::of(options)? {
-            Adapter::Embedded { .. } => Ok(Vec::new()),
+            Adapter::Embedded { path } => {
+                let is_extended = Embedded::add_partitions(path, options).await?;
+                let extended = Ensured { name: path.to_owned(), change: Change::Extended };
+                Ok(is_extended.then_some(extended).into_iter().collect())
+            }
             Adapter::Kafka(address) => kafka::ensure(&address, options).await,
         }
     })

@@ -59,7 +59,7 @@ impl Fixture {
         }
         let url = format!("sqlite:{}", data.path().join("ledger.db").display());
         let ledger =
-            ledger::open(&ledger::Options { url, ..ledger::Options::default() }).await.expect("opens a ledger");
+            ledger::open(&ledger::Options { url, ..ledger::Options::default() }, 12).await.expect("opens a ledger");
         let pipelines = start(&folder, &ledger).await.expect("starts");
         Self { _data: data, folder, ledger, pipelines }
     }

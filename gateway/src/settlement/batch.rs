@@ -12,7 +12,7 @@ use super::releases::{Rejected, Releases};
 use super::verdict::{Facts, Item, Verdict, settle};
 use crate::background::fault_point;
 use crate::campaign_cache::SettlementGuard;
-use crate::coupon::{Offset, Outcome, PartitionNo, Reason, RequestId, Settled, now_ms};
+use crate::coupon::{GroupNo, Offset, Outcome, PartitionNo, Reason, RequestId, Settled, now_ms};
 use crate::ledger::{Claim, LedgerError, Transaction};
 use crate::log::{DeadLetter, Stored};
 use crate::telemetry::{BatchSettled, SettlementRetried};
@@ -113,10 +113,11 @@ impl Batches {
 
     async fn attempt(&self, claim: Claim, released_offset: Offset, items: &[Item]) -> Result<Attempt, LedgerError> {
         fault_point("settlement");
-        let Settlement { campaigns, ledger, progress, telemetry, .. } = &*self.settlement;
+        let Settlement { campaigns, ledger, progress, telemetry, layout, .. } = &*self.settlement;
         let begun = Instant::now();
-        let guard = campaigns.begin_settlement().await;
-        let mut transaction = ledger.begin().await?;
+        let group = layout.group_of(claim.partition).unwrap_or(GroupNo::FIRST);
+        let guard = campaigns.begin_settlement(group).await;
+        let mut transaction = ledger.begin(claim.partition).await?;
         let row = transaction.lock_offset(claim.partition).await?;
         if row.epoch != claim.epoch {
             return Ok(Attempt::Fenced);

@@ -7,7 +7,7 @@ use std::ops::Range;
 use super::context::Settlement;
 use super::record::{decode, subject};
 use super::releases::{Rejected, Releases};
-use crate::coupon::{Accepted, Offset, RequestId};
+use crate::coupon::{Accepted, Offset, PartitionNo, RequestId};
 use crate::log::{Gap, ReadError, Reader};
 
 type CatchUpError = Box<dyn Error + Send + Sync>;
@@ -21,6 +21,7 @@ const BATCHES_PER_TURN: usize = 16;
 /// The log or the ledger cannot be read. The next turn continues there.
 pub(super) async fn catch_up(
     settlement: &Settlement,
+    partition: PartitionNo,
     releases: &Releases,
     reader: &mut dyn Reader,
     to: Offset,
@@ -30,13 +31,14 @@ pub(super) async fn catch_up(
         if from >= to || !releases.has_room_for(settlement.batch_records_max as usize) {
             break;
         }
-        add_next_batch(settlement, releases, reader, from..to).await?;
+        add_next_batch(settlement, partition, releases, reader, from..to).await?;
     }
     Ok(())
 }
 
 async fn add_next_batch(
     settlement: &Settlement,
+    partition: PartitionNo,
     releases: &Releases,
     reader: &mut dyn Reader,
     missing: Range<Offset>,
@@ -58,7 +60,7 @@ async fn add_next_batch(
         .filter_map(|stored| Some((stored.offset, decode(stored).ok()?)))
         .collect();
     let names: Vec<RequestId> = requests.iter().map(|(_, accepted)| accepted.request_id).collect();
-    let names = settlement.ledger.rejections(&names).await?;
+    let names = settlement.ledger.rejections(partition, &names).await?;
     let rejected: Vec<Rejected> = requests
         .iter()
         .filter(|(_, accepted)| names.contains(&accepted.request_id))

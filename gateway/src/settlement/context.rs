@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::progress::Progress;
 use crate::campaign_cache::CampaignCache;
 use crate::counters::Counters;
+use crate::coupon::GroupLayout;
 use crate::ledger::Ledger;
 use crate::log::Log;
 use crate::telemetry::Telemetry;
@@ -20,6 +21,7 @@ pub struct Settlement {
     /// Receives the next offset after each batch.
     pub progress: Arc<Progress>,
     pub telemetry: Telemetry,
+    pub layout: GroupLayout,
     /// The most records that one transaction settles.
     pub batch_records_max: u32,
 }

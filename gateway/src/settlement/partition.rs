@@ -102,7 +102,9 @@ impl PartitionTask {
             self.settlement.log.trim(partition, claim.released_offset);
             let is_behind = self.releases.reached() < claim.next_offset;
             if is_behind && caught_up.is_none_or(|caught_up| caught_up.elapsed() >= CATCH_UP_EVERY) {
-                if let Err(error) = catch_up(&self.settlement, &self.releases, reader, claim.next_offset).await {
+                if let Err(error) =
+                    catch_up(&self.settlement, partition, &self.releases, reader, claim.next_offset).await
+                {
                     tracing::warn!(%partition, %error, "rejected requests not read again, retrying every second");
                 }
                 caught_up = Some(Instant::now());

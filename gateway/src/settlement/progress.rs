@@ -61,9 +61,8 @@ impl Progress {
         let _ = partition.next_offset.subscribe().wait_for(|next| *next > offset).await;
     }
 
-    /// Waits until every record is settled that is in the log now. `false` if the end of a partition is not known.
-    pub async fn settled_to_end(&self, log: &dyn Log) -> bool {
-        let partitions = (0..log.partitions()).map(PartitionNo);
+    /// Waits until every record is settled that is in these partitions now. `false` if the end of one is not known.
+    pub async fn settled_to_end(&self, log: &dyn Log, partitions: impl Iterator<Item = PartitionNo>) -> bool {
         // Asked for at once: each answer takes as long as all.
         let ends: Vec<_> = partitions.map(|partition| (partition, log.fresh_end_offset(partition))).collect();
         for (partition, end) in ends {

@@ -7,7 +7,7 @@ use super::ledger::SimulatedLedger;
 use super::system::System;
 use super::virtual_time::virtual_ms;
 use crate::admission::{LoadGauge, Sampler};
-use crate::coupon::{CouponId, NewCampaign, Offset, PartitionNo, RequestId, ShardNo, ShardStock};
+use crate::coupon::{CouponId, GroupLayout, GroupNo, NewCampaign, Offset, PartitionNo, RequestId, ShardNo, ShardStock};
 use crate::policy;
 use crate::settlement::{Progress, Verdict};
 
@@ -41,7 +41,8 @@ struct ShardView {
 impl Gateway {
     pub(super) fn new(campaigns: &[NewCampaign], system: &System) -> Self {
         let progress = Progress::new(vec![0; system.partitions as usize]);
-        let (load, started) = (LoadGauge::new(system.partitions), Instant::now());
+        // The model has one ledger group.
+        let (load, started) = (LoadGauge::new(GroupLayout::new(1, system.partitions)), Instant::now());
         let sampler = load.sampler(started, &progress);
         let indexes = campaigns.iter().enumerate().map(|(index, campaign)| (campaign.coupon_id, index)).collect();
         let campaigns = campaigns.iter().map(|campaign| CampaignView::new(campaign, system.partitions)).collect();
@@ -58,7 +59,7 @@ impl Gateway {
     }
 
     pub(super) fn load(&self) -> policy::Load {
-        self.load.read(self.in_flight)
+        self.load.read(self.in_flight, GroupNo::FIRST)
     }
 
     pub(super) fn remaining(&self, campaign: usize) -> u64 {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::metrics::{Metrics, reason_label};
-use crate::coupon::{CouponId, GenerationNo, Offset, PartitionNo, Reason, ShardNo};
+use crate::coupon::{CouponId, GenerationNo, GroupNo, Offset, PartitionNo, Reason, ShardNo};
 
 pub trait Event {
     /// Updates the metrics that the event affects.
@@ -177,6 +177,19 @@ pub struct PartitionSeen {
 impl Event for PartitionSeen {
     fn record(self, metrics: &Metrics) {
         metrics.log_accepts.with_label_values(&[&self.partition.to_string()]).set(self.accepts.into());
+    }
+}
+
+/// A ledger group was polled.
+#[derive(Debug, Clone, Copy)]
+pub struct LedgerGroupSeen {
+    pub group: GroupNo,
+    pub is_reachable: bool,
+}
+
+impl Event for LedgerGroupSeen {
+    fn record(self, metrics: &Metrics) {
+        metrics.ledger_group_reachable.with_label_values(&[&self.group.to_string()]).set(self.is_reachable.into());
     }
 }
 

@@ -64,6 +64,7 @@ pub struct Metrics {
     pub(super) settlement: Histogram,
     pub(super) settlement_retries: IntCounter,
     pub(super) settlement_partition_owned: IntGaugeVec,
+    pub(super) ledger_group_reachable: IntGaugeVec,
     pub(super) shard_remaining: IntGaugeVec,
     /// Only of the coupons in `counted_coupons`.
     shard_steals: IntCounterVec,
@@ -259,6 +260,12 @@ impl Metrics {
                 "sluice_settlement_partition_owned",
                 "1 if this process settles the partition, 0 if not. A gateway has no series.",
                 &["partition"],
+            ),
+            ledger_group_reachable: gauges(
+                &registry,
+                "sluice_ledger_group_reachable",
+                "1 if the database of the ledger group answers, 0 if not. An embedded ledger has no series.",
+                &["group"],
             ),
             shard_remaining: gauges(
                 &registry,

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use sluice::app::Ports;
 use sluice::campaign_cache::{CachedShard, CampaignCache};
 use sluice::coupon::{
-    Accepted, CampaignChange, CampaignCounts, CampaignState, CouponId, IssueRequest, NewCampaign, PartitionNo,
-    RequestId, ShardNo,
+    Accepted, CampaignChange, CampaignCounts, CampaignState, CouponId, GroupLayout, GroupNo, IssueRequest, NewCampaign,
+    PartitionNo, RequestId, ShardNo,
 };
 use sluice::ledger::{Ledger, StockDecrement};
 use sluice::log::{Headers, Record};
@@ -16,6 +16,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::faulty::{FaultyLedger, LedgerFaults};
 use crate::harness::{Files, eventually};
+
+const LAYOUT: GroupLayout = GroupLayout::new(1, 12);
 
 fn coupon() -> CouponId {
     104_u64.try_into().expect("in range")
@@ -50,14 +52,14 @@ async fn cached() -> Cached {
     let (ledger, faults) = (Arc::clone(&ports.ledger), Arc::new(LedgerFaults::default()));
     ledger.create_campaign(&campaign()).await.expect("creates");
     let faulty = FaultyLedger::wrap(Arc::clone(&ledger), &faults);
-    let cache = Arc::new(CampaignCache::load(faulty, ports.telemetry.clone()).await.expect("reads"));
+    let cache = Arc::new(CampaignCache::load(faulty, LAYOUT, ports.telemetry.clone()).await.expect("reads"));
     Cached { cache, ledger, faults, ports, _files: files }
 }
 
 impl Cached {
     fn refresh(&self) -> tokio::task::JoinHandle<()> {
         let cache = Arc::clone(&self.cache);
-        tokio::spawn(async move { cache.refresh().await.expect("reads") })
+        tokio::spawn(async move { cache.refresh(GroupNo::FIRST).await.expect("reads") })
     }
 
     fn remaining(&self) -> u64 {
@@ -86,7 +88,7 @@ async fn an_older_refresh_does_not_undo_a_settlement() {
     let held = cached.faults.hold_answers();
     let older = cached.refresh();
     eventually("the older refresh has read", async || cached.faults.has_held_answer().then_some(())).await;
-    cached.cache.begin_settlement().await.set_remaining(coupon(), ShardNo(0), 7);
+    cached.cache.begin_settlement(GroupNo::FIRST).await.set_remaining(coupon(), ShardNo(0), 7);
     drop(held);
     older.await.expect("refreshes");
     assert_eq!(cached.remaining(), 7);
@@ -105,7 +107,7 @@ async fn a_closed_campaign_leaves_memory_and_metrics_for_good() {
     cached.refresh().await.expect("refreshes");
     drop(held);
     older.await.expect("refreshes");
-    cached.cache.begin_settlement().await.set_remaining(coupon(), ShardNo(0), 7);
+    cached.cache.begin_settlement(GroupNo::FIRST).await.set_remaining(coupon(), ShardNo(0), 7);
     cached.ports.telemetry.emit(BatchSettled { steals: vec![(coupon(), 1)], ..BatchSettled::default() });
     assert!(cached.cache.live().is_empty() && !series());
     assert_eq!(cached.cache.get(coupon()).expect("is known").campaign.state, CampaignState::Closed);
@@ -118,7 +120,8 @@ async fn a_campaign_past_its_closing_time_is_answered_closed_from_the_start() {
     let over = NewCampaign { coupon_id: 105_u64.try_into().expect("in range"), closes_at_ms: Some(1), ..campaign() };
     cached.ledger.create_campaign(&over).await.expect("creates");
     cached.refresh().await.expect("refreshes");
-    let loaded = CampaignCache::load(Arc::clone(&cached.ledger), cached.ports.telemetry.clone()).await.expect("reads");
+    let loaded = CampaignCache::load(Arc::clone(&cached.ledger), LAYOUT, cached.ports.telemetry.clone()).await;
+    let loaded = loaded.expect("reads");
     for cache in [&*cached.cache, &loaded] {
         assert_eq!(cache.live().len(), 1);
         let campaign = &cache.get(over.coupon_id).expect("is known").campaign;
@@ -129,7 +132,7 @@ async fn a_campaign_past_its_closing_time_is_answered_closed_from_the_start() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_stock_that_another_process_settled_and_the_shards_that_it_changed_are_seen() {
     let cached = cached().await;
-    let mut transaction = cached.ledger.begin().await.expect("begins");
+    let mut transaction = cached.ledger.begin(PartitionNo(0)).await.expect("begins");
     let take = [StockDecrement { coupon_id: coupon(), shard_no: ShardNo(0), records: 4 }];
     transaction.take_stock(&take).await.expect("takes");
     transaction.commit().await.expect("commits");
@@ -148,10 +151,10 @@ async fn of_many_campaigns_the_requested_ones_are_read_first_and_the_others_in_t
     for &coupon_id in &coupons {
         cached.ledger.create_campaign(&NewCampaign { coupon_id, ..campaign() }).await.expect("creates");
     }
-    cached.cache.refresh().await.expect("refreshes");
+    cached.cache.refresh(GroupNo::FIRST).await.expect("refreshes");
     let take = |&coupon_id: &CouponId| StockDecrement { coupon_id, shard_no: ShardNo(0), records: 4 };
     let take: Vec<StockDecrement> = coupons.iter().map(take).collect();
-    let mut transaction = cached.ledger.begin().await.expect("begins");
+    let mut transaction = cached.ledger.begin(PartitionNo(0)).await.expect("begins");
     transaction.take_stock(&take).await.expect("takes");
     transaction.commit().await.expect("commits");
     let is_read = |coupon: &&CouponId| cached.cache.get(**coupon).is_some_and(|cached| cached.remaining() == 6);
@@ -159,12 +162,12 @@ async fn of_many_campaigns_the_requested_ones_are_read_first_and_the_others_in_t
     for &coupon in requested {
         cached.cache.get(coupon).expect("is cached").note_request();
     }
-    cached.cache.refresh().await.expect("refreshes");
+    cached.cache.refresh(GroupNo::FIRST).await.expect("refreshes");
     assert_eq!(requested.iter().filter(is_read).count(), 100);
     let read = coupons.iter().filter(is_read).count();
     assert!((100..=356).contains(&read), "{read} campaigns");
     for _ in 0..2 {
-        cached.cache.refresh().await.expect("refreshes");
+        cached.cache.refresh(GroupNo::FIRST).await.expect("refreshes");
     }
     assert_eq!(coupons.iter().filter(is_read).count(), coupons.len());
 }
@@ -208,6 +211,7 @@ async fn a_request_appended_twice_is_no_longer_unsettled_once_both_records_are_s
         campaigns: Arc::clone(&cached.cache),
         progress: Arc::clone(&progress),
         telemetry: cached.ports.telemetry.clone(),
+        layout: LAYOUT,
         batch_records_max: 1,
     };
     let stop = CancellationToken::new();

@@ -1,5 +1,7 @@
 //! A ledger that fails when a test tells it to, and otherwise passes everything on.
 
+mod transaction;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -7,15 +9,16 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use sluice::coupon::{
-    Audit, Campaign, CampaignChange, ChangeKey, CouponId, Fingerprint, LogId, NewCampaign, Offset, PartitionNo,
-    RequestId, Settled, ShardStock, UnixMs, UserId,
+    Audit, Campaign, CampaignChange, ChangeKey, CouponId, Fingerprint, GroupNo, LogId, NewCampaign, Offset,
+    PartitionNo, RequestId, ShardStock, UnixMs,
 };
 use sluice::ledger::{
-    CampaignChanges, CampaignError, Claim, Deletion, GenerationRow, Grants, Ledger, LedgerError, ListedOutcome,
-    LockedStock, LogIdentity, OffsetChange, PartitionOffset, PolicyVersion, RecordedOutcome, Shards, StockDecrement,
-    Transaction,
+    CampaignChanges, CampaignError, Claim, Deletion, GenerationRow, Ledger, LedgerError, ListedOutcome, LogIdentity,
+    OffsetChange, OpenError, Place, PolicyVersion, RecordedOutcome, Transaction,
 };
 use tokio::sync::watch;
+
+use self::transaction::FaultyTransaction;
 
 /// What a [`FaultyLedger`] does wrong.
 #[derive(Default)]
@@ -95,8 +98,41 @@ impl FaultyLedger {
 }
 
 impl Ledger for FaultyLedger {
+    fn groups(&self) -> u32 {
+        self.inner.groups()
+    }
+
+    fn join(&self, group: GroupNo) -> BoxFuture<'_, Result<(), OpenError>> {
+        self.inner.join(group)
+    }
+
+    fn group_of(&self, coupon: CouponId) -> BoxFuture<'_, Result<Option<GroupNo>, LedgerError>> {
+        Box::pin(async move {
+            self.faults.reach().await?;
+            self.inner.group_of(coupon).await
+        })
+    }
+
+    fn assign_group(&self, coupon: CouponId, group: GroupNo) -> BoxFuture<'_, Result<GroupNo, LedgerError>> {
+        Box::pin(async move {
+            self.faults.reach().await?;
+            self.inner.assign_group(coupon, group).await
+        })
+    }
+
+    fn place(&self) -> BoxFuture<'_, Result<Option<Place>, LedgerError>> {
+        self.inner.place()
+    }
+
+    fn store_place(&self, place: Place) -> BoxFuture<'_, Result<(), LedgerError>> {
+        self.inner.store_place(place)
+    }
+
     fn create_campaign<'a>(&'a self, new: &'a NewCampaign) -> BoxFuture<'a, Result<Campaign, CampaignError>> {
-        self.inner.create_campaign(new)
+        Box::pin(async move {
+            self.faults.reach().await?;
+            self.inner.create_campaign(new).await
+        })
     }
 
     fn campaign(&self, coupon: CouponId) -> BoxFuture<'_, Result<Option<Campaign>, LedgerError>> {
@@ -106,27 +142,32 @@ impl Ledger for FaultyLedger {
         })
     }
 
-    fn campaigns(&self) -> BoxFuture<'_, Result<Vec<Campaign>, LedgerError>> {
-        Box::pin(async {
+    fn campaigns(&self, group: GroupNo) -> BoxFuture<'_, Result<Vec<Campaign>, LedgerError>> {
+        Box::pin(async move {
             self.faults.reach().await?;
-            self.inner.campaigns().await
+            self.inner.campaigns(group).await
         })
     }
 
-    fn campaign_changes(&self, after_version: u64) -> BoxFuture<'_, Result<CampaignChanges, LedgerError>> {
+    fn campaign_changes(
+        &self,
+        group: GroupNo,
+        after_version: u64,
+    ) -> BoxFuture<'_, Result<CampaignChanges, LedgerError>> {
         Box::pin(async move {
             self.faults.reach().await?;
-            self.inner.campaign_changes(after_version).await
+            self.inner.campaign_changes(group, after_version).await
         })
     }
 
     fn stock<'a>(
         &'a self,
+        group: GroupNo,
         coupons: &'a [CouponId],
     ) -> BoxFuture<'a, Result<HashMap<CouponId, Vec<ShardStock>>, LedgerError>> {
-        Box::pin(async {
+        Box::pin(async move {
             self.faults.reach().await?;
-            let stock = self.inner.stock(coupons).await;
+            let stock = self.inner.stock(group, coupons).await;
             self.faults.pass_gate().await;
             stock
         })
@@ -139,6 +180,7 @@ impl Ledger for FaultyLedger {
         key: Option<ChangeKey>,
     ) -> BoxFuture<'_, Result<Campaign, CampaignError>> {
         Box::pin(async move {
+            self.faults.reach().await?;
             let changed = self.inner.change_campaign(coupon, change, key).await;
             self.faults.pass_gate().await;
             changed
@@ -146,28 +188,36 @@ impl Ledger for FaultyLedger {
     }
 
     fn audit(&self, coupon: CouponId) -> BoxFuture<'_, Result<Option<Audit>, LedgerError>> {
-        self.inner.audit(coupon)
+        Box::pin(async move {
+            self.faults.reach().await?;
+            self.inner.audit(coupon).await
+        })
     }
 
     fn recount(&self, coupon: CouponId) -> BoxFuture<'_, Result<Option<Audit>, LedgerError>> {
         self.inner.recount(coupon)
     }
 
-    fn outcome(&self, request: RequestId) -> BoxFuture<'_, Result<Option<RecordedOutcome>, LedgerError>> {
+    fn outcome(
+        &self,
+        group: GroupNo,
+        request: RequestId,
+    ) -> BoxFuture<'_, Result<Option<RecordedOutcome>, LedgerError>> {
         Box::pin(async move {
             self.faults.reach().await?;
-            self.inner.outcome(request).await
+            self.inner.outcome(group, request).await
         })
     }
 
     fn outcome_under_key(
         &self,
+        group: GroupNo,
         request: RequestId,
         fingerprint: Fingerprint,
     ) -> BoxFuture<'_, Result<Option<(RequestId, RecordedOutcome)>, LedgerError>> {
         Box::pin(async move {
             self.faults.reach().await?;
-            self.inner.outcome_under_key(request, fingerprint).await
+            self.inner.outcome_under_key(group, request, fingerprint).await
         })
     }
 
@@ -178,12 +228,12 @@ impl Ledger for FaultyLedger {
         })
     }
 
-    fn next_offsets(&self) -> BoxFuture<'_, Result<BTreeMap<PartitionNo, Offset>, LedgerError>> {
+    fn next_offsets(&self, group: GroupNo) -> BoxFuture<'_, Result<BTreeMap<PartitionNo, Offset>, LedgerError>> {
         assert!(!self.faults.next_offsets_panic.load(Ordering::Relaxed), "the ledger is cursed");
         self.faults.offset_reads.fetch_add(1, Ordering::Relaxed);
-        Box::pin(async {
+        Box::pin(async move {
             self.faults.reach().await?;
-            self.inner.next_offsets().await
+            self.inner.next_offsets(group).await
         })
     }
 
@@ -191,19 +241,26 @@ impl Ledger for FaultyLedger {
         if self.faults.claims_fail.load(Ordering::Relaxed) {
             return Box::pin(std::future::ready(Err(gone())));
         }
-        self.inner.claim(partition)
+        Box::pin(async move {
+            self.faults.reach().await?;
+            self.inner.claim(partition).await
+        })
     }
 
     fn store_released(&self, claim: Claim) -> BoxFuture<'_, Result<(), LedgerError>> {
         self.inner.store_released(claim)
     }
 
-    fn rejections<'a>(&'a self, requests: &'a [RequestId]) -> BoxFuture<'a, Result<BTreeSet<RequestId>, LedgerError>> {
-        self.inner.rejections(requests)
+    fn rejections<'a>(
+        &'a self,
+        partition: PartitionNo,
+        requests: &'a [RequestId],
+    ) -> BoxFuture<'a, Result<BTreeSet<RequestId>, LedgerError>> {
+        self.inner.rejections(partition, requests)
     }
 
-    fn log_identity(&self) -> BoxFuture<'_, Result<Option<LogIdentity>, LedgerError>> {
-        self.inner.log_identity()
+    fn log_identity(&self, group: GroupNo) -> BoxFuture<'_, Result<Option<LogIdentity>, LedgerError>> {
+        self.inner.log_identity(group)
     }
 
     fn propose_log(&self, log_id: LogId) -> BoxFuture<'_, Result<LogId, LedgerError>> {
@@ -216,11 +273,13 @@ impl Ledger for FaultyLedger {
 
     fn adopt_log<'a>(
         &'a self,
+        group: GroupNo,
         log_id: LogId,
+        first: PartitionNo,
         next_offsets: &'a [Offset],
         now_ms: UnixMs,
     ) -> BoxFuture<'a, Result<(), LedgerError>> {
-        self.inner.adopt_log(log_id, next_offsets, now_ms)
+        self.inner.adopt_log(group, log_id, first, next_offsets, now_ms)
     }
 
     fn skip(
@@ -233,8 +292,8 @@ impl Ledger for FaultyLedger {
         self.inner.skip(partition, from, to, now_ms)
     }
 
-    fn offset_changes(&self, rows_max: u32) -> BoxFuture<'_, Result<Vec<OffsetChange>, LedgerError>> {
-        self.inner.offset_changes(rows_max)
+    fn offset_changes(&self, group: GroupNo, rows_max: u32) -> BoxFuture<'_, Result<Vec<OffsetChange>, LedgerError>> {
+        self.inner.offset_changes(group, rows_max)
     }
 
     fn outcomes<'a>(
@@ -248,11 +307,12 @@ impl Ledger for FaultyLedger {
 
     fn expired_campaigns(
         &self,
+        group: GroupNo,
         deletion: Deletion,
         closed_before_ms: UnixMs,
         rows_max: u32,
     ) -> BoxFuture<'_, Result<Vec<CouponId>, LedgerError>> {
-        self.inner.expired_campaigns(deletion, closed_before_ms, rows_max)
+        self.inner.expired_campaigns(group, deletion, closed_before_ms, rows_max)
     }
 
     fn delete_outcomes<'a>(
@@ -267,12 +327,12 @@ impl Ledger for FaultyLedger {
         self.inner.record_deletion(coupon, deletion)
     }
 
-    fn begin(&self) -> BoxFuture<'_, Result<Box<dyn Transaction>, LedgerError>> {
+    fn begin(&self, partition: PartitionNo) -> BoxFuture<'_, Result<Box<dyn Transaction>, LedgerError>> {
         assert!(!self.faults.settlement_panics.load(Ordering::Relaxed), "the ledger is cursed");
         self.faults.settlements.fetch_add(1, Ordering::Relaxed);
-        Box::pin(async {
+        Box::pin(async move {
             self.faults.reach().await?;
-            let inner = self.inner.begin().await?;
+            let inner = self.inner.begin(partition).await?;
             Ok(Box::new(FaultyTransaction { inner, faults: Arc::clone(&self.faults) }) as Box<dyn Transaction>)
         })
     }
@@ -309,76 +369,15 @@ impl Ledger for FaultyLedger {
         self.faults.is_shared.load(Ordering::Relaxed) || self.inner.is_shared()
     }
 
-    fn ready(&self) -> BoxFuture<'_, Result<(), LedgerError>> {
-        Box::pin(async {
+    fn ready(&self, group: GroupNo) -> BoxFuture<'_, Result<(), LedgerError>> {
+        Box::pin(async move {
             self.faults.reach().await?;
-            self.inner.ready().await
+            self.inner.ready(group).await
         })
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {
         self.inner.close()
-    }
-}
-
-struct FaultyTransaction {
-    inner: Box<dyn Transaction>,
-    faults: Arc<LedgerFaults>,
-}
-
-impl Transaction for FaultyTransaction {
-    fn lock_offset(&mut self, partition: PartitionNo) -> BoxFuture<'_, Result<PartitionOffset, LedgerError>> {
-        self.inner.lock_offset(partition)
-    }
-
-    fn replays<'a>(&'a mut self, requests: &'a [RequestId]) -> BoxFuture<'a, Result<BTreeSet<RequestId>, LedgerError>> {
-        self.inner.replays(requests)
-    }
-
-    fn lock_stock<'a>(
-        &'a mut self,
-        wanted: &'a BTreeMap<CouponId, Shards>,
-    ) -> BoxFuture<'a, Result<BTreeMap<CouponId, LockedStock>, LedgerError>> {
-        self.faults.fact_reads.fetch_add(1, Ordering::Relaxed);
-        self.inner.lock_stock(wanted)
-    }
-
-    fn grants<'a>(&'a mut self, holders: &'a [(CouponId, UserId)]) -> BoxFuture<'a, Result<Grants, LedgerError>> {
-        self.faults.fact_reads.fetch_add(1, Ordering::Relaxed);
-        self.inner.grants(holders)
-    }
-
-    fn take_stock<'a>(&'a mut self, decrements: &'a [StockDecrement]) -> BoxFuture<'a, Result<(), LedgerError>> {
-        self.inner.take_stock(decrements)
-    }
-
-    fn insert_outcomes<'a>(&'a mut self, settled: &'a [Settled]) -> BoxFuture<'a, Result<(), LedgerError>> {
-        let poison = self.faults.poison_user.load(Ordering::Relaxed);
-        let is_poisoned =
-            |settled: &Settled| settled.subject.as_ref().is_some_and(|subject| subject.user_id.get() == poison);
-        if settled.iter().any(is_poisoned) {
-            let refused = LedgerError::Permanent { step: "insert outcomes", source: "a value does not fit".into() };
-            return Box::pin(std::future::ready(Err(refused)));
-        }
-        self.inner.insert_outcomes(settled)
-    }
-
-    fn advance(&mut self, from: Claim, to: Claim) -> BoxFuture<'_, Result<(), LedgerError>> {
-        self.inner.advance(from, to)
-    }
-
-    fn commit(self: Box<Self>) -> BoxFuture<'static, Result<(), LedgerError>> {
-        let left = |left: u32| left.checked_sub(1);
-        if self.faults.commits_fail.fetch_update(Ordering::Relaxed, Ordering::Relaxed, left).is_ok() {
-            return Box::pin(std::future::ready(Err(gone())));
-        }
-        if self.faults.commit_answers_lost.fetch_update(Ordering::Relaxed, Ordering::Relaxed, left).is_ok() {
-            return Box::pin(async move {
-                self.inner.commit().await?;
-                Err(gone())
-            });
-        }
-        self.inner.commit()
     }
 }
 

@@ -20,6 +20,7 @@ mod hang_ups;
 mod harness;
 mod http2;
 mod idempotency;
+mod ledger_groups;
 mod ledger_outage;
 mod log_history;
 mod log_partitions;

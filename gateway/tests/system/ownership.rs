@@ -28,14 +28,14 @@ async fn start(faults: &Arc<LedgerFaults>, log_faults: &Arc<LogFaults>) -> (Fixt
 }
 
 async fn epoch(ledger: &dyn Ledger) -> i64 {
-    let mut transaction = ledger.begin().await.expect("begins");
+    let mut transaction = ledger.begin(PARTITION).await.expect("begins");
     transaction.lock_offset(PARTITION).await.expect("locks").epoch
 }
 
 /// Settles one record, as another process does.
 async fn settle_one(ledger: &dyn Ledger, claim: &mut Claim) {
     let to = Claim { next_offset: claim.next_offset + 1, ..*claim };
-    let mut transaction = ledger.begin().await.expect("begins");
+    let mut transaction = ledger.begin(PARTITION).await.expect("begins");
     transaction.advance(*claim, to).await.expect("the claim holds");
     transaction.commit().await.expect("commits");
     *claim = to;

@@ -8,7 +8,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use sluice::app::Ports;
 use sluice::config::{Config, Role};
-use sluice::coupon::{CouponId, Offset, PartitionNo};
+use sluice::coupon::{CouponId, GroupLayout, GroupNo, Offset, PartitionNo};
 use sluice::ledger::{self, Deletion, Ledger};
 use sluice::log::Log;
 use sluice::retention::Retention;
@@ -58,11 +58,18 @@ impl Shared {
             Progress::new(partitions.map(|no| settled.get(&PartitionNo(no)).copied().unwrap_or(0)).collect());
         let hours = |hours: Option<u64>| hours.map(Duration::from_hours);
         let keep = ledger::Retention { outcomes: hours(outcomes), rejections: hours(rejections) };
-        Retention::new(Arc::clone(&self.log), Arc::clone(&self.ledger), Arc::new(progress), keep)
+        Retention {
+            log: Arc::clone(&self.log),
+            ledger: Arc::clone(&self.ledger),
+            progress: Arc::new(progress),
+            keep,
+            layout: GroupLayout::new(1, self.log.partitions()),
+            group: GroupNo::FIRST,
+        }
     }
 
     async fn sweep(&self, rejections: Option<u64>, outcomes: Option<u64>) {
-        let settled = self.ledger.next_offsets().await.expect("reads");
+        let settled = self.ledger.next_offsets(GroupNo::FIRST).await.expect("reads");
         // Closing times are in milliseconds.
         tokio::time::sleep(Duration::from_millis(2)).await;
         self.retention(&settled, rejections, outcomes).sweep().await.expect("sweeps");
@@ -104,7 +111,7 @@ async fn rejections_are_deleted_first_then_all_outcomes_but_not_the_campaign() {
     assert_eq!((count(&rest, "ISSUED"), rest.len()), (1, 1));
     shared.sweep(Some(0), Some(0)).await;
     assert_eq!(system.export(COUPON).await, Vec::<Value>::new());
-    let due = shared.ledger.expired_campaigns(Deletion::All, i64::MAX, 9).await.expect("reads");
+    let due = shared.ledger.expired_campaigns(GroupNo::FIRST, Deletion::All, i64::MAX, 9).await.expect("reads");
     assert_eq!(due, Vec::<CouponId>::new());
     let audit = system.operate(Method::GET, &format!("/admin/coupons/{COUPON}/audit?recount=true"), None).await.body;
     assert_eq!((&audit["balanced"], &audit["granted"], &audit["soldOut"]), (&true.into(), &1.into(), &2.into()));
@@ -123,7 +130,7 @@ async fn nothing_is_deleted_while_a_record_is_not_settled() {
     tokio::time::sleep(Duration::from_millis(2)).await;
     let retention = shared.retention(&BTreeMap::new(), Some(0), Some(0));
     assert!(tokio::time::timeout(Duration::from_millis(200), retention.sweep()).await.is_err(), "it waits");
-    let due = shared.ledger.expired_campaigns(Deletion::Rejections, i64::MAX, 9).await.expect("reads");
+    let due = shared.ledger.expired_campaigns(GroupNo::FIRST, Deletion::Rejections, i64::MAX, 9).await.expect("reads");
     assert_eq!(due, [coupon()]);
     system.stop().await;
 }

@@ -9,6 +9,7 @@ use super::super::core::{ADMIN_LISTENER, Core};
 use crate::admission::{LoadGauge, SAMPLE_EVERY};
 use crate::background::fault_point;
 use crate::http::{Bound, ConnectionLimits};
+use crate::ledger_poller::LedgerPoller;
 use crate::telemetry::InFlight;
 
 /// Admin calls are short. The listener closes last, so that operators can watch the shutdown.
@@ -49,6 +50,25 @@ pub(super) fn serve(
         bound.serve(router, limits, telemetry, stop).await;
         Ok(())
     });
+}
+
+/// Follows what other processes write to the ledger.
+pub(super) fn spawn_pollers(core: &mut Core) {
+    if !core.ports.ledger.is_shared() {
+        return;
+    }
+    for group in core.layout.groups() {
+        let poller = LedgerPoller {
+            ledger: Arc::clone(&core.ports.ledger),
+            log: Arc::clone(&core.ports.log),
+            campaigns: Arc::clone(&core.campaigns),
+            progress: Arc::clone(&core.progress),
+            telemetry: core.ports.telemetry.clone(),
+            layout: core.layout,
+            group,
+        };
+        core.tasks.spawn_background(poller.background());
+    }
 }
 
 /// Samples the load until shutdown. `in_flight` returns the number of requests in flight.

@@ -6,24 +6,16 @@ use std::sync::Arc;
 use super::super::core::{Core, SETTLEMENT};
 use super::super::error::StartError;
 use super::super::listeners::Listener;
-use super::common::{serve_admin, spawn_sampler};
+use super::common::{serve_admin, spawn_pollers, spawn_sampler};
 use crate::admission::LoadGauge;
 use crate::http::{self, ConsumerState};
-use crate::ledger_poller::LedgerPoller;
 use crate::retention::Retention;
 use crate::settlement::Settlement;
 
 /// Starts an admin listener with metrics and probes, and returns its address.
 pub(in crate::app) fn spawn(core: &mut Core, admin: Listener) -> Result<SocketAddr, StartError> {
-    if core.ports.ledger.is_shared() {
-        core.tasks.spawn_background(LedgerPoller::background(
-            Arc::clone(&core.ports.ledger),
-            Arc::clone(&core.ports.log),
-            Arc::clone(&core.campaigns),
-            Arc::clone(&core.progress),
-        ));
-    }
-    let load = Arc::new(LoadGauge::new(core.ports.log.partitions()));
+    spawn_pollers(core);
+    let load = Arc::new(LoadGauge::new(core.layout));
     spawn_sampler(core, load, || 0);
     let state = ConsumerState {
         health: Arc::clone(&core.health),
@@ -46,14 +38,19 @@ pub(in crate::app) fn spawn_settlement(core: &mut Core) {
         campaigns: Arc::clone(&core.campaigns),
         progress: Arc::clone(&core.progress),
         telemetry: core.ports.telemetry.clone(),
+        layout: core.layout,
         batch_records_max: core.config.settlement.batch_records_max,
     };
-    let retention = Retention::new(
-        Arc::clone(&core.ports.log),
-        Arc::clone(&core.ports.ledger),
-        Arc::clone(&core.progress),
-        core.config.ledger.retention(),
-    );
-    core.tasks.spawn_background(retention.background());
+    for group in core.layout.groups() {
+        let retention = Retention {
+            log: Arc::clone(&core.ports.log),
+            ledger: Arc::clone(&core.ports.ledger),
+            progress: Arc::clone(&core.progress),
+            keep: core.config.ledger.retention(),
+            layout: core.layout,
+            group,
+        };
+        core.tasks.spawn_background(retention.background());
+    }
     core.tasks.spawn(SETTLEMENT, settlement.run(core.stages.settlement.clone()));
 }

@@ -7,11 +7,10 @@ use std::time::Duration;
 use super::super::core::{Core, PUBLIC_LISTENER};
 use super::super::error::StartError;
 use super::super::listeners::Listener;
-use super::common::{serve, serve_admin, spawn_sampler};
+use super::common::{serve, serve_admin, spawn_pollers, spawn_sampler};
 use super::config_file::ConfigFile;
 use crate::admission::{Admission, EarlierRequests, LoadGauge};
 use crate::http::{self, ApiState, Bound, ConnectionLimits};
-use crate::ledger_poller::LedgerPoller;
 use crate::policy::{Pipelines, WatchedFile};
 
 /// What a public client may send before it is read: the least that HTTP/2 allows, and four of the longest bodies.
@@ -32,12 +31,13 @@ pub(in crate::app) async fn spawn(
     let stop = &core.stages.public;
     let pipelines = Pipelines::start(&config.policies, pipeline, Arc::clone(&ports.ledger), telemetry, stop).await?;
     core.health.set_pipelines(Arc::clone(&pipelines));
-    let load = Arc::new(LoadGauge::new(ports.log.partitions()));
+    let load = Arc::new(LoadGauge::new(core.layout));
     let earlier = EarlierRequests::new(
         Arc::clone(&ports.ledger),
         Arc::clone(&ports.counters),
         Arc::clone(&ports.log),
         Arc::clone(&core.progress),
+        core.layout,
     );
     let admission = Arc::new(Admission::new(
         Arc::clone(&core.campaigns),
@@ -61,14 +61,7 @@ pub(in crate::app) async fn spawn(
     });
     core.detached = admission.detached().clone();
     watch_files(core, &pipelines);
-    if core.ports.ledger.is_shared() {
-        core.tasks.spawn_background(LedgerPoller::background(
-            Arc::clone(&core.ports.ledger),
-            Arc::clone(&core.ports.log),
-            Arc::clone(&core.campaigns),
-            Arc::clone(&core.progress),
-        ));
-    }
+    spawn_pollers(core);
     core.tasks.spawn_background(pipelines.follow());
     spawn_sampler(core, load, move || admission.in_flight());
 

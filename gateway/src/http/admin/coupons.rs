@@ -7,20 +7,23 @@ use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
+use futures_util::future::try_join_all;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::super::error::Problem;
 use super::super::openapi::problems::{self, problems};
 use super::super::problem_type::{
-    CLOSED, COUPON_EXISTS, COUPON_NOT_FOUND, IDEMPOTENCY_CONFLICT, LEDGER_UNAVAILABLE, ProblemType,
+    CLOSED, COUPON_EXISTS, COUPON_NOT_FOUND, IDEMPOTENCY_CONFLICT, INVALID, LEDGER_UNAVAILABLE, ProblemType,
 };
 use super::super::state::ApiState;
 use super::super::whole::Whole;
 use super::super::{idempotency, json};
 use crate::coupon::{
-    Audit, Campaign, CampaignChange, CampaignState, ChangeKey, CouponId, NewCampaign, PolicyId, ShardStock, UnixMs,
+    Audit, Campaign, CampaignChange, CampaignState, ChangeKey, CouponId, GroupNo, NewCampaign, PolicyId, ShardStock,
+    UnixMs,
 };
+use crate::ledger::CampaignError;
 
 type Total = Whole<u64, 1, { NewCampaign::TOTAL_MAX }>;
 type Shards = Whole<u32, 1, { NewCampaign::SHARDS_MAX as u64 }>;
@@ -45,6 +48,8 @@ struct NewCampaignBody {
     opens_at: Option<jiff::Timestamp>,
     /// Later than `opensAt`. Never closes by itself without it.
     closes_at: Option<jiff::Timestamp>,
+    /// The ledger group that holds the campaign, counted from 0. By a hash of the coupon id without it.
+    group: Option<GroupNo>,
 }
 
 fn default_shards() -> Shards {
@@ -75,6 +80,8 @@ struct ReshardBody {
 pub(in crate::http) struct CampaignBody {
     coupon_id: CouponId,
     policy_id: PolicyId,
+    /// The ledger group that holds it.
+    group: GroupNo,
     state: CampaignState,
     /// Top-ups included.
     total: u64,
@@ -93,6 +100,7 @@ impl From<Campaign> for CampaignBody {
         Self {
             coupon_id: campaign.coupon_id,
             policy_id: campaign.policy_id,
+            group: campaign.group,
             state: campaign.state,
             total: campaign.total,
             remaining: campaign.remaining(),
@@ -137,7 +145,7 @@ pub(super) const CAMPAIGN: &[ProblemType] = &[COUPON_NOT_FOUND, LEDGER_UNAVAILAB
 /// What a change of a campaign may be answered in addition.
 const CHANGE: &[ProblemType] = &[CLOSED, IDEMPOTENCY_CONFLICT];
 
-problems!(ListProblems: problems::EVERY_CALL, problems::GUARDED, &[LEDGER_UNAVAILABLE]);
+problems!(ListProblems: problems::EVERY_CALL, problems::GUARDED, &[INVALID, LEDGER_UNAVAILABLE]);
 problems!(CreateProblems: problems::EVERY_CALL, problems::GUARDED, problems::BODY, problems::JSON,
     &[COUPON_EXISTS, LEDGER_UNAVAILABLE]);
 problems!(ReadProblems: problems::EVERY_CALL, problems::GUARDED, CAMPAIGN);
@@ -163,24 +171,52 @@ pub(in crate::http) async fn create(
     body: Body,
 ) -> Result<(StatusCode, Json<CampaignBody>), Problem> {
     let body: NewCampaignBody = json::read(&headers, body).await?;
+    let group = body.group;
     let new = body.check()?;
     let campaigns = Arc::clone(&api.campaigns);
-    let (campaign, is_new) = api.admission.detached().run(async move { campaigns.create(&new).await }).await?;
+    let creating = async move { campaigns.create(&new, group).await };
+    let (campaign, is_new) = api.admission.detached().run(creating).await?;
     if !is_new {
         return Ok((StatusCode::OK, Json(campaign.into())));
     }
-    let Campaign { coupon_id: coupon, total, ref shards, .. } = campaign;
-    tracing::info!(%coupon, total, shards = shards.len(), "campaign created");
+    let Campaign { coupon_id: coupon, group, total, ref shards, .. } = campaign;
+    tracing::info!(%coupon, %group, total, shards = shards.len(), "campaign created");
     Ok((StatusCode::CREATED, Json(campaign.into())))
 }
 
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(in crate::http) struct ListQuery {
+    /// Only the campaigns of this ledger group. They are listed also while another group is unavailable.
+    group: Option<u32>,
+}
+
 /// List the campaigns
+///
+/// The list is complete, or fails.
 #[utoipa::path(
-    get, path = "/admin/coupons", tag = "campaigns", operation_id = "listCampaigns",
+    get, path = "/admin/coupons", tag = "campaigns", operation_id = "listCampaigns", params(ListQuery),
     responses((status = 200, description = "All campaigns, closed ones included.", body = Vec<CampaignBody>), ListProblems)
 )]
-pub(in crate::http) async fn list(State(api): State<Arc<ApiState>>) -> Result<Json<Vec<CampaignBody>>, Problem> {
-    let all = api.ledger.campaigns().await?;
+pub(in crate::http) async fn list(
+    State(api): State<Arc<ApiState>>,
+    query: Result<Query<ListQuery>, QueryRejection>,
+) -> Result<Json<Vec<CampaignBody>>, Problem> {
+    let Query(ListQuery { group }) = query.map_err(|rejection| Problem::malformed(rejection.body_text()))?;
+    let groups = api.ledger.groups();
+    let wanted = match group {
+        Some(group) if group >= groups => {
+            return Err(CampaignError::NoSuchGroup { group: GroupNo(group), groups }.into());
+        }
+        Some(group) => group..group + 1,
+        None => 0..groups,
+    };
+    let read = async |group| {
+        let read = api.ledger.campaigns(group).await;
+        read.map_err(|error| if groups == 1 { error.into() } else { Problem::ledger_group_unavailable(group, &error) })
+    };
+    let mut all: Vec<Campaign> = try_join_all(wanted.map(GroupNo).map(read)).await?.into_iter().flatten().collect();
+    all.sort_by_key(|campaign| campaign.coupon_id);
     Ok(Json(all.into_iter().map(CampaignBody::from).collect()))
 }
 

@@ -6,6 +6,7 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::HeaderMap;
+use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -14,7 +15,7 @@ use super::super::json;
 use super::super::openapi::problems::{self, problems};
 use super::super::problem_type::{LEDGER_UNAVAILABLE, LOG_UNAVAILABLE, NOT_A_GAP};
 use super::super::state::ApiState;
-use crate::coupon::{LogId, Offset, PartitionNo, now_ms};
+use crate::coupon::{GroupNo, LogId, Offset, PartitionNo, now_ms};
 use crate::ledger::OffsetChange;
 use crate::log::Gap;
 
@@ -22,12 +23,16 @@ use crate::log::Gap;
 const CHANGES_MAX: u32 = 100;
 
 #[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
 pub(in crate::http) struct LogBody {
     /// Identifies the log that the ledger settles.
     identity: Option<LogId>,
     partitions: Vec<PartitionBody>,
     /// Offsets that operators moved, the newest first.
     changes: Vec<ChangeBody>,
+    /// Ledger groups whose database does not answer: their changes are missing.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    unavailable_groups: Vec<GroupNo>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -71,18 +76,23 @@ problems!(SkipProblems: problems::EVERY_CALL, problems::GUARDED, problems::BODY,
     responses((status = 200, description = "How far each partition is settled.", body = LogBody), ShowProblems)
 )]
 pub(in crate::http) async fn show(State(api): State<Arc<ApiState>>) -> Result<Json<LogBody>, Problem> {
-    let identity = api.ledger.log_identity().await?.map(|stored| stored.log_id);
+    let groups = (0..api.ledger.groups()).map(GroupNo);
+    let identity = api.ledger.log_identity(GroupNo::FIRST).await?.map(|stored| stored.log_id);
     let partitions = (0..api.log.partitions()).map(PartitionNo).map(|partition| PartitionBody {
         partition,
         next_offset: api.progress.next_offset(partition),
         end_offset: api.log.end_offset(partition),
     });
-    let changes =
-        api.ledger.offset_changes(CHANGES_MAX).await?.into_iter().map(|change| ChangeBody {
-            change,
-            changed_at: jiff::Timestamp::from_millisecond(change.changed_at_ms).ok(),
-        });
-    Ok(Json(LogBody { identity, partitions: partitions.collect(), changes: changes.collect() }))
+    let read = join_all(groups.clone().map(|group| api.ledger.offset_changes(group, CHANGES_MAX))).await;
+    let unavailable_groups = groups.zip(&read).filter(|(_, read)| read.is_err()).map(|(group, _)| group).collect();
+    // Stable: the changes of a group keep their order.
+    let mut changes: Vec<OffsetChange> = read.into_iter().filter_map(Result::ok).flatten().collect();
+    changes.sort_by_key(|change| std::cmp::Reverse(change.changed_at_ms));
+    changes.truncate(CHANGES_MAX as usize);
+    let changes = changes
+        .into_iter()
+        .map(|change| ChangeBody { change, changed_at: jiff::Timestamp::from_millisecond(change.changed_at_ms).ok() });
+    Ok(Json(LogBody { identity, partitions: partitions.collect(), changes: changes.collect(), unavailable_groups }))
 }
 
 /// Give up missing records

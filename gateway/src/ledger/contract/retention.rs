@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::{PARTITION, begin, campaign, coupon, issued, settled};
-use crate::coupon::{Audit, CampaignChange, NewCampaign, Outcome, Reason, RequestId, Settled, now_ms};
+use crate::coupon::{Audit, CampaignChange, GroupNo, NewCampaign, Outcome, Reason, RequestId, Settled, now_ms};
 use crate::ledger::{Deletion, GENERATIONS_MAX, GenerationRow, Ledger, ListedOutcome};
 
 const REJECTED: Outcome = Outcome::Rejected(Reason::UserLimit);
@@ -65,7 +65,7 @@ pub(crate) async fn deleted_outcomes_are_gone_and_the_campaign_stays(ledger: &dy
     let (one, other) = tokio::join!(delete(), delete());
     one.and(other).expect("both delete");
     assert_eq!(list(ledger, 9).await.len(), 1);
-    assert_eq!(ledger.outcome(RequestId::from([2; 16])).await.expect("reads"), None);
+    assert_eq!(ledger.outcome(GroupNo::FIRST, RequestId::from([2; 16])).await.expect("reads"), None);
     assert_eq!(ledger.campaign(coupon()).await.expect("reads"), Some(created));
     let after = recount().await;
     assert!(after.recount.as_ref().is_some_and(|recount| !recount.agrees && recount.outcomes_deleted));
@@ -76,7 +76,8 @@ pub(crate) async fn a_campaign_is_expired_until_its_deletion_is_recorded(ledger:
     let open = NewCampaign { closes_at_ms: None, coupon_id: 7_u64.try_into().expect("in range"), ..campaign(1, 1) };
     ledger.create_campaign(&open).await.expect("creates");
     ledger.create_campaign(&campaign(1, 1)).await.expect("creates");
-    let expired = async |deletion, before| ledger.expired_campaigns(deletion, before, 9).await.expect("reads");
+    let expired =
+        async |deletion, before| ledger.expired_campaigns(GroupNo::FIRST, deletion, before, 9).await.expect("reads");
     assert_eq!(expired(Deletion::All, 5_000).await, [], "it closes at 5,000");
     assert_eq!(expired(Deletion::All, now_ms()).await, [coupon()]);
     assert_eq!(expired(Deletion::Rejections, now_ms()).await, [coupon()]);

@@ -60,6 +60,7 @@ async fn apply(connection: &mut MySqlConnection) -> Result<Vec<String>, MigrateE
     connection.ensure_migrations_table(&MYSQL.table_name).await?;
     connection.execute(include_str!("../sql/mysql/delete_interrupted.sql")).await?;
     let before = connection.list_applied_migrations(&MYSQL.table_name).await?;
-    MYSQL.run(&mut *connection).await?;
+    // As `run`, whose future cannot be sent to another thread.
+    MYSQL.run_direct(None, connection, false).await?;
     Ok(migrations::missing(&MYSQL, &before))
 }

@@ -8,6 +8,7 @@ use sqlx::{Executor, MySqlConnection, Row};
 
 use super::*;
 use crate::coupon::{CampaignChange, Outcome, Reason, Settled, ShardNo};
+use crate::ledger::contract::PARTITION;
 use crate::ledger::migrations::{self, MYSQL};
 use crate::ledger::{self, Options};
 use crate::secret::redact;
@@ -136,7 +137,7 @@ fn newest() -> i64 {
 #[tokio::test]
 async fn opening_a_database_without_tables_fails_and_names_the_migrate_command() {
     let database = Database::empty().await;
-    let message = ledger::open(&options_of(&database.0)).await.err().expect("fails").to_string();
+    let message = ledger::open(&options_of(&database.0), 12).await.err().expect("fails").to_string();
     let expected = format!("is at version 0, this sluice needs version {}: run `sluice migrate`", newest());
     assert!(message.contains(&expected), "{message}");
 }
@@ -148,7 +149,7 @@ async fn a_database_of_a_newer_version_is_neither_opened_nor_migrated() {
                  VALUES (99, 'later', TRUE, '', 0)";
     database.raw().await.execute(newer).await.expect("inserts");
     for refused in
-        [ledger::open(&options_of(&database.0)).await.err(), ledger::migrate(&options_of(&database.0)).await.err()]
+        [ledger::open(&options_of(&database.0), 12).await.err(), ledger::migrate(&options_of(&database.0)).await.err()]
     {
         let message = refused.expect("fails").to_string();
         let expected = format!("is at version 99, this sluice knows version {}: run a newer sluice", newest());
@@ -161,11 +162,11 @@ async fn concurrent_migrations_apply_each_migration_once() {
     let database = Database::empty().await;
     let options = options_of(&database.0);
     let (one, other) = tokio::join!(ledger::migrate(&options), ledger::migrate(&options));
-    let mut applied = one.expect("migrates").applied;
-    applied.extend(other.expect("migrates").applied);
+    let mut applied = one.expect("migrates");
+    applied.extend(other.expect("migrates"));
     assert_eq!(applied, migrations::missing(&MYSQL, &[]));
-    assert!(ledger::migrate(&options).await.expect("migrates").applied.is_empty());
-    database.open().await.ready().await.expect("is ready");
+    assert!(ledger::migrate(&options).await.expect("migrates").is_empty());
+    database.open().await.ready(GroupNo::FIRST).await.expect("is ready");
 }
 
 #[tokio::test]
@@ -175,9 +176,9 @@ async fn an_interrupted_migration_is_run_again() {
     raw.execute("DELETE FROM _sqlx_migrations WHERE version > 2").await.expect("deletes");
     raw.execute("UPDATE _sqlx_migrations SET success = FALSE WHERE version = 2").await.expect("updates");
     raw.execute("DROP TABLE policy_component").await.expect("drops");
-    let message = ledger::open(&options_of(&database.0)).await.err().expect("fails").to_string();
+    let message = ledger::open(&options_of(&database.0), 12).await.err().expect("fails").to_string();
     assert!(message.contains("is at version 1"), "{message}");
-    let applied = ledger::migrate(&options_of(&database.0)).await.expect("migrates").applied;
+    let applied = ledger::migrate(&options_of(&database.0)).await.expect("migrates");
     assert_eq!(applied, migrations::missing(&MYSQL, &[])[1..]);
     assert_eq!(database.open().await.component("none").await.expect("reads"), None);
 }
@@ -193,7 +194,7 @@ async fn an_upgrade_that_was_cut_short_takes_all_rejections_before_it_as_release
     ] {
         raw.execute(statement).await.expect("prepares");
     }
-    assert_eq!(ledger::migrate(&options_of(&database.0)).await.expect("migrates").applied, ["0003_releases"]);
+    assert_eq!(ledger::migrate(&options_of(&database.0)).await.expect("migrates"), ["0003_releases"]);
     let claim = database.open().await.claim(PartitionNo(3)).await.expect("claims");
     assert_eq!((claim.next_offset, claim.released_offset), (70, 70));
 }
@@ -202,7 +203,7 @@ async fn an_upgrade_that_was_cut_short_takes_all_rejections_before_it_as_release
 async fn a_migration_that_is_run_again_fills_the_tallies_from_the_outcomes() {
     let (ledger, database) = fresh().await;
     ledger.create_campaign(&campaign(10, 2)).await.expect("creates");
-    let mut transaction = ledger.begin().await.expect("begins");
+    let mut transaction = ledger.begin(PARTITION).await.expect("begins");
     let rejected = Settled { outcome: Outcome::Rejected(Reason::SoldOut), ..grant(2, 2) };
     transaction.insert_outcomes(&[grant(1, 1), rejected]).await.expect("inserts");
     transaction.commit().await.expect("commits");
@@ -210,7 +211,7 @@ async fn a_migration_that_is_run_again_fills_the_tallies_from_the_outcomes() {
     let mut raw = database.raw().await;
     raw.execute("UPDATE _sqlx_migrations SET success = FALSE WHERE version = 6").await.expect("updates");
     raw.execute("UPDATE outcome_tally SET granted = granted + 7").await.expect("updates");
-    assert_eq!(ledger::migrate(&options_of(&database.0)).await.expect("migrates").applied, ["0006_tallies"]);
+    assert_eq!(ledger::migrate(&options_of(&database.0)).await.expect("migrates"), ["0006_tallies"]);
     assert_eq!(ledger.audit(coupon()).await.expect("reads"), before);
 }
 
@@ -228,7 +229,7 @@ async fn connection_errors_name_the_cause_without_the_password() {
         (absent, "has no database `sluice_test_absent`: create it, then run `sluice migrate`"),
         (unreachable, "the database server at 127.0.0.1:1 is unreachable: "),
     ] {
-        let error = ledger::open(&options).await.err().expect("fails").to_string();
+        let error = ledger::open(&options, 12).await.err().expect("fails").to_string();
         assert!(error.contains(expected) && !error.contains("sesame"), "{error}");
     }
 }
@@ -242,7 +243,7 @@ async fn a_value_too_large_for_its_column_is_rejected_and_never_truncated() {
     let mut terms = grant(2, 2);
     terms.subject.as_mut().expect("a subject").terms.type_snapshot = "X".repeat(70_000);
     for settled in [generation, terms] {
-        let mut transaction = ledger.begin().await.expect("begins");
+        let mut transaction = ledger.begin(PARTITION).await.expect("begins");
         let refused = transaction.insert_outcomes(&[settled]).await;
         assert!(is_permanent(&refused), "{refused:?}");
     }
@@ -267,7 +268,7 @@ async fn a_cancelled_call_leaves_no_lock_and_no_snapshot() {
 async fn a_killed_connection_is_transient_and_the_next_one_works() {
     let (ledger, database) = fresh().await;
     let claim = ledger.claim(PartitionNo(1)).await.expect("claims");
-    let mut transaction = ledger.begin().await.expect("begins");
+    let mut transaction = ledger.begin(PARTITION).await.expect("begins");
     transaction.lock_offset(PartitionNo(1)).await.expect("locks");
     let mut raw = database.raw().await;
     kill_others(&mut raw, &database.0).await;
@@ -284,7 +285,7 @@ async fn the_outcome_of_an_unreadable_record_is_stored() {
     let (ledger, _database) = fresh().await;
     let unreadable = Settled { subject: None, ..grant(1, 1) };
     let unreadable = Settled { outcome: Outcome::Rejected(Reason::Invalid), ..unreadable };
-    let mut transaction = ledger.begin().await.expect("begins");
+    let mut transaction = ledger.begin(PARTITION).await.expect("begins");
     transaction.insert_outcomes(&[unreadable]).await.expect("inserts");
     transaction.commit().await.expect("commits");
 }
@@ -294,7 +295,7 @@ async fn a_session_idle_in_a_transaction_is_rolled_back_after_its_timeout() {
     let (idle, database) = fresh().await;
     let partition = PartitionNo(3);
     let first = idle.claim(partition).await.expect("claims");
-    let mut transaction = idle.begin().await.expect("begins");
+    let mut transaction = idle.begin(PARTITION).await.expect("begins");
     transaction.lock_offset(partition).await.expect("locks");
 
     let other = database.open().await;

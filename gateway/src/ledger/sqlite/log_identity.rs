@@ -40,12 +40,13 @@ pub(super) async fn see(file: &SqliteFile, log_id: LogId, now_ms: UnixMs) -> Res
 pub(super) async fn adopt(
     file: &SqliteFile,
     log_id: LogId,
+    first: PartitionNo,
     next_offsets: &[Offset],
     now_ms: UnixMs,
 ) -> Result<(), LedgerError> {
     let step = "move the ledger to another log";
     let mut transaction = begin(file, step).await?;
-    for (partition, next_offset) in (0..).map(PartitionNo).zip(next_offsets) {
+    for (partition, next_offset) in (first.0..).map(PartitionNo).zip(next_offsets) {
         let from = super::outcomes::claim_within(&mut transaction, partition).await?.next_offset;
         sqlx::query(include_str!("../sql/common/reset_offset.sql"))
             .bind(next_offset.cast_signed())
@@ -58,8 +59,14 @@ pub(super) async fn adopt(
         let change = OffsetChange { partition, from, to: *next_offset, reason, changed_at_ms: now_ms };
         record(&mut transaction, change).await?;
     }
-    sqlx::query(include_str!("../sql/common/delete_partitions_from.sql"))
-        .bind(i64::try_from(next_offsets.len()).unwrap_or(i64::MAX))
+    sqlx::query(include_str!("../sql/common/delete_other_partitions.sql"))
+        .bind(first.0)
+        .bind(i64::from(first.0).saturating_add_unsigned(next_offsets.len() as u64))
+        .execute(&mut *transaction)
+        .await
+        .map_err(during(step))?;
+    // The next start stores it again: the new log may have another number of partitions.
+    sqlx::query(include_str!("../sql/common/delete_place.sql"))
         .execute(&mut *transaction)
         .await
         .map_err(during(step))?;

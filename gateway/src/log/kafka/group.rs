@@ -141,6 +141,10 @@ impl GroupMember {
 
     /// A partition without a reader would never be settled, so its failure ends the member.
     fn assign(&mut self, partition: u32) -> Result<(), KafkaError> {
+        if partition >= self.status.partitions() {
+            let problem = format!("partition {partition} was added for a new ledger group: restart with its database");
+            return Err(KafkaError::Subscription(problem));
+        }
         let Some(mut queue) = self.consumer.split_partition_queue(&self.topic, partition.cast_signed()) else {
             return Err(KafkaError::Subscription(format!("partition {partition} has no queue")));
         };

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::*;
 use crate::background::TaskFailure;
-use crate::log::Stored;
 use crate::log::contract::contract_tests;
+use crate::log::{Change, Stored};
 
 /// Deletes the topics that a test created on the real cluster.
 struct TopicGuard {
@@ -106,9 +106,9 @@ async fn a_topic_that_differs_from_the_options_does_not_open() {
     let address = Address::parse(&options.url).expect("a URL");
     let narrow = Options { partitions: 1, replicas: 1, min_insync_replicas: 1, ..options.clone() };
     let ensured = ensure(&address, &narrow).await.expect("is created");
-    assert!(ensured.iter().all(|topic| topic.is_new), "{ensured:?}");
+    assert!(ensured.iter().all(|topic| topic.change == Change::Created), "{ensured:?}");
     let again = ensure(&address, &narrow).await.expect("exists");
-    assert!(again.iter().all(|topic| !topic.is_new), "{again:?}");
+    assert!(again.iter().all(|topic| topic.change == Change::None), "{again:?}");
     let config = client_config(&address, &options).expect("a configuration");
     let _guard = TopicGuard { config, names: [name, address.dead_letter_topic()] };
 
@@ -122,6 +122,30 @@ async fn a_topic_that_differs_from_the_options_does_not_open() {
     ] {
         refusal(&options, problem).await;
     }
+}
+
+#[tokio::test]
+async fn a_topic_gets_the_partitions_of_a_new_ledger_group() {
+    let (_, options) = new_topic();
+    let (log, _guard) = create_and_open(&options).await;
+    let record = Record { key: "1:1".into(), headers: crate::log::Headers::default(), value: b"1".to_vec() };
+    assert_eq!(log.append(PartitionNo(11), record).expect("queued").await.expect("durable"), 0);
+    log.close().await;
+    let options = Options { groups: 2, ..options };
+    refusal(&options, "has 12 partitions, 2 ledger groups of 12 need 24: stop all consumers").await;
+    let address = Address::parse(&options.url).expect("a URL");
+    let ensured = ensure(&address, &options).await.expect("adds them");
+    assert!(ensured.iter().all(|topic| topic.change == Change::Extended), "{ensured:?}");
+    let (log, background) = open_new_topic(&address, &options).await;
+    background.into_iter().for_each(|task| _ = tokio::spawn(task.run));
+    // A new partition may still be electing its leader.
+    let end = async |partition| loop {
+        if let Some(end) = log.fresh_end_offset(PartitionNo(partition)).await {
+            break end;
+        }
+    };
+    assert_eq!((log.partitions(), end(11).await, end(23).await), (24, 1, 0));
+    log.close().await;
 }
 
 #[tokio::test]

@@ -3,7 +3,9 @@
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, ConfigResource, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication,
+};
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::metadata::MetadataTopic;
@@ -13,7 +15,7 @@ use super::broker_errors::{BrokerErrors, client_creation_failed};
 use super::metadata::MetadataClient;
 use super::security::client_config;
 use super::settings::{self, FIXED, MIN_INSYNC_REPLICAS, RETENTION_MS};
-use crate::log::{OpenError, Options};
+use crate::log::{Change, Ensured, OpenError, Options};
 
 /// Brokers that do not answer within this time are unreachable.
 const REQUEST_MAX: Duration = Duration::from_secs(5);
@@ -23,15 +25,8 @@ const RETRY_EVERY: Duration = Duration::from_millis(100);
 const NEW_TOPIC_RETRIES: u32 = 20;
 const NEW_TOPIC_RETRY_EVERY: Duration = Duration::from_millis(500);
 
-/// A topic that [`ensure_topics`](crate::log::ensure_topics) verified or created.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ensured {
-    pub topic: String,
-    /// Whether it was created by this call.
-    pub is_new: bool,
-}
-
-/// Creates the topic and its dead-letter topic where they are absent, and verifies the topic. Safe to repeat.
+/// Creates the topic and its dead-letter topic where they are absent, adds the partitions of new ledger groups, and
+/// verifies the topic. Safe to repeat.
 ///
 /// # Errors
 /// As [`open`](crate::log::open()).
@@ -39,11 +34,16 @@ pub(in crate::log) async fn ensure(address: &Address, options: &Options) -> Resu
     let config = client_config(address, options)?;
     // The admin client does not say why a broker rejects it; this request does.
     fetch_shape(address, &config).await?;
-    let ensured = create_topics(address, &config, options).await?;
+    let mut ensured = create_topics(address, &config, options).await?;
+    for topic in ensured.iter_mut().filter(|topic| topic.change == Change::None) {
+        if add_partitions(address, &config, options, &topic.name).await? {
+            topic.change = Change::Extended;
+        }
+    }
     for _ in 0..NEW_TOPIC_RETRIES {
         match verify(address, &config, options).await {
             Err(OpenError::Topic { .. } | OpenError::Unreachable { .. })
-                if ensured.iter().any(|topic| topic.is_new) =>
+                if ensured.iter().any(|topic| topic.change != Change::None) =>
             {
                 tokio::time::sleep(NEW_TOPIC_RETRY_EVERY).await;
             }
@@ -58,7 +58,7 @@ async fn create_topics(address: &Address, config: &ClientConfig, options: &Optio
     let dead_letters = address.dead_letter_topic();
     let min_insync = options.min_insync_replicas.to_string();
     let retention_ms = settings::retention_ms(options).to_string();
-    let partitions = options.partitions.cast_signed();
+    let partitions = options.partitions_total().cast_signed();
     let topic = |name, retention| {
         let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(options.replicas.cast_signed()))
             .set(MIN_INSYNC_REPLICAS, &min_insync)
@@ -76,11 +76,34 @@ async fn create_topics(address: &Address, config: &ClientConfig, options: &Optio
     created
         .into_iter()
         .map(|result| match result {
-            Ok(topic) => Ok(Ensured { topic, is_new: true }),
-            Err((topic, RDKafkaErrorCode::TopicAlreadyExists)) => Ok(Ensured { topic, is_new: false }),
+            Ok(name) => Ok(Ensured { name, change: Change::Created }),
+            Err((name, RDKafkaErrorCode::TopicAlreadyExists)) => Ok(Ensured { name, change: Change::None }),
             Err((topic, code)) => Err(OpenError::Topic { topic, problem: format!("cannot be created: {code}") }),
         })
         .collect()
+}
+
+/// Adds the partitions of new ledger groups if the topic lacks them. Answers whether it did.
+async fn add_partitions(
+    address: &Address,
+    config: &ClientConfig,
+    options: &Options,
+    topic: &str,
+) -> Result<bool, OpenError> {
+    let named = Address { topic: topic.to_owned(), ..address.clone() };
+    let found = fetch_shape(&named, config).await?.map_or(0, |shape| shape.partitions);
+    if !options.lacks_groups(found) {
+        return Ok(false);
+    }
+    let admin = admin_client(address, config)?;
+    let total = options.partitions_total() as usize;
+    let timeouts = AdminOptions::new().request_timeout(Some(REQUEST_MAX)).operation_timeout(Some(REQUEST_MAX));
+    let added = admin.create_partitions(&[NewPartitions::new(topic, total)], &timeouts).await;
+    let added = added.map_err(|error| address.unreachable(admin.inner().context().reason(&error)))?;
+    match added.into_iter().find_map(Result::err) {
+        Some((topic, code)) => Err(OpenError::Topic { topic, problem: format!("gets no more partitions: {code}") }),
+        None => Ok(true),
+    }
 }
 
 /// Checks that the topic matches the options. Answers with its `min.insync.replicas`.
@@ -99,15 +122,9 @@ pub(super) async fn verify(address: &Address, config: &ClientConfig, options: &O
             dead_letters.topic
         )));
     }
-    if shape.partitions != options.partitions {
-        return Err(mismatch(format!(
-            "has {} {}, log.partitions expects {}: set log.partitions = {}, or name a new topic in log.url and create \
-             it with `sluice topic ensure`",
-            shape.partitions,
-            if shape.partitions == 1 { "partition" } else { "partitions" },
-            options.partitions,
-            shape.partitions
-        )));
+    if shape.partitions != options.partitions_total() {
+        let elsewhere = "name a new topic in log.url and create it with `sluice topic ensure`";
+        return Err(mismatch(options.explain_partitions(shape.partitions, elsewhere)));
     }
     if shape.replicas < options.replicas {
         return Err(mismatch(format!(

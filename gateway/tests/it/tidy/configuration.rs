@@ -132,6 +132,7 @@ impl Sources {
         }
         match ty {
             "String" => "text",
+            "Vec" => "a list of texts",
             "PathBuf" => "a path",
             "SocketAddr" => "an address and port",
             "bool" => "`true`, `false`",

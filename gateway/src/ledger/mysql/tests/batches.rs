@@ -21,7 +21,7 @@ async fn at_once<T>(call: impl Future<Output = T>) -> T {
 
 /// Empties all shards but those beyond `shards`.
 async fn sell(ledger: &Mysql, shards: u32) {
-    let mut transaction = ledger.begin().await.expect("begins");
+    let mut transaction = ledger.begin(PARTITION).await.expect("begins");
     let stock = transaction.lock_stock(&all()).await.expect("locks");
     let decrement = |(shard_no, records): (&ShardNo, &u64)| StockDecrement {
         coupon_id: coupon(),
@@ -37,10 +37,10 @@ async fn sell(ledger: &Mysql, shards: u32) {
 async fn one_user_settled_by_two_partitions_is_granted_once_and_the_loser_is_transient() {
     let (ledger, _database) = fresh().await;
     ledger.create_campaign(&campaign(10, 2)).await.expect("creates");
-    let mut first = ledger.begin().await.expect("begins");
+    let mut first = ledger.begin(PARTITION).await.expect("begins");
     first.insert_outcomes(&[grant(1, 1)]).await.expect("inserts");
     let second = async {
-        let mut second = ledger.begin().await.expect("begins");
+        let mut second = ledger.begin(PARTITION).await.expect("begins");
         second.insert_outcomes(&[grant(2, 1)]).await
     };
     let first = async {
@@ -58,7 +58,7 @@ async fn a_deadlock_is_transient_and_one_transaction_commits() {
     ledger.create_campaign(&campaign(10, 2)).await.expect("creates");
     let both_hold_one = tokio::sync::Barrier::new(2);
     let against_the_order = async |first: u32, second: u32| {
-        let mut transaction = ledger.begin().await?;
+        let mut transaction = ledger.begin(PARTITION).await?;
         transaction.lock_stock(&some(&[first])).await?;
         both_hold_one.wait().await;
         transaction.lock_stock(&some(&[second])).await?;
@@ -75,7 +75,7 @@ async fn different_shards_of_a_coupon_are_locked_concurrently() {
     ledger.create_campaign(&campaign(10, 4)).await.expect("creates");
     let mut held = Vec::new();
     for shard in 0..4 {
-        let mut transaction = ledger.begin().await.expect("begins");
+        let mut transaction = ledger.begin(PARTITION).await.expect("begins");
         at_once(transaction.lock_stock(&some(&[shard]))).await.expect("locks");
         held.push(transaction);
     }
@@ -88,7 +88,7 @@ async fn settlements_of_a_sold_out_coupon_do_not_wait_for_each_other() {
     sell(&ledger, 4).await;
     let mut held = Vec::new();
     for _ in 0..4 {
-        let mut transaction = ledger.begin().await.expect("begins");
+        let mut transaction = ledger.begin(PARTITION).await.expect("begins");
         let stock = at_once(transaction.lock_stock(&all())).await.expect("locks");
         let shards = (0..4).map(|shard| (ShardNo(shard), 0)).collect();
         assert_eq!(stock, [(coupon(), LockedStock { per_user_limit: 1, shards, complete: true })].into());
@@ -102,7 +102,7 @@ async fn a_top_up_waits_for_a_settlement_that_found_the_coupon_sold_out() {
     ledger.create_campaign(&campaign(10, 4)).await.expect("creates");
     sell(&ledger, 4).await;
     for change in [CampaignChange::TopUp(8), CampaignChange::Reshard(2)] {
-        let mut settlement = ledger.begin().await.expect("begins");
+        let mut settlement = ledger.begin(PARTITION).await.expect("begins");
         settlement.lock_stock(&all()).await.expect("locks");
         let mut change = Box::pin(ledger.change_campaign(coupon(), change, None));
         let early = tokio::time::timeout(Duration::from_millis(300), &mut change).await;
@@ -117,11 +117,11 @@ async fn stock_that_another_settlement_takes_but_does_not_commit_is_not_sold_out
     let (ledger, _database) = fresh().await;
     ledger.create_campaign(&campaign(4, 2)).await.expect("creates");
     sell(&ledger, 1).await;
-    let mut taker = ledger.begin().await.expect("begins");
+    let mut taker = ledger.begin(PARTITION).await.expect("begins");
     taker.lock_stock(&some(&[1])).await.expect("locks");
     let rest = StockDecrement { coupon_id: coupon(), shard_no: ShardNo(1), records: 2 };
     taker.take_stock(&[rest]).await.expect("takes");
-    let mut other = ledger.begin().await.expect("begins");
+    let mut other = ledger.begin(PARTITION).await.expect("begins");
     let rolled_back = async {
         tokio::time::sleep(Duration::from_millis(100)).await;
         drop(taker);
@@ -200,7 +200,7 @@ async fn each_distinct_set_of_terms_is_stored_once() {
     ledger.create_campaign(&campaign(1000, 1)).await.expect("creates");
     for first in [1, 101] {
         let settled: Vec<_> = (first..first + 100).map(|name| grant(name, name.into())).collect();
-        let mut transaction = ledger.begin().await.expect("begins");
+        let mut transaction = ledger.begin(PARTITION).await.expect("begins");
         transaction.insert_outcomes(&settled).await.expect("inserts");
         transaction.commit().await.expect("commits");
     }
@@ -209,7 +209,7 @@ async fn each_distinct_set_of_terms_is_stored_once() {
     // Another process does not know them, and a rolled-back transaction stored none.
     for _ in 0..2 {
         let other = database.open().await;
-        let mut transaction = other.begin().await.expect("begins");
+        let mut transaction = other.begin(PARTITION).await.expect("begins");
         transaction.insert_outcomes(&[grant(250, 250)]).await.expect("inserts");
     }
 }
@@ -226,7 +226,7 @@ async fn long_terms_are_split_over_statements_and_read_back_unchanged() {
             settled
         })
         .collect();
-    let mut transaction = ledger.begin().await.expect("begins");
+    let mut transaction = ledger.begin(PARTITION).await.expect("begins");
     transaction.insert_outcomes(&settled).await.expect("inserts");
     transaction.commit().await.expect("commits");
     let read = "SELECT known.terms FROM issue_outcome JOIN issue_terms AS known ON known.digest = terms_digest \
@@ -246,7 +246,7 @@ async fn stock_is_conserved_under_concurrent_settlements_and_changes() {
         let mut taken = 0;
         while taken < EACH {
             let attempt = async {
-                let mut transaction = ledger.begin().await?;
+                let mut transaction = ledger.begin(PARTITION).await?;
                 let wanted = if taken.is_multiple_of(3) { all() } else { some(&[shard]) };
                 transaction.lock_stock(&wanted).await?;
                 let take = StockDecrement { coupon_id: coupon(), shard_no: ShardNo(shard), records: 1 };

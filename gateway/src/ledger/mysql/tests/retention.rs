@@ -8,7 +8,7 @@ use super::*;
 async fn a_page_of_outcomes_is_read_in_the_order_of_the_index() {
     let (ledger, database) = fresh().await;
     ledger.create_campaign(&campaign(2_000, 1)).await.expect("creates");
-    let mut transaction = ledger.begin().await.expect("begins");
+    let mut transaction = ledger.begin(PARTITION).await.expect("begins");
     let settled: Vec<Settled> = (1..=200).map(|user| grant(user, user.into())).collect();
     transaction.insert_outcomes(&settled).await.expect("inserts");
     transaction.commit().await.expect("commits");

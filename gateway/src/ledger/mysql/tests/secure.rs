@@ -39,7 +39,7 @@ contract_tests!(over_tls => fresh_over_tls().await; a_committed_settlement_is_vi
 
 /// Both the start and `sluice migrate` fail at once instead of retrying.
 async fn assert_fails_at_once(options: &Options, expected: &str) {
-    for error in [ledger::open(options).await.err(), ledger::migrate(options).await.err()] {
+    for error in [ledger::open(options, 12).await.err(), ledger::migrate(options).await.err()] {
         let error = error.expect("fails");
         assert!(!error.is_transient() && error.to_string().contains(expected), "{error}");
         assert!(error.to_string().contains("ledger."), "{error}");

@@ -1,0 +1,1 @@
+DELETE FROM partition_offset WHERE partition_no < ? OR partition_no >= ?

@@ -1,1 +1,0 @@
-DELETE FROM partition_offset WHERE partition_no >= ?

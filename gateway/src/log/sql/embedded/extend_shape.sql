@@ -1,0 +1,1 @@
+UPDATE log_shape SET partitions = ?1
