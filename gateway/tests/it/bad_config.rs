@@ -206,6 +206,14 @@ fn values() -> Vec<Case> {
             plain("ledger.url: expected `sqlite:PATH` or `mysql://user@host:3306/database`, found `paper:book`"),
         ),
         Case::file(
+            "[ledger]\nurls = [\"mysql://sluice:secret@db/a\", \"mysql://sluice:secret@db/a\"]\n",
+            plain("ledger.urls: `mysql://sluice:***@db/a` is listed twice: list each database once"),
+        ),
+        Case::file(
+            "[ledger]\nurl = \"sqlite:one.db\"\nurls = [\"sqlite:two.db\"]\n",
+            plain("ledger.url and ledger.urls are both set: remove ledger.url, and its variable, or ledger.urls"),
+        ),
+        Case::file(
             "[ledger]\nurl = \"mysql://sluice:secret@db:3306\"\n",
             plain(
                 "ledger.url: the database is missing; expected `mysql://user@host:3306/database`, found \

@@ -50,6 +50,28 @@ async fn coupon_commands_create_list_show_and_audit_a_campaign() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn commands_work_on_the_databases_of_all_ledger_groups() {
+    let databases = ("LEDGER__URLS", "[\"sqlite:data/one.db\", \"sqlite:data/two.db\"]");
+    let gateway = Gateway::with(&[databases]).await;
+    let create = ["coupon", "create", "--coupon", "9", "--policy", "21", "--total", "10", "--group", "1", "--json"];
+    assert_eq!(gateway.run_for_json(&create).await["group"], 1);
+    assert_eq!(gateway.run_for_json(&["coupon", "list", "--group", "0", "--json"]).await, json!([]));
+    assert_eq!(gateway.run_for_json(&["coupon", "list", "--group", "1", "--json"]).await[0]["couponId"], 9);
+    assert_eq!(gateway.run_for_json(&["log", "show", "--json"]).await["partitions"][23]["partition"], 23);
+
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let migrate = async || Process::run(Launch::with(&[databases]).command(folder.path(), &["migrate"]), TIMEOUT).await;
+    std::fs::create_dir(folder.path().join("data")).expect("a folder");
+    let migrated = migrate().await;
+    for expected in ["ledger group 0: applied 0001_ledger", "ledger group 1: applied 0001_ledger"] {
+        assert!(migrated.stdout.contains(expected), "{migrated}");
+    }
+    let again = migrate().await;
+    let expected = "ledger group 0: database is up to date\nledger group 1: database is up to date";
+    assert_eq!((again.code, again.stdout.trim_end()), (Some(0), expected));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn coupon_show_prints_a_table() {
     let gateway = Gateway::start().await;
     let shown = gateway.run(&["coupon", "show", "104"]).await;

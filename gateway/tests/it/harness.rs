@@ -23,7 +23,7 @@ use serde_json::Value;
 use crate::client::Client;
 
 pub(crate) use admin::{Campaign, payload};
-pub(crate) use cluster::Cluster;
+pub(crate) use cluster::{Cluster, DATABASES};
 pub(crate) use home::{Home, hostile, hostile_policies, policy};
 pub(crate) use process::{Exit, Process};
 pub(crate) use services::{authority, service, services};

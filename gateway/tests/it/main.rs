@@ -31,6 +31,7 @@ mod floods;
 mod hang_ups;
 mod harness;
 mod http2;
+mod ledger_groups;
 mod load;
 mod log_history;
 mod main_job;

@@ -12,6 +12,8 @@ const COMMAND_MAX: Duration = Duration::from_secs(30);
 /// The default of Redis, and far more than the clusters that run at the same time.
 const REDIS_DATABASES: usize = 16;
 static NEXT_DATABASE: AtomicUsize = AtomicUsize::new(0);
+/// The ports of `mariadb` and `mariadb-2`.
+pub(crate) const DATABASES: [u16; 2] = [13306, 13307];
 const BROKERS: &str = "127.0.0.1:19092,127.0.0.1:19093,127.0.0.1:19094";
 
 pub(crate) struct Cluster {
@@ -19,6 +21,8 @@ pub(crate) struct Cluster {
     pub(crate) consumers: Vec<Gateway>,
     /// Of the database, the topic and the consumer group.
     name: String,
+    /// The ports of the servers that hold the databases of the ledger groups.
+    databases: &'static [u16],
     /// The number of the Redis database.
     counters: String,
     /// Of every process, without the servers.
@@ -32,12 +36,21 @@ async fn run(program: &str, arguments: &[&str]) -> Exit {
 }
 
 async fn try_sql(statements: &str) -> Exit {
-    let server = ["--host=127.0.0.1", "--port=13306", "--user=sluice", "--password=sluice", "--execute", statements];
+    try_sql_at(DATABASES[0], statements).await
+}
+
+async fn try_sql_at(port: u16, statements: &str) -> Exit {
+    let port = format!("--port={port}");
+    let server = ["--host=127.0.0.1", &port, "--user=sluice", "--password=sluice", "--execute", statements];
     run("mariadb", &server).await
 }
 
 async fn sql(statements: &str) {
-    let ended = try_sql(statements).await;
+    sql_at(DATABASES[0], statements).await;
+}
+
+async fn sql_at(port: u16, statements: &str) {
+    let ended = try_sql_at(port, statements).await;
     assert_eq!(ended.code, Some(0), "start the servers with `infra/native/services up`: {ended}");
 }
 
@@ -52,11 +65,24 @@ impl Cluster {
     }
 
     pub(crate) async fn start_with(launch: Launch, gateways: usize, consumers: usize) -> Self {
+        Self::start_on(&DATABASES[..1], launch, gateways, consumers).await
+    }
+
+    /// With a ledger group on each of these database servers.
+    pub(crate) async fn start_on(databases: &'static [u16], launch: Launch, gateways: usize, consumers: usize) -> Self {
         let name = format!("sluice_it_{:08x}", rand::random::<u32>());
         let database = (NEXT_DATABASE.fetch_add(1, Ordering::Relaxed) % REDIS_DATABASES).to_string();
-        let mut this =
-            Self { gateways: Vec::new(), consumers: Vec::new(), name: name.clone(), counters: database, launch };
-        sql(&format!("CREATE DATABASE {name}")).await;
+        let mut this = Self {
+            gateways: Vec::new(),
+            consumers: Vec::new(),
+            name: name.clone(),
+            databases,
+            counters: database,
+            launch,
+        };
+        for port in databases {
+            sql_at(*port, &format!("CREATE DATABASE {name}")).await;
+        }
         this.flush_counters().await;
 
         this.run(&["migrate"]).await;
@@ -100,9 +126,13 @@ impl Cluster {
 
     fn launch(&self) -> Launch {
         let [(log, url), (group, name)] = self.log_variables();
-        let ledger = format!("mysql://sluice:sluice@127.0.0.1:13306/{name}?ssl-mode=DISABLED");
+        let database = |port| format!("mysql://sluice:sluice@127.0.0.1:{port}/{name}?ssl-mode=DISABLED");
+        let (ledger_key, ledger) = match self.databases {
+            [only] => ("LEDGER__URL", database(only)),
+            several => ("LEDGER__URLS", format!("{:?}", several.iter().map(database).collect::<Vec<_>>())),
+        };
         let counters = format!("redis://127.0.0.1:16379/{}", self.counters);
-        let servers = [(log, &*url), (group, &name), ("LEDGER__URL", &ledger), ("COUNTERS__URL", &counters)];
+        let servers = [(log, &*url), (group, &name), (ledger_key, &ledger), ("COUNTERS__URL", &counters)];
         self.launch.clone().and(&servers)
     }
 
@@ -158,7 +188,9 @@ impl Cluster {
     pub(crate) async fn tear_down(self) {
         let (topic, name) = (self.topic(), self.name);
         drop((self.gateways, self.consumers));
-        sql(&format!("DROP DATABASE {name}")).await;
+        for port in self.databases {
+            sql_at(*port, &format!("DROP DATABASE {name}")).await;
+        }
         topic.delete().await;
     }
 }
