@@ -4,6 +4,8 @@
 //! of a pipeline form one immutable [`Generation`].
 
 mod applied_file;
+mod battery;
+mod bench;
 mod breaker;
 mod budget;
 mod check;
@@ -22,6 +24,7 @@ mod folder;
 mod folder_feed;
 mod folder_state;
 mod follow;
+mod fuel_budget;
 mod generation;
 mod history;
 mod host;
@@ -32,6 +35,7 @@ mod memory_budget;
 mod native;
 mod offline;
 mod options;
+mod owned_context;
 mod pack;
 mod pipelines;
 mod pool;
@@ -50,17 +54,20 @@ mod trial;
 mod watch;
 mod wire;
 
+pub use bench::{BenchRow, bench};
 pub use compile::limits::CompileLimits;
 pub use compile::worker::{INVALID_COMPONENT, WorkerError, run_compiler};
 pub use decider::PolicyUnavailable;
 pub use digest::{Digest, InvalidDigest};
+pub use engine::Metering;
 pub use error::{ChangeError, CompileError, LoadError, NotLoaded, StartError};
 pub use failure_report::FailureReport;
 pub use generation::{Generation, Quota};
 pub use history::{HistoryEntry, Source};
 pub use inspect::{Inspection, inspect};
-pub use offline::{CallCost, OfflineHost, OfflinePipeline};
+pub use offline::{CallCost, MeteredCall, MeteredInstance, MeteredPolicy, OfflineHost, OfflinePipeline};
 pub use options::{CompilerProgram, Options};
+pub use owned_context::OwnedContext;
 pub use pack::pack;
 pub use pipelines::Pipelines;
 pub use registry::{ListedPolicy, UploadedPolicy};

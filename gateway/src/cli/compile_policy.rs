@@ -1,7 +1,7 @@
 //! `sluice compile-policy`
 
 use super::common::Failure;
-use crate::policy::{self, CompileLimits, WorkerError};
+use crate::policy::{self, CompileLimits, Metering, WorkerError};
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -10,11 +10,15 @@ pub(super) struct Args {
     /// Of processor time.
     #[arg(long)]
     seconds: u64,
+    /// For the engine that counts fuel.
+    #[arg(long)]
+    fuel: bool,
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let limits = CompileLimits { memory_mib: args.memory_mib, seconds: args.seconds };
-    policy::run_compiler(limits).map_err(|error| match error {
+    let metering = if args.fuel { Metering::Fuel } else { Metering::Time };
+    policy::run_compiler(limits, metering).map_err(|error| match error {
         WorkerError::Invalid(message) => Failure { code: policy::INVALID_COMPONENT, message },
         error @ WorkerError::Io { .. } => Failure::run(error),
     })

@@ -1,11 +1,14 @@
 //! `sluice policy`
 
-use std::fmt::Display;
-use std::path::{Path, PathBuf};
+mod bench;
+mod common;
+
+use std::path::PathBuf;
 
 use clap::Subcommand;
 use serde_json::{Map, Value};
 
+use self::common::{failed, object};
 use super::common::{Failure, block_on, print};
 use crate::policy;
 
@@ -27,6 +30,8 @@ pub(super) enum Command {
         #[arg(long, short, value_name = "FILE")]
         output: PathBuf,
     },
+    /// Print what a decision costs, by the size of its input: fuel, time and memory.
+    Bench(bench::Args),
 }
 
 pub(super) fn run(command: &Command) -> Result<(), Failure> {
@@ -43,14 +48,7 @@ pub(super) fn run(command: &Command) -> Result<(), Failure> {
             let component = policy::pack(&bytes).map_err(|error| failed("pack", module, &error))?;
             std::fs::write(output, component).map_err(|error| failed("write", output, &error))?;
         }
+        Command::Bench(args) => bench::run(args)?,
     }
     Ok(())
-}
-
-fn object(text: &str) -> Result<Map<String, Value>, serde_json::Error> {
-    serde_json::from_str(text)
-}
-
-fn failed(step: &str, path: &Path, error: &dyn Display) -> Failure {
-    Failure::run(format!("{step} {}: {error}", path.display()))
 }

@@ -23,9 +23,7 @@ impl Config {
         let is_free = sections.last().is_some_and(|name| name.eq_ignore_ascii_case("config"));
         let key = match find(section, last) {
             Some(key) => key,
-            None if is_free || is_optional_text(last) || last.eq_ignore_ascii_case("enabled") => {
-                last.to_ascii_lowercase()
-            }
+            None if is_free || is_optional_text(last) || is_without_default(last) => last.to_ascii_lowercase(),
             None => return Err(no_such_key(section, last)),
         };
         let value = match section.get(&key) {
@@ -55,6 +53,11 @@ fn is_optional_text(name: &str) -> bool {
     ["token_file", "username", "password_file", "tls_ca_file", "tls_certificate_file", "tls_key_file"]
         .iter()
         .any(|key| key.eq_ignore_ascii_case(name))
+}
+
+/// Other keys that the serialized defaults do not contain.
+fn is_without_default(name: &str) -> bool {
+    ["enabled", "budget_fuel"].iter().any(|key| key.eq_ignore_ascii_case(name))
 }
 
 fn no_such_key(section: &toml::Table, name: &str) -> String {

@@ -17,7 +17,7 @@ use wasmtime::component::{Component, InstancePre, Linker};
 
 use super::component::ComponentBytes;
 use super::digest::Digest;
-use super::engine::Bounds;
+use super::engine::{Bounds, Metering};
 use super::error::LoadError;
 use super::memory_budget::MemoryBudget;
 
@@ -29,23 +29,29 @@ pub(super) const COMPONENT_BYTES_MAX: usize = 32 * 1024 * 1024;
 pub(super) struct Compiled {
     pub(super) pre: InstancePre<Bounds>,
     pub(super) digest: Digest,
+    metering: Metering,
     memory: Arc<MemoryBudget>,
 }
 
 impl Compiled {
     /// # Errors
     /// When the component imports something.
-    pub(super) fn link(component: &Component, digest: Digest, memory: Arc<MemoryBudget>) -> Result<Self, LoadError> {
+    pub(super) fn link(
+        component: &Component,
+        digest: Digest,
+        metering: Metering,
+        memory: Arc<MemoryBudget>,
+    ) -> Result<Self, LoadError> {
         // The linker stays empty: a component with an import does not link, which is the proof of the sandbox.
         let pre = Linker::new(component.engine())
             .instantiate_pre(component)
             .map_err(|error| LoadError::Imports(format!("{error:#}")))?;
-        Ok(Self { pre, digest, memory })
+        Ok(Self { pre, digest, metering, memory })
     }
 
     /// For one instance, within its bounds.
     pub(super) fn store(&self) -> Store<Bounds> {
-        Bounds::store(self.pre.engine(), Arc::clone(&self.memory))
+        Bounds::store(self.pre.engine(), self.metering, Arc::clone(&self.memory))
     }
 }
 

@@ -35,10 +35,17 @@ const HOSTCALL_BYTES_MAX: usize = 64 * 1024;
 /// How often a call checks its deadline.
 const TICK: Duration = Duration::from_millis(1);
 
-static RUNNING: LazyLock<Result<Engine, String>> = LazyLock::new(|| {
-    let mut config = config();
-    config.allocation_strategy(slots());
-    let engine = Engine::new(&config).map_err(|error| format!("{error:#}"))?;
+/// How the length of a call is bounded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Metering {
+    /// By the clock. It costs next to nothing.
+    Time,
+    /// By fuel, which WebAssembly instructions use up. It depends on nothing but the call.
+    Fuel,
+}
+
+static LIVE: LazyLock<Result<Engine, String>> = LazyLock::new(|| {
+    let engine = start(Metering::Time)?;
     let ticking = engine.weak();
     let tick = move || {
         while let Some(engine) = ticking.upgrade() {
@@ -51,20 +58,39 @@ static RUNNING: LazyLock<Result<Engine, String>> = LazyLock::new(|| {
     thread.map(|_| engine).map_err(|error| error.to_string())
 });
 
-/// The engine of the process, which runs policies.
-pub(super) fn running() -> Result<&'static Engine, LoadError> {
-    RUNNING.as_ref().map_err(|error| LoadError::Engine(error.clone()))
+static METERED: LazyLock<Result<Engine, String>> = LazyLock::new(|| start(Metering::Fuel));
+
+/// The engine of the process that runs policies, which serves requests if it meters time.
+pub(super) fn running(metering: Metering) -> Result<&'static Engine, LoadError> {
+    let engine = match metering {
+        Metering::Time => &LIVE,
+        Metering::Fuel => &METERED,
+    };
+    engine.as_ref().map_err(|error| LoadError::Engine(error.clone()))
+}
+
+fn start(metering: Metering) -> Result<Engine, String> {
+    let mut config = config(metering);
+    config.allocation_strategy(slots());
+    Engine::new(&config).map_err(|error| format!("{error:#}"))
 }
 
 /// An engine that runs nothing, in the compiler's process. It reserves no addresses.
-pub(super) fn for_compiling() -> wasmtime::Result<Engine> {
-    Engine::new(&config())
+pub(super) fn for_compiling(metering: Metering) -> wasmtime::Result<Engine> {
+    Engine::new(&config(metering))
 }
 
 /// What compiled code depends on.
-fn config() -> Config {
+fn config(metering: Metering) -> Config {
     let mut config = Config::new();
-    config.epoch_interruption(true).concurrency_support(false).max_wasm_stack(WASM_STACK_BYTES_MAX);
+    match metering {
+        Metering::Time => config.epoch_interruption(true),
+        // All that WebAssembly leaves open is decided, so that a call gives the same result on every machine.
+        Metering::Fuel => {
+            config.consume_fuel(true).cranelift_nan_canonicalization(true).relaxed_simd_deterministic(true)
+        }
+    };
+    config.concurrency_support(false).max_wasm_stack(WASM_STACK_BYTES_MAX);
     // No policy needs a memory of more than 4 GiB, and the code for it is slower.
     config.wasm_memory64(false);
     // A trap records where the instance's memory is, and copies none of it. A call without a trap does nothing for it.
@@ -101,25 +127,31 @@ pub(super) struct Bounds {
     share: MemoryShare,
     /// It was denied memory or a larger table, which ended the call.
     pub(super) was_denied: bool,
-    /// Of the current call.
+    metering: Metering,
+    /// Of the current call, if time is metered.
     deadline: Deadline,
 }
 
 impl Bounds {
     /// A store whose instance cannot exceed its bounds.
-    pub(super) fn store(engine: &Engine, memory: Arc<MemoryBudget>) -> Store<Self> {
+    pub(super) fn store(engine: &Engine, metering: Metering, memory: Arc<MemoryBudget>) -> Store<Self> {
         let (share, deadline) = (MemoryShare::of(memory), Deadline::new(Instant::now()));
-        let unused = Self { memory_bytes: 0, table_elements: 0, share, was_denied: false, deadline };
+        let unused = Self { memory_bytes: 0, table_elements: 0, share, was_denied: false, metering, deadline };
         let mut store = Store::new(engine, unused);
         store.limiter(|bounds| bounds);
         store.epoch_deadline_callback(|mut store| store.data_mut().tick());
         store
     }
 
-    /// Grants the next call its time and its bytes. Needed before every call: both are used up otherwise.
-    pub(super) fn renew(store: &mut Store<Self>, deadline: Instant) {
-        store.data_mut().deadline = Deadline::new(deadline);
-        store.set_epoch_deadline(1);
+    /// Grants the next call its time or its fuel, and its bytes. Needed before every call: both are used up otherwise.
+    pub(super) fn renew(store: &mut Store<Self>, deadline: Instant, fuel: u64) {
+        match store.data().metering {
+            Metering::Time => {
+                store.data_mut().deadline = Deadline::new(deadline);
+                store.set_epoch_deadline(1);
+            }
+            Metering::Fuel => store.set_fuel(fuel).expect("the engine meters fuel"),
+        }
         store.set_hostcall_fuel(HOSTCALL_BYTES_MAX);
     }
 

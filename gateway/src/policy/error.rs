@@ -35,6 +35,10 @@ pub enum LoadError {
     /// While it was instantiated, configured or given a trial request.
     #[error("the policy failed its trial: {0}")]
     Trial(String),
+    #[error(
+        "a decision costs {fuel} units of fuel, and budget_fuel is {budget}: make the policy cheaper, or raise the budget"
+    )]
+    OverBudget { fuel: u64, budget: u64 },
     /// Other instances, such as those of the generation that is being replaced, have taken it.
     #[error("no room for another instance: {0}")]
     Capacity(String),

@@ -27,7 +27,7 @@ impl Failure {
     pub(super) fn of_call(error: &wasmtime::Error, store: &mut Store<Bounds>) -> Self {
         let reason = match error.downcast_ref::<Trap>() {
             _ if store.data().was_denied => FailureReason::Memory,
-            Some(Trap::Interrupt) => FailureReason::Deadline,
+            Some(Trap::Interrupt | Trap::OutOfFuel) => FailureReason::Deadline,
             Some(_) => FailureReason::Trap,
             None => FailureReason::Answer,
         };

@@ -58,13 +58,13 @@ impl Generation {
     /// Gives each policy that is not shared trial requests before it decides about real ones.
     pub(super) fn run_trial(&self, active: Option<&Self>) -> Result<(), ChangeError> {
         if !is_shared(&self.shaper, active.map(|active| &active.shaper)) {
-            self.shaper.run_trial().map_err(ChangeError::load(Hook::RateShaper))?;
+            self.shaper.run_trial::<Load>().map_err(ChangeError::load(Hook::RateShaper))?;
         }
         if !is_shared(&self.limiter, active.map(|active| &active.limiter)) {
-            self.limiter.run_trial().map_err(ChangeError::load(Hook::UserLimit))?;
+            self.limiter.run_trial::<Usage>().map_err(ChangeError::load(Hook::UserLimit))?;
         }
         if !is_shared(&self.picker, active.map(|active| &active.picker)) {
-            self.picker.run_trial().map_err(ChangeError::load(Hook::ShardPicker))?;
+            self.picker.run_trial::<Vec<Shard>>().map_err(ChangeError::load(Hook::ShardPicker))?;
         }
         Ok(())
     }

@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 use super::compile::compiler::Compiler;
 use super::compile::{self, Compiled};
 use super::component::ComponentBytes;
+use super::engine::Metering;
 use super::error::{ChangeError, LoadError};
 use super::memory_budget::MemoryBudget;
 use super::options::Options;
@@ -27,11 +28,20 @@ impl Host {
         }
     }
 
-    /// Dropping the future stops the compiler.
+    /// For calls that serve requests. Dropping the future stops the compiler.
     pub(super) async fn compile(&self, component: &ComponentBytes) -> Result<Compiled, LoadError> {
+        self.compile_for(Metering::Time, component).await
+    }
+
+    /// As [`compile`](Self::compile), for calls of the engine with this metering.
+    pub(super) async fn compile_for(
+        &self,
+        metering: Metering,
+        component: &ComponentBytes,
+    ) -> Result<Compiled, LoadError> {
         compile::check(component)?;
-        let compiled = self.compiler.compile(component).await?;
-        Compiled::link(&compiled, component.digest, Arc::clone(&self.memory))
+        let compiled = self.compiler.compile(metering, component).await?;
+        Compiled::link(&compiled, component.digest, metering, Arc::clone(&self.memory))
     }
 
     pub(super) async fn compile_each(

@@ -82,9 +82,15 @@ pub(super) fn trial(
     telemetry: &Telemetry,
 ) -> Result<String, LoadError> {
     Ok(match hook {
-        Hook::RateShaper => print(&Decider::<Load, _>::load(hook, spec, compiled, false, telemetry)?.run_trial()?),
-        Hook::UserLimit => print(&Decider::<Usage, _>::load(hook, spec, compiled, false, telemetry)?.run_trial()?),
-        Hook::ShardPicker => print(&Decider::<[Shard], _>::load(hook, spec, compiled, false, telemetry)?.run_trial()?),
+        Hook::RateShaper => {
+            print(&Decider::<Load, _>::load(hook, spec, compiled, false, telemetry)?.run_trial::<Load>()?)
+        }
+        Hook::UserLimit => {
+            print(&Decider::<Usage, _>::load(hook, spec, compiled, false, telemetry)?.run_trial::<Usage>()?)
+        }
+        Hook::ShardPicker => {
+            print(&Decider::<[Shard], _>::load(hook, spec, compiled, false, telemetry)?.run_trial::<Vec<Shard>>()?)
+        }
     })
 }
 

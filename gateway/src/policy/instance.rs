@@ -16,6 +16,10 @@ use crate::counters::{Hook, MEASURES_MAX, Measure};
 
 /// `configure` may take this long; it runs off the request's path.
 const CONFIGURE_MAX: Duration = Duration::from_secs(1);
+/// Of fuel: about a second.
+const CONFIGURE_FUEL_MAX: u64 = 1_000_000_000;
+/// What a call may use of fuel: several milliseconds, as the deadline of a hook.
+pub(super) const CALL_FUEL_MAX: u64 = 20_000_000;
 /// A worn instance is replaced, which frees what it leaked.
 const CALLS_MAX: u64 = 1_000_000;
 /// An instance may grow by this much after it was configured before it is replaced.
@@ -43,7 +47,7 @@ impl<C: Context + ?Sized, V: Verdict> Instance<C, V> {
     /// Instantiates and configures the policy; returns the measures that it declares.
     pub(super) fn start(compiled: &Compiled, hook: Hook, config: &str) -> Result<(Self, Vec<Measure>), LoadError> {
         let mut store = compiled.store();
-        Bounds::renew(&mut store, Instant::now() + CONFIGURE_MAX);
+        Bounds::renew(&mut store, Instant::now() + CONFIGURE_MAX, CONFIGURE_FUEL_MAX);
         let world = |found| LoadError::World { expected: hook.as_str(), found };
         let other_type = |error: wasmtime::Error| world(format!("{error:#}"));
         let instance =
@@ -65,12 +69,21 @@ impl<C: Context + ?Sized, V: Verdict> Instance<C, V> {
     }
 
     pub(super) fn call(&mut self, facts: Facts<'_, C>, deadline: Instant) -> Result<V, Failure> {
-        Bounds::renew(&mut self.store, deadline);
+        Bounds::renew(&mut self.store, deadline, CALL_FUEL_MAX);
         self.calls += 1;
         match self.decide.call(&mut self.store, facts) {
             Ok((verdict,)) => Ok(verdict),
             Err(error) => Err(Failure::of_call(&error, &mut self.store)),
         }
+    }
+
+    /// Of the last call; 0 on the engine that meters time.
+    pub(super) fn fuel_used(&self) -> u64 {
+        self.store.get_fuel().map_or(0, |left| CALL_FUEL_MAX - left)
+    }
+
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.store.data().memory_bytes
     }
 
     pub(super) fn is_worn(&self) -> bool {

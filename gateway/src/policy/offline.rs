@@ -1,20 +1,27 @@
-//! Pipelines outside of a gateway, for simulations: one instance of each policy, called on the caller's thread.
+//! Policies outside of a gateway, called on the caller's thread.
+//!
+//! A pipeline has one instance of each policy, for simulations. A metered policy is one of them on the engine that
+//! meters fuel, for replays and benchmarks.
 //!
 //! No decision depends on a clock or on another thread. There is no breaker and no share of the workers' time, and only
 //! a policy that loops reaches the deadline. So the same facts give the same decisions.
 
 mod hook;
+mod metered;
 
+use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
 use self::hook::OfflineHook;
-use super::component::ResolvedPipeline;
+use super::component::{ComponentBytes, ResolvedPipeline};
 use super::decider::PolicyUnavailable;
-use super::error::{ChangeError, StartError};
+use super::engine::Metering;
+use super::error::{ChangeError, LoadError, StartError};
 use super::folder::Folder;
 use super::host::Host;
 use super::native;
 use super::options::Options;
+use super::owned_context::OwnedContext;
 use super::spec::Pipeline;
 use super::tasks::run_blocking;
 use super::wire::{LimitVerdict, Load, Request, Shaping, Shard, Usage, WireMeasured, shard_exists};
@@ -23,6 +30,7 @@ use crate::coupon::ShardNo;
 use crate::telemetry::Telemetry;
 
 pub use hook::CallCost;
+pub use metered::{MeteredCall, MeteredInstance, MeteredPolicy};
 
 /// Loads pipelines from the policies folder. A component is compiled once, and nothing is written.
 pub struct OfflineHost {
@@ -58,6 +66,19 @@ impl OfflineHost {
         let limiter = OfflineHook::start(Hook::UserLimit, &pipeline.user_limit, user_limit)?;
         let picker = OfflineHook::start(Hook::ShardPicker, &pipeline.shard_picker, shard_picker)?;
         Ok(OfflinePipeline { shaper, limiter, picker })
+    }
+
+    /// Compiles and configures a policy, given as a component.
+    ///
+    /// # Errors
+    /// Why the component cannot be used.
+    pub async fn load_metered<C: OwnedContext>(
+        &self,
+        component: Vec<u8>,
+        config: &Map<String, Value>,
+    ) -> Result<MeteredPolicy<C>, LoadError> {
+        let compiled = self.host.compile_for(Metering::Fuel, &ComponentBytes::new(component)).await?;
+        MeteredPolicy::start(compiled, config)
     }
 }
 

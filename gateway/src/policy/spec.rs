@@ -26,6 +26,9 @@ pub struct HookSpec {
     pub on_failure: OnFailure,
     pub deadline_ms: u32,
     pub isolation: Isolation,
+    /// 0 is no budget.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub budget_fuel: u64,
     #[schema(value_type = Object)]
     pub config: Map<String, Value>,
 }
@@ -47,6 +50,11 @@ pub struct HookPatch {
     pub deadline_ms: Option<u32>,
     /// `warm` uses an instance for many calls, `fresh` gives every call a new instance, which is slower.
     pub isolation: Option<Isolation>,
+    /// The most fuel that one of a few made-up decisions may cost, for a shard picker with 12 shards. A policy that costs
+    /// more is not activated. `sluice policy bench` prints what a policy costs. 0 sets no budget.
+    #[serde(deserialize_with = "some_bounded::<_, _, 0, 20_000_000>")]
+    #[schema(minimum = 0, maximum = 20_000_000)]
+    pub budget_fuel: Option<u64>,
     /// The policy's own configuration, which only the policy can check.
     #[schema(value_type = Option<Object>)]
     pub config: Option<Map<String, Value>>,
@@ -79,6 +87,10 @@ pub type PipelinePatch = PerHook<Option<HookPatch>>;
 
 const DEADLINE_MS: u32 = 5;
 
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
 impl HookSpec {
     /// What a hook does with a policy of which nothing else is known.
     pub(super) fn of(hook: Hook, policy: &str) -> Self {
@@ -91,12 +103,13 @@ impl HookSpec {
             },
             deadline_ms: DEADLINE_MS,
             isolation: Isolation::Warm,
+            budget_fuel: 0,
             config: Map::new(),
         }
     }
 
     fn patched(&self, hook: Hook, patch: &HookPatch) -> Self {
-        let HookPatch { policy, on_failure, deadline_ms, isolation, config } = patch.clone();
+        let HookPatch { policy, on_failure, deadline_ms, isolation, budget_fuel, config } = patch.clone();
         let base = match policy {
             Some(policy) if policy != self.policy => Self::of(hook, &policy),
             _ => self.clone(),
@@ -106,6 +119,7 @@ impl HookSpec {
             on_failure: on_failure.unwrap_or(base.on_failure),
             deadline_ms: deadline_ms.unwrap_or(base.deadline_ms),
             isolation: isolation.unwrap_or(base.isolation),
+            budget_fuel: budget_fuel.unwrap_or(base.budget_fuel),
             config: config.unwrap_or(base.config),
         }
     }
@@ -113,12 +127,13 @@ impl HookSpec {
 
 /// Replaces every key.
 impl From<HookSpec> for HookPatch {
-    fn from(HookSpec { policy, on_failure, deadline_ms, isolation, config }: HookSpec) -> Self {
+    fn from(HookSpec { policy, on_failure, deadline_ms, isolation, budget_fuel, config }: HookSpec) -> Self {
         Self {
             policy: Some(policy),
             on_failure: Some(on_failure),
             deadline_ms: Some(deadline_ms),
             isolation: Some(isolation),
+            budget_fuel: Some(budget_fuel),
             config: Some(config),
         }
     }

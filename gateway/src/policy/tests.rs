@@ -2,6 +2,7 @@
 
 mod bounds;
 mod conflicts;
+mod fuel;
 mod guest;
 mod offline;
 mod registry;

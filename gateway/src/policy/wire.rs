@@ -1,12 +1,14 @@
 //! The types of `wit/policy.wit`, as they cross into a guest and back.
 
+use serde::{Deserialize, Serialize};
 use wasmtime::component::{ComponentType, Lift, Lower};
 
 use super::reserved::is_reserved;
 use crate::counters::{Measure, Measured, Scope};
 
 /// One request for a coupon.
-#[derive(Debug, Clone, Copy, ComponentType, Lower)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ComponentType, Lower)]
+#[serde(rename_all = "camelCase")]
 #[component(record)]
 pub struct Request {
     #[component(name = "coupon-id")]
@@ -24,7 +26,8 @@ pub struct Request {
 }
 
 /// How busy this gateway is.
-#[derive(Debug, Clone, Copy, Default, ComponentType, Lower)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, ComponentType, Lower)]
+#[serde(rename_all = "camelCase")]
 #[component(record)]
 pub struct Load {
     #[component(name = "in-flight")]
@@ -42,7 +45,8 @@ pub struct Load {
 }
 
 /// The campaign as this gateway last read it from the ledger.
-#[derive(Debug, Clone, Copy, ComponentType, Lower)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ComponentType, Lower)]
+#[serde(rename_all = "camelCase")]
 #[component(record)]
 pub struct Usage {
     /// Enforced by the ledger, whatever the policy decides.
@@ -53,7 +57,8 @@ pub struct Usage {
 }
 
 /// A shard as this gateway last read it from the ledger.
-#[derive(Debug, Clone, Copy, ComponentType, Lower)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ComponentType, Lower)]
+#[serde(rename_all = "camelCase")]
 #[component(record)]
 pub struct Shard {
     #[component(name = "shard-no")]
@@ -72,7 +77,8 @@ pub(super) fn shard_exists(shards: &[Shard], picked: u32) -> bool {
 }
 
 /// Why a policy refuses a request.
-#[derive(Debug, Clone, PartialEq, Eq, ComponentType, Lift)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ComponentType, Lift)]
+#[serde(rename_all = "camelCase")]
 #[component(record)]
 pub struct Rejection {
     /// Upper case, such as `RATE_LIMITED`.
@@ -102,7 +108,8 @@ pub fn is_code(text: &str) -> bool {
 pub(super) type Facts<'a, C> = (&'a Request, &'a [WireMeasured], &'a C);
 
 /// A rate shaper's verdict.
-#[derive(Debug, Clone, PartialEq, Eq, ComponentType, Lift)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ComponentType, Lift)]
+#[serde(rename_all = "camelCase")]
 #[component(variant)]
 pub enum Shaping {
     #[component(name = "pass")]
@@ -121,7 +128,8 @@ impl Shaping {
 }
 
 /// A user limit's verdict.
-#[derive(Debug, Clone, PartialEq, Eq, ComponentType, Lift)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ComponentType, Lift)]
+#[serde(rename_all = "camelCase")]
 #[component(variant)]
 pub enum LimitVerdict {
     #[component(name = "admit")]

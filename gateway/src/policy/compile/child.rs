@@ -9,6 +9,7 @@ use rustix::process::Signal;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStdin, Command};
 
+use super::super::engine::Metering;
 use super::super::error::{CompileError, LoadError};
 use super::artifact::{ARTIFACT_BYTES_MAX, Artifact};
 use super::limits::CompileLimits;
@@ -20,8 +21,13 @@ const MESSAGE_BYTES_MAX: u64 = 4096;
 const OUT_OF_MEMORY: &str = "memory allocation of";
 
 /// Compiles a component. Dropping the future kills the process.
-pub(super) async fn compile(program: &Path, limits: CompileLimits, component: &[u8]) -> Result<Artifact, LoadError> {
-    let mut child = command(program, limits).spawn().map_err(CompileError::start)?;
+pub(super) async fn compile(
+    program: &Path,
+    limits: CompileLimits,
+    metering: Metering,
+    component: &[u8],
+) -> Result<Artifact, LoadError> {
+    let mut child = command(program, limits, metering).spawn().map_err(CompileError::start)?;
     let finished = tokio::time::timeout(limits.wall_time(), converse(&mut child, component)).await;
     let Ok(finished) = finished else { return Err(CompileError::WallTime(limits.wall_seconds()).into()) };
     let Output { status, code, message } = finished.map_err(CompileError::start)?;
@@ -31,7 +37,7 @@ pub(super) async fn compile(program: &Path, limits: CompileLimits, component: &[
     if status.success() { Ok(Artifact::from_compiler(code)) } else { Err(failure(status, &message, limits)) }
 }
 
-fn command(program: &Path, limits: CompileLimits) -> Command {
+fn command(program: &Path, limits: CompileLimits, metering: Metering) -> Command {
     let mut command = Command::new(program);
     command
         .arg("compile-policy")
@@ -41,6 +47,9 @@ fn command(program: &Path, limits: CompileLimits) -> Command {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .kill_on_drop(true);
+    if metering == Metering::Fuel {
+        command.arg("--fuel");
+    }
     command
 }
 

@@ -12,7 +12,7 @@ use wasmtime::component::Component;
 
 use super::super::component::ComponentBytes;
 use super::super::digest::Digest;
-use super::super::engine;
+use super::super::engine::{self, Metering};
 use super::super::error::{CompileError, LoadError};
 use super::super::options::{CompilerProgram, Options};
 use super::super::tasks::blocking;
@@ -43,6 +43,7 @@ pub(in crate::policy) struct Compiler {
 /// How compiling a component ended. What failed would only fail again, after minutes.
 struct Recent {
     digest: Digest,
+    metering: Metering,
     outcome: Result<Loaded, LoadError>,
 }
 
@@ -68,35 +69,39 @@ impl Compiler {
     }
 
     /// Dropping the future stops the compiler.
-    pub(in crate::policy) async fn compile(&self, component: &ComponentBytes) -> Result<Component, LoadError> {
-        if let Some(outcome) = self.recent(component.digest) {
+    pub(in crate::policy) async fn compile(
+        &self,
+        metering: Metering,
+        component: &ComponentBytes,
+    ) -> Result<Component, LoadError> {
+        if let Some(outcome) = self.recent(metering, component.digest) {
             return outcome;
         }
         tokio::select! {
             biased;
             () = self.stop.cancelled() => Err(CompileError::Stopping.into()),
-            compiled = self.compile_in_turn(component) => compiled,
+            compiled = self.compile_in_turn(metering, component) => compiled,
         }
     }
 
-    async fn compile_in_turn(&self, component: &ComponentBytes) -> Result<Component, LoadError> {
+    async fn compile_in_turn(&self, metering: Metering, component: &ComponentBytes) -> Result<Component, LoadError> {
         let _permit = self.permits.acquire().await.expect("the semaphore is never closed");
         // Another caller may have compiled it meanwhile.
-        if let Some(outcome) = self.recent(component.digest) {
+        if let Some(outcome) = self.recent(metering, component.digest) {
             return outcome;
         }
-        let engine = engine::running()?;
+        let engine = engine::running(metering)?;
         let key = Key::new(engine, component.digest);
         let (event, outcome) = match self.load_cached(engine, key).await {
             Some(loaded) => (ComponentCompiled::Before, Ok(loaded)),
-            None => match self.compile_now(engine, key, component).await {
+            None => match self.compile_now(metering, key, component).await {
                 Ok(loaded) => (ComponentCompiled::Now, Ok(loaded)),
                 Err(error) => (ComponentCompiled::Failed, Err(error)),
             },
         };
         self.telemetry.emit(event);
         if outcome.as_ref().err().is_none_or(LoadError::is_of_the_component) {
-            self.remember(Recent { digest: component.digest, outcome: outcome.clone() });
+            self.remember(Recent { digest: component.digest, metering, outcome: outcome.clone() });
         }
         outcome.map(|loaded| loaded.component)
     }
@@ -111,14 +116,10 @@ impl Compiler {
         .await
     }
 
-    async fn compile_now(
-        &self,
-        engine: &'static Engine,
-        key: Key,
-        component: &ComponentBytes,
-    ) -> Result<Loaded, LoadError> {
+    async fn compile_now(&self, metering: Metering, key: Key, component: &ComponentBytes) -> Result<Loaded, LoadError> {
         let begun = Instant::now();
-        let artifact = self.run(component).await?;
+        let engine = engine::running(metering)?;
+        let artifact = self.run(metering, component).await?;
         let digest = component.digest;
         tracing::info!(%digest, took = ?begun.elapsed(), "policy compiled");
         let cache = Arc::clone(&self.cache);
@@ -131,23 +132,23 @@ impl Compiler {
         .await
     }
 
-    async fn run(&self, component: &ComponentBytes) -> Result<Artifact, LoadError> {
+    async fn run(&self, metering: Metering, component: &ComponentBytes) -> Result<Artifact, LoadError> {
         let program = match &self.program {
             CompilerProgram::Running => running_program()?,
             CompilerProgram::Other(program) => program.clone(),
             #[cfg(test)]
             CompilerProgram::InProcess => {
                 let bytes = Arc::clone(&component.bytes);
-                let compiled = blocking(move || worker::compile(&bytes)).await;
+                let compiled = blocking(move || worker::compile(metering, &bytes)).await;
                 return compiled.map(Artifact::from_compiler).map_err(LoadError::Invalid);
             }
         };
-        child::compile(&program, self.limits, &component.bytes).await
+        child::compile(&program, self.limits, metering, &component.bytes).await
     }
 
-    fn recent(&self, digest: Digest) -> Option<Result<Component, LoadError>> {
+    fn recent(&self, metering: Metering, digest: Digest) -> Option<Result<Component, LoadError>> {
         let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = recent.iter().find(|recent| recent.digest == digest)?;
+        let found = recent.iter().find(|recent| recent.digest == digest && recent.metering == metering)?;
         Some(found.outcome.clone().map(|loaded| loaded.component))
     }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 use super::super::digest::Digest;
-use super::super::engine;
+use super::super::engine::{self, Metering};
 use super::artifact::Artifact;
 use super::cache::{ArtifactCache, Key};
 use super::private_folder::PrivateFolder;
@@ -25,7 +25,7 @@ fn fixture() -> Fixture {
 }
 
 fn key(component: &[u8]) -> Key {
-    Key::new(engine::running().expect("an engine"), Digest::of(component))
+    Key::new(engine::running(Metering::Time).expect("an engine"), Digest::of(component))
 }
 
 fn artifact() -> Artifact {

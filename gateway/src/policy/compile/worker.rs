@@ -10,7 +10,7 @@ use std::io::{self, Read, Write};
 use rustix::process::{Resource, Rlimit, getrlimit, nice, setrlimit};
 use wasmtime::OutOfMemory;
 
-use super::super::engine;
+use super::super::engine::{self, Metering};
 use super::limits::CompileLimits;
 
 /// The exit code for a component that is not valid. Its reason is on standard error.
@@ -34,18 +34,18 @@ pub enum WorkerError {
 ///
 /// # Errors
 /// [`WorkerError`]. Past a limit, the process does not return but ends on a signal.
-pub fn run_compiler(limits: CompileLimits) -> Result<(), WorkerError> {
+pub fn run_compiler(limits: CompileLimits, metering: Metering) -> Result<(), WorkerError> {
     let step = |step| move |source| WorkerError::Io { step, source };
     confine(limits).map_err(step("set the limits of the compiler"))?;
     let component = read_component().map_err(step("read the component from standard input"))?;
     std::thread::spawn(end_with_gateway);
-    let code = compile(&component).map_err(WorkerError::Invalid)?;
+    let code = compile(metering, &component).map_err(WorkerError::Invalid)?;
     io::stdout().write_all(&code).map_err(step("write the compiled code to standard output"))
 }
 
 /// Native code for this machine, or why the component is not valid.
-pub(super) fn compile(component: &[u8]) -> Result<Vec<u8>, String> {
-    let compiled = engine::for_compiling().and_then(|engine| engine.precompile_component(component));
+pub(super) fn compile(metering: Metering, component: &[u8]) -> Result<Vec<u8>, String> {
+    let compiled = engine::for_compiling(metering).and_then(|engine| engine.precompile_component(component));
     compiled.map_err(|error| match error.downcast_ref::<OutOfMemory>() {
         // As an allocation that cannot fail does it, so that the gateway sees one kind of end.
         Some(error) => {
