@@ -66,7 +66,7 @@ test: ## Run all tests, from nothing, on real servers that it starts and stops: 
 	@infra/bootstrap test
 	@$(step) 'configuration of the servers, alerts and dashboards' infra/check
 	@$(MAKE) --no-print-directory tests-built
-	@{ $(step) 'start the servers' infra/native/services up kafka mariadb redis redis-cluster observability && \
+	@{ $(step) 'start the servers' infra/native/services up kafka mariadb mariadb-2 redis redis-cluster observability && \
 		$(step) 'library tests' $(library_tests) && \
 		$(step) 'system tests' $(system_tests) && \
 		$(step) 'tests of the binary' $(binary_tests); }; \
@@ -108,7 +108,7 @@ upgrade: policies ## Test an upgrade from an earlier release with records in fli
 # Others: aged_log and aged_ledger (many records and outcomes), many_campaigns, counters (one Redis and a cluster).
 BENCH ?= policy accept accept_kafka drain
 bench: policies ## Measure what BENCH names: policy accept accept_kafka drain, as ratios; latency, growth. Leaves the servers running.
-	infra/native/services up kafka mariadb redis $(if $(filter counters,$(BENCH)),redis-cluster)
+	infra/native/services up kafka mariadb mariadb-2 redis $(if $(filter counters,$(BENCH)),redis-cluster)
 	cargo bench --locked -p sluice $(BENCH:%=--bench %)
 
 stack: policies ## Start Kafka, MariaDB, Redis, and until Ctrl-C two gateways and three consumers.

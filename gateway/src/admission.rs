@@ -24,6 +24,7 @@ use crate::background::Detached;
 use crate::campaign_cache::{CachedCampaign, CachedShard, CampaignCache, UnsettledGuard};
 use crate::counters::{Counters, Hook};
 use crate::coupon::{Accepted, Entry, GenerationNo, GroupNo, IssueRequest, PartitionNo, RequestId, ShardNo, UnixMs};
+use crate::decisions::{Recorder, Trace};
 use crate::ledger::{LedgerError, RecordedOutcome};
 use crate::log::{AppendError, Headers, Log, Record};
 use crate::policy::{self, Generation, Pipelines, Rejection, Shaping};
@@ -40,6 +41,17 @@ pub const DELAY_MAX: Duration = Duration::from_secs(2);
 /// Made for each request: every accepted request changes what is unsettled. Those of most campaigns fit on the stack.
 type Shards = SmallVec<[policy::Shard; 16]>;
 
+/// What admission works with.
+pub struct Dependencies {
+    pub campaigns: Arc<CampaignCache>,
+    pub counters: Arc<dyn Counters>,
+    pub log: Arc<dyn Log>,
+    pub earlier: EarlierRequests,
+    pub pipelines: Arc<Pipelines>,
+    pub load: Arc<LoadGauge>,
+    pub decisions: Recorder,
+}
+
 /// Decides about requests, and appends the accepted ones to the log.
 pub struct Admission {
     campaigns: Arc<CampaignCache>,
@@ -48,6 +60,7 @@ pub struct Admission {
     earlier: EarlierRequests,
     pipelines: Arc<Pipelines>,
     load: Arc<LoadGauge>,
+    decisions: Recorder,
     detached: Detached,
     in_flight_max: usize,
     in_flight: Arc<AtomicUsize>,
@@ -56,15 +69,8 @@ pub struct Admission {
 impl Admission {
     /// Up to `in_flight_max` requests are decided at the same time. One more is refused as overloaded.
     #[must_use]
-    pub fn new(
-        campaigns: Arc<CampaignCache>,
-        counters: Arc<dyn Counters>,
-        log: Arc<dyn Log>,
-        earlier: EarlierRequests,
-        pipelines: Arc<Pipelines>,
-        load: Arc<LoadGauge>,
-        in_flight_max: usize,
-    ) -> Self {
+    pub fn new(dependencies: Dependencies, in_flight_max: usize) -> Self {
+        let Dependencies { campaigns, counters, log, earlier, pipelines, load, decisions } = dependencies;
         Self {
             campaigns,
             counters,
@@ -72,6 +78,7 @@ impl Admission {
             earlier,
             pipelines,
             load,
+            decisions,
             detached: Detached::default(),
             in_flight_max,
             in_flight: Arc::default(),
@@ -180,11 +187,26 @@ impl Admission {
         reservation: &mut Reservation<'_>,
     ) -> Result<Receipt, Refusal> {
         let facts = candidate.facts();
-        self.shape(generation, &facts, campaign.campaign.group, reservation).await?;
-        self.limit(generation, &facts, campaign, reservation).await?;
-        let shard_no = self.pick(generation, &facts, campaign, reservation).await?;
+        let mut trace = self.decisions.trace(candidate.request_id);
+        let judged = self.judge(generation, &facts, campaign, reservation, &mut trace).await;
+        self.decisions.record(candidate.request_id, generation.number(), &facts, trace);
+        let shard_no = judged?;
         let (accepted, traceparent) = candidate.accept(shard_no, generation);
         self.append(&accepted, traceparent, campaign).await
+    }
+
+    /// Asks the three policies. The last one picks the shard.
+    async fn judge(
+        &self,
+        generation: &Generation,
+        facts: &policy::Request,
+        campaign: &CachedCampaign,
+        reservation: &mut Reservation<'_>,
+        trace: &mut Trace,
+    ) -> Result<ShardNo, Refusal> {
+        self.shape(generation, facts, campaign.campaign.group, reservation, trace).await?;
+        self.limit(generation, facts, campaign, reservation, trace).await?;
+        self.pick(generation, facts, campaign, reservation, trace).await
     }
 
     /// Counts the request as in flight, until the guard is dropped.
@@ -236,10 +258,13 @@ impl Admission {
         facts: &policy::Request,
         group: GroupNo,
         reservation: &mut Reservation<'_>,
+        trace: &mut Trace,
     ) -> Result<(), Refusal> {
         let measured = reservation.reserve(Hook::RateShaper).await?;
         let load = self.load.read(self.in_flight(), group);
-        match generation.shape(facts, measured.as_deref(), &load).map_err(Refusal::PolicyUnavailable)? {
+        let decided = generation.shape(facts, measured.as_deref(), &load);
+        trace.add(generation.policy(Hook::RateShaper), measured.ok(), || load, &decided);
+        match decided.verdict.map_err(Refusal::PolicyUnavailable)? {
             Shaping::Pass => Ok(()),
             Shaping::Delay(ms) => {
                 tokio::time::sleep(Duration::from_millis(ms.into()).min(DELAY_MAX)).await;
@@ -255,6 +280,7 @@ impl Admission {
         facts: &policy::Request,
         campaign: &CachedCampaign,
         reservation: &mut Reservation<'_>,
+        trace: &mut Trace,
     ) -> Result<(), Refusal> {
         let measured = reservation.reserve(Hook::UserLimit).await?;
         let usage = policy::Usage {
@@ -262,7 +288,9 @@ impl Admission {
             total: campaign.campaign.total,
             remaining: campaign.remaining(),
         };
-        match generation.admit(facts, measured.as_deref(), &usage).map_err(Refusal::PolicyUnavailable)? {
+        let decided = generation.admit(facts, measured.as_deref(), &usage);
+        trace.add(generation.policy(Hook::UserLimit), measured.ok(), || usage, &decided);
+        match decided.verdict.map_err(Refusal::PolicyUnavailable)? {
             policy::LimitVerdict::Admit => Ok(()),
             policy::LimitVerdict::Refuse(rejection) => Err(rejected(generation, Hook::UserLimit, rejection)),
         }
@@ -274,10 +302,13 @@ impl Admission {
         facts: &policy::Request,
         campaign: &CachedCampaign,
         reservation: &mut Reservation<'_>,
+        trace: &mut Trace,
     ) -> Result<ShardNo, Refusal> {
         let measured = reservation.reserve(Hook::ShardPicker).await?;
         let shards = self.offered_shards(campaign)?;
-        generation.pick(facts, measured.as_deref(), &shards).map_err(Refusal::PolicyUnavailable)
+        let decided = generation.pick(facts, measured.as_deref(), &shards);
+        trace.add(generation.policy(Hook::ShardPicker), measured.ok(), || shards.to_vec(), &decided);
+        decided.verdict.map(ShardNo).map_err(Refusal::PolicyUnavailable)
     }
 
     /// The shards whose partition accepts records; never none.

@@ -5,6 +5,7 @@ mod common;
 mod compile_policy;
 mod config;
 mod coupon;
+mod decisions;
 mod log;
 mod migrate;
 mod open_files;
@@ -54,7 +55,9 @@ enum Command {
     Config(config::Command),
     /// Create, list and change campaigns through the admin API of a running gateway.
     Coupon(coupon::Args),
-    /// Inspect policies, and build components from core modules.
+    /// Show what the policies decided about a sample of the requests, and explain it.
+    Decisions(decisions::Args),
+    /// Inspect, measure and replay policies, and build components from core modules.
     #[command(subcommand)]
     Policy(policy::Command),
     /// Predict without load what a drop would do, for each shard picker: a simulation with the real policies.
@@ -74,6 +77,7 @@ pub fn run() -> ExitCode {
         Command::Log(command) => log::run(&command),
         Command::Config(command) => config::run(&command),
         Command::Coupon(args) => coupon::run(&args),
+        Command::Decisions(args) => decisions::run(&args),
         Command::Policy(command) => policy::run(&command),
         Command::Simulate(args) => simulate::run(&args),
         Command::CompilePolicy(args) => compile_policy::run(&args),

@@ -15,15 +15,15 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::secret::redact;
-use crate::{counters, http, ledger, log, policy, settlement, telemetry};
+use crate::{counters, decisions, http, ledger, log, policy, settlement, telemetry};
 
 /// Read from the working directory if no file is named.
 pub const DEFAULT_FILE: &str = "sluice.toml";
 
 const VARIABLE_PREFIX: &str = "SLUICE__";
 
-const SECTIONS: [&str; 9] =
-    ["http", "admin", "log", "ledger", "counters", "policies", "settlement", "telemetry", "pipeline"];
+const SECTIONS: [&str; 10] =
+    ["http", "admin", "log", "ledger", "counters", "policies", "decisions", "settlement", "telemetry", "pipeline"];
 
 /// The whole configuration.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -41,6 +41,8 @@ pub struct Config {
     pub counters: counters::Options,
     /// The policy components.
     pub policies: policy::Options,
+    /// The recorded decisions of the policies.
+    pub decisions: decisions::Options,
     /// The settlement of accepted requests.
     pub settlement: settlement::Options,
     /// Logging.

@@ -20,7 +20,7 @@ pub mod redis;
 use std::num::NonZeroU32;
 
 use futures_util::future::{BoxFuture, Either, Ready};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 use utoipa::ToSchema;
 
@@ -32,7 +32,7 @@ pub use open_error::OpenError;
 pub use options::{OnUnavailable, Options};
 
 /// Which requests share a counter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Scope {
     UserOfCoupon,
@@ -69,7 +69,7 @@ impl Scope {
 }
 
 /// What a policy asks to have measured. A new policy version with the same measure continues the same counter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case", tag = "measure")]
 pub enum Measure {
     /// Requests in a sliding window, this one included, numbered in the order of [`reserve`](Counters::reserve): a
@@ -114,7 +114,8 @@ impl Measure {
 pub const TRACKED_IDS_MAX: usize = 256;
 
 /// The answer to a [`Measure`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum Measured {
     /// This request's number in the window, from 1.
     Count(u64),

@@ -9,6 +9,7 @@ pub mod config;
 pub mod http;
 pub mod simulate;
 pub mod admission;
+pub mod decisions;
 pub mod ledger_poller;
 pub mod retention;
 pub mod settlement;

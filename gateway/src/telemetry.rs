@@ -2,6 +2,7 @@
 //!
 //! Call sites emit named events; only `metrics` knows metric names.
 
+mod decisions;
 mod event;
 mod metrics;
 mod policy_meter;
@@ -14,6 +15,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::util::SubscriberInitExt;
 
+pub use decisions::{DecisionsLost, DecisionsRecorded, Loss};
 pub use event::{
     BatchSettled, BrokersSeen, CampaignGone, CertificateLoaded, CertificateRefused, ComponentCompiled, CountersMissed,
     CountersSeen, Event, GapSeen, GenerationNotLoaded, GenerationPublished, GenerationRefused, GroupAppended,

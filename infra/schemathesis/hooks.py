@@ -1,4 +1,4 @@
-"""What Schemathesis does not know by itself: two formats of this API."""
+"""What Schemathesis does not know by itself: two formats of this API, and an answer without an end."""
 
 import schemathesis
 from hypothesis import strategies
@@ -10,3 +10,10 @@ schemathesis.openapi.format(
 
 # A component is sent as it is.
 schemathesis.serializer.alias("application/wasm", "application/octet-stream")
+
+
+@schemathesis.hook
+def before_call(context, case, kwargs):
+    """A list of decisions that follows does not end."""
+    if case.query and case.query.get("follow") == "true":
+        case.query["follow"] = "false"

@@ -5,11 +5,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use futures_util::future::join_all;
-use sluice::admission::{Admission, EarlierRequests, LoadGauge, Submission};
+use sluice::admission::{Admission, Dependencies, EarlierRequests, LoadGauge, Submission};
 use sluice::campaign_cache::CampaignCache;
 use sluice::counters::Counters;
 use sluice::counters::local::Local;
 use sluice::coupon::{GroupLayout, IssueRequest, NewCampaign, Terms, now_ms};
+use sluice::decisions::{self, Recorder};
 use sluice::log::Log;
 use sluice::policy::Isolation;
 use sluice::settlement::Progress;
@@ -51,15 +52,17 @@ impl Gateway {
         let campaigns = CampaignCache::load(Arc::clone(&ledger), layout, telemetry.clone()).await.expect("reads");
         let (counters, log): (Arc<dyn Counters>, Arc<dyn Log>) = (Arc::new(Local::new()), Arc::new(InstantLog));
         let progress = Arc::new(Progress::new(vec![0; PARTITIONS as usize]));
-        let admission = Admission::new(
-            Arc::new(campaigns),
-            Arc::clone(&counters),
-            Arc::clone(&log),
-            EarlierRequests::new(ledger, counters, log, progress, layout),
+        let dependencies = Dependencies {
+            campaigns: Arc::new(campaigns),
+            counters: Arc::clone(&counters),
+            log: Arc::clone(&log),
+            earlier: EarlierRequests::new(ledger, counters, log, progress, layout),
             pipelines,
-            Arc::new(LoadGauge::new(layout)),
-            CLIENTS as usize,
-        );
+            load: Arc::new(LoadGauge::new(layout)),
+            decisions: Recorder::open(&decisions::Options { sample: 0.0, ..decisions::Options::default() }, &telemetry)
+                .0,
+        };
+        let admission = Admission::new(dependencies, CLIENTS as usize);
         Self {
             admission: Arc::new(admission),
             telemetry,

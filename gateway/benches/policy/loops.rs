@@ -87,15 +87,15 @@ impl<'a> Hooks<'a> {
     }
 
     fn shape(&self, entropy: u64) -> bool {
-        black_box(self.generation.shape(&request(entropy), Ok(&[Measured::Conforming]), &self.load)).is_ok()
+        black_box(self.generation.shape(&request(entropy), Ok(&[Measured::Conforming]), &self.load)).verdict.is_ok()
     }
 
     fn admit(&self, entropy: u64) -> bool {
-        black_box(self.generation.admit(&request(entropy), Ok(&[Measured::Count(1)]), &self.usage)).is_ok()
+        black_box(self.generation.admit(&request(entropy), Ok(&[Measured::Count(1)]), &self.usage)).verdict.is_ok()
     }
 
     fn pick(&self, entropy: u64) -> bool {
-        black_box(self.generation.pick(&request(entropy), Ok(&[]), &self.shards)).is_ok()
+        black_box(self.generation.pick(&request(entropy), Ok(&[]), &self.shards)).verdict.is_ok()
     }
 }
 

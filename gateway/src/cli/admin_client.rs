@@ -39,7 +39,12 @@ impl AdminArgs {
     }
 
     pub(super) fn format(&self, answer: &Value) -> String {
-        if self.json { format!("{answer:#}\n") } else { table(answer) }
+        self.json(answer).unwrap_or_else(|| table(answer))
+    }
+
+    /// `None` unless the answer is to be printed as JSON.
+    pub(super) fn json(&self, answer: &Value) -> Option<String> {
+        self.json.then(|| format!("{answer:#}\n"))
     }
 }
 
@@ -67,14 +72,21 @@ pub(super) enum AdminClientError {
 pub(super) struct Download {
     url: String,
     response: reqwest::Response,
+    /// The longest time without data; `None` for an answer that is open for what will happen.
+    pause_max: Option<Duration>,
 }
 
 impl Download {
     /// The next part; `None` at the end.
     pub(super) async fn next(&mut self) -> Result<Option<Vec<u8>>, AdminClientError> {
         let cut_short = |problem: String| AdminClientError::CutShort { url: self.url.clone(), problem };
-        let chunk = tokio::time::timeout(TIMEOUT, self.response.chunk()).await;
-        let chunk = chunk.map_err(|_| cut_short(format!("no data within {} seconds", TIMEOUT.as_secs())))?;
+        let chunk = match self.pause_max {
+            None => self.response.chunk().await,
+            Some(pause) => {
+                let chunk = tokio::time::timeout(pause, self.response.chunk()).await;
+                chunk.map_err(|_| cut_short(format!("no data within {} seconds", pause.as_secs())))?
+            }
+        };
         chunk.map(|chunk| chunk.map(|bytes| bytes.to_vec())).map_err(|error| cut_short(error.to_string()))
     }
 }
@@ -148,11 +160,20 @@ impl AdminClient {
 
     /// Gets an answer of any length.
     pub(super) async fn download(&self, path: &str) -> Result<Download, AdminClientError> {
+        self.get_in_parts(path, Some(TIMEOUT)).await
+    }
+
+    /// Gets an answer that does not end.
+    pub(super) async fn follow(&self, path: &str) -> Result<Download, AdminClientError> {
+        self.get_in_parts(path, None).await
+    }
+
+    async fn get_in_parts(&self, path: &str, pause_max: Option<Duration>) -> Result<Download, AdminClientError> {
         let url = format!("{}{path}", self.base);
         let unreachable = |source| AdminClientError::Unreachable { url: url.clone(), source };
         let response = self.request(Method::GET, &url).send().await.map_err(unreachable)?;
         if response.status().is_success() {
-            return Ok(Download { url, response });
+            return Ok(Download { url, response, pause_max });
         }
         Err(refused(&response.json().await.map_err(unreachable)?))
     }

@@ -1,6 +1,7 @@
 //! The admin listener: its access check, and `GET /metrics`.
 
 pub(super) mod coupons;
+pub(super) mod decisions;
 pub(super) mod log;
 pub(super) mod outcomes;
 pub(super) mod policies;

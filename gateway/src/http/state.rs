@@ -6,6 +6,7 @@ use super::admin::AdminAccess;
 use super::health::Health;
 use crate::admission::Admission;
 use crate::campaign_cache::CampaignCache;
+use crate::decisions;
 use crate::ledger::Ledger;
 use crate::log::Log;
 use crate::policy::Pipelines;
@@ -21,6 +22,7 @@ pub struct ApiState {
     pub log: Arc<dyn Log>,
     pub ledger: Arc<dyn Ledger>,
     pub progress: Arc<Progress>,
+    pub decisions: decisions::Reader,
     pub health: Arc<Health>,
     /// Who may call the admin listener.
     pub access: AdminAccess,

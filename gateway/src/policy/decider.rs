@@ -1,11 +1,11 @@
 //! One hook of a generation: calls the policy, checks its verdict, and decides without it if it fails.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::breaker::Breaker;
 use super::compile::Compiled;
-use super::digest::Digest;
+use super::configured::ConfiguredPolicy;
 use super::error::LoadError;
 use super::failure::Failure;
 use super::failure_report::{FailureReport, FailureReports, print};
@@ -24,6 +24,16 @@ const WORKER_HELD_MS_MAX: u32 = 10;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PolicyUnavailable {
     pub hook: Hook,
+}
+
+/// What a hook decided, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decided<V> {
+    pub verdict: Result<V, PolicyUnavailable>,
+    /// Why the policy gave no decision, if `on_failure` of its hook decided.
+    pub failure: Option<FailureReason>,
+    /// Of the policy's call, with the wait for an instance; 0 if it was not called.
+    pub took: Duration,
 }
 
 impl OnFailure {
@@ -45,11 +55,11 @@ impl OnFailure {
 pub(super) struct Decider<C: ?Sized + 'static, V: 'static> {
     hook: Hook,
     spec: HookSpec,
-    digest: Digest,
     pool: Arc<InstancePool<C, V>>,
     is_native: bool,
     /// Whether a call may take longer than others on its worker can wait.
     is_long: bool,
+    policy: Arc<ConfiguredPolicy>,
     version: String,
     meter: Arc<PolicyMeter>,
     breaker: Breaker,
@@ -66,7 +76,7 @@ impl<C: Context + ?Sized, V: Verdict> Decider<C, V> {
         is_native: bool,
         telemetry: &Telemetry,
     ) -> Result<Arc<Self>, LoadError> {
-        match active.filter(|active| active.digest == compiled.digest && active.spec == *spec) {
+        match active.filter(|active| active.policy.digest == compiled.digest && active.spec == *spec) {
             Some(active) => Ok(Arc::clone(active)),
             None => Self::load(hook, spec, compiled, is_native, telemetry).map(Arc::new),
         }
@@ -94,13 +104,15 @@ impl<C: Context + ?Sized, V: Verdict> Decider<C, V> {
             workers,
             Arc::clone(&meter),
         )?;
+        let (policy, measures) = (spec.policy.clone(), pool.measures().to_vec());
+        let policy = Arc::new(ConfiguredPolicy { policy, digest: compiled.digest, measures });
         Ok(Self {
             hook,
             spec: spec.clone(),
-            digest: compiled.digest,
             pool,
             is_native,
             is_long: spec.deadline_ms > WORKER_HELD_MS_MAX,
+            policy,
             version,
             meter,
             breaker: Breaker::new(workers),
@@ -109,7 +121,11 @@ impl<C: Context + ?Sized, V: Verdict> Decider<C, V> {
     }
 
     pub(super) fn measures(&self) -> &[Measure] {
-        self.pool.measures()
+        &self.policy.measures
+    }
+
+    pub(super) fn policy(&self) -> &Arc<ConfiguredPolicy> {
+        &self.policy
     }
 
     pub(super) fn version(&self) -> &str {
@@ -129,15 +145,23 @@ impl<C: Context + ?Sized, V: Verdict> Decider<C, V> {
         is_valid: impl Fn(&V) -> bool,
         native: impl Fn() -> V,
         skip: impl Fn() -> V,
-    ) -> Result<V, PolicyUnavailable> {
-        let called = facts.map_err(Failure::from);
-        let called = called.and_then(|facts| if self.is_native { Ok(native()) } else { self.call(facts) });
+    ) -> Decided<V> {
+        let (called, took) = match facts {
+            Ok(_) if self.is_native => (Ok(native()), Duration::ZERO),
+            Ok(facts) => self.call(facts),
+            Err(reason) => (Err(Failure::from(reason)), Duration::ZERO),
+        };
         let valid = called
             .and_then(|verdict| if is_valid(&verdict) { Ok(verdict) } else { Err(Failure::of_verdict(&verdict)) });
-        valid.or_else(|failure| {
-            self.record_failure(failure, || facts.ok().as_ref().map(print));
-            self.spec.on_failure.decide(self.hook, native, skip)
-        })
+        match valid {
+            Ok(verdict) => Decided { verdict: Ok(verdict), failure: None, took },
+            Err(failure) => {
+                let reason = failure.reason;
+                self.record_failure(failure, || facts.ok().as_ref().map(print));
+                let verdict = self.spec.on_failure.decide(self.hook, native, skip);
+                Decided { verdict, failure: Some(reason), took }
+            }
+        }
     }
 
     /// Without the breaker, for a trial.
@@ -145,16 +169,18 @@ impl<C: Context + ?Sized, V: Verdict> Decider<C, V> {
         self.pool.call(Instant::now(), facts)
     }
 
-    fn call(&self, facts: Facts<'_, C>) -> Result<V, Failure> {
+    fn call(&self, facts: Facts<'_, C>) -> (Result<V, Failure>, Duration) {
         let started = Instant::now();
-        self.breaker.check(started)?;
+        if let Err(reason) = self.breaker.check(started) {
+            return (Err(reason.into()), Duration::ZERO);
+        }
         let call = || self.pool.call(started, facts);
         let verdict = if self.is_long { tokio::task::block_in_place(call) } else { call() };
         let ended = Instant::now();
         let took = ended - started;
         self.meter.called(took);
         self.breaker.record(ended, took, verdict.as_ref().err().map(|failure| failure.reason));
-        verdict
+        (verdict, took)
     }
 
     fn record_failure(&self, failure: Failure, facts: impl FnOnce() -> Option<String>) {

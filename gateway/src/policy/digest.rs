@@ -31,7 +31,8 @@ impl Digest {
     }
 
     /// The beginning of the digest, which names the version of a policy.
-    pub(super) fn version(&self) -> String {
+    #[must_use]
+    pub fn version(&self) -> String {
         let mut hex = self.to_string();
         hex.truncate(VERSION_CHARACTERS);
         hex

@@ -4,14 +4,15 @@
 use std::sync::Arc;
 
 use super::compile::Compiled;
-use super::decider::{Decider, PolicyUnavailable};
+use super::configured::ConfiguredPolicy;
+use super::decider::{Decided, Decider};
 use super::error::ChangeError;
 use super::failure_report::FailureReport;
 use super::native;
 use super::spec::Pipeline;
 use super::wire::{Facts, LimitVerdict, Load, Request, Shaping, Shard, Usage, WireMeasured, shard_exists};
 use crate::counters::{Hook, Measure, Measured, PerHook, PerMeasure, Unavailable};
-use crate::coupon::{CampaignCounts, GenerationNo, ShardNo};
+use crate::coupon::{CampaignCounts, GenerationNo};
 use crate::telemetry::{FailureReason, Telemetry};
 
 /// A rate that a hook enforces: a full bucket, and how long it takes to fill.
@@ -95,6 +96,16 @@ impl Generation {
         CampaignCounts::among(PerHook::from_fn(|hook| self.measures(hook)))
     }
 
+    /// The policy of a hook.
+    #[must_use]
+    pub fn policy(&self, hook: Hook) -> &Arc<ConfiguredPolicy> {
+        match hook {
+            Hook::RateShaper => self.shaper.policy(),
+            Hook::UserLimit => self.limiter.policy(),
+            Hook::ShardPicker => self.picker.policy(),
+        }
+    }
+
     /// The version of a hook's policy: the beginning of its component's digest.
     #[must_use]
     pub fn version(&self, hook: Hook) -> &str {
@@ -128,30 +139,24 @@ impl Generation {
     }
 
     /// Whether a request goes on now, later or not at all.
-    ///
-    /// # Errors
-    /// [`PolicyUnavailable`] when the policy gives no decision and its hook refuses then.
     pub fn shape(
         &self,
         request: &Request,
         measured: Result<&[Measured], &Unavailable>,
         load: &Load,
-    ) -> Result<Shaping, PolicyUnavailable> {
+    ) -> Decided<Shaping> {
         let wire = wire(measured);
         let native = || native::shape(measured.unwrap_or_default());
         self.shaper.decide(facts(request, &wire, load), Shaping::is_valid, native, || Shaping::Pass)
     }
 
     /// Whether this user may have another coupon.
-    ///
-    /// # Errors
-    /// [`PolicyUnavailable`] when the policy gives no decision and its hook refuses then.
     pub fn admit(
         &self,
         request: &Request,
         measured: Result<&[Measured], &Unavailable>,
         usage: &Usage,
-    ) -> Result<LimitVerdict, PolicyUnavailable> {
+    ) -> Decided<LimitVerdict> {
         let wire = wire(measured);
         let native = || native::admit(self.limiter.measures(), measured.unwrap_or_default(), usage);
         self.limiter.decide(facts(request, &wire, usage), LimitVerdict::is_valid, native, || LimitVerdict::Admit)
@@ -159,19 +164,16 @@ impl Generation {
 
     /// From which shard the stock is taken. Without a shard there is nothing to go on with, so this hook cannot be
     /// skipped.
-    ///
-    /// # Errors
-    /// [`PolicyUnavailable`] when the policy gives no decision and its hook refuses then.
     pub fn pick(
         &self,
         request: &Request,
         measured: Result<&[Measured], &Unavailable>,
         shards: &[Shard],
-    ) -> Result<ShardNo, PolicyUnavailable> {
+    ) -> Decided<u32> {
         let wire = wire(measured);
         let is_valid = |picked: &u32| shard_exists(shards, *picked);
         let native = || native::pick(request, shards).0;
-        self.picker.decide(facts(request, &wire, shards), is_valid, native, native).map(ShardNo)
+        self.picker.decide(facts(request, &wire, shards), is_valid, native, native)
     }
 }
 

@@ -193,5 +193,8 @@ async fn native_defaults_refuse_on_failure_when_counters_are_unavailable() {
     let generation = Generation::load(1, pipeline, &compiled, true, &Telemetry::new(), None).expect("loads");
     let usage = Usage { per_user_limit: 1, total: 1, remaining: 1 };
     let measured = Unavailable("unreachable".to_owned());
-    assert_eq!(generation.admit(&request(1), Err(&measured), &usage), Err(PolicyUnavailable { hook: Hook::UserLimit }));
+    assert_eq!(
+        generation.admit(&request(1), Err(&measured), &usage).verdict,
+        Err(PolicyUnavailable { hook: Hook::UserLimit })
+    );
 }

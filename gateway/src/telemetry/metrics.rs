@@ -45,6 +45,8 @@ pub struct Metrics {
     pub(super) policy_generation_recorded: IntGauge,
     pub(super) policy_swaps: IntCounterVec,
     pub(super) policy_compilations: IntCounterVec,
+    pub(super) decisions_recorded: IntCounter,
+    pub(super) decisions_lost: IntCounterVec,
     pub(super) counters_up: IntGauge,
     pub(super) counters_unavailable: IntCounter,
     pub(super) log_append: Histogram,
@@ -154,6 +156,16 @@ impl Metrics {
                 "sluice_policy_compilations_total",
                 "Loaded policy components, by outcome: compiled, cached (compiled code read from the disk) or failed.",
                 &["outcome"],
+            ),
+            decisions_recorded: register(
+                &registry,
+                IntCounter::new("sluice_decisions_recorded_total", "Sampled decisions that were written to a file."),
+            ),
+            decisions_lost: counters(
+                &registry,
+                "sluice_decisions_lost_total",
+                "Sampled decisions that were not recorded, by reason: queue_full (the disk is too slow) or write_failed.",
+                &["reason"],
             ),
             counters_up: gauge_of(
                 &registry,
@@ -326,6 +338,9 @@ impl Metrics {
         }
         for listener in ["http", "admin"] {
             self.handshake_failures.with_label_values(&[listener]);
+        }
+        for reason in ["queue_full", "write_failed"] {
+            self.decisions_lost.with_label_values(&[reason]);
         }
         for outcome in ["published", "refused"] {
             self.policy_swaps.with_label_values(&[outcome]);

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use prometheus::local::LocalHistogram;
 use prometheus::{IntCounter, IntGauge};
+use serde::{Deserialize, Serialize};
 
 use super::metrics::Metrics;
 use crate::stripes::Stripes;
@@ -16,7 +17,8 @@ const VERSIONS_MAX: usize = 64;
 const STRIPES: usize = 16;
 
 /// Why a policy call gave no valid decision.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum FailureReason {
     Trap,
     /// It exceeded its deadline.

@@ -45,6 +45,7 @@ impl Files {
         config.ledger.url = format!("sqlite:{}", self.path("ledger.db").display());
         config.policies.dir = built_policies();
         config.policies.applied_file = Some(self.path("applied.json"));
+        config.decisions.dir = self.path("decisions");
         config.policies.compiler = CompilerProgram::Other(env!("CARGO_BIN_EXE_sluice").into());
         // Shared by all tests: few of them are about compiling.
         config.policies.cache_dir = Some(Path::new(env!("CARGO_TARGET_TMPDIR")).join("compiled"));

@@ -9,7 +9,8 @@ use super::super::error::StartError;
 use super::super::listeners::Listener;
 use super::common::{serve, serve_admin, spawn_pollers, spawn_sampler};
 use super::config_file::ConfigFile;
-use crate::admission::{Admission, EarlierRequests, LoadGauge};
+use crate::admission::{self, Admission, EarlierRequests, LoadGauge};
+use crate::decisions::{self, Recorder};
 use crate::http::{self, ApiState, Bound, ConnectionLimits};
 use crate::policy::{Pipelines, WatchedFile};
 
@@ -39,15 +40,17 @@ pub(in crate::app) async fn spawn(
         Arc::clone(&core.progress),
         core.layout,
     );
-    let admission = Arc::new(Admission::new(
-        Arc::clone(&core.campaigns),
-        Arc::clone(&ports.counters),
-        Arc::clone(&ports.log),
+    let (recorder, decision_writer) = Recorder::open(&config.decisions, telemetry);
+    let dependencies = admission::Dependencies {
+        campaigns: Arc::clone(&core.campaigns),
+        counters: Arc::clone(&ports.counters),
+        log: Arc::clone(&ports.log),
         earlier,
-        Arc::clone(&pipelines),
-        Arc::clone(&load),
-        config.http.in_flight_max,
-    ));
+        pipelines: Arc::clone(&pipelines),
+        load: Arc::clone(&load),
+        decisions: recorder,
+    };
+    let admission = Arc::new(Admission::new(dependencies, config.http.in_flight_max));
     let state = Arc::new(ApiState {
         admission: Arc::clone(&admission),
         campaigns: Arc::clone(&core.campaigns),
@@ -55,10 +58,12 @@ pub(in crate::app) async fn spawn(
         log: Arc::clone(&ports.log),
         ledger: Arc::clone(&ports.ledger),
         progress: Arc::clone(&core.progress),
+        decisions: decisions::Reader::new(&config.decisions.dir),
         health: Arc::clone(&core.health),
         access: core.access,
         telemetry: telemetry.clone(),
     });
+    core.tasks.spawn_background(decision_writer);
     core.detached = admission.detached().clone();
     watch_files(core, &pipelines);
     spawn_pollers(core);

@@ -26,7 +26,7 @@ fn live(telemetry: &Telemetry) -> usize {
 }
 
 fn pick(generation: &Generation, user: u64) -> bool {
-    generation.pick(&request(user), Ok(&[]), &SHARDS).is_ok()
+    generation.pick(&request(user), Ok(&[]), &SHARDS).verdict.is_ok()
 }
 
 async fn start(component: &ComponentBytes) -> Result<(), LoadError> {

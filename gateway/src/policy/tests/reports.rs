@@ -18,7 +18,7 @@ async fn generation(picker: ComponentBytes) -> Generation {
 }
 
 fn fail(generation: &Generation, user: u64) {
-    generation.pick(&request(user), Ok(&[]), &SHARDS).expect_err("no decision");
+    generation.pick(&request(user), Ok(&[]), &SHARDS).verdict.expect_err("no decision");
 }
 
 /// What the picker leaves in its memory as the message of a panic.

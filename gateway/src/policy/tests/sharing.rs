@@ -45,7 +45,7 @@ fn failures(pipelines: &Pipelines, reason: &str) -> usize {
 async fn the_instances_of_a_hook_survive_a_change_of_another_hook() {
     let Fixture { pipelines, _data, .. } = Fixture::start().await;
     activate(&pipelines, PICKS_ANOTHER_SHARD_WHEN_IT_IS_OLD).await;
-    let pick = || pipelines.current().pick(&request(1), Ok(&[]), &SHARDS).expect("picks").0;
+    let pick = || pipelines.current().pick(&request(1), Ok(&[]), &SHARDS).verdict.expect("picks");
     (0..10).for_each(|_| {
         pick();
     });
@@ -58,7 +58,7 @@ async fn the_instances_of_a_hook_survive_a_change_of_another_hook() {
 async fn an_open_breaker_stays_open_when_another_hook_changes() {
     let Fixture { pipelines, _data, .. } = Fixture::start().await;
     activate(&pipelines, TRAPS_FOR_OTHER_USERS).await;
-    let fail = || pipelines.current().pick(&request(1), Ok(&[]), &SHARDS).expect_err("the hook refuses");
+    let fail = || pipelines.current().pick(&request(1), Ok(&[]), &SHARDS).verdict.expect_err("the hook refuses");
     while failures(&pipelines, "circuit_open") == 0 {
         fail();
     }

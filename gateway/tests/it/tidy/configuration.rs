@@ -135,6 +135,7 @@ impl Sources {
             "Vec" => "a list of texts",
             "PathBuf" => "a path",
             "SocketAddr" => "an address and port",
+            "f64" => "a number",
             "bool" => "`true`, `false`",
             "Map" => "a table",
             other => panic!("no words for values of type {other}"),
