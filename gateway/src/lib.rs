@@ -8,6 +8,7 @@ pub mod app;
 pub mod config;
 pub mod http;
 pub mod simulate;
+pub mod replay;
 pub mod admission;
 pub mod decisions;
 pub mod ledger_poller;

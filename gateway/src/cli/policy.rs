@@ -2,6 +2,7 @@
 
 mod bench;
 mod common;
+mod replay;
 
 use std::path::PathBuf;
 
@@ -32,6 +33,8 @@ pub(super) enum Command {
     },
     /// Print what a decision costs, by the size of its input: fuel, time and memory.
     Bench(bench::Args),
+    /// Report what a policy would have decided about recorded requests.
+    Replay(Box<replay::Args>),
 }
 
 pub(super) fn run(command: &Command) -> Result<(), Failure> {
@@ -49,6 +52,7 @@ pub(super) fn run(command: &Command) -> Result<(), Failure> {
             std::fs::write(output, component).map_err(|error| failed("write", output, &error))?;
         }
         Command::Bench(args) => bench::run(args)?,
+        Command::Replay(args) => replay::run(args)?,
     }
     Ok(())
 }
