@@ -22,6 +22,7 @@ mod counters_cluster;
 mod shutdown;
 mod crowd;
 mod dashboards;
+mod decisions;
 mod distributed;
 mod drop;
 mod examples;

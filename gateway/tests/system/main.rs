@@ -12,6 +12,7 @@ mod certificates;
 mod compilation;
 mod config_files;
 mod dead_letters;
+mod decisions;
 mod descriptions;
 mod faulty;
 mod faulty_counters;
