@@ -66,7 +66,10 @@ impl Fixture {
 async fn a_component_that_takes_too_much_to_compile_is_refused_with_the_limit_and_delays_no_request() {
     let too_much = bomb(LARGE);
     let memory: fn(&mut Config) = |config| config.policies.compile_memory_mib_max = 64;
-    let time: fn(&mut Config) = |config| config.policies.compile_seconds_max = 1;
+    let time: fn(&mut Config) = |config| {
+        config.policies.compile_memory_mib_max = 4096;
+        config.policies.compile_seconds_max = 1;
+    };
     for (limit, expected) in [
         (memory, "it takes more than 64 MiB of memory: split its large functions"),
         (time, "it takes more than 1 s of processor time: split its large functions"),
