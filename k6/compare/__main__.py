@@ -8,9 +8,10 @@ import sys
 import time
 from pathlib import Path
 
-from . import answer, command, database, document, figures, markdown, page, plan, results, run, simulate
+from . import answer, command, database, document, figures, fuel, markdown, page, plan, results, run, simulate
 from .admin import Admin, AdminError
 from .audit import AuditError
+from .fuel import FuelError
 from .load import LoadError
 from .results import ResultsError
 from .simulate import SimulateError
@@ -25,7 +26,7 @@ def main(arguments):
     options = command.parse(arguments)
     try:
         _execute(options)
-    except (plan.PlanError, ResultsError, AdminError, AuditError, LoadError, SimulateError) as error:
+    except (plan.PlanError, ResultsError, AdminError, AuditError, FuelError, LoadError, SimulateError) as error:
         _say(f"k6/run {options.command}: {error}")
         return 1
     return 0
@@ -56,7 +57,9 @@ def _compare(options, scenarios, candidates, runs):
     folder = RESULTS / began.strftime("%Y-%m-%d-%H%M%S")
     (folder / "dashboards").mkdir(parents=True)
     ledger = database.connect(os.environ.get("SLUICE__LEDGER__URL", ""))
-    stage = run.Stage(admin, ledger, _processes(), os.environ["K6"], folder, options.seed)
+    policies = plan.FOLDER.parent / "policies"
+    measured_fuel = {candidate: fuel.measure(_sluice(), policies, candidate) for candidate in candidates}
+    stage = run.Stage(admin, ledger, _processes(), os.environ["K6"], folder, options.seed, measured_fuel)
     before = admin.get("/admin/pipeline")["pipeline"]
     records, predictions = [], {}
     try:

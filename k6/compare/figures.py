@@ -53,6 +53,7 @@ FIGURES = {
 FAMILIES = {
     "refused": Figure("refused, {}", better=0),
     "policy_us": Figure("one call of the {}", "µs"),
+    "fuel": Figure("fuel of one call of the {}", absent="not in the policies folder"),
     "cpu_seconds": Figure("CPU of {}", "s"),
     "memory_mib": Figure("peak memory of {}", "MiB"),
 }
@@ -86,6 +87,7 @@ class Observed:
     memory_mib: dict
     cpu_seconds: dict
     policy_us: dict
+    fuel: dict
     locks: dict
 
 
@@ -121,6 +123,7 @@ def measure(run):
         "deadlocks": run.locks.get("deadlocks"),
         **_family("refused", requests.refusals(run.sent, run.outcomes)),
         **_family("policy_us", run.policy_us),
+        **_family("fuel", run.fuel),
         **_family("cpu_seconds", run.cpu_seconds),
         **_family("memory_mib", run.memory_mib),
     }

@@ -29,6 +29,8 @@ class Stage:
     k6: str
     folder: Path
     seed: int
+    # Of each candidate, the fuel of a call by hook.
+    fuel: dict
 
 
 def perform(stage, run, scenario, name):
@@ -61,6 +63,7 @@ def perform(stage, run, scenario, name):
         memory_mib=watch.memory_mib,
         cpu_seconds=watch.cpu_seconds,
         policy_us=policy_us,
+        fuel=stage.fuel[run.candidate],
         locks=locks,
     )
 

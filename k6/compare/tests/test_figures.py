@@ -47,6 +47,7 @@ def observed(**changes):
         "memory_mib": {"gateway": 50.0},
         "cpu_seconds": {"gateway": 0.5},
         "policy_us": {"shard-picker": 1.5},
+        "fuel": {"shard-picker": 338},
         "locks": {},
     }
     return Observed(**{**values, **changes})
