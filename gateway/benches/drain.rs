@@ -1,6 +1,6 @@
 //! Settlement of a backlog: one consumer settles 250,000 records on MariaDB: of one coupon, of 500 coupons in every
 //! batch, and of a coupon that is sold out; each also with a database half a millisecond away. Compared with bare
-//! inserts of the same rows, and with one record per transaction. Then the 500 coupons in one ledger group, beside the
+//! inserts of the same rows, and with smaller and larger batches. Then the 500 coupons in one ledger group, beside the
 //! same in two groups on two database servers.
 //!
 //! The servers are those of `infra/native/services up kafka mariadb mariadb-2`.
@@ -33,6 +33,8 @@ const ONE_COUPON: Backlog =
 const MANY_COUPONS: Backlog = Backlog { coupons: 500, ..ONE_COUPON };
 const SOLD_OUT: Backlog = Backlog { stock: 1, ..ONE_COUPON };
 const SINGLY: Backlog = Backlog { records: RECORDS_SINGLY, ..ONE_COUPON };
+/// The most records of a transaction, beside the default of 1024.
+const BATCHES: [&str; 3] = ["16", "128", "4096"];
 const BACKLOGS: [(&str, Backlog); 3] =
     [("one coupon", ONE_COUPON), ("500 coupons in every batch", MANY_COUPONS), ("sold out", SOLD_OUT)];
 
@@ -60,6 +62,12 @@ async fn compare() {
         }
     }
     let (singly, _) = measure(SINGLY, None, &[("SETTLEMENT__BATCH_RECORDS_MAX", "1")]).await;
+    for batch in BATCHES {
+        for (name, backlog) in &BACKLOGS[..2] {
+            let (rate, _) = measure(*backlog, None, &[("SETTLEMENT__BATCH_RECORDS_MAX", batch)]).await;
+            println!("  {name}, at most {batch} records a transaction: {rate:.0}/s");
+        }
+    }
     let mut groups = [Vec::new(), Vec::new()];
     for _ in 0..ROUNDS {
         for (databases, rates) in [&TWO_DATABASES[..1], TWO_DATABASES].into_iter().zip(&mut groups) {
