@@ -142,7 +142,7 @@ fn files() -> Vec<Case> {
                 2,
                 4,
                 "unknown field `htpp`, expected one of `http`, `admin`, `log`, `ledger`, `counters`, `policies`, \
-                 `settlement`, `telemetry`, `pipeline`",
+                 `decisions`, `settlement`, `telemetry`, `pipeline`",
             ),
         ),
         Case::file(
@@ -277,7 +277,7 @@ fn variables() -> Vec<Case> {
         wrong(
             "LOGG__PARTITIONS",
             "3",
-            "unknown key `logg`; expected one of admin, counters, http, ledger, log, pipeline, policies, \
+            "unknown key `logg`; expected one of admin, counters, decisions, http, ledger, log, pipeline, policies, \
              settlement, telemetry",
         ),
         wrong(

@@ -29,7 +29,7 @@ async fn creating_a_campaign_is_idempotent_and_conflicts_when_it_differs() {
     let shard = |shard_no, remaining| json!({ "shardNo": shard_no, "remaining": remaining });
     let expected = json!({
         "couponId": coupon, "policyId": Campaign::POLICY, "state": "OPEN", "total": 10, "remaining": 10,
-        "perUserLimit": 1, "shards": [shard(0, 3), shard(1, 3), shard(2, 2), shard(3, 2)],
+        "perUserLimit": 1, "group": 0, "shards": [shard(0, 3), shard(1, 3), shard(2, 2), shard(3, 2)],
     });
     assert_eq!(shown, expected);
     let listed = gateway.operator.get("/admin/coupons").await.json();
