@@ -123,7 +123,7 @@ pub(super) fn campaigns() -> Vec<Case> {
         create("an unknown key", "totl", 1.into()).invalid_in(
             "totl",
             "`totl`: unknown field `totl`, expected one of `couponId`, `policyId`, `total`, `shards`, `perUserLimit`, \
-             `opensAt`, `closesAt` at line 1 column 73",
+             `opensAt`, `closesAt`, `group` at line 1 column 73",
         ),
         create("a time without a zone", "opensAt", "2030-01-01T00:00:00".into()).invalid_in(
             "opensAt",
