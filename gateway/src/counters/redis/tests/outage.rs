@@ -47,6 +47,7 @@ async fn while_redis_is_down_calls_fail_at_once_until_it_starts() {
 #[tokio::test]
 async fn a_hung_redis_delays_only_the_first_few_calls() {
     let (server, counters) = TestServer::with_counters().await;
+    let counters = Redis { call_max: CALL_MAX, ..counters };
     server.signal(Signal::STOP);
     let begun = Instant::now();
     for _ in 0..100 {
@@ -63,6 +64,7 @@ async fn a_hung_redis_delays_only_the_first_few_calls() {
 #[tokio::test]
 async fn a_reservation_answered_too_late_or_abandoned_is_released() {
     let (server, counters) = TestServer::with_counters().await;
+    let counters = Redis { call_max: CALL_MAX, ..counters };
     let first = new_subject();
     server.signal(Signal::STOP);
     try_reserve(&counters, &[CAMPAIGN], another_request(first)).await.expect_err("no answer");

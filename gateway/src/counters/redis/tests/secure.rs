@@ -39,7 +39,8 @@ async fn cluster_over_tls() -> Redis {
     let (valid, _password) = secure();
     let url = std::env::var("SLUICE_TEST_REDIS_CLUSTER_TLS");
     let url = url.unwrap_or_else(|_| "rediss+cluster://sluice@127.0.0.1:16491,127.0.0.1:16492".to_owned());
-    open(server_of(&Options { url, ..valid })).await.expect("opens")
+    let counters = open(server_of(&Options { url, ..valid })).await.expect("opens");
+    Redis { call_max: PATIENT, ..counters }
 }
 
 contract_tests! { cluster_over_tls => cluster_over_tls().await; requests_are_numbered_in_order, a_conflict_measures_nothing }

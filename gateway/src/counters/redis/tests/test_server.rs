@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::{open, server};
+use super::{PATIENT, open, server};
 use crate::counters::redis::{Redis, Server};
 
 pub(super) struct TestServer {
@@ -24,11 +24,12 @@ impl TestServer {
         Self { process }
     }
 
+    /// With counters that wait long.
     pub(super) async fn with_counters() -> (Self, Redis) {
         let port = free_port();
         let server = Self::start(port, &[]);
         let counters = open_when_started(|| at(port)).await;
-        (server, counters)
+        (server, Redis { call_max: PATIENT, ..counters })
     }
 
     pub(super) fn signal(&self, signal: Signal) {
