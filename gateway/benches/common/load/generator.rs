@@ -1,5 +1,6 @@
 //! The loop of the generator's thread.
 
+use std::collections::VecDeque;
 use std::io::Write;
 use std::mem;
 use std::num::NonZeroU64;
@@ -37,7 +38,8 @@ struct Generator<'a> {
     sockets: Sockets,
     /// The first connections ask for coupons, the others for outcomes.
     askers: usize,
-    idle: Vec<usize>,
+    /// In turn: the gateway closes a connection that is not used for long.
+    idle: VecDeque<usize>,
     outcomes: Outcomes,
     in_flight: usize,
     body: Vec<u8>,
@@ -65,9 +67,9 @@ impl Generator<'_> {
     }
 
     fn send_due(&mut self) {
-        while let Some(number) = self.idle.pop() {
+        while let Some(number) = self.idle.pop_front() {
             let Some(due) = self.schedule.take() else {
-                self.idle.push(number);
+                self.idle.push_front(number);
                 break;
             };
             self.body.clear();
@@ -90,7 +92,7 @@ impl Generator<'_> {
         assert_eq!(answer.status, 202, "{}", answer.body);
         self.outcomes.accept(due, answer.location);
         self.measured.answered(due, Instant::now());
-        self.idle.push(number);
+        self.idle.push_back(number);
         self.in_flight -= 1;
     }
 
@@ -100,7 +102,7 @@ impl Generator<'_> {
         let Some(answer) = connection.receive() else { return };
         assert!(answer.body.contains(r#""status":"ISSUED""#), "{} {}", answer.status, answer.body);
         self.measured.outcomes.record(due.elapsed());
-        self.outcomes.idle.push(number);
+        self.outcomes.idle.push_back(number);
         self.in_flight -= 1;
     }
 }

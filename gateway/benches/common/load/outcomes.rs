@@ -14,7 +14,8 @@ pub(super) struct Awaited {
 }
 
 pub(super) struct Outcomes {
-    pub(super) idle: Vec<usize>,
+    /// In turn: the gateway closes a connection that is not used for long.
+    pub(super) idle: VecDeque<usize>,
     waiting: VecDeque<Awaited>,
     requests_per_outcome: u64,
     accepted: u64,
@@ -36,9 +37,9 @@ impl Outcomes {
 
     /// The next request to await, and an idle connection for it.
     pub(super) fn next(&mut self) -> Option<(usize, Awaited)> {
-        let connection = *self.idle.last()?;
+        let connection = *self.idle.front()?;
         let awaited = self.waiting.pop_front()?;
-        self.idle.pop();
+        self.idle.pop_front();
         Some((connection, awaited))
     }
 }
