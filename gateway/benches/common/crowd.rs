@@ -1,4 +1,4 @@
-//! Who asks for which coupon.
+//! The users of a load, and the coupons that they request.
 
 use std::io::Write;
 use std::ops::Range;

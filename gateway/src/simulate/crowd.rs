@@ -1,4 +1,4 @@
-//! Who asks.
+//! The users of a scenario, in the order of their requests.
 
 use super::random::Random;
 use crate::coupon::UserId;
