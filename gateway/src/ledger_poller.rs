@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::background::{Background, fault_point};
 use crate::campaign_cache::CampaignCache;
-use crate::coupon::{GroupLayout, GroupNo};
+use crate::coupon::GroupNo;
 use crate::ledger::{Ledger, LedgerError};
 use crate::log::Log;
 use crate::settlement::Progress;
@@ -26,7 +26,6 @@ pub struct LedgerPoller {
     pub campaigns: Arc<CampaignCache>,
     pub progress: Arc<Progress>,
     pub telemetry: Telemetry,
-    pub layout: GroupLayout,
     pub group: GroupNo,
 }
 
@@ -63,7 +62,7 @@ impl LedgerPoller {
         self.campaigns.refresh(self.group).await?;
         for cached in self.campaigns.live().iter().filter(|cached| cached.campaign.group == self.group) {
             for shard in &cached.shards {
-                let partition = self.layout.partition(self.group, cached.campaign.coupon_id, shard.shard_no);
+                let partition = self.campaigns.partition_of(&cached.campaign, shard.shard_no);
                 let settled = self.progress.next_offset(partition);
                 shard.bound_unsettled(self.log.end_offset(partition).saturating_sub(settled));
             }

@@ -64,7 +64,6 @@ pub(super) fn spawn_pollers(core: &mut Core) {
             campaigns: Arc::clone(&core.campaigns),
             progress: Arc::clone(&core.progress),
             telemetry: core.ports.telemetry.clone(),
-            layout: core.layout,
             group,
         };
         core.tasks.spawn_background(poller.background());
