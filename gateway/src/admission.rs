@@ -6,6 +6,7 @@
 //! hangs up would be released, although its record becomes durable.
 
 mod earlier;
+mod judgement;
 mod load;
 mod recent;
 mod refusal;
@@ -14,32 +15,25 @@ mod submission;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
-use smallvec::SmallVec;
-
+use self::judgement::Judgement;
 use self::reservation::Reservation;
 use self::submission::Candidate;
 use crate::background::Detached;
 use crate::campaign_cache::{CachedCampaign, CachedShard, CampaignCache, UnsettledGuard};
-use crate::counters::{Counters, Hook};
-use crate::coupon::{Accepted, Entry, GenerationNo, GroupNo, IssueRequest, PartitionNo, RequestId, ShardNo, UnixMs};
-use crate::decisions::{Recorder, Trace};
+use crate::counters::Counters;
+use crate::coupon::{Accepted, Entry, GenerationNo, IssueRequest, PartitionNo, RequestId, UnixMs};
+use crate::decisions::Recorder;
 use crate::ledger::{LedgerError, RecordedOutcome};
 use crate::log::{AppendError, Headers, Log, Record};
-use crate::policy::{self, Generation, Pipelines, Rejection, Shaping};
+use crate::policy::{Generation, Pipelines};
 
 pub use earlier::EarlierRequests;
+pub use judgement::DELAY_MAX;
 pub use load::{LoadGauge, SAMPLE_EVERY, Sampler};
 pub use recent::LogPosition;
 pub use refusal::Refusal;
 pub use submission::{Receipt, Submission};
-
-/// Caps a delay by the rate shaper. A longer delay would outlast the timeout of many clients.
-pub const DELAY_MAX: Duration = Duration::from_secs(2);
-
-/// Made for each request: every accepted request changes what is unsettled. Those of most campaigns fit on the stack.
-type Shards = SmallVec<[policy::Shard; 16]>;
 
 /// What admission works with.
 pub struct Dependencies {
@@ -186,27 +180,22 @@ impl Admission {
         campaign: &CachedCampaign,
         reservation: &mut Reservation<'_>,
     ) -> Result<Receipt, Refusal> {
-        let facts = candidate.facts();
-        let mut trace = self.decisions.trace(candidate.request_id);
-        let judged = self.judge(generation, &facts, campaign, reservation, &mut trace).await;
-        self.decisions.record(candidate.request_id, generation.number(), &facts, trace);
+        let mut judgement = Judgement {
+            campaigns: &self.campaigns,
+            log: &*self.log,
+            load: &self.load,
+            in_flight: self.in_flight(),
+            generation,
+            facts: candidate.facts(),
+            campaign,
+            reservation,
+            trace: self.decisions.trace(candidate.request_id),
+        };
+        let judged = judgement.judge().await;
+        self.decisions.record(candidate.request_id, generation.number(), &judgement.facts, judgement.trace);
         let shard_no = judged?;
         let (accepted, traceparent) = candidate.accept(shard_no, generation);
         self.append(&accepted, traceparent, campaign).await
-    }
-
-    /// Asks the three policies. The last one picks the shard.
-    async fn judge(
-        &self,
-        generation: &Generation,
-        facts: &policy::Request,
-        campaign: &CachedCampaign,
-        reservation: &mut Reservation<'_>,
-        trace: &mut Trace,
-    ) -> Result<ShardNo, Refusal> {
-        self.shape(generation, facts, campaign.campaign.group, reservation, trace).await?;
-        self.limit(generation, facts, campaign, reservation, trace).await?;
-        self.pick(generation, facts, campaign, reservation, trace).await
     }
 
     /// Counts the request as in flight, until the guard is dropped.
@@ -252,87 +241,6 @@ impl Admission {
         }
     }
 
-    async fn shape(
-        &self,
-        generation: &Generation,
-        facts: &policy::Request,
-        group: GroupNo,
-        reservation: &mut Reservation<'_>,
-        trace: &mut Trace,
-    ) -> Result<(), Refusal> {
-        let measured = reservation.reserve(Hook::RateShaper).await?;
-        let load = self.load.read(self.in_flight(), group);
-        let decided = generation.shape(facts, measured.as_deref(), &load);
-        trace.add(generation.policy(Hook::RateShaper), measured.ok(), || load, &decided);
-        match decided.verdict.map_err(Refusal::PolicyUnavailable)? {
-            Shaping::Pass => Ok(()),
-            Shaping::Delay(ms) => {
-                tokio::time::sleep(Duration::from_millis(ms.into()).min(DELAY_MAX)).await;
-                Ok(())
-            }
-            Shaping::Shed(rejection) => Err(rejected(generation, Hook::RateShaper, rejection)),
-        }
-    }
-
-    async fn limit(
-        &self,
-        generation: &Generation,
-        facts: &policy::Request,
-        campaign: &CachedCampaign,
-        reservation: &mut Reservation<'_>,
-        trace: &mut Trace,
-    ) -> Result<(), Refusal> {
-        let measured = reservation.reserve(Hook::UserLimit).await?;
-        let usage = policy::Usage {
-            per_user_limit: campaign.campaign.per_user_limit,
-            total: campaign.campaign.total,
-            remaining: campaign.remaining(),
-        };
-        let decided = generation.admit(facts, measured.as_deref(), &usage);
-        trace.add(generation.policy(Hook::UserLimit), measured.ok(), || usage, &decided);
-        match decided.verdict.map_err(Refusal::PolicyUnavailable)? {
-            policy::LimitVerdict::Admit => Ok(()),
-            policy::LimitVerdict::Refuse(rejection) => Err(rejected(generation, Hook::UserLimit, rejection)),
-        }
-    }
-
-    async fn pick(
-        &self,
-        generation: &Generation,
-        facts: &policy::Request,
-        campaign: &CachedCampaign,
-        reservation: &mut Reservation<'_>,
-        trace: &mut Trace,
-    ) -> Result<ShardNo, Refusal> {
-        let measured = reservation.reserve(Hook::ShardPicker).await?;
-        let shards = self.offered_shards(campaign)?;
-        let decided = generation.pick(facts, measured.as_deref(), &shards);
-        trace.add(generation.policy(Hook::ShardPicker), measured.ok(), || shards.to_vec(), &decided);
-        decided.verdict.map(ShardNo).map_err(Refusal::PolicyUnavailable)
-    }
-
-    /// The shards whose partition accepts records; never none.
-    fn offered_shards(&self, campaign: &CachedCampaign) -> Result<Shards, Refusal> {
-        let mut offered = Shards::new();
-        let mut problem = None;
-        for shard in &campaign.shards {
-            let partition = self.campaigns.partition_of(&campaign.campaign, shard.shard_no);
-            match self.log.accepts(partition) {
-                Ok(()) => offered.push(policy::Shard {
-                    shard_no: shard.shard_no.0,
-                    remaining: shard.remaining(),
-                    unsettled: shard.unsettled(),
-                    lag_records: self.load.lag_records(partition),
-                }),
-                Err(reason) => problem = Some(reason),
-            }
-        }
-        match problem {
-            Some(reason) if offered.is_empty() => Err(Refusal::LogUnavailable(AppendError::NoPartition(reason))),
-            _ => Ok(offered),
-        }
-    }
-
     async fn append(
         &self,
         accepted: &Accepted,
@@ -366,10 +274,6 @@ fn check_open(campaign: &CachedCampaign, now: UnixMs) -> Result<(), Refusal> {
         Entry::Open if campaign.remaining() == 0 => Err(Refusal::SoldOut),
         Entry::Open => Ok(()),
     }
-}
-
-fn rejected(generation: &Generation, hook: Hook, rejection: Rejection) -> Refusal {
-    Refusal::Policy { hook, rejection, quota: generation.quota(hook) }
 }
 
 /// Counts one request as in flight until it is dropped.
