@@ -1,14 +1,16 @@
-//! Settlement and audits on a MariaDB ledger that holds 20 million outcomes, compared with an empty one.
+//! Settlement and audits on a MariaDB ledger that holds 20 million outcomes, compared with an empty one; also with the
+//! database half a millisecond away.
 //!
 //! The servers are those of `infra/native/services`. It takes some minutes and 6 GB of disk.
 
 mod common;
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use common::backlog::{Backlog, COUPON, Ids, SHARDS};
-use common::distributed::Stage;
+use common::distributed::{DATABASE, Stage};
 use common::median;
 use futures_util::future::{self, Either};
 use sluice::coupon::{Audit, CouponId};
@@ -24,6 +26,8 @@ const RECORDS: u64 = 250_000;
 const OLD_COUPON: u64 = 5;
 /// Audits a second while settlement runs: more than any dashboard asks for.
 const AUDITS_EVERY: Duration = Duration::from_millis(100);
+/// Added to every round trip: a database in the same region.
+const DELAY: Duration = Duration::from_micros(500);
 
 fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
@@ -31,10 +35,10 @@ fn main() {
 }
 
 async fn compare() {
+    let far = common::delay::delay(DATABASE.parse().expect("an address"), DELAY);
     let empty = Stage::create().await;
     let mut coupons = COUPON..;
-    report("empty, requests without keys", drain(&empty, &mut coupons, Ids::OrderedByTime).await);
-    report("empty, requests with keys", drain(&empty, &mut coupons, Ids::Hashes).await);
+    drain_near_and_far("empty", &empty, far, &mut coupons).await;
     empty.delete().await;
 
     let aged = Stage::create().await;
@@ -42,8 +46,7 @@ async fn compare() {
     let begun = Instant::now();
     insert_outcomes(&aged, &*ledger).await;
     println!("{OUTCOMES} outcomes inserted in {:.0?}", begun.elapsed());
-    report("aged, requests without keys", drain(&aged, &mut coupons, Ids::OrderedByTime).await);
-    report("aged, requests with keys", drain(&aged, &mut coupons, Ids::Hashes).await);
+    drain_near_and_far("aged", &aged, far, &mut coupons).await;
 
     let old = CouponId::try_from(OLD_COUPON).expect("in range");
     let audit = || async { check(ledger.audit(old).await.expect("reads").expect("exists")) };
@@ -53,7 +56,7 @@ async fn compare() {
         audit().await;
         tokio::time::sleep(AUDITS_EVERY).await;
     };
-    let drain_one = |coupon| drain_once(&aged, coupon, Ids::OrderedByTime);
+    let drain_one = |coupon| drain_once(&aged, coupon, Ids::OrderedByTime, None);
     report("aged, audited ten times a second", beside(paced, drain_one(coupons.next().expect("a number"))).await);
     report("aged, during recounts", beside(recount, drain_one(coupons.next().expect("a number"))).await);
     ledger.close().await;
@@ -61,7 +64,7 @@ async fn compare() {
 }
 
 fn report(what: &str, rate: f64) {
-    println!("settled, {what:34}{rate:8.0}/s");
+    println!("settled, {what:36}{rate:8.0}/s");
 }
 
 /// The tallies were written by `insert_outcomes`, and the rows were counted.
@@ -91,19 +94,24 @@ async fn beside<F: Future<Output = ()>>(other: impl Fn() -> F, drain: impl Futur
     }
 }
 
-/// Records per second: the median of some rounds, each with a new coupon.
-async fn drain(stage: &Stage, coupons: &mut impl Iterator<Item = u64>, ids: Ids) -> f64 {
-    let mut rates = Vec::new();
-    for _ in 0..ROUNDS {
-        rates.push(drain_once(stage, coupons.next().expect("a number"), ids).await);
+/// Reports the median of some rounds, each with a new coupon.
+async fn drain_near_and_far(ledger: &str, stage: &Stage, far: SocketAddr, coupons: &mut impl Iterator<Item = u64>) {
+    for (ids, keys) in [(Ids::OrderedByTime, "without keys"), (Ids::Hashes, "with keys")] {
+        for (database, distance) in [(None, "near"), (Some(far), "far")] {
+            let mut rates = Vec::new();
+            for _ in 0..ROUNDS {
+                rates.push(drain_once(stage, coupons.next().expect("a number"), ids, database).await);
+            }
+            report(&format!("{ledger}, requests {keys}, {distance}"), median(rates));
+        }
     }
-    median(rates)
 }
 
-async fn drain_once(stage: &Stage, coupon: u64, ids: Ids) -> f64 {
+/// Records per second.
+async fn drain_once(stage: &Stage, coupon: u64, ids: Ids, database: Option<SocketAddr>) -> f64 {
     let backlog = Backlog { records: RECORDS, first_coupon: coupon, coupons: 1, stock: RECORDS + 1000, ids };
     backlog.fill(stage).await;
-    backlog.drain(stage, None, &[]).await.0
+    backlog.drain(stage, database, &[]).await.0
 }
 
 /// Inserts outcomes as settlement would have, of one coupon that sold out. MariaDB's `seq_1_to_N` is a table of numbers.
