@@ -102,6 +102,11 @@ def about_order(cells):
     if not known:
         return "**Order of arrival**: every user got a coupon, so no order can be judged."
     worst = max(known, key=lambda cell: cell.median("displaced_coupons"))
+    if not worst.median("displaced_coupons"):
+        return (
+            f"**Order of arrival**: with every shard picker, no coupon of a median run went to a user who arrived more "
+            f"than {TOLERANCE_MS} ms after all those whom a single queue would have served."
+        )
     coupons = amount(worst.median("displaced_coupons"), "")
     return (
         f"**Order of arrival**: with any shard picker, at most {coupons} coupons of a run went to users who arrived "
