@@ -20,9 +20,16 @@ impl Configuration for Config {
     }
 }
 
+/// The client receives the message as `detail` and the link as `help`.
+fn blocked() -> Rejection {
+    Rejection::permanent("BLOCKED")
+        .with_message("this user gets no coupon: ask the support to lift the block")
+        .with_link("https://example.com/help/blocked")
+}
+
 fn decide(config: &Config, request: &Request, measured: &[Measured], _: &Usage) -> Admission {
     if config.blocked.contains(&request.user_id) {
-        Admission::Refuse(Rejection::permanent("BLOCKED"))
+        Admission::Refuse(blocked())
     } else if measured.count(0) > 1 {
         Admission::Refuse(Rejection::permanent(USER_LIMIT))
     } else {
@@ -46,7 +53,7 @@ mod tests {
 
     #[test]
     fn a_blocked_user_is_rejected() {
-        assert_eq!(admission(666, 1), Admission::Refuse(Rejection::permanent("BLOCKED")));
+        assert_eq!(admission(666, 1), Admission::Refuse(blocked()));
     }
 
     #[test]

@@ -47,7 +47,7 @@ fn pick(trace: &mut Trace, shard_no: u32) {
 }
 
 fn rejection() -> Rejection {
-    Rejection { code: "USER_LIMIT".to_owned(), retry_after_ms: None }
+    Rejection { code: "USER_LIMIT".to_owned(), retry_after_ms: None, message: None, link: None }
 }
 
 /// Lets every hook decide.
@@ -77,4 +77,12 @@ fn a_decision_reads_back_from_its_line_exactly() {
     assert_eq!(json["steps"]["shard-picker"]["verdict"], 1);
     assert_eq!(json["steps"]["user-limit"]["measured"], serde_json::json!([{ "count": 2 }]));
     assert_eq!(step_of_picker(&decision.steps).nanoseconds, 700);
+}
+
+#[test]
+fn a_refusal_that_was_recorded_before_there_were_messages_reads_back_and_is_written_alike() {
+    let line = r#"{"refuse":{"code":"USER_LIMIT","retryAfterMs":null}}"#;
+    let verdict = serde_json::from_str::<LimitVerdict>(line).expect("reads back");
+    assert_eq!(verdict, LimitVerdict::Refuse(rejection()));
+    assert_eq!(serde_json::to_string(&verdict).expect("JSON"), line);
 }

@@ -27,13 +27,14 @@ pub(super) const PROBLEM_JSON: &str = "application/problem+json";
 /// axum's plain-text errors are one sentence.
 const DETAIL_BYTES_MAX: usize = 1024;
 
-/// An error answer.
+/// An error answer. Every handler returns one in a result, so its texts take little room.
 #[derive(Debug)]
 pub(super) struct Problem {
     status: StatusCode,
     reason: Cow<'static, str>,
-    detail: String,
-    field: Option<String>,
+    detail: Box<str>,
+    help: Option<Box<str>>,
+    field: Option<Box<str>>,
     request_id: Option<RequestId>,
     headers: Vec<(HeaderName, String)>,
 }
@@ -51,8 +52,12 @@ pub(super) struct ProblemDetails<'a> {
     status: u16,
     /// Tells why, in one word that does not change.
     reason: &'a str,
-    /// Tells why, in words for people.
+    /// Tells why, in words for people. Plain text; a policy may have written it.
     detail: &'a str,
+    /// The address of a page that explains a policy's refusal, if the policy gives one.
+    #[schema(format = "uri", example = "https://example.com/help")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    help: Option<&'a str>,
     /// The field of the body that is wrong.
     #[serde(skip_serializing_if = "Option::is_none")]
     field: Option<&'a str>,
@@ -67,7 +72,8 @@ impl Problem {
     }
 
     fn with_reason(status: StatusCode, reason: Cow<'static, str>, detail: String) -> Self {
-        let problem = Self { status, reason, detail, field: None, request_id: None, headers: Vec::new() };
+        let detail = detail.into_boxed_str();
+        let problem = Self { status, reason, detail, help: None, field: None, request_id: None, headers: Vec::new() };
         if status == StatusCode::SERVICE_UNAVAILABLE {
             return problem.with(header::RETRY_AFTER, UNAVAILABLE_RETRY_SECONDS.to_string());
         }
@@ -79,7 +85,7 @@ impl Problem {
     }
 
     pub(super) fn invalid(field: &str, detail: impl Into<String>) -> Self {
-        Self { field: Some(field.to_owned()), ..Self::new(INVALID, detail) }
+        Self { field: Some(field.into()), ..Self::new(INVALID, detail) }
     }
 
     pub(super) fn too_large(bytes_max: usize) -> Self {
@@ -155,6 +161,7 @@ impl Problem {
             status: self.status.as_u16(),
             reason: &self.reason,
             detail: &self.detail,
+            help: self.help.as_deref(),
             field: self.field.as_deref(),
             request_id: self.request_id,
         };
@@ -238,7 +245,9 @@ fn policy_refusal(
     quota: Option<crate::policy::Quota>,
     detail: String,
 ) -> Problem {
+    let detail = rejection.message.unwrap_or(detail);
     let mut problem = Problem::with_reason(StatusCode::TOO_MANY_REQUESTS, rejection.code.into(), detail);
+    problem.help = rejection.link.map(String::into_boxed_str);
     if let Some(crate::policy::Quota { requests, window_seconds }) = quota {
         let name = HeaderName::from_static("ratelimit-policy");
         problem = problem.with(name, format!("\"{hook}\";q={requests};w={window_seconds}"));

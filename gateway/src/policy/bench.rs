@@ -57,7 +57,7 @@ pub async fn bench(
 ) -> Result<Vec<BenchRow>, LoadError> {
     let host = Host::new(&options.read_only(), &Telemetry::new(), CancellationToken::new());
     let component = ComponentBytes::new(component);
-    let hook = contract::world_of(&component)?;
+    let hook = contract::contract_of(&component)?.hook;
     let metered = host.compile_for(Metering::Fuel, &component).await?;
     let timed = host.compile(&component).await?;
     blocking(move || match hook {

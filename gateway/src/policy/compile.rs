@@ -16,6 +16,7 @@ use wasmtime::Store;
 use wasmtime::component::{Component, InstancePre, Linker};
 
 use super::component::ComponentBytes;
+use super::contract::Contract;
 use super::digest::Digest;
 use super::engine::{Bounds, Metering};
 use super::error::LoadError;
@@ -30,12 +31,13 @@ pub(super) struct Compiled {
     pub(super) pre: InstancePre<Bounds>,
     pub(super) digest: Digest,
     metering: Metering,
+    pub(super) contract: Contract,
     memory: Arc<MemoryBudget>,
 }
 
 impl Compiled {
     /// # Errors
-    /// When the component imports something.
+    /// When the component imports something, or is no policy of a version that the gateway runs.
     pub(super) fn link(
         component: &Component,
         digest: Digest,
@@ -46,7 +48,9 @@ impl Compiled {
         let pre = Linker::new(component.engine())
             .instantiate_pre(component)
             .map_err(|error| LoadError::Imports(format!("{error:#}")))?;
-        Ok(Self { pre, digest, metering, memory })
+        let exports = component.component_type();
+        let exports: Vec<_> = exports.exports(component.engine()).map(|(name, _)| name).collect();
+        Ok(Self { pre, digest, contract: Contract::of_exports(&exports)?, metering, memory })
     }
 
     /// For one instance, within its bounds.

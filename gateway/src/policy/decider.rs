@@ -52,7 +52,7 @@ impl OnFailure {
     }
 }
 
-pub(super) struct Decider<C: ?Sized + 'static, V: 'static> {
+pub(super) struct Decider<C: ?Sized + 'static, V: Verdict> {
     hook: Hook,
     spec: HookSpec,
     pool: Arc<InstancePool<C, V>>,

@@ -24,8 +24,17 @@ pub enum LoadError {
     Compile(#[from] CompileError),
     #[error("the component needs more than an instance may have: {0}")]
     Limits(String),
-    #[error("a policy must not import anything: {0}")]
+    #[error(
+        "a policy must not import anything: {0}; build it for wasm32-unknown-unknown, and take the time and randomness \
+         from the request"
+    )]
     Imports(String),
+    /// An interface of the contract in a version that the gateway does not run.
+    #[error(
+        "expected version 0.2.0 or 0.1.0 of sluice:policy, found `{0}`: build the policy with the policies/sdk of this \
+         gateway, or install the gateway that the policy was built for"
+    )]
+    Version(String),
     /// Another hook's world, or none at all.
     #[error("expected the world {expected} of sluice:policy: {found}")]
     World { expected: &'static str, found: String },

@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 
 use super::compile::COMPONENT_BYTES_MAX;
 use super::component::{ComponentBytes, ResolvedPipeline};
-use super::contract;
+use super::contract::{self, Contract};
 use super::error::ChangeError;
 use super::snapshot::{self, Stamp};
 use super::spec::{Pipeline, check_policy_name};
-use crate::counters::{Hook, PerHook};
+use crate::counters::PerHook;
 use crate::regular_file;
 
 #[derive(Clone)]
@@ -42,12 +42,12 @@ impl Folder {
         Some(components.into_iter().filter_map(named).collect())
     }
 
-    /// A policy's component, and the hook that it is for.
-    pub(super) fn read_policy(&self, policy: &str) -> Result<(ComponentBytes, Hook), ChangeError> {
+    /// A policy's component, and what it implements.
+    pub(super) fn read_policy(&self, policy: &str) -> Result<(ComponentBytes, Contract), ChangeError> {
         check_policy_name(policy).map_err(ChangeError::Pipeline)?;
         let component = self.read(policy)?;
-        match contract::world_of(&component) {
-            Ok(world) => Ok((component, world)),
+        match contract::contract_of(&component) {
+            Ok(contract) => Ok((component, contract)),
             Err(error) => Err(ChangeError::UnusableFile { path: self.path_of(policy), error }),
         }
     }

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::component::ComponentBytes;
+use super::contract::Contract;
 use super::digest::Digest;
 use super::error::ChangeError;
 use super::folder_state::FolderState;
@@ -13,7 +14,6 @@ use super::history::Source;
 use super::registry::Registry;
 use super::snapshot::Stamp;
 use super::tasks::run_blocking;
-use crate::counters::Hook;
 use crate::coupon::now_ms;
 use crate::ledger::{LedgerError, PolicyVersion};
 
@@ -63,10 +63,10 @@ impl Registry {
         let read = run_blocking(move || Ok(files.read_policy(&policy))).await?;
         let mut content = read.as_ref().map(|(component, _)| component.digest).map_err(ToString::to_string);
         let is_changed = folder.is_changed(name, &content);
-        if let Ok((component, world)) = read {
+        if let Ok((component, contract)) = read {
             let is_new = is_new(versions, name, component.digest, is_changed);
             if is_new {
-                match self.register_file(name, &component, world).await {
+                match self.register_file(name, &component, contract).await {
                     // Such as a component that is larger than the database accepts.
                     Err(error @ LedgerError::Permanent { .. }) => content = Err(error.to_string()),
                     registered => registered?,
@@ -80,8 +80,13 @@ impl Registry {
         Ok(())
     }
 
-    async fn register_file(&self, name: &str, component: &ComponentBytes, world: Hook) -> Result<(), LedgerError> {
-        self.register(name, component, world, Source::Folder).await?;
+    async fn register_file(
+        &self,
+        name: &str,
+        component: &ComponentBytes,
+        contract: Contract,
+    ) -> Result<(), LedgerError> {
+        self.register(name, component, contract, Source::Folder).await?;
         tracing::info!(policy = name, digest = %component.digest, "policy of the folder registered");
         Ok(())
     }

@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::compile::Compiled;
 use super::component::ComponentBytes;
+use super::contract::Contract;
 use super::decider::Decider;
 use super::digest::Digest;
 use super::engine::{
@@ -27,7 +28,7 @@ use crate::telemetry::Telemetry;
 /// The properties of a component that is a policy.
 #[derive(Debug)]
 pub struct Inspection {
-    hook: Hook,
+    contract: Contract,
     digest: Digest,
     bytes: usize,
     measures: Vec<Measure>,
@@ -45,27 +46,17 @@ pub async fn inspect(bytes: Vec<u8>, config: Map<String, Value>) -> Result<Inspe
     let component = ComponentBytes::new(bytes);
     let compiled = host.compile(&component).await?;
     blocking(move || {
-        let (hook, measures) = inspect_component(&compiled, &Value::from(config.clone()).to_string())?;
+        let contract = compiled.contract;
+        let hook = contract.hook;
+        let measures = measures(&compiled, hook, &Value::from(config.clone()).to_string())?;
         let spec = HookSpec { config, ..HookSpec::of(hook, "inspected") };
         let trial = trial(hook, &spec, &compiled, &telemetry);
-        Ok(Inspection { hook, digest: component.digest, bytes: component.bytes.len(), measures, trial })
+        Ok(Inspection { contract, digest: component.digest, bytes: component.bytes.len(), measures, trial })
     })
     .await
 }
 
-/// The hook of a component, and its measures with this configuration, given as JSON.
-fn inspect_component(compiled: &Compiled, config: &str) -> Result<(Hook, Vec<Measure>), LoadError> {
-    let mut last = None;
-    for hook in Hook::ALL {
-        match measures(compiled, hook, config) {
-            Ok(measures) => return Ok((hook, measures)),
-            Err(error @ LoadError::World { .. }) => last = Some(error),
-            Err(error) => return Err(error),
-        }
-    }
-    Err(last.unwrap_or(LoadError::Module))
-}
-
+/// With this configuration, given as JSON.
 fn measures(compiled: &Compiled, hook: Hook, config: &str) -> Result<Vec<Measure>, LoadError> {
     Ok(match hook {
         Hook::RateShaper => Instance::<Load, Shaping>::start(compiled, hook, config)?.1,
@@ -96,7 +87,8 @@ pub(super) fn trial(
 
 impl fmt::Display for Inspection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "world     {}", self.hook.as_str())?;
+        writeln!(f, "world     {}", self.contract.hook.as_str())?;
+        writeln!(f, "contract  {}", self.contract.version.as_str())?;
         writeln!(f, "size      {} bytes", self.bytes)?;
         writeln!(f, "digest    {}", self.digest)?;
         writeln!(f, "limits    {} MiB of memory, in at most {MEMORIES_MAX} memories", MEMORY_BYTES_MAX / 1024 / 1024)?;

@@ -3,15 +3,16 @@
 use std::fmt::Debug;
 use std::time::{Duration, Instant};
 
-use wasmtime::component::{ComponentType, Lift, Lower, TypedFunc};
+use wasmtime::component::{ComponentNamedList, ComponentType, Instance as Component, Lift, Lower, TypedFunc};
 use wasmtime::{PoolConcurrencyLimitError, Store};
 
 use super::compile::Compiled;
+use super::contract::{Contract, Version, function};
 use super::engine::Bounds;
 use super::error::LoadError;
 use super::failure::{Failure, explain, one_line};
 use super::memory_budget::MemoryExhausted;
-use super::wire::{Facts, WireMeasure};
+use super::wire::{Facts, LimitVerdict, Shaping, WireMeasure, v0_1};
 use crate::counters::{Hook, MEASURES_MAX, Measure};
 
 /// `configure` may take this long; it runs off the request's path.
@@ -31,13 +32,32 @@ pub(super) trait Context: Lower + Debug + 'static {}
 impl<T: Lower + Debug + ?Sized + 'static> Context for T {}
 
 /// The result of a hook's function.
-pub(super) trait Verdict: ComponentType + Lift + Debug + Send + Sync + 'static {}
+pub trait Verdict: ComponentType + Lift + Debug + Send + Sync + 'static {
+    /// As in version 0.1 of the contract.
+    type V0_1: ComponentType + Lift + Into<Self> + Send + Sync + 'static;
+}
 
-impl<T: ComponentType + Lift + Debug + Send + Sync + 'static> Verdict for T {}
+impl Verdict for Shaping {
+    type V0_1 = v0_1::Shaping;
+}
 
-pub(super) struct Instance<C: ?Sized + 'static, V: 'static> {
+impl Verdict for LimitVerdict {
+    type V0_1 = v0_1::LimitVerdict;
+}
+
+impl Verdict for u32 {
+    type V0_1 = Self;
+}
+
+/// The function that decides, with the verdict of its version of the contract.
+enum Decide<C: ?Sized + 'static, V: Verdict> {
+    V0_1(TypedFunc<Facts<'static, C>, (V::V0_1,)>),
+    V0_2(TypedFunc<Facts<'static, C>, (V,)>),
+}
+
+pub(super) struct Instance<C: ?Sized + 'static, V: Verdict> {
     store: Store<Bounds>,
-    decide: TypedFunc<Facts<'static, C>, (V,)>,
+    decide: Decide<C, V>,
     calls: u64,
     /// Past this size the instance has leaked.
     memory_bytes_worn: usize,
@@ -48,19 +68,19 @@ impl<C: Context + ?Sized, V: Verdict> Instance<C, V> {
     pub(super) fn start(compiled: &Compiled, hook: Hook, config: &str) -> Result<(Self, Vec<Measure>), LoadError> {
         let mut store = compiled.store();
         Bounds::renew(&mut store, Instant::now() + CONFIGURE_MAX, CONFIGURE_FUEL_MAX);
-        let world = |found| LoadError::World { expected: hook.as_str(), found };
-        let other_type = |error: wasmtime::Error| world(format!("{error:#}"));
-        let instance =
-            compiled.pre.instantiate(&mut store).map_err(|error| failed("instantiate", &error, &mut store))?;
-        for name in ["configure", export(hook)] {
-            if instance.get_func(&mut store, name).is_none() {
-                return Err(world(format!("it exports no function `{name}`")));
-            }
+        let contract = compiled.contract;
+        if contract.hook != hook {
+            let found = format!("it is of the world {}: name it for that hook", contract.hook.as_str());
+            return Err(LoadError::World { expected: hook.as_str(), found });
         }
-        let configure = instance
-            .get_typed_func::<(&str,), (Result<Vec<WireMeasure>, String>,)>(&mut store, "configure")
-            .map_err(other_type)?;
-        let decide = instance.get_typed_func(&mut store, export(hook)).map_err(other_type)?;
+        let component =
+            compiled.pre.instantiate(&mut store).map_err(|error| failed("instantiate", &error, &mut store))?;
+        let configure =
+            find::<(&str,), (Result<Vec<WireMeasure>, String>,)>(contract, &component, &mut store, "configure")?;
+        let decide = match contract.version {
+            Version::V0_1 => Decide::V0_1(find(contract, &component, &mut store, function(hook))?),
+            Version::V0_2 => Decide::V0_2(find(contract, &component, &mut store, function(hook))?),
+        };
         let (measures,) =
             configure.call(&mut store, (config,)).map_err(|error| failed("configure", &error, &mut store))?;
         let measures = check(measures.map_err(|error| LoadError::Config(one_line(&error)))?)?;
@@ -71,10 +91,11 @@ impl<C: Context + ?Sized, V: Verdict> Instance<C, V> {
     pub(super) fn call(&mut self, facts: Facts<'_, C>, deadline: Instant) -> Result<V, Failure> {
         Bounds::renew(&mut self.store, deadline, CALL_FUEL_MAX);
         self.calls += 1;
-        match self.decide.call(&mut self.store, facts) {
-            Ok((verdict,)) => Ok(verdict),
-            Err(error) => Err(Failure::of_call(&error, &mut self.store)),
-        }
+        let called = match &self.decide {
+            Decide::V0_1(decide) => decide.call(&mut self.store, facts).map(|(verdict,)| verdict.into()),
+            Decide::V0_2(decide) => decide.call(&mut self.store, facts).map(|(verdict,)| verdict),
+        };
+        called.map_err(|error| Failure::of_call(&error, &mut self.store))
     }
 
     /// Of the last call; 0 on the engine that meters time.
@@ -91,13 +112,24 @@ impl<C: Context + ?Sized, V: Verdict> Instance<C, V> {
     }
 }
 
-/// The export of a hook's world that decides.
-pub(super) const fn export(hook: Hook) -> &'static str {
-    match hook {
-        Hook::RateShaper => "shape",
-        Hook::UserLimit => "admit",
-        Hook::ShardPicker => "pick",
-    }
+/// A function of the contract, in its interface if it has one.
+fn find<P, R>(
+    contract: Contract,
+    component: &Component,
+    store: &mut Store<Bounds>,
+    function: &str,
+) -> Result<TypedFunc<P, R>, LoadError>
+where
+    P: ComponentNamedList + Lower,
+    R: ComponentNamedList + Lift,
+{
+    let lacks = || contract.lacks(function);
+    let interface = match contract.interface() {
+        Some(name) => Some(component.get_export_index(&mut *store, None, &name).ok_or_else(lacks)?),
+        None => None,
+    };
+    let index = component.get_export_index(&mut *store, interface.as_ref(), function).ok_or_else(lacks)?;
+    component.get_typed_func(&mut *store, index).map_err(|error| contract.differs(format!("{error:#}")))
 }
 
 fn failed(step: &str, error: &wasmtime::Error, store: &mut Store<Bounds>) -> LoadError {

@@ -10,9 +10,7 @@ pub(super) fn shape(measured: &[Measured]) -> Shaping {
         Measured::ConformingInMs(ms) => Some(*ms),
         _ => None,
     });
-    wait.max().map_or(Shaping::Pass, |ms| {
-        Shaping::Shed(Rejection { code: "RATE_LIMITED".to_owned(), retry_after_ms: Some(ms) })
-    })
+    wait.max().map_or(Shaping::Pass, |ms| Shaping::Shed(Rejection::new("RATE_LIMITED", Some(ms))))
 }
 
 /// Refuses a user whose count for the whole campaign exceeds the campaign's limit.
@@ -23,11 +21,7 @@ pub(super) fn admit(measures: &[Measure], measured: &[Measured], usage: &Usage) 
         }
         _ => false,
     });
-    if over {
-        LimitVerdict::Refuse(Rejection { code: "USER_LIMIT".to_owned(), retry_after_ms: None })
-    } else {
-        LimitVerdict::Admit
-    }
+    if over { LimitVerdict::Refuse(Rejection::new("USER_LIMIT", None)) } else { LimitVerdict::Admit }
 }
 
 /// By a hash of the user, so that a user always gets the same shard.

@@ -49,7 +49,7 @@ impl OfflineHost {
     #[must_use]
     pub fn policies(&self, hook: Hook) -> Vec<String> {
         let names = self.folder.stamps().unwrap_or_default().into_keys();
-        names.filter(|name| self.folder.read_policy(name).is_ok_and(|(_, world)| world == hook)).collect()
+        names.filter(|name| self.folder.read_policy(name).is_ok_and(|(_, contract)| contract.hook == hook)).collect()
     }
 
     /// Compiles and configures the three policies of a pipeline.

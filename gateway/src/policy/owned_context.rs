@@ -4,8 +4,9 @@ use std::fmt::Debug;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use wasmtime::component::{ComponentType, Lift, Lower};
+use wasmtime::component::Lower;
 
+use super::instance::Verdict;
 use super::wire::{LimitVerdict, Load, Rejection, Shaping, Shard, Usage, shard_exists};
 use crate::counters::Hook;
 
@@ -15,16 +16,7 @@ const STOCK_PER_SHARD: u64 = 100;
 pub trait OwnedContext: Serialize + DeserializeOwned + Debug + Clone + PartialEq + Send + Sync + 'static {
     /// What a call of the policy gets.
     type Lent: Lower + Debug + ?Sized + 'static;
-    type Verdict: ComponentType
-        + Lift
-        + Serialize
-        + DeserializeOwned
-        + Debug
-        + Clone
-        + PartialEq
-        + Send
-        + Sync
-        + 'static;
+    type Verdict: Verdict + Serialize + DeserializeOwned + Clone + PartialEq;
 
     const HOOK: Hook;
 

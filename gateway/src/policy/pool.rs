@@ -25,7 +25,7 @@ const WAIT_MAX: Duration = Duration::from_millis(5);
 const RETRY_AFTER_MIN: Duration = Duration::from_millis(100);
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(10);
 
-pub(super) struct InstancePool<C: ?Sized + 'static, V: 'static> {
+pub(super) struct InstancePool<C: ?Sized + 'static, V: Verdict> {
     compiled: Compiled,
     hook: Hook,
     config: String,
@@ -39,7 +39,7 @@ pub(super) struct InstancePool<C: ?Sized + 'static, V: 'static> {
 }
 
 /// What is to be renewed.
-struct Losses<C: ?Sized + 'static, V: 'static> {
+struct Losses<C: ?Sized + 'static, V: Verdict> {
     /// Used up, and not unmapped yet.
     lost: Vec<Counted<C, V>>,
     /// The slots without an instance.
@@ -49,7 +49,7 @@ struct Losses<C: ?Sized + 'static, V: 'static> {
 }
 
 /// An instance, and its share of the metric.
-struct Counted<C: ?Sized + 'static, V: 'static> {
+struct Counted<C: ?Sized + 'static, V: Verdict> {
     instance: Instance<C, V>,
     _live: LiveInstance,
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 use super::component::ComponentBytes;
-use super::contract;
+use super::contract::{self, Contract};
 use super::digest::Digest;
 use super::error::ChangeError;
 use super::folder::Folder;
@@ -85,14 +85,14 @@ impl Registry {
     /// Adds a version, which becomes the newest of its policy. It decides only once a pipeline names the policy.
     pub(super) async fn upload(&self, name: &str, bytes: Vec<u8>) -> Result<UploadedPolicy, ChangeError> {
         check_policy_name(name).map_err(|error| ChangeError::Pipeline(format!("name: {error}")))?;
-        let (component, world) = run_blocking(move || {
+        let (component, contract) = run_blocking(move || {
             let component = ComponentBytes::new(bytes);
-            let world = contract::world_of(&component)?;
-            Ok((component, world))
+            let contract = contract::contract_of(&component)?;
+            Ok((component, contract))
         })
         .await?;
-        self.register(name, &component, world, Source::Admin).await?;
-        let digest = component.digest;
+        self.register(name, &component, contract, Source::Admin).await?;
+        let (digest, world) = (component.digest, contract.hook);
         tracing::info!(policy = name, %digest, world = world.as_str(), "policy uploaded");
         Ok(UploadedPolicy { name: name.to_owned(), bytes: component.bytes.len(), digest, world })
     }
@@ -101,14 +101,14 @@ impl Registry {
         &self,
         name: &str,
         component: &ComponentBytes,
-        world: Hook,
+        contract: Contract,
         source: Source,
     ) -> Result<(), LedgerError> {
         let version = PolicyVersion {
             name: name.to_owned(),
             digest: component.digest.to_string(),
-            world: world.as_str().to_owned(),
-            contract: contract::version().to_owned(),
+            world: contract.hook.as_str().to_owned(),
+            contract: contract.version.as_str().to_owned(),
             bytes: component.bytes.len() as u64,
             source: source.as_str().to_owned(),
             registered_at_ms: now_ms(),

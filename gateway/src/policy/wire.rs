@@ -1,5 +1,8 @@
 //! The types of `wit/policy.wit`, as they cross into a guest and back.
 
+pub(super) mod v0_1;
+
+use axum::http::Uri;
 use serde::{Deserialize, Serialize};
 use wasmtime::component::{ComponentType, Lift, Lower};
 
@@ -85,13 +88,42 @@ pub struct Rejection {
     pub code: String,
     #[component(name = "retry-after-ms")]
     pub retry_after_ms: Option<u32>,
+    /// Plain text for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// The `http` or `https` address of a page for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link: Option<String>,
 }
 
+/// Enough for a paragraph. A larger one would cost each refusal of a flood.
+const MESSAGE_BYTES_MAX: usize = 512;
+const LINK_BYTES_MAX: usize = 1024;
+
 impl Rejection {
-    /// Clients tell the gateway's own reasons by it, so it must be none of them.
-    pub(super) fn is_valid(&self) -> bool {
-        is_code(&self.code) && !is_reserved(&self.code)
+    pub(super) fn new(code: &str, retry_after_ms: Option<u32>) -> Self {
+        Self { code: code.to_owned(), retry_after_ms, message: None, link: None }
     }
+
+    /// Clients tell the gateway's own reasons by the code, so it must be none of them.
+    pub(super) fn is_valid(&self) -> bool {
+        is_code(&self.code)
+            && !is_reserved(&self.code)
+            && self.message.as_deref().is_none_or(is_message)
+            && self.link.as_deref().is_none_or(is_link)
+    }
+}
+
+fn is_message(text: &str) -> bool {
+    !text.is_empty() && text.len() <= MESSAGE_BYTES_MAX && !text.contains(char::is_control)
+}
+
+/// A page may show it as a link: no other scheme than these, and nothing that ends an attribute of HTML.
+fn is_link(text: &str) -> bool {
+    let is_allowed = |byte: u8| byte.is_ascii_graphic() && !br#"<>"'`\"#.contains(&byte);
+    let has_scheme = text.starts_with("https://") || text.starts_with("http://");
+    let has_host = || text.parse::<Uri>().is_ok_and(|uri| uri.host().is_some_and(|host| !host.is_empty()));
+    text.len() <= LINK_BYTES_MAX && text.bytes().all(is_allowed) && has_scheme && has_host()
 }
 
 /// Whether a policy may reject with this code, if it is not reserved. It goes into a header and into log lines, so it is
@@ -262,7 +294,7 @@ mod tests {
     use super::*;
 
     fn is_valid(code: &str) -> bool {
-        Rejection { code: code.to_owned(), retry_after_ms: None }.is_valid()
+        Rejection::new(code, None).is_valid()
     }
 
     #[test]
@@ -272,6 +304,50 @@ mod tests {
         }
         for code in ["", "cooldown", "1A", "_A", "A B", &"A".repeat(65), "SOLD_OUT", "CLOSED", "LOG_UNAVAILABLE"] {
             assert!(!is_valid(code), "{code}");
+        }
+    }
+
+    #[test]
+    fn a_message_is_a_short_text_without_control_characters() {
+        let is_valid =
+            |message: &str| Rejection { message: Some(message.to_owned()), ..Rejection::new("CODE", None) }.is_valid();
+        for message in ["one each", "<b>eins</b> für & \"alle\"", &"x".repeat(MESSAGE_BYTES_MAX)] {
+            assert!(is_valid(message), "{message}");
+        }
+        for message in ["", "two\nlines", "\u{1b}[31m", "\u{85}", &"é".repeat(MESSAGE_BYTES_MAX / 2 + 1)] {
+            assert!(!is_valid(message), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_link_is_a_short_http_address() {
+        let is_valid =
+            |link: &str| Rejection { link: Some(link.to_owned()), ..Rejection::new("CODE", None) }.is_valid();
+        let with_bytes = |bytes: usize| format!("https://example.com/{}", "x".repeat(bytes - 20));
+        for link in ["https://example.com", "http://[::1]:8080/a?b=c&d=%20", &with_bytes(LINK_BYTES_MAX)] {
+            assert!(is_valid(link), "{link}");
+        }
+        for link in [
+            "",
+            "javascript:alert(1)",
+            "data:text/html,x",
+            "/relative",
+            "//example.com",
+            "https://",
+            "https:///path",
+            "https://:80/",
+            "HTTPS://example.com",
+            " https://example.com",
+            "https://example.com/a b",
+            "https://example.com/\"onclick=",
+            "https://example.com/'",
+            "https://example.com/<script>",
+            "https://example.com\\@evil.example",
+            "https://example.com/\r\nset-cookie:a",
+            "https://exämple.com",
+            &with_bytes(LINK_BYTES_MAX + 1),
+        ] {
+            assert!(!is_valid(link), "{link}");
         }
     }
 }

@@ -1,4 +1,4 @@
-;; The world shard-picker of wit/policy.wit around a core module $m.
+;; The world shard-picker of wit/0.1/policy.wit around a core module $m.
 (core instance $i (instantiate $m))
 (alias core export $i "memory" (core memory $memory))
 (alias core export $i "realloc" (core func $realloc))

@@ -334,7 +334,7 @@ fn policies() -> Vec<Case> {
             "[pipeline.shard-picker]\npolicy = \"quota\"\n",
             plain(
                 "shard-picker: expected the world shard-picker of sluice:policy: \
-                 it exports no function `pick`",
+                 it is of the world user-limit: name it for that hook",
             ),
         ),
         Case::file(

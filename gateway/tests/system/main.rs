@@ -29,6 +29,7 @@ mod lost_files;
 mod main_job;
 mod operators;
 mod ownership;
+mod policy_contract;
 mod policy_registry;
 mod releases;
 mod retention;

@@ -181,7 +181,7 @@ async fn the_list_has_every_version_and_each_file_that_is_no_policy() {
         (&mine["name"], &mine["world"], &mine["source"]),
         (&"mine".into(), &"user-limit".into(), &"admin".into())
     );
-    assert_eq!((&mine["contract"], &mine["bytes"]), (&"0.1.0".into(), &built("quota").len().into()));
+    assert_eq!((&mine["contract"], &mine["bytes"]), (&"0.2.0".into(), &built("quota").len().into()));
     assert!(mine["atMs"].is_i64() && mine["error"].is_null(), "{mine}");
     let random = listed.iter().find(|line| line["name"] == "random").expect("is listed");
     assert_eq!((&random["world"], &random["source"]), (&"shard-picker".into(), &"folder".into()));

@@ -11,10 +11,12 @@ use sluice::policy::Digest;
 use crate::faulty::{FaultyLedger, LedgerFaults};
 use crate::harness::{Files, Fixture, eventually, replace_ledger};
 
-/// Its start never ends, so that it is stopped after a second.
-const STARTS_FOR_EVER: &str = "(component
-    (core module $m (func $spin (loop (br 0))) (start $spin))
-    (core instance (instantiate $m)))";
+/// A shard picker by its export. Its start never ends, so that it is stopped after a second.
+const STARTS_FOR_EVER: &str = r#"(component
+    (core module $m (func $spin (loop (br 0))) (start $spin) (func (export "pick") (result i32) i32.const 0))
+    (core instance $i (instantiate $m))
+    (func $pick (result u32) (canon lift (core func $i "pick")))
+    (export "pick" (func $pick)))"#;
 
 /// Publishes the active pipeline with another shard picker, as another gateway does.
 async fn publish(ledger: &dyn Ledger, picker: Vec<u8>) {

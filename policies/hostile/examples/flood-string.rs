@@ -24,7 +24,7 @@ fn decide(config: &Config, request: &Request, _: &[Measured], _: &Usage) -> Admi
     if request.user_id == 0 {
         return Admission::Admit;
     }
-    Admission::Refuse(Rejection { code: "A".repeat(config.bytes), retry_after_ms: None })
+    Admission::Refuse(Rejection::permanent(&"A".repeat(config.bytes)))
 }
 
 sluice_policy::export_user_limit!(Config, decide);

@@ -80,7 +80,7 @@ mod tests {
     }
 
     fn shed(retry_after_ms: u32) -> Shaping {
-        Shaping::Shed(Rejection { code: "RATE_LIMITED".to_owned(), retry_after_ms: Some(retry_after_ms) })
+        Shaping::Shed(Rejection::temporary("RATE_LIMITED", retry_after_ms))
     }
 
     #[test]

@@ -81,7 +81,7 @@ mod tests {
     #[test]
     fn a_user_who_is_not_drawn_is_refused_for_good() {
         let shaping = decide(&Config { ratio: 0.0, salt: 0 }, &request(1, 1), &[], &load(0.0));
-        assert_eq!(shaping, Shaping::Shed(Rejection { code: "NOT_DRAWN".to_owned(), retry_after_ms: None }));
+        assert_eq!(shaping, Shaping::Shed(Rejection::permanent("NOT_DRAWN")));
     }
 
     #[test]

@@ -48,10 +48,7 @@ mod tests {
     #[test]
     fn requests_are_admitted_up_to_and_including_the_limit() {
         assert_eq!(admission(r#"{"limit": 3}"#, 3), Admission::Admit);
-        assert_eq!(
-            admission(r#"{"limit": 3}"#, 4),
-            Admission::Refuse(Rejection { code: "USER_LIMIT".to_owned(), retry_after_ms: None })
-        );
+        assert_eq!(admission(r#"{"limit": 3}"#, 4), Admission::Refuse(Rejection::permanent("USER_LIMIT")));
     }
 
     #[test]

@@ -77,7 +77,11 @@ macro_rules! __export_policy {
                 }
             }
 
+            #[cfg(target_arch = "wasm32")]
     $crate::$world::export!(Policy with_types_in $crate::$world);
+            // A native linker refuses the names of the exports, so that a native build only uses the type.
+            #[cfg(not(target_arch = "wasm32"))]
+            const _: Option<Policy> = None;
         };
     };
 }

@@ -13,13 +13,25 @@ impl Rejection {
     /// A rejection that a retry cannot change. The client receives no `Retry-After`.
     #[must_use]
     pub fn permanent(code: &str) -> Self {
-        Self { code: code.to_owned(), retry_after_ms: None }
+        Self { code: code.to_owned(), retry_after_ms: None, message: None, link: None }
     }
 
     /// A rejection that may change after this many milliseconds, sent as `Retry-After`.
     #[must_use]
     pub fn temporary(code: &str, retry_after_ms: u32) -> Self {
-        Self { code: code.to_owned(), retry_after_ms: Some(retry_after_ms) }
+        Self { retry_after_ms: Some(retry_after_ms), ..Self::permanent(code) }
+    }
+
+    /// With a message for the client: plain text of at most 512 bytes, sent as `detail`.
+    #[must_use]
+    pub fn with_message(self, message: &str) -> Self {
+        Self { message: Some(message.to_owned()), ..self }
+    }
+
+    /// With the address of a page that explains the rejection, `http` or `https`, sent as `help`.
+    #[must_use]
+    pub fn with_link(self, link: &str) -> Self {
+        Self { link: Some(link.to_owned()), ..self }
     }
 }
 

@@ -75,7 +75,7 @@ mod tests {
     }
 
     fn refused_for(retry_after_ms: u32) -> Admission {
-        Admission::Refuse(Rejection { code: "USER_LIMIT".to_owned(), retry_after_ms: Some(retry_after_ms) })
+        Admission::Refuse(Rejection::temporary("USER_LIMIT", retry_after_ms))
     }
 
     #[test]

@@ -76,7 +76,7 @@ mod tests {
         for wait_ms in [1, 40, u32::MAX] {
             assert_eq!(
                 shaping(BucketState::ConformingInMs(wait_ms)),
-                Shaping::Shed(Rejection { code: "RATE_LIMITED".to_owned(), retry_after_ms: Some(wait_ms) })
+                Shaping::Shed(Rejection::temporary("RATE_LIMITED", wait_ms))
             );
         }
     }

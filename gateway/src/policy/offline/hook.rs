@@ -23,7 +23,7 @@ pub struct CallCost {
     pub took: Duration,
 }
 
-pub(super) struct OfflineHook<C: ?Sized + 'static, V: 'static> {
+pub(super) struct OfflineHook<C: ?Sized + 'static, V: Verdict> {
     hook: Hook,
     on_failure: OnFailure,
     is_fresh: bool,
