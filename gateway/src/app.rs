@@ -32,7 +32,7 @@ pub async fn check(config: &Config) -> Result<Vec<String>, StartError> {
     log::check(&config.log)?;
     ledger::check(&config.ledger)?;
     counters::check(&config.counters)?;
-    listeners::read_token(config)?;
+    listeners::read_tokens(config)?;
     listeners::Certificates::read(config)?;
     listeners::check_addresses(config)?;
     let (policies, telemetry) = (config.policies.read_only(), Telemetry::new());

@@ -31,7 +31,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::bounded::bounded;
 
-pub use admin::{AdminAccess, AdminToken};
+pub use admin::{AdminAccess, AdminTokens};
 pub use connection::ConnectionLimits;
 pub use health::Health;
 pub use reasons::reasons_page;
@@ -98,9 +98,14 @@ pub struct AdminOptions {
     #[serde(deserialize_with = "address::deserialize")]
     pub listen: SocketAddr,
     /// The file whose first line is the bearer token, of at least 16 characters. Every call from another machine
-    /// needs the token. Without this option, such calls are refused.
+    /// needs a token. Without this option and `tokens`, such calls are refused. This token has the name `admin` and the
+    /// role `operate`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token_file: Option<PathBuf>,
+    /// More tokens, one for each person or program. Each has a `name`, a `role` and a `token_file` like the one above.
+    /// A token of the role `read` may only read; one of the role `operate` may also change. Changes are logged with the
+    /// name.
+    pub tokens: Vec<TokenOptions>,
     /// PEM file with the certificate that clients of the admin listener see, then its intermediate certificates. With
     /// `tls_key_file`, the listener requires TLS 1.2 or 1.3. Both files are loaded again when they change.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -113,6 +118,23 @@ pub struct AdminOptions {
 impl Default for AdminOptions {
     fn default() -> Self {
         let listen = SocketAddr::from(([127, 0, 0, 1], 8081));
-        Self { listen, token_file: None, tls_certificate_file: None, tls_key_file: None }
+        Self { listen, token_file: None, tokens: Vec::new(), tls_certificate_file: None, tls_key_file: None }
     }
+}
+
+/// A token of `admin.tokens`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a table with name, role and token_file")]
+pub struct TokenOptions {
+    pub name: String,
+    pub role: AdminRole,
+    pub token_file: PathBuf,
+}
+
+/// What the holder of a token may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AdminRole {
+    Read,
+    Operate,
 }

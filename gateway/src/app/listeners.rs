@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use super::error::StartError;
 use crate::config::{Config, Role};
-use crate::http::{self, AdminAccess, AdminToken, Bound, Reserved, Tls, TlsError};
+use crate::http::{self, AdminAccess, AdminTokens, Bound, Reserved, Tls, TlsError};
 
 /// Reserved, so that a wrong address is reported before the process waits for a server. Clients cannot connect yet.
 pub(super) struct Listeners {
@@ -25,7 +25,7 @@ impl Listeners {
     pub(super) fn reserve(config: &Config) -> Result<Self, StartError> {
         let Certificates { public: public_tls, admin: admin_tls } = Certificates::read(config)?;
         let uses_tls = admin_tls.is_some();
-        let access = AdminAccess { token: read_token(config)?, listen: config.admin.listen.ip(), uses_tls };
+        let access = AdminAccess { tokens: read_tokens(config)?, listen: config.admin.listen.ip(), uses_tls };
         check_addresses(config)?;
         let reserve_public = || Listener::reserve("http.listen", config.http.listen, public_tls);
         let public = (config.role != Role::Consumer).then(reserve_public).transpose()?;
@@ -80,8 +80,8 @@ impl Certificates {
     }
 }
 
-pub(super) fn read_token(config: &Config) -> Result<Option<AdminToken>, StartError> {
-    config.admin.token_file.as_deref().map(AdminToken::read).transpose().map_err(StartError::Token)
+pub(super) fn read_tokens(config: &Config) -> Result<AdminTokens, StartError> {
+    AdminTokens::read(&config.admin).map_err(StartError::Token)
 }
 
 /// Two listeners on one port of one address would take each other's calls.

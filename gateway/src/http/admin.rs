@@ -5,84 +5,79 @@ pub(super) mod decisions;
 pub(super) mod log;
 pub(super) mod outcomes;
 pub(super) mod policies;
+mod token;
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
 
 use axum::extract::{Request, State};
 use axum::http::uri::Authority;
-use axum::http::{HeaderMap, Uri, header};
+use axum::http::{HeaderMap, Method, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use sha2::{Digest, Sha256};
 
+use super::AdminRole;
 use super::error::Problem;
 use super::openapi::problems::{self, problems};
 use super::problem_type::{FORBIDDEN, UNAUTHORIZED};
-use crate::secret::read_secret;
 use crate::telemetry::Telemetry;
 
-/// The SHA-256 of the bearer token. How long comparing two hashes takes tells an attacker nothing about the token.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct AdminToken([u8; 32]);
-
-/// A shorter token can be guessed.
-const TOKEN_CHARACTERS_MIN: usize = 16;
-
-impl AdminToken {
-    /// Reads the token from the first line of a file.
-    ///
-    /// # Errors
-    /// The message for the operator when the file cannot be read, or the token is too short.
-    pub fn read(path: &Path) -> Result<Self, String> {
-        let token = read_secret(path).map_err(|error| format!("admin.token_file: {error}"))?;
-        if token.len() < TOKEN_CHARACTERS_MIN {
-            return Err(format!(
-                "admin.token_file: {}: expected a token of at least {TOKEN_CHARACTERS_MIN} characters on the first line",
-                path.display()
-            ));
-        }
-        Ok(Self::of(&token))
-    }
-
-    fn of(token: &str) -> Self {
-        Self(Sha256::digest(token).into())
-    }
-}
+pub use token::AdminTokens;
 
 /// Who may call the admin listener.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct AdminAccess {
-    /// Required of every call from another machine. Without a token, such calls are refused.
-    pub token: Option<AdminToken>,
+    /// One is required of every call from another machine. Without any, such calls are refused.
+    pub tokens: AdminTokens,
     /// The address of `admin.listen`.
     pub listen: IpAddr,
     /// Whether the listener has a certificate.
     pub uses_tls: bool,
 }
 
-/// Lets calls from this machine pass, and calls from other machines with the token.
+/// Lets calls from this machine pass, and calls from other machines with a token. A call with a token of the role `read`
+/// changes nothing, wherever it comes from.
 ///
 /// A web page in an operator's browser can call the loopback address too. It is refused by its origin, or by the name
 /// that it has rebound to this machine: an attacker can let a name of his own point here, but cannot own the names that
 /// [`AdminAccess::is_local`] allows.
 pub(super) async fn guard(State(access): State<AdminAccess>, request: Request, next: Next) -> Response {
-    match access.check(&request) {
-        Ok(()) => next.run(request).await,
-        Err(problem) => problem.into_response(),
+    let caller = match access.check(&request) {
+        Ok(caller) => caller,
+        Err(problem) => return problem.into_response(),
+    };
+    if only_reads(request.method()) {
+        return next.run(request).await;
     }
+    let (caller, method, path) = (caller.to_owned(), request.method().clone(), request.uri().path().to_owned());
+    let response = next.run(request).await;
+    tracing::info!(caller, %method, path, status = response.status().as_u16(), "admin call");
+    response
+}
+
+/// The caller of a call from this machine without a token.
+const LOCAL: &str = "local";
+
+/// No admin call with one of these methods changes anything.
+fn only_reads(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
 }
 
 impl AdminAccess {
-    fn check(&self, request: &Request) -> Result<(), Problem> {
+    /// The name of the caller.
+    fn check(&self, request: &Request) -> Result<&str, Problem> {
         let headers = request.headers();
         let hosts = hosts(request.uri(), headers);
         if self.is_cross_origin(headers, &hosts) {
             let detail = "cross-origin calls are not allowed: the Origin header must match the Host header";
             return Err(Problem::new(FORBIDDEN, detail));
         }
-        if self.token.is_some() && bearer(headers) == self.token {
-            return Ok(());
+        if let Some(token) = bearer(headers).and_then(|token| self.tokens.find(token)) {
+            if token.role == AdminRole::Read && !only_reads(request.method()) {
+                let name = &token.name;
+                let detail = format!("the token `{name}` may only read: call with a token of the role `operate`");
+                return Err(Problem::new(FORBIDDEN, detail));
+            }
+            return Ok(&token.name);
         }
         let peer = request.extensions().get::<SocketAddr>();
         if !peer.is_some_and(|peer| peer.ip().to_canonical().is_loopback()) {
@@ -90,7 +85,7 @@ impl AdminAccess {
             return Err(problem.with(header::WWW_AUTHENTICATE, "Bearer"));
         }
         match hosts.iter().find(|host| !self.is_local(host)) {
-            None => Ok(()),
+            None => Ok(LOCAL),
             Some(host) => {
                 let detail = format!(
                     "calls without a token must be addressed to localhost, 127.0.0.1 or [::1], found the host `{host}`"
@@ -112,13 +107,13 @@ impl AdminAccess {
 
     /// What a caller from another machine has to do.
     fn explain_refusal(&self, headers: &HeaderMap) -> &'static str {
-        if self.token.is_none() {
+        if self.tokens.is_empty() {
             "calls from another machine are refused: set admin.token_file on the gateway"
         } else if headers.contains_key(header::AUTHORIZATION) {
-            "the token is not the one in admin.token_file: correct --token or SLUICE_ADMIN_TOKEN, or the header \
+            "the token is neither in admin.token_file nor in admin.tokens: correct --token or SLUICE_ADMIN_TOKEN, or the header \
              `Authorization: Bearer`"
         } else {
-            "calls from another machine need the token in admin.token_file: give it with --token or \
+            "calls from another machine need a token of admin.token_file or admin.tokens: give it with --token or \
              SLUICE_ADMIN_TOKEN, or in the header `Authorization: Bearer`"
         }
     }
@@ -143,9 +138,9 @@ fn hosts(uri: &Uri, headers: &HeaderMap) -> Vec<String> {
     in_target.into_iter().chain(in_headers).collect()
 }
 
-fn bearer(headers: &HeaderMap) -> Option<AdminToken> {
+fn bearer(headers: &HeaderMap) -> Option<&str> {
     let (scheme, token) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| AdminToken::of(token.trim()))
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
 problems!(MetricsProblems: problems::EVERY_CALL, problems::GUARDED);
@@ -169,21 +164,43 @@ mod tests {
     use super::*;
 
     const TOKEN: &str = "a token that is long enough";
+    const READ_TOKEN: &str = "another token that is long enough";
 
     fn check(peer: &str, uri: &str, headers: &[(&str, &str)]) -> StatusCode {
         check_with(false, peer, uri, headers)
     }
 
     fn check_with(uses_tls: bool, peer: &str, uri: &str, headers: &[(&str, &str)]) -> StatusCode {
-        let (token, listen) = (Some(AdminToken::of(TOKEN)), IpAddr::from([192, 0, 2, 7]));
-        let access = AdminAccess { token, listen, uses_tls };
         let mut request = Request::builder().uri(uri);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let mut request = request.body(Body::empty()).expect("a request");
+        answer(uses_tls, peer, request.body(Body::empty()).expect("a request"))
+    }
+
+    fn answer(uses_tls: bool, peer: &str, mut request: Request) -> StatusCode {
+        let tokens = [("admin", AdminRole::Operate, TOKEN), ("grafana", AdminRole::Read, READ_TOKEN)];
+        let access = AdminAccess { tokens: AdminTokens::of(&tokens), listen: IpAddr::from([192, 0, 2, 7]), uses_tls };
         request.extensions_mut().insert(SocketAddr::new(peer.parse().expect("an address"), 1));
-        access.check(&request).map_or_else(|problem| problem.into_response().status(), |()| StatusCode::OK)
+        access.check(&request).map_or_else(|problem| problem.into_response().status(), |_| StatusCode::OK)
+    }
+
+    #[test]
+    fn a_token_of_the_role_read_changes_nothing_wherever_it_comes_from() {
+        let call = |method: &str, peer: &str, token: &str| {
+            let request = Request::builder().method(method).uri("/admin/pipeline").header("host", "localhost");
+            let request = request.header("authorization", format!("Bearer {token}")).body(Body::empty());
+            answer(false, peer, request.expect("a request"))
+        };
+        for peer in ["127.0.0.1", "198.51.100.1"] {
+            for method in ["GET", "HEAD"] {
+                assert_eq!(call(method, peer, READ_TOKEN), StatusCode::OK, "{method} {peer}");
+            }
+            for method in ["POST", "PUT", "PATCH", "DELETE"] {
+                assert_eq!(call(method, peer, READ_TOKEN), StatusCode::FORBIDDEN, "{method} {peer}");
+                assert_eq!(call(method, peer, TOKEN), StatusCode::OK, "{method} {peer}");
+            }
+        }
     }
 
     #[test]
@@ -218,19 +235,19 @@ mod tests {
 
     #[test]
     fn a_wrong_token_is_told_from_a_missing_one() {
-        let explain = |token, headers: &[(header::HeaderName, &str)]| {
-            let access = AdminAccess { token, listen: IpAddr::from([192, 0, 2, 7]), uses_tls: false };
+        let explain = |tokens: &AdminTokens, headers: &[(header::HeaderName, &str)]| {
+            let access = AdminAccess { tokens: tokens.clone(), listen: IpAddr::from([192, 0, 2, 7]), uses_tls: false };
             let headers = headers.iter().map(|(name, value)| (name.clone(), value.parse().expect("a value")));
             access.explain_refusal(&headers.collect())
         };
-        let token = Some(AdminToken::of(TOKEN));
-        assert!(explain(token, &[]).starts_with("calls from another machine need the token"));
-        let wrong = explain(token, &[(header::AUTHORIZATION, "Bearer another")]);
-        assert!(wrong.starts_with("the token is not the one in admin.token_file"), "{wrong}");
-        for text in [explain(token, &[]), wrong] {
+        let tokens = AdminTokens::of(&[("admin", AdminRole::Operate, TOKEN)]);
+        assert!(explain(&tokens, &[]).starts_with("calls from another machine need a token"));
+        let wrong = explain(&tokens, &[(header::AUTHORIZATION, "Bearer another")]);
+        assert!(wrong.starts_with("the token is neither in admin.token_file nor"), "{wrong}");
+        for text in [explain(&tokens, &[]), wrong] {
             assert!(text.contains("--token") && text.contains("SLUICE_ADMIN_TOKEN"), "{text}");
         }
-        assert!(explain(None, &[]).ends_with("set admin.token_file on the gateway"));
+        assert!(explain(&AdminTokens::default(), &[]).ends_with("set admin.token_file on the gateway"));
     }
 
     #[test]

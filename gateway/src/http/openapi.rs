@@ -35,7 +35,8 @@ struct Public;
     info(
         title = "Sluice admin",
         description = "Operates a gateway. Calls from this machine need no token, if they are addressed to `localhost` \
-            or a loopback address. All others need the token in `admin.token_file`."
+            or a loopback address. All others need a token of `admin.token_file` or \
+            `admin.tokens`. One of the role `read` is refused with 403 by calls that change something."
     ),
     components(schemas(ProblemDetails<'static>)),
     tags(

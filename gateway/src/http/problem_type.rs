@@ -42,11 +42,11 @@ problem_types! {
         "Call the port with `https://`."
     UNAUTHORIZED UNAUTHORIZED:
         "An admin call from another machine has no token, or a wrong one."
-        "Send the token in `admin.token_file` as `Authorization: Bearer TOKEN`."
+        "Send a token of `admin.token_file` or `admin.tokens` as `Authorization: Bearer TOKEN`."
     FORBIDDEN FORBIDDEN:
         "An admin call comes from a web page of another origin, or has no token and names a host that is not this \
-         machine."
-        "Call `localhost` or a loopback address, or send the token."
+         machine, or would change something with a token of the role `read`."
+        "Call `localhost` or a loopback address, or send a token of the role `operate`."
     COUPON_NOT_FOUND NOT_FOUND:
         "The coupon has no campaign."
         "Check the `couponId`. A new campaign is known to every gateway within two seconds."

@@ -24,13 +24,13 @@ pub fn public(state: Arc<ApiState>) -> Router {
 
 /// The admin calls of a gateway.
 pub fn admin(state: Arc<ApiState>) -> Router {
-    let (access, telemetry, health) = (state.access, state.telemetry.clone(), Arc::clone(&state.health));
+    let (access, telemetry, health) = (state.access.clone(), state.telemetry.clone(), Arc::clone(&state.health));
     guarded(Router::from(admin_calls().with_state(state)), access, telemetry, health, &admin_document())
 }
 
 /// The admin calls of a consumer: metrics and probes. Campaigns and policies are changed through a gateway.
 pub fn consumer(state: &ConsumerState) -> Router {
-    let (access, telemetry, health) = (state.access, state.telemetry.clone(), Arc::clone(&state.health));
+    let (access, telemetry, health) = (state.access.clone(), state.telemetry.clone(), Arc::clone(&state.health));
     let document = openapi::admin([metrics_calls().into_openapi()].into_iter().chain(open_documents()));
     guarded(Router::new(), access, telemetry, health, &document)
 }

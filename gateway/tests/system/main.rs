@@ -2,6 +2,7 @@
 //!
 //! The policies must be built: `policies/build`.
 
+mod admin_tokens;
 mod bad_input;
 #[path = "../common/bomb.rs"]
 mod bomb;

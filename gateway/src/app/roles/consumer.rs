@@ -19,7 +19,7 @@ pub(in crate::app) fn spawn(core: &mut Core, admin: Listener) -> Result<SocketAd
     spawn_sampler(core, load, || 0);
     let state = ConsumerState {
         health: Arc::clone(&core.health),
-        access: core.access,
+        access: core.access.clone(),
         telemetry: core.ports.telemetry.clone(),
     };
     let admin = admin.listen()?;

@@ -60,7 +60,7 @@ pub(in crate::app) async fn spawn(
         progress: Arc::clone(&core.progress),
         decisions: decisions::Reader::new(&config.decisions.dir),
         health: Arc::clone(&core.health),
-        access: core.access,
+        access: core.access.clone(),
         telemetry: telemetry.clone(),
     });
     core.tasks.spawn_background(decision_writer);

@@ -132,7 +132,8 @@ impl Sources {
         }
         match ty {
             "String" => "text",
-            "Vec" => "a list of texts",
+            "[String]" => "a list of texts",
+            "[TokenOptions]" => "a list of tables",
             "PathBuf" => "a path",
             "SocketAddr" => "an address and port",
             "f64" => "a number",
@@ -155,17 +156,21 @@ fn word(item: &ItemEnum, variant: &syn::Variant) -> String {
     })
 }
 
-/// The path of a type, without `Option`.
+/// The path of a type, without `Option`. A `Vec` is `[ITEM]`.
 fn path_of(ty: &Type) -> Vec<String> {
     let Type::Path(path) = ty else { panic!("expected a path") };
     let last = path.path.segments.last().expect("a path has segments");
-    if last.ident == "Option"
-        && let syn::PathArguments::AngleBracketed(arguments) = &last.arguments
-        && let Some(syn::GenericArgument::Type(inner)) = arguments.args.first()
-    {
-        return path_of(inner);
+    let argument = match &last.arguments {
+        syn::PathArguments::AngleBracketed(arguments) => arguments.args.first(),
+        _ => None,
+    };
+    match argument {
+        Some(syn::GenericArgument::Type(inner)) if last.ident == "Option" => path_of(inner),
+        Some(syn::GenericArgument::Type(item)) if last.ident == "Vec" => {
+            vec![format!("[{}]", path_of(item).pop().unwrap_or_default())]
+        }
+        _ => path.path.segments.iter().map(|segment| segment.ident.to_string()).collect(),
     }
-    path.path.segments.iter().map(|segment| segment.ident.to_string()).collect()
 }
 
 /// The documentation, as one line of Markdown.
