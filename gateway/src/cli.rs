@@ -57,7 +57,7 @@ enum Command {
     Coupon(coupon::Args),
     /// Show what the policies decided about a sample of the requests, and explain it.
     Decisions(decisions::Args),
-    /// Inspect, measure and replay policies, and build components from core modules.
+    /// List, inspect, measure and replay policies, and build components from core modules.
     #[command(subcommand)]
     Policy(policy::Command),
     /// Predict without load what a drop would do, for each shard picker: a simulation with the real policies.

@@ -22,7 +22,7 @@ pub(super) struct AdminArgs {
     /// The URL of a gateway's admin listener.
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8081", env = "SLUICE_ADMIN", global = true)]
     admin: String,
-    /// The bearer token of admin.token_file. Required from another machine.
+    /// A bearer token of admin.token_file or admin.tokens. Required from another machine.
     #[arg(long, env = "SLUICE_ADMIN_TOKEN", hide_env_values = true, global = true)]
     token: Option<String>,
     /// The PEM file of a private CA that signed the certificate of the admin listener. Default: the system trust store.

@@ -10,12 +10,17 @@ use clap::Subcommand;
 use serde_json::{Map, Value};
 
 use self::common::{failed, object};
+use super::admin_client::AdminArgs;
 use super::common::{Failure, block_on, print};
 use crate::policy;
 
 #[derive(Subcommand)]
 pub(super) enum Command {
-    /// Print a component's world, size, digest, limits, measures, and its verdict on a trial request.
+    /// List the versions of all policies, newest first, with digest, size, world, version of the contract, source and
+    /// time. Asks a running gateway.
+    List(AdminArgs),
+    /// Print a component's world, version of the contract, size, digest, limits, measures, and its verdict on a trial
+    /// request.
     Inspect {
         /// A built component, such as policies/random.wasm.
         file: PathBuf,
@@ -39,6 +44,11 @@ pub(super) enum Command {
 
 pub(super) fn run(command: &Command) -> Result<(), Failure> {
     match command {
+        Command::List(admin) => {
+            let client = admin.client()?;
+            let answer = block_on(client.get("/admin/policies"))?.map_err(Failure::run)?;
+            print(&admin.format(&answer))?;
+        }
         Command::Inspect { file, config } => {
             let bytes = std::fs::read(file).map_err(|error| failed("read", file, &error))?;
             let unusable = |error| Failure::run(format!("{}: {error}", file.display()));
