@@ -105,9 +105,10 @@ impl Explained for Vec<Shard> {
     }
 }
 
-fn refused(Rejection { code, retry_after_ms, .. }: &Rejection) -> String {
+fn refused(Rejection { code, retry_after_ms, message, .. }: &Rejection) -> String {
     let retry = retry_after_ms.map(|ms| format!(", with a retry after {ms} ms")).unwrap_or_default();
-    format!("refused it as {code}{retry}")
+    let message = message.as_ref().map(|message| format!(", with the message `{message}`")).unwrap_or_default();
+    format!("refused it as {code}{retry}{message}")
 }
 
 fn measured<C: Traced>(step: &Step<C>) -> Vec<String> {

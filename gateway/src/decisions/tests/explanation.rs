@@ -6,7 +6,7 @@ use super::super::{Decision, Outcome, Trace, explain};
 use super::{accepted, limit, policy, rejection, request, shape, shards};
 use crate::counters::Hook;
 use crate::coupon::RequestId;
-use crate::policy::{Decided, LimitVerdict, PolicyUnavailable, Shaping};
+use crate::policy::{Decided, LimitVerdict, PolicyUnavailable, Rejection, Shaping};
 use crate::telemetry::FailureReason;
 
 fn refused(trace: Trace) -> Decision {
@@ -42,6 +42,16 @@ fn a_refusal_names_the_code_and_what_was_counted() {
     let expected =
         "refused it as USER_LIMIT. It was given: request number 2 of the user for this coupon in the campaign";
     assert!(words[2].contains(expected), "{words:?}");
+}
+
+#[test]
+fn a_refusal_tells_what_the_client_was_told() {
+    let mut trace = Trace::new(|_| true);
+    let told = Rejection { retry_after_ms: Some(40), message: Some("one each".to_owned()), ..rejection() };
+    shape(&mut trace, Shaping::Shed(told));
+    let words = explain(&refused(trace));
+    let expected = "refused it as USER_LIMIT, with a retry after 40 ms, with the message `one each`. It was given";
+    assert!(words[1].contains(expected), "{words:?}");
 }
 
 #[test]
