@@ -1,0 +1,43 @@
+;; Sheds a request if there is no token for it, with the wait as `retry-after-ms`: a coupon has two an hour, in a bucket
+;; of two.
+(core module $main
+    (memory (export "memory") 1)
+    ;; The result of `configure`: one measure, a bucket.
+    (data (i32.const 16) "\00\00\00\00\20\00\00\00\01\00\00\00")
+    (data (i32.const 32) "\01\00\00\00\00\00\00\00" "\02\00\00\00" "\02\00\00\00" "\80\ee\36\00" "\02\00\00\00")
+    ;; `pass`, and `shed` with a place for the wait.
+    (data (i32.const 64) "\00")
+    (data (i32.const 80) "\02\00\00\00" "\80\00\00\00" "\0c\00\00\00" "\01\00\00\00")
+    (data (i32.const 128) "RATE_LIMITED")
+    (global $free (mut i32) (i32.const 4096))
+    (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) (local $address i32)
+        (local.set $address (i32.and (i32.add (global.get $free) (i32.const 7)) (i32.const -8)))
+        (global.set $free (i32.add (local.get $address) (local.get 3)))
+        (local.get $address))
+    (func $return (param i32) (global.set $free (i32.const 4096)))
+    (export "cabi_post_configure" (func $return))
+    (export "cabi_post_shape" (func $return))
+    (func (export "configure") (param $text i32) (param $bytes i32) (result i32) (i32.const 16))
+    (func (export "shape")
+        (param $coupon i64) (param $policy i64) (param $user i64) (param $arrived-at-ms i64) (param $entropy i64)
+        (param $measured i32) (param $measures i32)
+        (param $in-flight i32) (param $arrivals f64) (param $grants f64) (param $lag-records i64) (param $lag-seconds f64)
+        (result i32)
+        (if (i32.eqz (i32.load8_u offset=8 (local.get $measured))) (then (return (i32.const 64))))
+        (i32.store (i32.const 96) (i32.load offset=12 (local.get $measured)))
+        (i32.const 80)))
+(core instance $main (instantiate $main))
+(alias core export $main "memory" (core memory $memory))
+(alias core export $main "cabi_realloc" (core func $realloc))
+(alias core export $main "configure" (core func $core-configure))
+(alias core export $main "cabi_post_configure" (core func $post-configure))
+(func $configure (param "config" string) (result $configured)
+    (canon lift (core func $core-configure) (memory $memory) (realloc $realloc) string-encoding=utf8
+        (post-return $post-configure)))
+(export "configure" (func $configure))
+(alias core export $main "shape" (core func $core-shape))
+(alias core export $main "cabi_post_shape" (core func $post-shape))
+(func $shape (param "r" $request) (param "m" $results) (param "l" $load) (result $shaping)
+    (canon lift (core func $core-shape) (memory $memory) (realloc $realloc) string-encoding=utf8
+        (post-return $post-shape)))
+(export "shape" (func $shape))
