@@ -117,7 +117,7 @@ impl Admission {
     /// # Errors
     /// [`Refusal`], after the reservation for the request was released, unless its record may be in the log.
     pub async fn admit(self: &Arc<Self>, submission: Submission) -> (GenerationNo, Result<Receipt, Refusal>) {
-        let generation = self.pipelines.current();
+        let generation = self.pipelines.deciding(submission.request.coupon_id);
         let answer = self.decide(&generation, submission).await;
         (generation.number(), answer)
     }

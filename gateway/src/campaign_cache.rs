@@ -107,6 +107,12 @@ impl CampaignCache {
         Some(Arc::new(CachedCampaign::closed(coupon, policy, group)))
     }
 
+    /// Whether the campaign of a coupon is over.
+    #[must_use]
+    pub fn is_over(&self, coupon: CouponId) -> bool {
+        self.closed.read().unwrap_or_else(PoisonError::into_inner).contains_key(&coupon)
+    }
+
     /// The campaigns that may accept requests, now or later, in any order.
     #[must_use]
     pub fn live(&self) -> Vec<Arc<CachedCampaign>> {

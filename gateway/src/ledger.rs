@@ -7,6 +7,7 @@ mod change_key;
 #[cfg(test)]
 pub(crate) mod contract;
 mod error;
+mod generation;
 mod groups;
 mod log_identity;
 mod migrations;
@@ -35,6 +36,7 @@ use crate::coupon::{
 };
 
 pub use error::{CampaignError, LedgerError, OpenError};
+pub use generation::GenerationRow;
 pub use groups::{Groups, Opener};
 pub use log_identity::{LogIdentity, OffsetChange, OffsetChangeReason};
 pub use open::{check, is_new, is_shared, migrate, open, open_unverified};
@@ -43,10 +45,6 @@ pub use place::Place;
 pub use policy_version::PolicyVersion;
 pub use read_breaker::ReadBreaker;
 pub use retention::{Deletion, ListedOutcome, Retention};
-
-/// Older generations are deleted. Enough for a rollback to any pipeline of the last days, few enough that frequent
-/// changes do not fill the database.
-const GENERATIONS_MAX: u64 = 100;
 
 /// How long the ledger remembers the key of a campaign's change. An operator's script does not retry for longer.
 pub const CHANGE_KEY_KEPT: Duration = Duration::from_hours(7 * 24);
@@ -128,17 +126,7 @@ pub struct CampaignChanges {
     pub closed: Vec<(CouponId, PolicyId)>,
 }
 
-/// A published pipeline.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GenerationRow {
-    /// One more than the generation before it.
-    pub number: GenerationNo,
-    /// JSON; only the policy host interprets it.
-    pub pipeline: String,
-    pub published_at_ms: UnixMs,
-}
-
-/// Stores stock, outcomes and the pipeline's history.
+/// Stores stock, outcomes and the history of the pipelines.
 ///
 /// Every call is one transaction in one database: it takes effect completely or not at all.
 ///
@@ -304,11 +292,23 @@ pub trait Ledger: Send + Sync + 'static {
     /// Begins a settlement of a partition. Dropping the transaction rolls it back.
     fn begin(&self, partition: PartitionNo) -> BoxFuture<'_, Result<Box<dyn Transaction>, LedgerError>>;
 
-    /// The newest generations, newest first.
-    fn generations(&self, rows_max: u32) -> BoxFuture<'_, Result<Vec<GenerationRow>, LedgerError>>;
+    /// The newest generations of a coupon's own pipeline or, without a coupon, of the default pipeline; newest first.
+    fn generations(
+        &self,
+        coupon: Option<CouponId>,
+        rows_max: u32,
+    ) -> BoxFuture<'_, Result<Vec<GenerationRow>, LedgerError>>;
 
-    /// Stores a generation and its components by digest. Deletes old generations, and components whose digest no stored
-    /// generation and no version names. `false` when the number is taken: another gateway published first.
+    /// The newest generation of each pipeline whose number is above this one, in the order of their numbers.
+    fn newest_generations(
+        &self,
+        after: GenerationNo,
+        rows_max: u32,
+    ) -> BoxFuture<'_, Result<Vec<GenerationRow>, LedgerError>>;
+
+    /// Stores a generation and its components by digest. Deletes old generations of the same pipeline, and components
+    /// whose digest no stored generation and no version names. `false` when the number, or a higher one, was published
+    /// before.
     fn publish_generation<'a>(
         &'a self,
         row: &'a GenerationRow,

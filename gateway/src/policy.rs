@@ -1,20 +1,26 @@
 //! The policy host: the only place that knows wasmtime.
 //!
 //! A policy is a component that imports nothing. Each is loaded, checked and tried off the request's path; the three
-//! of a pipeline form one immutable [`Generation`].
+//! of a pipeline form one immutable [`Generation`]. A coupon may set some hooks itself; the others follow the default
+//! pipeline.
 
 mod applied_file;
 mod battery;
 mod bench;
 mod breaker;
 mod budget;
+mod catch_up;
 mod check;
 mod compile;
 mod component;
 mod configured;
 mod contract;
+mod coupon_pipeline;
+mod coupon_records;
 mod deadline;
 mod decider;
+mod decider_table;
+mod default_pipeline;
 mod digest;
 mod engine;
 mod error;
@@ -27,6 +33,7 @@ mod folder_state;
 mod follow;
 mod fuel_budget;
 mod generation;
+mod generations;
 mod history;
 mod host;
 mod inspect;
@@ -38,11 +45,14 @@ mod offline;
 mod options;
 mod owned_context;
 mod pack;
+mod pinned;
 mod pipelines;
 mod pool;
 mod records;
 mod registry;
 mod reserved;
+mod rollback;
+mod scope;
 mod slots;
 mod snapshot;
 mod spec;
@@ -71,9 +81,10 @@ pub use offline::{CallCost, MeteredCall, MeteredInstance, MeteredPolicy, Offline
 pub use options::{CompilerProgram, Options};
 pub use owned_context::OwnedContext;
 pub use pack::pack;
-pub use pipelines::Pipelines;
+pub use pipelines::{IsOver, Pipelines};
 pub use registry::{ListedPolicy, UploadedPolicy};
 pub use reserved::RESERVED_CODES;
+pub use scope::Scope;
 pub use spec::{HookPatch, HookSpec, Isolation, OnFailure, Pipeline, PipelinePatch};
 pub use watch::WatchedFile;
 pub use wire::{LimitVerdict, Load, Rejection, Request, Shaping, Shard, Usage, is_code};

@@ -5,6 +5,7 @@
 mod decisions;
 mod event;
 mod metrics;
+mod pipelines;
 mod policy_meter;
 
 use std::sync::Arc;
@@ -18,11 +19,14 @@ use tracing_subscriber::util::SubscriberInitExt;
 pub use decisions::{DecisionsLost, DecisionsRecorded, Loss};
 pub use event::{
     BatchSettled, BrokersSeen, CampaignGone, CertificateLoaded, CertificateRefused, ComponentCompiled, CountersMissed,
-    CountersSeen, Event, GapSeen, GenerationNotLoaded, GenerationPublished, GenerationRefused, GroupAppended,
-    HandshakeFailed, InFlight, IssueAnswered, LagSeen, LedgerGroupSeen, OffsetsSeen, PartitionOwned, PartitionSeen,
-    RecordAcknowledged, ReplicasSeen, SettlementRetried, ShardGone, StockSeen,
+    CountersSeen, Event, GapSeen, GroupAppended, HandshakeFailed, InFlight, IssueAnswered, LagSeen, LedgerGroupSeen,
+    OffsetsSeen, PartitionOwned, PartitionSeen, RecordAcknowledged, ReplicasSeen, SettlementRetried, ShardGone,
+    StockSeen,
 };
 pub use metrics::Metrics;
+pub use pipelines::{
+    CouponPipelinePublished, CouponPipelinesNotLoaded, GenerationNotLoaded, GenerationPublished, GenerationRefused,
+};
 use policy_meter::PolicyMeters;
 pub use policy_meter::{FailureReason, LiveInstance, PolicyMeter};
 

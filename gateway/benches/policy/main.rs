@@ -78,7 +78,9 @@ async fn start(ledger: Arc<dyn Ledger>, isolation: Isolation, native: bool, tele
     let compiler = CompilerProgram::Other(env!("CARGO_BIN_EXE_sluice").into());
     let options = Options { dir, native, compiler, ..Options::default().read_only() };
     let stop = CancellationToken::new();
-    Pipelines::start(&options, pipeline, ledger, telemetry, &stop).await.expect("run policies/build first")
+    Pipelines::start(&options, pipeline, ledger, Arc::new(|_| false), telemetry, &stop)
+        .await
+        .expect("run policies/build first")
 }
 
 /// What requests cost.

@@ -19,7 +19,7 @@ use crate::counters::Counters;
 use crate::coupon::{GenerationNo, GroupNo, PartitionNo};
 use crate::ledger::Ledger;
 use crate::log::Log;
-use crate::policy::Pipelines;
+use crate::policy::{NotLoaded, Pipelines, Scope};
 use crate::settlement::Progress;
 
 /// A probe of Kubernetes waits one second.
@@ -159,8 +159,13 @@ impl Health {
 }
 
 fn newest_is_active(pipelines: &Pipelines) -> Result<(), String> {
-    let Some(not_loaded) = pipelines.not_loaded() else { return Ok(()) };
-    Err(format!("generation {} is not loaded: {}", not_loaded.generation, not_loaded.error))
+    let not_loaded = pipelines.all_not_loaded();
+    let Some((scope, NotLoaded { generation, error })) = not_loaded.first_key_value() else { return Ok(()) };
+    let others = if not_loaded.len() == 1 { String::new() } else { format!("; and {} others", not_loaded.len() - 1) };
+    Err(match scope {
+        Scope::Default => format!("generation {generation} is not loaded: {error}{others}"),
+        Scope::Coupon(coupon) => format!("generation {generation} of coupon {coupon} is not loaded: {error}{others}"),
+    })
 }
 
 /// Names the partitions that accept no records while others do.

@@ -70,7 +70,7 @@ problem_types! {
         "Change the existing campaign, or create one for another coupon."
     NOTHING_TO_ROLL_BACK CONFLICT:
         "No earlier pipeline is recorded."
-        "Set the pipeline with `PUT /admin/pipeline`."
+        "Set the pipeline with `PUT`."
     NOT_A_GAP CONFLICT:
         "Settlement of the partition did not stop at a gap with these offsets."
         "Skip exactly the gap that `detail` names, if it names one."

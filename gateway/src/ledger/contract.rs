@@ -2,6 +2,7 @@
 //! ledger and a guard that keeps its storage.
 
 mod changes;
+mod generations;
 mod groups;
 mod log_identity;
 mod policy_versions;
@@ -16,6 +17,7 @@ use crate::coupon::{
 };
 
 pub(crate) use changes::*;
+pub(crate) use generations::*;
 pub(crate) use groups::*;
 pub(crate) use log_identity::*;
 pub(crate) use policy_versions::*;
@@ -346,6 +348,8 @@ macro_rules! contract_tests {
             a_grant_number_is_not_given_again_after_an_earlier_grant_was_deleted,
             a_recount_agrees_with_the_tallies_of_several_partitions,
             a_generation_is_published_once_with_its_components,
+            each_pipeline_has_generations_of_its_own,
+            the_number_of_a_deleted_generation_stays_taken,
             the_first_proposed_log_is_kept,
             a_skip_moves_only_the_offset_that_it_names,
             adopting_a_log_resets_every_partition_and_fences_all_claims,

@@ -16,8 +16,8 @@ use super::{
     OffsetChange, OpenError, Place, PolicyVersion, RecordedOutcome, Transaction,
 };
 use crate::coupon::{
-    Audit, Campaign, CampaignChange, ChangeKey, CouponId, Fingerprint, GroupLayout, GroupNo, LogId, NewCampaign,
-    Offset, PartitionNo, RequestId, ShardStock, UnixMs,
+    Audit, Campaign, CampaignChange, ChangeKey, CouponId, Fingerprint, GenerationNo, GroupLayout, GroupNo, LogId,
+    NewCampaign, Offset, PartitionNo, RequestId, ShardStock, UnixMs,
 };
 
 pub use self::members::Opener;
@@ -297,8 +297,20 @@ impl Ledger for Groups {
         Box::pin(async move { self.0.of_partition(partition)?.begin(partition).await })
     }
 
-    fn generations(&self, rows_max: u32) -> BoxFuture<'_, Result<Vec<GenerationRow>, LedgerError>> {
-        self.0.first().generations(rows_max)
+    fn generations(
+        &self,
+        coupon: Option<CouponId>,
+        rows_max: u32,
+    ) -> BoxFuture<'_, Result<Vec<GenerationRow>, LedgerError>> {
+        self.0.first().generations(coupon, rows_max)
+    }
+
+    fn newest_generations(
+        &self,
+        after: GenerationNo,
+        rows_max: u32,
+    ) -> BoxFuture<'_, Result<Vec<GenerationRow>, LedgerError>> {
+        self.0.first().newest_generations(after, rows_max)
     }
 
     fn publish_generation<'a>(

@@ -19,6 +19,7 @@ pub(super) static MYSQL: LazyLock<Migrator> = LazyLock::new(|| {
         (7, "retention", include_str!("../../../migrations/mysql/0007_retention.sql")),
         (8, "policy_versions", include_str!("../../../migrations/mysql/0008_policy_versions.sql")),
         (9, "groups", include_str!("../../../migrations/mysql/0009_groups.sql")),
+        (11, "pipelines_of_coupons", include_str!("../../../migrations/mysql/0011_pipelines_of_coupons.sql")),
     ])
 });
 
@@ -33,6 +34,7 @@ pub(super) static SQLITE: LazyLock<Migrator> = LazyLock::new(|| {
         (7, "retention", include_str!("../../../migrations/sqlite/0007_retention.sql")),
         (8, "policy_versions", include_str!("../../../migrations/sqlite/0008_policy_versions.sql")),
         (9, "groups", include_str!("../../../migrations/sqlite/0009_groups.sql")),
+        (11, "pipelines_of_coupons", include_str!("../../../migrations/sqlite/0011_pipelines_of_coupons.sql")),
     ])
 });
 

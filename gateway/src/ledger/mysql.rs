@@ -30,8 +30,8 @@ use super::{
     OffsetChange, OpenError, Place, PolicyVersion, RecordedOutcome, Transaction,
 };
 use crate::coupon::{
-    Audit, Campaign, CampaignChange, ChangeKey, CouponId, Fingerprint, GroupNo, LogId, NewCampaign, Offset,
-    PartitionNo, RequestId, ShardStock, UnixMs,
+    Audit, Campaign, CampaignChange, ChangeKey, CouponId, Fingerprint, GenerationNo, GroupNo, LogId, NewCampaign,
+    Offset, PartitionNo, RequestId, ShardStock, UnixMs,
 };
 
 pub(super) use self::schema::migrate;
@@ -261,8 +261,20 @@ impl Ledger for Mysql {
         }))
     }
 
-    fn generations(&self, rows_max: u32) -> BoxFuture<'_, Result<Vec<GenerationRow>, LedgerError>> {
-        Box::pin(within("read the generations", pipeline::generations(&self.readers, rows_max)))
+    fn generations(
+        &self,
+        coupon: Option<CouponId>,
+        rows_max: u32,
+    ) -> BoxFuture<'_, Result<Vec<GenerationRow>, LedgerError>> {
+        Box::pin(within("read the generations", pipeline::generations(&self.readers, coupon, rows_max)))
+    }
+
+    fn newest_generations(
+        &self,
+        after: GenerationNo,
+        rows_max: u32,
+    ) -> BoxFuture<'_, Result<Vec<GenerationRow>, LedgerError>> {
+        Box::pin(within("read the newest generations", pipeline::newest_generations(&self.readers, after, rows_max)))
     }
 
     fn publish_generation<'a>(

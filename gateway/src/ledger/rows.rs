@@ -81,6 +81,12 @@ fn campaign(row: &impl Columns, step: &'static str, shards: Vec<ShardStock>) -> 
     })
 }
 
+/// 0 is no coupon.
+fn some_coupon_id(row: &impl Columns, step: &'static str) -> Result<Option<CouponId>, LedgerError> {
+    let coupon: i64 = column(row, step, "coupon_id")?;
+    if coupon == 0 { Ok(None) } else { coupon_id(row, step).map(Some) }
+}
+
 fn coupon_id(row: &impl Columns, step: &'static str) -> Result<CouponId, LedgerError> {
     let coupon: i64 = column(row, step, "coupon_id")?;
     coupon.try_into().map_err(|_| corrupt(step, format!("coupon_id {coupon} is out of range")))
@@ -253,6 +259,7 @@ pub(super) fn generations<R: Columns>(rows: &[R]) -> Result<Vec<GenerationRow>, 
         .map(|row| {
             Ok(GenerationRow {
                 number: count(row, step, "number")?,
+                coupon: some_coupon_id(row, step)?,
                 pipeline: column(row, step, "pipeline")?,
                 published_at_ms: column(row, step, "published_at_ms")?,
             })

@@ -27,8 +27,8 @@ use super::{
     OffsetChange, OpenError, Place, PolicyVersion, RecordedOutcome, Transaction, migrations,
 };
 use crate::coupon::{
-    Audit, Campaign, CampaignChange, ChangeKey, CouponId, Fingerprint, GroupNo, LogId, NewCampaign, Offset,
-    PartitionNo, RequestId, ShardStock, UnixMs,
+    Audit, Campaign, CampaignChange, ChangeKey, CouponId, Fingerprint, GenerationNo, GroupNo, LogId, NewCampaign,
+    Offset, PartitionNo, RequestId, ShardStock, UnixMs,
 };
 use crate::sqlite_file::{SqliteFile, SqliteFileError};
 
@@ -262,8 +262,20 @@ impl Ledger for Sqlite {
         })
     }
 
-    fn generations(&self, rows_max: u32) -> BoxFuture<'_, Result<Vec<GenerationRow>, LedgerError>> {
-        Box::pin(pipeline::generations(&self.file, rows_max))
+    fn generations(
+        &self,
+        coupon: Option<CouponId>,
+        rows_max: u32,
+    ) -> BoxFuture<'_, Result<Vec<GenerationRow>, LedgerError>> {
+        Box::pin(pipeline::generations(&self.file, coupon, rows_max))
+    }
+
+    fn newest_generations(
+        &self,
+        after: GenerationNo,
+        rows_max: u32,
+    ) -> BoxFuture<'_, Result<Vec<GenerationRow>, LedgerError>> {
+        Box::pin(pipeline::newest_generations(&self.file, after, rows_max))
     }
 
     fn publish_generation<'a>(

@@ -23,7 +23,7 @@ impl Pipelines {
         let (folder, pipeline) = (Folder::new(&options.dir), pipeline.clone());
         let resolved = run_blocking(move || folder.resolve(pipeline)).await?;
         let loader = Loader::new(options, telemetry, CancellationToken::new());
-        loader.load(0, &resolved, Trial::Run, None).await?;
+        loader.load(0, &resolved, Trial::Run).await?;
         Ok(())
     }
 

@@ -67,21 +67,6 @@ pub(super) struct Decider<C: ?Sized + 'static, V: Verdict> {
 }
 
 impl<C: Context + ?Sized, V: Verdict> Decider<C, V> {
-    /// The active decider if nothing of it changes: it keeps its instances, its breaker and its account of time.
-    pub(super) fn share_or_load(
-        active: Option<&Arc<Self>>,
-        hook: Hook,
-        spec: &HookSpec,
-        compiled: &Compiled,
-        is_native: bool,
-        telemetry: &Telemetry,
-    ) -> Result<Arc<Self>, LoadError> {
-        match active.filter(|active| active.policy.digest == compiled.digest && active.spec == *spec) {
-            Some(active) => Ok(Arc::clone(active)),
-            None => Self::load(hook, spec, compiled, is_native, telemetry).map(Arc::new),
-        }
-    }
-
     /// With `is_native`, the native default decides on what the policy has measured.
     pub(super) fn load(
         hook: Hook,
@@ -118,6 +103,10 @@ impl<C: Context + ?Sized, V: Verdict> Decider<C, V> {
             breaker: Breaker::new(workers),
             failures: FailureReports::default(),
         })
+    }
+
+    pub(super) fn spec(&self) -> &HookSpec {
+        &self.spec
     }
 
     pub(super) fn measures(&self) -> &[Measure] {

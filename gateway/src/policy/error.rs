@@ -138,7 +138,7 @@ pub enum ChangeError {
     Load { hook: Hook, error: LoadError },
     #[error(transparent)]
     Upload(#[from] LoadError),
-    #[error("no earlier pipeline is recorded: set the pipeline with PUT /admin/pipeline instead")]
+    #[error("no earlier pipeline is recorded: set the pipeline with PUT instead")]
     NoEarlierPipeline,
     /// The record of a generation cannot be read, or lacks a component.
     #[error("the record in the ledger is incomplete: publish the pipeline again")]

@@ -10,6 +10,7 @@ use super::history::Source;
 use super::options::Options;
 use super::pipelines::{ATTEMPTS_MAX, Pipelines};
 use super::records::Recorded;
+use super::scope::Scope;
 use super::spec::Pipeline;
 use super::state::{Replacement, State};
 use crate::counters::{Hook, PerHook};
@@ -137,7 +138,7 @@ impl Pipelines {
             source: Source::Folder,
         };
         let published = self.replace(state, replacement).await?;
-        self.record_history(Source::Folder, &Ok(published));
+        self.record_history(Scope::Default, Source::Folder, &Ok(published));
         Ok(())
     }
 
@@ -149,7 +150,7 @@ impl Pipelines {
                 return Attempt::Retry;
             }
             // The same bytes would fail again.
-            Err(error) => self.record_history(Source::Folder, &Err(error)),
+            Err(error) => self.record_history(Scope::Default, Source::Folder, &Err(error)),
         }
         Attempt::Final
     }
@@ -158,7 +159,7 @@ impl Pipelines {
     fn report_refused_files(&self, state: &mut State) {
         for (name, error) in state.folder.refused.drain(..) {
             if state.active.pipeline.hooks().iter().any(|(_, spec)| spec.policy == name) {
-                self.record_history(Source::Folder, &Err(ChangeError::Component(error)));
+                self.record_history(Scope::Default, Source::Folder, &Err(ChangeError::Component(error)));
             } else {
                 tracing::warn!(policy = name, error, "policy of the folder not registered");
             }
@@ -172,7 +173,7 @@ impl Pipelines {
         match self.patch(state, &patch, file, Source::File).await {
             Ok(number) => {
                 if number != before {
-                    self.record_history(Source::File, &Ok(number));
+                    self.record_history(Scope::Default, Source::File, &Ok(number));
                 }
                 Attempt::Final
             }
@@ -192,7 +193,7 @@ impl Pipelines {
     fn refuse(&self, source: Source, error: ChangeError, reported: &mut Option<String>) {
         let text = error.to_string();
         if reported.as_ref() != Some(&text) {
-            self.record_history(source, &Err(error));
+            self.record_history(Scope::Default, source, &Err(error));
             *reported = Some(text);
         }
     }

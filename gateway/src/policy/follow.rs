@@ -1,4 +1,4 @@
-//! Follows the ledger: activates the pipeline that another process recorded, and one that could not be loaded before.
+//! Follows the ledger: activates the pipelines that other processes recorded, and those that could not be loaded before.
 //!
 //! A task of its own, because a policy may take a second to configure itself, and stock and outcomes must not wait for
 //! it.
@@ -6,13 +6,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::component::ResolvedPipeline;
-use super::error::{ChangeError, NotLoaded};
-use super::generation::Generation;
-use super::loader::Trial;
 use super::pipelines::Pipelines;
-use super::records::{Recorded, RecordedGeneration};
-use super::state::State;
 use crate::background::Background;
 use crate::ledger::LedgerError;
 
@@ -23,7 +17,7 @@ const RETRY_AFTER_MIN: Duration = Duration::from_secs(1);
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
 
 impl Pipelines {
-    /// Keeps this process on the newest generation in the ledger.
+    /// Keeps this process on the newest generations in the ledger.
     pub fn follow(self: &Arc<Self>) -> Background {
         Background::new("pipeline follower", Follower::new(Arc::clone(self)).run())
     }
@@ -78,68 +72,15 @@ impl Follower {
     }
 
     async fn look(&mut self) -> Result<(), LedgerError> {
+        self.pipelines.forget_campaigns_that_are_over().await;
         if self.pipelines.is_behind().await? {
+            self.pipelines.load_newest().await?;
             self.backoff = Backoff::new(Instant::now());
-        } else if self.pipelines.not_loaded().is_none() || !self.backoff.is_over(Instant::now()) {
-            return Ok(());
-        }
-        self.pipelines.load_newest().await?;
-        self.backoff.begin(Instant::now());
-        Ok(())
-    }
-}
-
-impl Pipelines {
-    /// Whether the ledger has a generation that this process has not tried to load.
-    pub(super) async fn is_behind(&self) -> Result<bool, LedgerError> {
-        if !self.ledger.is_shared() {
-            return Ok(false);
-        }
-        // Reading one row is cheap; the records and components are read only if it is new.
-        let newest = self.ledger.generations(1).await?;
-        Ok(newest.first().is_some_and(|row| row.number > self.newest()))
-    }
-
-    async fn load_newest(&self) -> Result<(), LedgerError> {
-        let mut state = self.state.lock().await;
-        self.catch_up(&mut state).await
-    }
-
-    /// Loads the newest generation in the ledger, unless it is active.
-    pub(super) async fn catch_up(&self, state: &mut State) -> Result<(), LedgerError> {
-        let recorded = Recorded::read(&*self.ledger).await?;
-        // A change of this process may have finished while the lock was awaited.
-        if recorded.number <= self.current().number() {
-            return Ok(());
-        }
-        let loaded = match recorded.newest_first.first() {
-            Some(newest) if newest.number == recorded.number => self.load_recorded(newest).await,
-            _ => Err(ChangeError::IncompleteRecord),
-        };
-        match loaded {
-            Ok((generation, active)) => {
-                self.history.learn(recorded.history());
-                let changed = state.active.changes_to(&active);
-                (state.active, state.rollback) = (active, recorded.rollback);
-                self.activate(generation);
-                tracing::info!(generation = recorded.number, changed, "pipeline of the ledger loaded");
-            }
-            Err(ChangeError::Ledger(error)) => return Err(error),
-            Err(error) => {
-                let not_loaded = NotLoaded { generation: recorded.number, error: error.to_string() };
-                if self.not_loaded().is_none_or(|known| *known != not_loaded) {
-                    let generation = not_loaded.generation;
-                    tracing::error!(generation, %error, "newest generation not loaded; the active one still decides");
-                }
-                self.set_not_loaded(not_loaded);
-            }
+        } else if self.pipelines.lacks_a_pipeline() && self.backoff.is_over(Instant::now()) {
+            self.pipelines.retry().await?;
+            self.backoff.begin(Instant::now());
         }
         Ok(())
-    }
-
-    async fn load_recorded(&self, newest: &RecordedGeneration) -> Result<(Generation, ResolvedPipeline), ChangeError> {
-        let resolved = newest.pipeline().resolve(&*self.ledger).await?.ok_or(ChangeError::IncompleteRecord)?;
-        Ok((self.loader.load(newest.number, &resolved, Trial::Skip, Some(self.current())).await?, resolved))
     }
 }
 

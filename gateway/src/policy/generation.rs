@@ -1,19 +1,18 @@
 //! A generation: three loaded policies that decide together. It never changes; a change of the pipeline makes
-//! another one, which shares the policies that stay the same.
+//! another one, which shares the policies that stay the same. So do the generations of coupons.
 
 use std::sync::Arc;
 
-use super::compile::Compiled;
 use super::configured::ConfiguredPolicy;
 use super::decider::{Decided, Decider};
-use super::error::ChangeError;
 use super::failure_report::FailureReport;
 use super::native;
-use super::spec::Pipeline;
+use super::pinned::{OwnHooks, PinnedHook};
+use super::spec::{HookSpec, Pipeline};
 use super::wire::{Facts, LimitVerdict, Load, Request, Shaping, Shard, Usage, WireMeasured, shard_exists};
 use crate::counters::{Hook, Measure, Measured, PerHook, PerMeasure, Unavailable};
 use crate::coupon::{CampaignCounts, GenerationNo};
-use crate::telemetry::{FailureReason, Telemetry};
+use crate::telemetry::FailureReason;
 
 /// A rate that a hook enforces: a full bucket, and how long it takes to fill.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,49 +24,67 @@ pub struct Quota {
 
 pub struct Generation {
     number: GenerationNo,
-    pipeline: Pipeline,
+    /// Of the record that it was made of. The number of a coupon's generation also rises with the default pipeline.
+    recorded: GenerationNo,
+    /// The hooks that a coupon sets; none in the default pipeline.
+    own: PerHook<bool>,
     shaper: Arc<Decider<Load, Shaping>>,
     limiter: Arc<Decider<Usage, LimitVerdict>>,
     picker: Arc<Decider<[Shard], u32>>,
 }
 
+/// The loaded policies of the hooks that a coupon sets.
+#[derive(Default)]
+pub(super) struct LoadedHooks {
+    pub(super) shaper: Option<Arc<Decider<Load, Shaping>>>,
+    pub(super) limiter: Option<Arc<Decider<Usage, LimitVerdict>>>,
+    pub(super) picker: Option<Arc<Decider<[Shard], u32>>>,
+}
+
 impl Generation {
-    /// Instantiates and configures the policies that differ from the active ones, which takes milliseconds.
-    pub(super) fn load(
+    /// Of the default pipeline.
+    pub(super) fn new(
         number: GenerationNo,
-        pipeline: Pipeline,
-        compiled: &PerHook<Compiled>,
-        is_native: bool,
-        telemetry: &Telemetry,
-        active: Option<&Self>,
-    ) -> Result<Self, ChangeError> {
-        let (hook, spec, compiled_hook) = (Hook::RateShaper, &pipeline.rate_shaper, &compiled.rate_shaper);
-        let active_hook = active.map(|active| &active.shaper);
-        let shaper = Decider::share_or_load(active_hook, hook, spec, compiled_hook, is_native, telemetry)
-            .map_err(ChangeError::load(hook))?;
-        let (hook, spec, compiled_hook) = (Hook::UserLimit, &pipeline.user_limit, &compiled.user_limit);
-        let active_hook = active.map(|active| &active.limiter);
-        let limiter = Decider::share_or_load(active_hook, hook, spec, compiled_hook, is_native, telemetry)
-            .map_err(ChangeError::load(hook))?;
-        let (hook, spec, compiled_hook) = (Hook::ShardPicker, &pipeline.shard_picker, &compiled.shard_picker);
-        let active_hook = active.map(|active| &active.picker);
-        let picker = Decider::share_or_load(active_hook, hook, spec, compiled_hook, is_native, telemetry)
-            .map_err(ChangeError::load(hook))?;
-        Ok(Self { number, pipeline, shaper, limiter, picker })
+        shaper: Arc<Decider<Load, Shaping>>,
+        limiter: Arc<Decider<Usage, LimitVerdict>>,
+        picker: Arc<Decider<[Shard], u32>>,
+    ) -> Self {
+        Self { number, recorded: number, own: PerHook::default(), shaper, limiter, picker }
     }
 
-    /// Gives each policy that is not shared trial requests before it decides about real ones.
-    pub(super) fn run_trial(&self, active: Option<&Self>) -> Result<(), ChangeError> {
-        if !is_shared(&self.shaper, active.map(|active| &active.shaper)) {
-            self.shaper.run_trial::<Load>().map_err(ChangeError::load(Hook::RateShaper))?;
+    /// Of a coupon: its own hooks, and the others of the default pipeline.
+    pub(super) fn of_coupon(recorded: GenerationNo, hooks: LoadedHooks, default: &Self) -> Self {
+        let LoadedHooks { shaper, limiter, picker } = hooks;
+        Self {
+            number: recorded.max(default.number),
+            recorded,
+            own: PerHook::from([shaper.is_some(), limiter.is_some(), picker.is_some()]),
+            shaper: shaper.unwrap_or_else(|| Arc::clone(&default.shaper)),
+            limiter: limiter.unwrap_or_else(|| Arc::clone(&default.limiter)),
+            picker: picker.unwrap_or_else(|| Arc::clone(&default.picker)),
         }
-        if !is_shared(&self.limiter, active.map(|active| &active.limiter)) {
-            self.limiter.run_trial::<Usage>().map_err(ChangeError::load(Hook::UserLimit))?;
-        }
-        if !is_shared(&self.picker, active.map(|active| &active.picker)) {
-            self.picker.run_trial::<Vec<Shard>>().map_err(ChangeError::load(Hook::ShardPicker))?;
-        }
-        Ok(())
+    }
+
+    /// This pipeline of a coupon, on another default pipeline.
+    pub(super) fn over(&self, default: &Self) -> Self {
+        let hooks = LoadedHooks {
+            shaper: self.own.rate_shaper.then(|| Arc::clone(&self.shaper)),
+            limiter: self.own.user_limit.then(|| Arc::clone(&self.limiter)),
+            picker: self.own.shard_picker.then(|| Arc::clone(&self.picker)),
+        };
+        Self::of_coupon(self.recorded, hooks, default)
+    }
+
+    /// The hooks that the coupon sets.
+    pub(super) fn own_hooks(&self) -> OwnHooks {
+        let pinned = |hook| PinnedHook { digest: self.policy(hook).digest, spec: self.spec(hook).clone() };
+        PerHook::from_fn(|hook| self.own[hook].then(|| pinned(hook)))
+    }
+
+    /// Whether the coupon sets this hook itself.
+    #[must_use]
+    pub fn is_own(&self, hook: Hook) -> bool {
+        self.own[hook]
     }
 
     #[must_use]
@@ -76,8 +93,17 @@ impl Generation {
     }
 
     #[must_use]
-    pub fn pipeline(&self) -> &Pipeline {
-        &self.pipeline
+    pub fn pipeline(&self) -> Pipeline {
+        let PerHook { rate_shaper, user_limit, shard_picker } = PerHook::from_fn(|hook| self.spec(hook).clone());
+        Pipeline { rate_shaper, user_limit, shard_picker }
+    }
+
+    fn spec(&self, hook: Hook) -> &HookSpec {
+        match hook {
+            Hook::RateShaper => self.shaper.spec(),
+            Hook::UserLimit => self.limiter.spec(),
+            Hook::ShardPicker => self.picker.spec(),
+        }
     }
 
     /// What a hook's policy declared when it was configured.
@@ -186,8 +212,4 @@ fn wire(measured: Result<&[Measured], &Unavailable>) -> Wire {
 
 fn facts<'a, C: ?Sized>(request: &'a Request, wire: &'a Wire, context: &'a C) -> Result<Facts<'a, C>, FailureReason> {
     wire.as_ref().map(|measured| (request, measured.as_slice(), context)).map_err(|reason| *reason)
-}
-
-fn is_shared<T>(decider: &Arc<T>, active: Option<&Arc<T>>) -> bool {
-    active.is_some_and(|active| Arc::ptr_eq(active, decider))
 }

@@ -1,51 +1,69 @@
-//! Changing the pipeline: resolve the components, load them, try them, record the generation, activate it. If a step
-//! fails, nothing has changed.
+//! The active pipelines, and the service that changes them. A change resolves the components, loads them, tries them,
+//! records the generation and activates it. If a step fails, nothing has changed.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use arc_swap::{ArcSwap, ArcSwapOption};
+use arc_swap::ArcSwap;
 use tokio::sync::Mutex;
 
 use super::applied_file::AppliedFile;
-use super::component::{ComponentBytes, ResolvedPipeline};
+use super::component::ComponentBytes;
 use super::error::{ChangeError, NotLoaded};
 use super::folder_state::FolderState;
 use super::generation::Generation;
+use super::generations::Generations;
 use super::history::{History, HistoryEntry, Source};
-use super::loader::{Loader, Trial};
-use super::records::{self, RecordedPipeline};
+use super::loader::Loader;
 use super::registry::{ListedPolicy, Registry, UploadedPolicy};
-use super::spec::{Pipeline, PipelinePatch};
-use super::state::{Replacement, State};
+use super::scope::Scope;
+use super::spec::PipelinePatch;
+use super::state::State;
 use super::tasks::run_detached;
 use crate::counters::PerHook;
-use crate::coupon::GenerationNo;
+use crate::coupon::{CouponId, GenerationNo};
 use crate::ledger::Ledger;
-use crate::telemetry::{GenerationNotLoaded, GenerationPublished, GenerationRefused};
+use crate::telemetry::{CouponPipelinesNotLoaded, GenerationPublished, GenerationRefused};
 
 /// A change is made on top of the newest generation. Another process may publish one at the same moment, again and again.
 pub(super) const ATTEMPTS_MAX: usize = 10;
 
-/// The active generation, and the service that changes it.
+/// Whether the campaign of a coupon is over: its pipeline decides nothing any more.
+pub type IsOver = Arc<dyn Fn(CouponId) -> bool + Send + Sync>;
+
+/// The active generations, and the service that changes them.
 pub struct Pipelines {
     pub(super) loader: Loader,
     pub(super) registry: Registry,
     pub(super) ledger: Arc<dyn Ledger>,
-    applied_file: AppliedFile,
-    current: ArcSwap<Generation>,
-    /// The newest generation in the ledger, while it cannot be loaded.
-    not_loaded: ArcSwapOption<NotLoaded>,
+    pub(super) applied_file: AppliedFile,
+    pub(super) is_over: IsOver,
+    /// Replaced only by the holder of `state`.
+    active: ArcSwap<Generations>,
+    /// The newest generation in the ledger, as far as this process knows.
+    newest: AtomicU64,
     /// Locked by a change: changes are applied one after the other.
     pub(super) state: Mutex<State>,
     pub(super) history: History,
+}
+
+/// A change of a coupon's own pipeline.
+pub(super) enum CouponChange {
+    /// Set the hooks that the patch gives.
+    Patch(PipelinePatch),
+    /// Let all hooks follow the default pipeline.
+    Clear,
+    /// Return to the hooks that were set before.
+    RollBack,
 }
 
 impl Pipelines {
     pub(super) fn new(
         loader: Loader,
         registry: Registry,
-        ledger: Arc<dyn Ledger>,
         applied_file: AppliedFile,
+        is_over: IsOver,
         first: Generation,
         state: State,
         history: History,
@@ -53,29 +71,46 @@ impl Pipelines {
         loader.telemetry.emit(GenerationPublished(first.number()));
         Self {
             loader,
+            ledger: Arc::clone(&registry.ledger),
             registry,
-            ledger,
             applied_file,
-            current: ArcSwap::from_pointee(first),
-            not_loaded: ArcSwapOption::empty(),
+            is_over,
+            active: ArcSwap::from_pointee(Generations::new(first)),
+            newest: AtomicU64::new(0),
             state: Mutex::new(state),
             history,
         }
     }
 
-    /// The generation that decides.
+    /// The generation of the default pipeline.
     #[must_use]
     pub fn current(&self) -> Arc<Generation> {
-        self.current.load_full()
+        self.generation_of(Scope::Default)
     }
 
-    /// The newest generation in the ledger and why it cannot be loaded, if the active one is older.
+    /// The generation that decides about requests for a coupon.
     #[must_use]
-    pub fn not_loaded(&self) -> Option<Arc<NotLoaded>> {
-        self.not_loaded.load_full()
+    pub fn deciding(&self, coupon: CouponId) -> Arc<Generation> {
+        self.generation_of(Scope::Coupon(coupon))
     }
 
-    /// The newest changes, newest first, and those that this process refused.
+    pub(super) fn generation_of(&self, scope: Scope) -> Arc<Generation> {
+        Arc::clone(self.active.load().of(scope))
+    }
+
+    /// The newest generation of a pipeline in the ledger and why it cannot be loaded, if the active one is older.
+    #[must_use]
+    pub fn not_loaded(&self, scope: Scope) -> Option<NotLoaded> {
+        self.active.load().not_loaded().get(&scope).cloned()
+    }
+
+    /// As [`not_loaded`](Self::not_loaded), of all pipelines.
+    #[must_use]
+    pub fn all_not_loaded(&self) -> BTreeMap<Scope, NotLoaded> {
+        self.active.load().not_loaded().clone()
+    }
+
+    /// The newest changes of the default pipeline, newest first, and those that this process refused.
     #[must_use]
     pub fn history(&self) -> Vec<HistoryEntry> {
         self.history.entries()
@@ -99,34 +134,79 @@ impl Pipelines {
     }
 
     /// Changes the hooks that the patch gives. A hook whose policy it names gets the newest version of that policy. All
-    /// others keep their components, even if there are newer ones. If nothing differs from the active pipeline, the
-    /// answer is its number.
+    /// others keep their components, even if there are newer ones. A hook that a coupon sets for the first time is
+    /// patched as it is in the default pipeline. If nothing differs from the active pipeline, the answer is its number.
     ///
     /// # Errors
     /// [`ChangeError`]; then nothing has changed.
-    pub async fn change(self: &Arc<Self>, patch: PipelinePatch, source: Source) -> Result<GenerationNo, ChangeError> {
+    pub async fn change(
+        self: &Arc<Self>,
+        scope: Scope,
+        patch: PipelinePatch,
+        source: Source,
+    ) -> Result<GenerationNo, ChangeError> {
         // Compiling takes long and changes nothing. So it ends when the client disconnects, and holds up no other change.
-        let compiled = self.compile_changed(&patch).await;
+        let compiled = self.compile_changed(scope, &patch).await;
         let this = Arc::clone(self);
         run_detached(async move {
             let mut state = this.state.lock().await;
-            let file = state.newest_file();
-            let before = this.current().number();
-            let published = match compiled {
-                Ok(()) => this.patch(&mut state, &patch, file, source).await,
-                Err(error) => Err(error),
+            let before = this.generation_of(scope).number();
+            let published = match (compiled, scope) {
+                (Err(error), _) => Err(error),
+                (Ok(()), Scope::Default) => {
+                    let file = state.newest_file();
+                    this.patch(&mut state, &patch, file, source).await
+                }
+                (Ok(()), Scope::Coupon(coupon)) => {
+                    this.change_coupon(&mut state, coupon, &CouponChange::Patch(patch), source).await
+                }
             };
             if !matches!(published, Ok(number) if number == before) {
-                this.record_history(source, &published);
+                this.record_history(scope, source, &published);
             }
             published
         })
         .await
     }
 
+    /// Lets all hooks of a coupon follow the default pipeline. If they do, the answer is the number of the active one.
+    ///
+    /// # Errors
+    /// When the ledger cannot be written.
+    pub async fn clear(self: &Arc<Self>, coupon: CouponId, source: Source) -> Result<GenerationNo, ChangeError> {
+        let this = Arc::clone(self);
+        run_detached(async move {
+            let mut state = this.state.lock().await;
+            let published = this.change_coupon(&mut state, coupon, &CouponChange::Clear, source).await;
+            this.record_history(Scope::Coupon(coupon), source, &published);
+            published
+        })
+        .await
+    }
+
+    /// Returns to the pipeline before the active one, with the components it had. Another rollback goes further back.
+    ///
+    /// # Errors
+    /// [`ChangeError::NoEarlierPipeline`] when none is recorded. The first pipeline of a coupon has none before it.
+    pub async fn rollback(self: &Arc<Self>, scope: Scope) -> Result<GenerationNo, ChangeError> {
+        let this = Arc::clone(self);
+        run_detached(async move {
+            let mut state = this.state.lock().await;
+            let published = match scope {
+                Scope::Default => this.publish_earlier(&mut state).await,
+                Scope::Coupon(coupon) => {
+                    this.change_coupon(&mut state, coupon, &CouponChange::RollBack, Source::Rollback).await
+                }
+            };
+            this.record_history(scope, Source::Rollback, &published);
+            published
+        })
+        .await
+    }
+
     /// Compiles what the change will load.
-    async fn compile_changed(&self, patch: &PipelinePatch) -> Result<(), ChangeError> {
-        let pipeline = self.current().pipeline().patched(patch);
+    async fn compile_changed(&self, scope: Scope, patch: &PipelinePatch) -> Result<(), ChangeError> {
+        let pipeline = self.generation_of(scope).pipeline().patched(patch);
         pipeline.check().map_err(ChangeError::Pipeline)?;
         let components = self.resolve_changed(&mut self.state.lock().await.folder, patch).await?;
         for (hook, component) in components.iter() {
@@ -138,7 +218,7 @@ impl Pipelines {
     }
 
     /// The newest version of each policy that the patch names.
-    async fn resolve_changed(
+    pub(super) async fn resolve_changed(
         &self,
         folder: &mut FolderState,
         patch: &PipelinePatch,
@@ -152,130 +232,47 @@ impl Pipelines {
         Ok(components)
     }
 
-    /// Returns to the pipeline before the active one, with the components it had. Another rollback goes further back.
-    ///
-    /// # Errors
-    /// [`ChangeError::NoEarlierPipeline`] when none is recorded.
-    pub async fn rollback(self: &Arc<Self>) -> Result<GenerationNo, ChangeError> {
-        let this = Arc::clone(self);
-        run_detached(async move {
-            let mut state = this.state.lock().await;
-            let published = this.publish_earlier(&mut state).await;
-            this.record_history(Source::Rollback, &published);
-            published
-        })
-        .await
-    }
-
-    async fn publish_earlier(&self, state: &mut State) -> Result<GenerationNo, ChangeError> {
-        let earlier = state.rollback.last().cloned().ok_or(ChangeError::NoEarlierPipeline)?;
-        let earlier = earlier.resolve(&*self.ledger).await?.ok_or(ChangeError::NoEarlierPipeline)?;
-        let file = state.newest_file();
-        let number = self.publish(state, earlier, file, Source::Rollback).await?;
-        state.rollback.pop();
-        // The rollback is newer than a file that could not be applied so far.
-        state.folder.pending.clear();
-        Ok(number)
-    }
-
-    /// Patches the newest pipeline, whichever process published it.
-    pub(super) async fn patch(
-        &self,
-        state: &mut State,
-        patch: &PipelinePatch,
-        observed_file: Pipeline,
-        source: Source,
-    ) -> Result<GenerationNo, ChangeError> {
-        let mut more_attempts = 1..ATTEMPTS_MAX;
-        loop {
-            match self.patch_active(state, patch, observed_file.clone(), source).await {
-                Err(ChangeError::Conflict) if more_attempts.next().is_some() => self.catch_up(state).await?,
-                patched => return patched,
-            }
-        }
-    }
-
-    async fn patch_active(
-        &self,
-        state: &mut State,
-        patch: &PipelinePatch,
-        observed_file: Pipeline,
-        source: Source,
-    ) -> Result<GenerationNo, ChangeError> {
-        let pipeline = state.active.pipeline.patched(patch);
-        pipeline.check().map_err(ChangeError::Pipeline)?;
-        let components = self.resolve_changed(&mut state.folder, patch).await?;
-        self.replace(state, Replacement { pipeline, components, observed_file, source }).await
-    }
-
-    pub(super) async fn replace(&self, state: &mut State, new: Replacement) -> Result<GenerationNo, ChangeError> {
-        let kept = &state.active.components;
-        let components = PerHook::from_fn(|hook| new.components[hook].as_ref().unwrap_or(&kept[hook]).clone());
-        let replaced = RecordedPipeline::of(&state.active);
-        let resolved = ResolvedPipeline { pipeline: new.pipeline, components };
-        if self.not_loaded().is_none() && state.is_active(&resolved) {
-            // Against the newest generation, it might be a change.
-            if self.is_behind().await? {
-                return Err(ChangeError::Conflict);
-            }
-            self.observe(state, new.observed_file).await;
-            return Ok(self.current().number());
-        }
-        let number = self.publish(state, resolved, new.observed_file, new.source).await?;
-        state.rollback.push(replaced);
-        Ok(number)
-    }
-
-    async fn publish(
-        &self,
-        state: &mut State,
-        resolved: ResolvedPipeline,
-        observed_file: Pipeline,
-        source: Source,
-    ) -> Result<GenerationNo, ChangeError> {
-        let number = self.newest() + 1;
-        let generation = self.loader.load(number, &resolved, Trial::Run, Some(self.current())).await?;
-        let observed = state.observed(observed_file.clone(), &resolved.pipeline);
-        records::publish(&*self.ledger, number, &resolved, observed, source).await?;
-        self.activate(generation);
-        let changed = state.active.changes_to(&resolved);
-        state.active = resolved;
-        self.observe(state, observed_file).await;
-        tracing::info!(generation = number, ?source, changed, "pipeline changed");
-        Ok(number)
-    }
-
-    /// From now on, only a difference from this file is a change of it.
-    async fn observe(&self, state: &mut State, file: Pipeline) {
-        if file != state.observed_file {
-            self.applied_file.store(&file, self.current().number()).await;
-        }
-        state.observe(file);
-    }
-
     /// The newest generation in the ledger, as far as this process knows.
     pub(super) fn newest(&self) -> GenerationNo {
-        self.not_loaded().map_or_else(|| self.current.load().number(), |not_loaded| not_loaded.generation)
+        self.newest.load(Ordering::Relaxed)
     }
 
-    pub(super) fn set_not_loaded(&self, not_loaded: NotLoaded) {
-        self.loader.telemetry.emit(GenerationNotLoaded(not_loaded.generation));
-        self.not_loaded.store(Some(Arc::new(not_loaded)));
+    /// The ledger has this generation, and this process knows all before it.
+    pub(super) fn note_newest(&self, number: GenerationNo) {
+        self.newest.fetch_max(number, Ordering::Relaxed);
     }
 
-    pub(super) fn activate(&self, generation: Generation) {
-        self.loader.telemetry.emit(GenerationPublished(generation.number()));
-        let old = self.current.swap(Arc::new(generation));
-        self.not_loaded.store(None);
+    /// Replaces what decides. Only the holder of the state calls it.
+    pub(super) fn update(&self, change: impl FnOnce(&mut Generations)) {
+        let mut next = Generations::clone(&self.active.load());
+        change(&mut next);
+        self.loader.telemetry.emit(CouponPipelinesNotLoaded(next.coupons_not_loaded().count()));
+        let old = self.active.swap(Arc::new(next));
         // Unmapping instances takes a while; requests do not wait for it.
         tokio::task::spawn_blocking(move || drop(old));
     }
 
-    pub(super) fn record_history(&self, source: Source, published: &Result<GenerationNo, ChangeError>) {
+    pub(super) fn has_pipeline(&self, coupon: CouponId) -> bool {
+        self.active.load().has(coupon)
+    }
+
+    /// The coupons whose newest pipeline cannot be loaded.
+    pub(super) fn coupons_not_loaded(&self) -> Vec<CouponId> {
+        self.active.load().coupons_not_loaded().collect()
+    }
+
+    /// The coupons with a pipeline whose campaigns are over.
+    pub(super) fn coupons_over(&self) -> Vec<CouponId> {
+        self.active.load().coupons().filter(|coupon| (self.is_over)(*coupon)).collect()
+    }
+
+    pub(super) fn record_history(&self, scope: Scope, source: Source, published: &Result<GenerationNo, ChangeError>) {
         if let Err(error) = published {
             self.loader.telemetry.emit(GenerationRefused);
-            tracing::error!(?source, %error, "pipeline change refused");
+            tracing::error!(pipeline = %scope, ?source, %error, "pipeline change refused");
         }
-        self.history.record(source, published);
+        if scope == Scope::Default {
+            self.history.record(source, published);
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! What the ledger stores about each generation, and how a pipeline is restored from it.
+//! What the ledger stores about each generation of the default pipeline, and how that is restored from it.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,12 +7,13 @@ use super::digest::Digest;
 use super::error::{ChangeError, NotLoaded};
 use super::history::{HISTORY_MAX, HistoryEntry, Source};
 use super::registry::read_component;
+use super::rollback::RollbackStack;
 use super::spec::Pipeline;
 use crate::counters::PerHook;
 use crate::coupon::{GenerationNo, UnixMs, now_ms};
 use crate::ledger::{GenerationRow, Ledger, LedgerError};
 
-/// Stored as JSON with each generation. Earlier versions wrote and read the same form.
+/// Stored as JSON with each generation of the default pipeline. Earlier versions wrote and read the same form.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct GenerationRecord {
     pub(super) pipeline: Pipeline,
@@ -61,35 +62,14 @@ impl RecordedPipeline {
     }
 }
 
-/// The pipelines that a rollback returns to, the newest last; as many as the history lists.
-#[derive(Debug, Default, PartialEq)]
-pub(super) struct RollbackStack(Vec<RecordedPipeline>);
-
-impl RollbackStack {
-    pub(super) fn push(&mut self, replaced: RecordedPipeline) {
-        if self.0.len() == HISTORY_MAX as usize {
-            self.0.remove(0);
-        }
-        self.0.push(replaced);
-    }
-
-    pub(super) fn last(&self) -> Option<&RecordedPipeline> {
-        self.0.last()
-    }
-
-    pub(super) fn pop(&mut self) {
-        self.0.pop();
-    }
-}
-
-/// The newest generations in the ledger.
+/// The newest generations of the default pipeline in the ledger.
 #[derive(Debug)]
 pub(super) struct Recorded {
     /// Of the newest generation; 0 if there is none.
     pub(super) number: GenerationNo,
     /// Without those that cannot be read.
     pub(super) newest_first: Vec<RecordedGeneration>,
-    pub(super) rollback: RollbackStack,
+    pub(super) rollback: RollbackStack<RecordedPipeline>,
 }
 
 #[derive(Debug, Clone)]
@@ -110,9 +90,10 @@ const RECORDS_MAX: u32 = 3 * HISTORY_MAX;
 
 impl Recorded {
     pub(super) async fn read(ledger: &dyn Ledger) -> Result<Self, LedgerError> {
-        let rows = ledger.generations(RECORDS_MAX).await?;
+        let rows = ledger.generations(None, RECORDS_MAX).await?;
         let newest_first: Vec<_> = rows.iter().filter_map(parse).collect();
-        let rollback = replay(newest_first.iter().rev());
+        let oldest_first = newest_first.iter().rev();
+        let rollback = RollbackStack::replay(oldest_first.map(|old| (old.record.source, old.pipeline())));
         Ok(Self { number: rows.first().map_or(0, |row| row.number), newest_first, rollback })
     }
 
@@ -142,22 +123,16 @@ fn parse(row: &GenerationRow) -> Option<RecordedGeneration> {
     Some(RecordedGeneration { number: row.number, published_at_ms: row.published_at_ms, record: record.ok()? })
 }
 
-/// Replays records, oldest first: a rollback takes the pipeline that it returned to off the stack.
-fn replay<'a>(records: impl Iterator<Item = &'a RecordedGeneration>) -> RollbackStack {
-    let mut rollback = RollbackStack::default();
-    let mut newest: Option<&RecordedGeneration> = None;
-    for recorded in records {
-        if recorded.record.source == Source::Rollback {
-            rollback.pop();
-        } else if let Some(replaced) = newest {
-            rollback.push(replaced.pipeline());
-        }
-        newest = Some(recorded);
+/// The number of the newest generation of all pipelines. `known` is that of an earlier one.
+pub(super) async fn newest(ledger: &dyn Ledger, known: GenerationNo) -> Result<GenerationNo, LedgerError> {
+    let mut newest = known;
+    while let Some(row) = ledger.newest_generations(newest, RECORDS_MAX).await?.last() {
+        newest = row.number;
     }
-    rollback
+    Ok(newest)
 }
 
-/// Records a generation with its components.
+/// Records a generation of the default pipeline with its components.
 ///
 /// # Errors
 /// [`ChangeError::Conflict`] if another process recorded this number first.
@@ -171,7 +146,7 @@ pub(super) async fn publish(
     let record =
         GenerationRecord { pipeline: resolved.pipeline.clone(), digests: resolved.digests(), observed, source };
     let pipeline = serde_json::to_string(&record).expect("a record is JSON");
-    let row = GenerationRow { number, pipeline, published_at_ms: now_ms() };
+    let row = GenerationRow { number, coupon: None, pipeline, published_at_ms: now_ms() };
     let components = <[ComponentBytes; 3]>::from(resolved.components.clone())
         .map(|component| (component.digest.to_string(), component.bytes));
     if ledger.publish_generation(&row, &components).await? { Ok(()) } else { Err(ChangeError::Conflict) }
@@ -296,27 +271,7 @@ mod tests {
         let pipeline = serde_json::to_string(&recorded("random", Source::File).record).expect("JSON");
         let pipeline = pipeline.replace(r#""isolation":"warm""#, r#""isolation":"native""#);
         assert!(pipeline.contains("native"), "{pipeline}");
-        let row = GenerationRow { number: 1, pipeline, published_at_ms: 0 };
+        let row = GenerationRow { number: 1, coupon: None, pipeline, published_at_ms: 0 };
         assert_eq!(parse(&row).expect("loads").record.pipeline, Pipeline::default());
-    }
-
-    #[test]
-    fn rollbacks_go_back_one_pipeline_each() {
-        let records = [
-            recorded("random", Source::File),
-            recorded("hash-user", Source::Admin),
-            recorded("weighted", Source::Folder),
-            recorded("hash-user", Source::Rollback),
-        ];
-        let rollback = replay(records.iter());
-        assert_eq!(rollback.last().expect("an earlier pipeline").pipeline.shard_picker.policy, "random");
-    }
-
-    #[test]
-    fn the_rollback_stack_is_bounded() {
-        let changes = (0..=HISTORY_MAX + 1).map(|number| recorded(&format!("picker-{number}"), Source::Admin));
-        let rollback = replay(changes.collect::<Vec<_>>().iter());
-        assert_eq!(rollback.0.len(), HISTORY_MAX as usize);
-        assert_eq!(rollback.0[0].pipeline.shard_picker.policy, "picker-1");
     }
 }

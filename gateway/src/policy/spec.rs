@@ -108,6 +108,11 @@ impl HookSpec {
         }
     }
 
+    /// What a hook is if nothing but the patch is known; `None` if it names no policy.
+    pub(super) fn complete(hook: Hook, patch: &HookPatch) -> Option<Self> {
+        Some(Self::of(hook, patch.policy.as_deref()?).patched(hook, patch))
+    }
+
     fn patched(&self, hook: Hook, patch: &HookPatch) -> Self {
         let HookPatch { policy, on_failure, deadline_ms, isolation, budget_fuel, config } = patch.clone();
         let base = match policy {

@@ -13,7 +13,7 @@ use super::generation::Generation;
 use super::history::{History, Source};
 use super::loader::{Loader, Trial};
 use super::options::Options;
-use super::pipelines::Pipelines;
+use super::pipelines::{IsOver, Pipelines};
 use super::records::{self, ObservedFiles, Recorded, RecordedGeneration};
 use super::registry::Registry;
 use super::spec::Pipeline;
@@ -27,19 +27,22 @@ impl Pipelines {
     /// in the folder since this machine applied them. If none can be loaded, as on the first start, takes `file` as it
     /// is. After `stop`, nothing is compiled any more.
     ///
+    /// Also loads the newest pipelines of the coupons, except of those whose campaign `is_over`.
+    ///
     /// # Errors
     /// When no pipeline can be loaded: which policy, and why.
     pub async fn start(
         options: &Options,
         file: Pipeline,
         ledger: Arc<dyn Ledger>,
+        is_over: IsOver,
         telemetry: &Telemetry,
         stop: &CancellationToken,
     ) -> Result<Arc<Self>, StartError> {
         let loader = || Loader::new(options, telemetry, stop.clone());
-        match Self::restore(options, file.clone(), Arc::clone(&ledger), loader()).await {
+        match Self::restore(options, file.clone(), Arc::clone(&ledger), Arc::clone(&is_over), loader()).await {
             // Another process recorded the first generation at the same moment.
-            Err(ChangeError::Conflict) => Ok(Self::restore(options, file, ledger, loader()).await?),
+            Err(ChangeError::Conflict) => Ok(Self::restore(options, file, ledger, is_over, loader()).await?),
             restored => Ok(restored?),
         }
     }
@@ -48,6 +51,7 @@ impl Pipelines {
         options: &Options,
         file: Pipeline,
         ledger: Arc<dyn Ledger>,
+        is_over: IsOver,
         loader: Loader,
     ) -> Result<Arc<Self>, ChangeError> {
         let registry = Registry::new(Arc::clone(&ledger), Folder::new(&options.dir));
@@ -73,10 +77,11 @@ impl Pipelines {
             }
         };
         let state = State::new(first.active, recorded.rollback, observed_file, first.folder);
-        let this = Arc::new(Self::new(loader, registry, ledger, applied_file, first.generation, state, history));
+        let this = Arc::new(Self::new(loader, registry, applied_file, is_over, first.generation, state, history));
         if let Some(not_loaded) = not_loaded.filter(|not_loaded| not_loaded.generation > this.current().number()) {
             this.set_not_loaded(not_loaded);
         }
+        this.load_newest().await?;
         this.apply_file_changes(Some(Ok(file))).await;
         Ok(this)
     }
@@ -114,7 +119,7 @@ async fn load_newest(
 
 async fn load(candidate: &RecordedGeneration, ledger: &dyn Ledger, loader: &Loader) -> Result<First, ChangeError> {
     let active = candidate.pipeline().resolve(ledger).await?.ok_or(ChangeError::IncompleteRecord)?;
-    let generation = loader.load(candidate.number, &active, Trial::Skip, None).await?;
+    let generation = loader.load(candidate.number, &active, Trial::Skip).await?;
     let ObservedFiles { file, folder } = candidate.record.observed.clone();
     let folder = FolderState::new(RecordedFiles::new(&active.pipeline, folder, !ledger.is_shared()));
     Ok(First { generation, active, observed_file: file, folder })
@@ -126,7 +131,7 @@ async fn publish_file(
     registry: &Registry,
     loader: &Loader,
 ) -> Result<First, ChangeError> {
-    let number = recorded.number + 1;
+    let number = records::newest(&*registry.ledger, recorded.number).await? + 1;
     let mut folder = FolderState::default();
     let mut resolve = async |policy| registry.resolve(&mut folder, policy).await;
     let PerHook { rate_shaper, user_limit, shard_picker } = file.hooks().map(|spec| &*spec.policy);
@@ -136,7 +141,7 @@ async fn publish_file(
         shard_picker: resolve(shard_picker).await?,
     };
     let active = ResolvedPipeline { pipeline: file.clone(), components };
-    let generation = loader.load(number, &active, Trial::Run, None).await?;
+    let generation = loader.load(number, &active, Trial::Run).await?;
     let observed = ObservedFiles { folder: folder.digests(&file), file: file.clone() };
     records::publish(&*registry.ledger, number, &active, observed, Source::File).await?;
     Ok(First { generation, active, observed_file: file, folder })

@@ -1,16 +1,17 @@
-//! What a change of the pipeline starts from.
+//! What a change of the default pipeline starts from.
 
 use super::component::{ComponentBytes, ResolvedPipeline};
 use super::folder_state::FolderState;
 use super::history::Source;
-use super::records::{ObservedFiles, RollbackStack};
+use super::records::{ObservedFiles, RecordedPipeline};
+use super::rollback::RollbackStack;
 use super::spec::Pipeline;
 use crate::counters::PerHook;
 
-/// The active pipeline, and what is known of the files.
+/// The active default pipeline, and what is known of the files.
 pub(super) struct State {
     pub(super) active: ResolvedPipeline,
-    pub(super) rollback: RollbackStack,
+    pub(super) rollback: RollbackStack<RecordedPipeline>,
     /// The pipeline of this machine's `sluice.toml` that was applied last. Only a difference from it is a change.
     pub(super) observed_file: Pipeline,
     pub(super) folder: FolderState,
@@ -40,7 +41,7 @@ pub(super) struct Replacement {
 impl State {
     pub(super) fn new(
         active: ResolvedPipeline,
-        rollback: RollbackStack,
+        rollback: RollbackStack<RecordedPipeline>,
         observed_file: Pipeline,
         folder: FolderState,
     ) -> Self {

@@ -2,6 +2,7 @@
 
 mod bounds;
 mod conflicts;
+mod coupons;
 mod fuel;
 mod guest;
 mod offline;
@@ -21,11 +22,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::component::{ComponentBytes, ResolvedPipeline};
 use super::host::Host;
+use super::loader::{Loader, Trial};
 use super::{
-    ChangeError, CompilerProgram, Generation, OnFailure, Options, Pipeline, PipelinePatch, Pipelines,
-    PolicyUnavailable, Request, Source, StartError, Usage,
+    ChangeError, CompilerProgram, Generation, IsOver, OnFailure, Options, Pipeline, PipelinePatch, Pipelines,
+    PolicyUnavailable, Request, Scope, Source, StartError, Usage,
 };
 use crate::counters::{Hook, PerHook, Unavailable};
+use crate::coupon::CouponId;
 use crate::ledger::{self, Ledger};
 use crate::telemetry::Telemetry;
 
@@ -40,7 +43,8 @@ fn options() -> Options {
     Options { compiler: CompilerProgram::InProcess, ..Options::default().read_only() }
 }
 
-static HOST: LazyLock<Host> = LazyLock::new(|| Host::new(&options(), &Telemetry::new(), CancellationToken::new()));
+static HOST: LazyLock<Arc<Host>> =
+    LazyLock::new(|| Arc::new(Host::new(&options(), &Telemetry::new(), CancellationToken::new())));
 
 struct Fixture {
     /// Deleted when the test ends.
@@ -74,7 +78,17 @@ impl Fixture {
 async fn start(folder: &Path, ledger: &Arc<dyn Ledger>) -> Result<Arc<Pipelines>, StartError> {
     let options = Options { dir: folder.to_owned(), ..options() };
     let stop = CancellationToken::new();
-    Pipelines::start(&options, Pipeline::default(), Arc::clone(ledger), &Telemetry::new(), &stop).await
+    let is_over: IsOver = Arc::new(|coupon| coupon == over());
+    Pipelines::start(&options, Pipeline::default(), Arc::clone(ledger), is_over, &Telemetry::new(), &stop).await
+}
+
+fn coupon(id: u64) -> CouponId {
+    id.try_into().expect("in range")
+}
+
+/// Its campaign is over.
+fn over() -> CouponId {
+    coupon(900)
 }
 
 fn patch(json: serde_json::Value) -> PipelinePatch {
@@ -93,9 +107,8 @@ fn default_pipeline() -> ResolvedPipeline {
     ResolvedPipeline { pipeline, components }
 }
 
-async fn load(host: &Host, resolved: &ResolvedPipeline, telemetry: &Telemetry) -> Result<Generation, ChangeError> {
-    let compiled = host.compile_each(&resolved.components).await?;
-    Generation::load(1, resolved.pipeline.clone(), &compiled, false, telemetry, None)
+async fn load(host: &Arc<Host>, resolved: &ResolvedPipeline, telemetry: &Telemetry) -> Result<Generation, ChangeError> {
+    Loader::with_host(Arc::clone(host), false, telemetry).load(1, resolved, Trial::Skip).await
 }
 
 /// The default pipeline with another shard picker.
@@ -119,17 +132,17 @@ fn request(user_id: u64) -> Request {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_whose_client_disconnects_does_not_block_later_changes() {
     let Fixture { pipelines, ledger, _data, .. } = Fixture::start().await;
-    let mut change = Box::pin(pipelines.change(pick_with("hash-user"), Source::Admin));
+    let mut change = Box::pin(pipelines.change(Scope::Default, pick_with("hash-user"), Source::Admin));
     // Polled by hand, the change advances one step at a time, so that the client can disconnect right after the
     // generation is recorded.
     while change.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
         tokio::time::sleep(Duration::from_millis(20)).await;
-        if ledger.generations(1).await.expect("reads")[0].number == 2 {
+        if ledger.generations(None, 1).await.expect("reads")[0].number == 2 {
             break;
         }
     }
     drop(change);
-    let number = pipelines.change(pick_with("random"), Source::Admin).await.expect("the next change");
+    let number = pipelines.change(Scope::Default, pick_with("random"), Source::Admin).await.expect("the next change");
     assert_eq!((number, pipelines.current().number()), (3, 3));
 }
 
@@ -138,7 +151,7 @@ async fn a_patch_keeps_the_components_of_the_other_hooks() {
     let Fixture { pipelines, folder, _data, .. } = Fixture::start().await;
     let before = pipelines.current();
     std::fs::write(folder.join("quota.wasm"), b"half of a component").expect("writes");
-    pipelines.change(pick_with("hash-user"), Source::Admin).await.expect("the picker changes");
+    pipelines.change(Scope::Default, pick_with("hash-user"), Source::Admin).await.expect("the picker changes");
     let after = pipelines.current();
     assert_eq!(after.version(Hook::UserLimit), before.version(Hook::UserLimit));
     assert_ne!(after.version(Hook::ShardPicker), before.version(Hook::ShardPicker));
@@ -148,11 +161,11 @@ async fn a_patch_keeps_the_components_of_the_other_hooks() {
 async fn a_rollback_restores_the_earlier_pipeline_and_its_components() {
     let Fixture { pipelines, folder, _data, .. } = Fixture::start().await;
     let before = pipelines.current();
-    pipelines.change(pick_with("hash-user"), Source::Admin).await.expect("the picker changes");
+    pipelines.change(Scope::Default, pick_with("hash-user"), Source::Admin).await.expect("the picker changes");
     std::fs::remove_file(folder.join("random.wasm")).expect("removes");
-    assert_eq!(pipelines.rollback().await.expect("rolls back"), 3);
+    assert_eq!(pipelines.rollback(Scope::Default).await.expect("rolls back"), 3);
     assert_eq!(pipelines.current().version(Hook::ShardPicker), before.version(Hook::ShardPicker));
-    let error = pipelines.rollback().await.expect_err("there is only one earlier pipeline");
+    let error = pipelines.rollback(Scope::Default).await.expect_err("there is only one earlier pipeline");
     assert!(matches!(error, ChangeError::NoEarlierPipeline), "{error}");
     let results: Vec<_> = pipelines.history().into_iter().map(|entry| entry.result.ok()).collect();
     assert_eq!(results, [None, Some(3), Some(2), Some(1)]);
@@ -161,7 +174,7 @@ async fn a_rollback_restores_the_earlier_pipeline_and_its_components() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restart_continues_with_the_recorded_components() {
     let fixture = Fixture::start().await;
-    fixture.pipelines.change(pick_with("hash-user"), Source::Admin).await.expect("the picker changes");
+    fixture.pipelines.change(Scope::Default, pick_with("hash-user"), Source::Admin).await.expect("the picker changes");
     std::fs::remove_file(fixture.folder.join("hash-user.wasm")).expect("removes");
     let restarted = fixture.start_again().await.expect("starts again");
     let (old, new) = (fixture.pipelines.current(), restarted.current());
@@ -173,8 +186,11 @@ async fn a_key_that_a_patch_lacks_keeps_its_value_while_the_policy_is_the_same()
     let Fixture { pipelines, folder, _data, .. } = Fixture::start().await;
     std::fs::copy(built("sliding-window"), folder.join("sliding-window.wasm")).expect("copies a policy");
     let change = async |hook: &str, spec: serde_json::Value| {
-        pipelines.change(patch(json!({ hook: spec })), Source::Admin).await.expect("the pipeline changes");
-        pipelines.current().pipeline().clone()
+        pipelines
+            .change(Scope::Default, patch(json!({ hook: spec })), Source::Admin)
+            .await
+            .expect("the pipeline changes");
+        pipelines.current().pipeline()
     };
     let user_limit = change("user-limit", json!({ "policy": "quota", "config": { "limit": 2 } })).await.user_limit;
     assert_eq!(user_limit.on_failure, OnFailure::Refuse);
@@ -188,9 +204,8 @@ async fn a_key_that_a_patch_lacks_keeps_its_value_while_the_policy_is_the_same()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn native_defaults_refuse_on_failure_when_counters_are_unavailable() {
-    let ResolvedPipeline { pipeline, components } = default_pipeline();
-    let compiled = HOST.compile_each(&components).await.expect("compiles");
-    let generation = Generation::load(1, pipeline, &compiled, true, &Telemetry::new(), None).expect("loads");
+    let loader = Loader::with_host(Arc::clone(&HOST), true, &Telemetry::new());
+    let generation = loader.load(1, &default_pipeline(), Trial::Skip).await.expect("loads");
     let usage = Usage { per_user_limit: 1, total: 1, remaining: 1 };
     let measured = Unavailable("unreachable".to_owned());
     assert_eq!(

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::metrics::{Metrics, reason_label};
-use crate::coupon::{CouponId, GenerationNo, GroupNo, Offset, PartitionNo, Reason, ShardNo};
+use crate::coupon::{CouponId, GroupNo, Offset, PartitionNo, Reason, ShardNo};
 
 pub trait Event {
     /// Updates the metrics that the event affects.
@@ -326,38 +326,6 @@ impl Event for CampaignGone {
     }
 }
 
-/// A generation of the pipeline became active.
-#[derive(Debug, Clone, Copy)]
-pub struct GenerationPublished(pub GenerationNo);
-
-impl Event for GenerationPublished {
-    fn record(self, metrics: &Metrics) {
-        metrics.policy_generation.set(gauge(self.0));
-        metrics.policy_generation_recorded.set(gauge(self.0));
-        metrics.policy_swaps.with_label_values(&["published"]).inc();
-    }
-}
-
-/// The newest generation in the ledger cannot be loaded; an older one stays active.
-#[derive(Debug, Clone, Copy)]
-pub struct GenerationNotLoaded(pub GenerationNo);
-
-impl Event for GenerationNotLoaded {
-    fn record(self, metrics: &Metrics) {
-        metrics.policy_generation_recorded.set(gauge(self.0));
-    }
-}
-
-/// A change of the pipeline was rejected; the active generation stays.
-#[derive(Debug, Clone, Copy)]
-pub struct GenerationRefused;
-
-impl Event for GenerationRefused {
-    fn record(self, metrics: &Metrics) {
-        metrics.policy_swaps.with_label_values(&["refused"]).inc();
-    }
-}
-
 /// A component was compiled, or was not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ComponentCompiled {
@@ -388,6 +356,6 @@ impl Event for InFlight {
     }
 }
 
-fn gauge(value: u64) -> i64 {
+pub(super) fn gauge(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }

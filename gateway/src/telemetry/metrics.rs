@@ -43,6 +43,7 @@ pub struct Metrics {
     pub(super) policy_instances: IntGaugeVec,
     pub(super) policy_generation: IntGauge,
     pub(super) policy_generation_recorded: IntGauge,
+    pub(super) policy_coupons_not_loaded: IntGauge,
     pub(super) policy_swaps: IntCounterVec,
     pub(super) policy_compilations: IntCounterVec,
     pub(super) decisions_recorded: IntCounter,
@@ -137,13 +138,18 @@ impl Metrics {
             policy_generation: gauge_of(
                 &registry,
                 "sluice_policy_generation",
-                "Number of the active pipeline generation.",
+                "Number of the active generation of the default pipeline.",
             ),
             policy_generation_recorded: gauge_of(
                 &registry,
                 "sluice_policy_generation_recorded",
-                "Number of the newest pipeline generation in the ledger. It differs from the active one while it cannot be \
-                 loaded.",
+                "Number of the newest generation of the default pipeline in the ledger. It differs from the active one \
+                 while it cannot be loaded.",
+            ),
+            policy_coupons_not_loaded: gauge_of(
+                &registry,
+                "sluice_policy_coupons_not_loaded",
+                "Coupons whose newest pipeline in the ledger cannot be loaded.",
             ),
             policy_swaps: counters(
                 &registry,

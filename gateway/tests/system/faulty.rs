@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use sluice::coupon::{
-    Audit, Campaign, CampaignChange, ChangeKey, CouponId, Fingerprint, GroupNo, LogId, NewCampaign, Offset,
-    PartitionNo, RequestId, ShardStock, UnixMs,
+    Audit, Campaign, CampaignChange, ChangeKey, CouponId, Fingerprint, GenerationNo, GroupNo, LogId, NewCampaign,
+    Offset, PartitionNo, RequestId, ShardStock, UnixMs,
 };
 use sluice::ledger::{
     CampaignChanges, CampaignError, Claim, Deletion, GenerationRow, Ledger, LedgerError, ListedOutcome, LogIdentity,
@@ -337,8 +337,20 @@ impl Ledger for FaultyLedger {
         })
     }
 
-    fn generations(&self, rows_max: u32) -> BoxFuture<'_, Result<Vec<GenerationRow>, LedgerError>> {
-        self.inner.generations(rows_max)
+    fn generations(
+        &self,
+        coupon: Option<CouponId>,
+        rows_max: u32,
+    ) -> BoxFuture<'_, Result<Vec<GenerationRow>, LedgerError>> {
+        self.inner.generations(coupon, rows_max)
+    }
+
+    fn newest_generations(
+        &self,
+        after: GenerationNo,
+        rows_max: u32,
+    ) -> BoxFuture<'_, Result<Vec<GenerationRow>, LedgerError>> {
+        self.inner.newest_generations(after, rows_max)
     }
 
     fn publish_generation<'a>(

@@ -106,7 +106,7 @@ async fn a_change_that_changes_nothing_publishes_no_generation() {
 async fn a_recorded_generation_that_does_not_load_is_reported_and_an_older_one_decides() {
     let files = Fixture::start().await.stop().await;
     let ledger = ledger::open(&files.config().ledger, 12).await.expect("opens");
-    let first = ledger.generations(1).await.expect("reads").remove(0);
+    let first = ledger.generations(None, 1).await.expect("reads").remove(0);
     let digest = Digest::of(b"broken").to_string();
     let mut record: Value = serde_json::from_str(&first.pipeline).expect("JSON");
     record["digests"][2] = digest.clone().into();

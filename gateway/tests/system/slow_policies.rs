@@ -20,7 +20,7 @@ const STARTS_FOR_EVER: &str = r#"(component
 
 /// Publishes the active pipeline with another shard picker, as another gateway does.
 async fn publish(ledger: &dyn Ledger, picker: Vec<u8>) {
-    let newest = ledger.generations(1).await.expect("reads").remove(0);
+    let newest = ledger.generations(None, 1).await.expect("reads").remove(0);
     let record: serde_json::Value = serde_json::from_str(&newest.pipeline).expect("JSON");
     let digest = Digest::of(&picker).to_string();
     let pipeline = newest.pipeline.replace(record["digests"][2].as_str().expect("a digest"), &digest);

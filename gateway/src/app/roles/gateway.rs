@@ -12,7 +12,7 @@ use super::config_file::ConfigFile;
 use crate::admission::{self, Admission, EarlierRequests, LoadGauge};
 use crate::decisions::{self, Recorder};
 use crate::http::{self, ApiState, Bound, ConnectionLimits};
-use crate::policy::{Pipelines, WatchedFile};
+use crate::policy::{IsOver, Pipelines, WatchedFile};
 
 /// What a public client may send before it is read: the least that HTTP/2 allows, and four of the longest bodies.
 const HTTP2_WINDOW_BYTES: u32 = 65_535;
@@ -30,7 +30,9 @@ pub(in crate::app) async fn spawn(
         pipeline = Pipelines::without_file(pipeline, &config.policies, &*ports.ledger).await?;
     }
     let stop = &core.stages.public;
-    let pipelines = Pipelines::start(&config.policies, pipeline, Arc::clone(&ports.ledger), telemetry, stop).await?;
+    let (ledger, campaigns) = (Arc::clone(&ports.ledger), Arc::clone(&core.campaigns));
+    let is_over: IsOver = Arc::new(move |coupon| campaigns.is_over(coupon));
+    let pipelines = Pipelines::start(&config.policies, pipeline, ledger, is_over, telemetry, stop).await?;
     core.health.set_pipelines(Arc::clone(&pipelines));
     let load = Arc::new(LoadGauge::new(core.layout));
     let earlier = EarlierRequests::new(

@@ -20,8 +20,8 @@ use super::super::state::ApiState;
 use crate::counters::{Hook, Measure, PerHook};
 use crate::coupon::{GenerationNo, UnixMs};
 use crate::policy::{
-    ChangeError, Digest, FailureReport, HistoryEntry, HookPatch, ListedPolicy, Pipeline, Pipelines, Source,
-    UploadedPolicy,
+    ChangeError, Digest, FailureReport, Generation, HistoryEntry, HookPatch, ListedPolicy, NotLoaded, Pipeline,
+    PipelinePatch, Pipelines, Scope, Source, UploadedPolicy,
 };
 
 #[derive(Serialize, ToSchema)]
@@ -38,14 +38,14 @@ pub(in crate::http) struct PipelineStatus {
 }
 
 #[derive(Serialize, ToSchema)]
-struct NotLoadedStatus {
+pub(super) struct NotLoadedStatus {
     #[schema(value_type = u64)]
     generation: GenerationNo,
     error: String,
 }
 
 #[derive(Serialize, ToSchema)]
-struct HookStatus {
+pub(super) struct HookStatus {
     version: String,
     measures: Vec<Measure>,
     /// The first failure of each kind.
@@ -64,7 +64,7 @@ struct FailureLine {
 
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct HistoryLine {
+pub(super) struct HistoryLine {
     #[schema(value_type = i64)]
     at_ms: UnixMs,
     source: Source,
@@ -76,7 +76,7 @@ struct HistoryLine {
 /// A change of the hooks that are given.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-struct PipelineBody {
+pub(super) struct PipelineBody {
     #[serde(default, deserialize_with = "json::object")]
     rate_shaper: Option<HookPatch>,
     #[serde(default, deserialize_with = "json::object")]
@@ -88,7 +88,7 @@ struct PipelineBody {
 #[derive(Serialize, ToSchema)]
 pub(in crate::http) struct Published {
     #[schema(value_type = u64)]
-    generation: GenerationNo,
+    pub(super) generation: GenerationNo,
 }
 
 /// A version of a policy, or the error of a file that is no policy.
@@ -134,7 +134,7 @@ problems!(RollbackProblems: problems::EVERY_CALL, problems::GUARDED,
 problems!(UploadProblems: problems::EVERY_CALL, problems::GUARDED, problems::BODY,
     &[POLICY_REFUSED, LEDGER_UNAVAILABLE, POLICY_UNAVAILABLE]);
 
-/// Show the pipeline
+/// Show the default pipeline
 #[utoipa::path(
     get, path = "/admin/pipeline", tag = "policies", operation_id = "getPipeline",
     responses((status = 200, description = "The active pipeline and its history.", body = PipelineStatus), ShowProblems)
@@ -143,7 +143,9 @@ pub(in crate::http) async fn show(State(api): State<Arc<ApiState>>) -> Json<Pipe
     Json(PipelineStatus::of(&api.pipelines))
 }
 
-/// Change the pipeline
+/// Change the default pipeline
+///
+/// It decides for every coupon, except for the hooks that a coupon sets itself.
 ///
 /// A missing hook stays as it is. A missing key keeps its value while the policy is the same, and has the hook's default
 /// if it is another one.
@@ -160,19 +162,18 @@ pub(in crate::http) async fn change(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Published>, Problem> {
-    let PipelineBody { rate_shaper, user_limit, shard_picker } = json::read(&headers, body).await?;
-    let patch = PerHook { rate_shaper, user_limit, shard_picker };
-    let generation = api.pipelines.change(patch, Source::Admin).await?;
+    let body: PipelineBody = json::read(&headers, body).await?;
+    let generation = api.pipelines.change(Scope::Default, body.into_patch(), Source::Admin).await?;
     Ok(Json(Published { generation }))
 }
 
-/// Undo the newest change of the pipeline
+/// Undo the newest change of the default pipeline
 #[utoipa::path(
     post, path = "/admin/pipeline/rollback", tag = "policies", operation_id = "rollBackPipeline",
     responses((status = 200, description = "The earlier pipeline is active again.", body = Published), RollbackProblems)
 )]
 pub(in crate::http) async fn rollback(State(api): State<Arc<ApiState>>) -> Result<Json<Published>, Problem> {
-    let generation = api.pipelines.rollback().await?;
+    let generation = api.pipelines.rollback(Scope::Default).await?;
     Ok(Json(Published { generation }))
 }
 
@@ -213,21 +214,35 @@ pub(in crate::http) async fn upload(
 impl PipelineStatus {
     fn of(pipelines: &Pipelines) -> Self {
         let active = pipelines.current();
-        let not_loaded = pipelines
-            .not_loaded()
-            .map(|not_loaded| NotLoadedStatus { generation: not_loaded.generation, error: not_loaded.error.clone() });
-        let hook_status = |hook| HookStatus {
-            version: active.version(hook).to_owned(),
-            measures: active.measures(hook).to_vec(),
-            failures: active.failures(hook).into_iter().map(FailureLine::from).collect(),
-        };
         Self {
             generation: active.number(),
-            not_loaded,
-            pipeline: active.pipeline().clone(),
-            hooks: PerHook::from_fn(hook_status),
+            not_loaded: pipelines.not_loaded(Scope::Default).map(NotLoadedStatus::from),
+            pipeline: active.pipeline(),
+            hooks: PerHook::from_fn(|hook| HookStatus::of(&active, hook)),
             history: pipelines.history().into_iter().map(HistoryLine::from).collect(),
         }
+    }
+}
+
+impl HookStatus {
+    pub(super) fn of(generation: &Generation, hook: Hook) -> Self {
+        Self {
+            version: generation.version(hook).to_owned(),
+            measures: generation.measures(hook).to_vec(),
+            failures: generation.failures(hook).into_iter().map(FailureLine::from).collect(),
+        }
+    }
+}
+
+impl From<NotLoaded> for NotLoadedStatus {
+    fn from(NotLoaded { generation, error }: NotLoaded) -> Self {
+        Self { generation, error }
+    }
+}
+
+impl PipelineBody {
+    pub(super) fn into_patch(self) -> PipelinePatch {
+        PerHook { rate_shaper: self.rate_shaper, user_limit: self.user_limit, shard_picker: self.shard_picker }
     }
 }
 

@@ -1,11 +1,10 @@
 //! What is deleted, and what stays.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use super::{PARTITION, begin, campaign, coupon, issued, settled};
 use crate::coupon::{Audit, CampaignChange, GroupNo, NewCampaign, Outcome, Reason, RequestId, Settled, now_ms};
-use crate::ledger::{Deletion, GENERATIONS_MAX, GenerationRow, Ledger, ListedOutcome};
+use crate::ledger::{Deletion, Ledger, ListedOutcome};
 
 const REJECTED: Outcome = Outcome::Rejected(Reason::UserLimit);
 
@@ -92,33 +91,4 @@ pub(crate) async fn a_campaign_is_expired_until_its_deletion_is_recorded(ledger:
     ledger.change_campaign(open.coupon_id, CampaignChange::Close, None).await.expect("closes");
     assert_eq!(expired(Deletion::All, before).await, []);
     assert_eq!(expired(Deletion::All, now_ms() + 1).await, [open.coupon_id]);
-}
-
-pub(crate) async fn a_generation_is_published_once_with_its_components(ledger: &dyn Ledger) {
-    let row = |number, pipeline: &str| GenerationRow { number, pipeline: pipeline.to_owned(), published_at_ms: 5 };
-    let components: [(String, Arc<[u8]>); 1] = [("d1".into(), Arc::from([1, 2, 3]))];
-    assert!(ledger.publish_generation(&row(1, "a d1"), &components).await.expect("publishes"));
-    assert!(!ledger.publish_generation(&row(1, "b"), &components).await.expect("is taken"));
-    assert!(ledger.publish_generation(&row(2, "c"), &components).await.expect("publishes"));
-    assert_eq!(ledger.generations(1).await.expect("reads"), [row(2, "c")]);
-    assert_eq!(ledger.generations(9).await.expect("reads"), [row(2, "c"), row(1, "a d1")]);
-    assert_eq!(ledger.component("d1").await.expect("reads"), Some(vec![1, 2, 3]));
-    assert_eq!(ledger.component("d2").await.expect("reads"), None);
-}
-
-pub(crate) async fn components_are_deleted_with_the_last_generation_that_names_them(ledger: &dyn Ledger) {
-    let publish = async |number, digest: &str| {
-        let row = GenerationRow { number, pipeline: format!("[\"{digest}\"]"), published_at_ms: 5 };
-        let components: [(String, Arc<[u8]>); 1] = [(digest.to_owned(), Arc::from([1]))];
-        assert!(ledger.publish_generation(&row, &components).await.expect("publishes"));
-    };
-    publish(1, "d1").await;
-    publish(2, "d2").await;
-    publish(GENERATIONS_MAX, "d3").await;
-    assert!(ledger.component("d1").await.expect("reads").is_some());
-    publish(GENERATIONS_MAX + 1, "d3").await;
-    assert_eq!(ledger.component("d1").await.expect("reads"), None);
-    for kept in ["d2", "d3"] {
-        assert!(ledger.component(kept).await.expect("reads").is_some(), "{kept}");
-    }
 }

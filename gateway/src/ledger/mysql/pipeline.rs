@@ -3,18 +3,38 @@
 use std::sync::Arc;
 
 use sqlx::MySqlPool;
-use sqlx::error::ErrorKind;
 
 use super::call::during;
 use super::policy_versions;
-use crate::ledger::{GENERATIONS_MAX, GenerationRow, LedgerError, rows};
+use crate::coupon::{CouponId, GenerationNo};
+use crate::ledger::generation::coupon_column;
+use crate::ledger::{GenerationRow, LedgerError, rows};
 
-pub(super) async fn generations(readers: &MySqlPool, rows_max: u32) -> Result<Vec<GenerationRow>, LedgerError> {
+pub(super) async fn generations(
+    readers: &MySqlPool,
+    coupon: Option<CouponId>,
+    rows_max: u32,
+) -> Result<Vec<GenerationRow>, LedgerError> {
     let rows = sqlx::query(include_str!("../sql/common/select_generations.sql"))
+        .bind(coupon_column(coupon))
         .bind(rows_max)
         .fetch_all(readers)
         .await
         .map_err(during("read the generations"))?;
+    rows::generations(&rows)
+}
+
+pub(super) async fn newest_generations(
+    readers: &MySqlPool,
+    after: GenerationNo,
+    rows_max: u32,
+) -> Result<Vec<GenerationRow>, LedgerError> {
+    let rows = sqlx::query(include_str!("../sql/common/select_newest_generations.sql"))
+        .bind(after.cast_signed())
+        .bind(rows_max)
+        .fetch_all(readers)
+        .await
+        .map_err(during("read the newest generations"))?;
     rows::generations(&rows)
 }
 
@@ -31,14 +51,17 @@ pub(super) async fn publish(
         .map_err(during(step))?;
     let inserted = sqlx::query(include_str!("../sql/mysql/insert_generation.sql"))
         .bind(row.number.cast_signed())
+        .bind(coupon_column(row.coupon))
         .bind(&row.pipeline)
         .bind(row.published_at_ms)
+        .bind(row.number.cast_signed())
         .execute(&mut *transaction)
-        .await;
-    match inserted {
-        Err(sqlx::Error::Database(error)) if error.kind() == ErrorKind::UniqueViolation => return Ok(false),
-        inserted => inserted.map_err(during(step))?,
-    };
+        .await
+        .map_err(during(step))?
+        .rows_affected();
+    if inserted == 0 {
+        return Ok(false);
+    }
     for (digest, bytes) in components {
         sqlx::query(include_str!("../sql/mysql/insert_component.sql"))
             .bind(digest)
@@ -48,7 +71,9 @@ pub(super) async fn publish(
             .map_err(during("store a component"))?;
     }
     sqlx::query(include_str!("../sql/common/delete_old_generations.sql"))
-        .bind(row.number.saturating_sub(GENERATIONS_MAX).cast_signed())
+        .bind(coupon_column(row.coupon))
+        .bind(coupon_column(row.coupon))
+        .bind(row.kept_max())
         .execute(&mut *transaction)
         .await
         .map_err(during(step))?;

@@ -4,15 +4,36 @@ use std::sync::Arc;
 
 use super::call::{begin, during};
 use super::policy_versions;
-use crate::ledger::{GENERATIONS_MAX, GenerationRow, LedgerError, rows};
+use crate::coupon::{CouponId, GenerationNo};
+use crate::ledger::generation::coupon_column;
+use crate::ledger::{GenerationRow, LedgerError, rows};
 use crate::sqlite_file::SqliteFile;
 
-pub(super) async fn generations(file: &SqliteFile, rows_max: u32) -> Result<Vec<GenerationRow>, LedgerError> {
+pub(super) async fn generations(
+    file: &SqliteFile,
+    coupon: Option<CouponId>,
+    rows_max: u32,
+) -> Result<Vec<GenerationRow>, LedgerError> {
     let rows = sqlx::query(include_str!("../sql/common/select_generations.sql"))
+        .bind(coupon_column(coupon))
         .bind(rows_max)
         .fetch_all(&file.readers)
         .await
         .map_err(during("read the generations"))?;
+    rows::generations(&rows)
+}
+
+pub(super) async fn newest_generations(
+    file: &SqliteFile,
+    after: GenerationNo,
+    rows_max: u32,
+) -> Result<Vec<GenerationRow>, LedgerError> {
+    let rows = sqlx::query(include_str!("../sql/common/select_newest_generations.sql"))
+        .bind(after.cast_signed())
+        .bind(rows_max)
+        .fetch_all(&file.readers)
+        .await
+        .map_err(during("read the newest generations"))?;
     rows::generations(&rows)
 }
 
@@ -29,6 +50,7 @@ pub(super) async fn publish(
         .map_err(during(step))?;
     let inserted = sqlx::query(include_str!("../sql/sqlite/insert_generation.sql"))
         .bind(row.number.cast_signed())
+        .bind(coupon_column(row.coupon))
         .bind(&row.pipeline)
         .bind(row.published_at_ms)
         .execute(&mut *transaction)
@@ -47,7 +69,9 @@ pub(super) async fn publish(
             .map_err(during(step))?;
     }
     sqlx::query(include_str!("../sql/common/delete_old_generations.sql"))
-        .bind(row.number.saturating_sub(GENERATIONS_MAX).cast_signed())
+        .bind(coupon_column(row.coupon))
+        .bind(coupon_column(row.coupon))
+        .bind(row.kept_max())
         .execute(&mut *transaction)
         .await
         .map_err(during(step))?;

@@ -1,5 +1,6 @@
 //! What a hostile policy may use, and that its hook recovers.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
@@ -111,7 +112,7 @@ async fn policies_that_need_more_memory_together_than_allowed_are_refused() {
     // Two policies of 6 instances with 128 KiB each, and 6 with 2 MiB each.
     let telemetry = Telemetry::new();
     let small = Options { memory_mib_max: 16, ..options() };
-    let host = Host::new(&small, &telemetry, CancellationToken::new());
+    let host = Arc::new(Host::new(&small, &telemetry, CancellationToken::new()));
     let resolved = with_picker(with_memories(OF_2_MIB, "", ""), OnFailure::Refuse);
     let first = load(&host, &resolved, &telemetry).await.expect("there is room for one");
     let error = load(&host, &resolved, &telemetry).await.err().expect("there is no room for two").to_string();
@@ -125,7 +126,7 @@ async fn policies_that_need_more_memory_together_than_allowed_are_refused() {
 async fn instances_that_find_no_room_are_renewed_once_there_is_room() {
     let telemetry = Telemetry::new();
     let small = Options { memory_mib_max: 24, ..options() };
-    let host = Host::new(&small, &telemetry, CancellationToken::new());
+    let host = Arc::new(Host::new(&small, &telemetry, CancellationToken::new()));
     let slow = spin(rounds(Duration::from_millis(100)).await);
     let trapping = with_memories(OF_2_MIB, &slow, TRAP_FOR_ONE_USER_IN_TEN);
     let generation = load(&host, &with_picker(trapping, OnFailure::Refuse), &telemetry).await.expect("loads");

@@ -3,13 +3,13 @@
 use serde_json::json;
 
 use super::{Fixture, built, patch, pick_with};
-use crate::policy::{Pipelines, Source};
+use crate::policy::{Pipelines, Scope, Source};
 
 /// Another process changes the user's limit, and the first one has not noticed it yet.
 async fn change_by_another(fixture: &Fixture) {
     let other = fixture.start_again().await.expect("starts");
     let limit = patch(json!({ "user-limit": { "config": { "limit": 7 } } }));
-    assert_eq!(other.change(limit, Source::Admin).await.expect("is made"), 2);
+    assert_eq!(other.change(Scope::Default, limit, Source::Admin).await.expect("is made"), 2);
 }
 
 /// Generation 3 is active, with the change of the other process, and every change is listed once.
@@ -24,7 +24,8 @@ fn assert_made_on_top(pipelines: &Pipelines, source: Source) {
 async fn a_change_is_made_on_top_of_one_that_another_process_has_just_made() {
     let fixture = Fixture::start().await;
     change_by_another(&fixture).await;
-    let number = fixture.pipelines.change(pick_with("hash-user"), Source::Admin).await.expect("is made");
+    let number =
+        fixture.pipelines.change(Scope::Default, pick_with("hash-user"), Source::Admin).await.expect("is made");
     assert_eq!(number, 3);
     assert_made_on_top(&fixture.pipelines, Source::Admin);
 }
@@ -34,7 +35,7 @@ async fn a_change_that_another_process_has_just_made_too_is_listed_once() {
     let fixture = Fixture::start().await;
     change_by_another(&fixture).await;
     let same = patch(json!({ "user-limit": { "config": { "limit": 7 } } }));
-    assert_eq!(fixture.pipelines.change(same, Source::Admin).await.expect("changes nothing"), 2);
+    assert_eq!(fixture.pipelines.change(Scope::Default, same, Source::Admin).await.expect("changes nothing"), 2);
     assert_eq!(fixture.pipelines.history().len(), 2);
 }
 

@@ -1,10 +1,13 @@
 //! What is reported of a call that fails.
 
+use std::sync::Arc;
+
 use super::guest::{picker, with_memories};
-use super::{HOST, generation_with_picker, request};
+use super::{HOST, generation_with_picker, request, with_picker};
 use crate::counters::Hook;
 use crate::policy::component::ComponentBytes;
 use crate::policy::instance::Instance;
+use crate::policy::loader::{Loader, Trial};
 use crate::policy::wire::Shard;
 use crate::policy::{Generation, OnFailure};
 use crate::telemetry::Telemetry;
@@ -75,8 +78,10 @@ async fn an_invalid_verdict_is_reported() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_trial_that_fails_names_the_trap_and_the_facts() {
-    let generation = generation(picker("", "unreachable")).await;
-    let error = generation.run_trial(None).expect_err("every call traps").to_string();
+    let loader = Loader::with_host(Arc::clone(&HOST), false, &Telemetry::new());
+    let trapping = with_picker(picker("", "unreachable"), OnFailure::Refuse);
+    let loaded = loader.load(1, &trapping, Trial::Run).await.map(|_| ());
+    let error = loaded.expect_err("every call traps").to_string();
     let beginning = "shard-picker: the policy failed its trial: trap in each of 3 calls: wasm trap: wasm `unreachable`";
     assert!(error.starts_with(beginning), "{error}");
     assert!(error.contains("called with (Request { coupon_id: 0, "), "{error}");

@@ -10,13 +10,13 @@ use crate::counters::PerHook;
 use crate::policy::component::ComponentBytes;
 use crate::policy::digest::Digest;
 use crate::policy::records::{self, ObservedFiles};
-use crate::policy::{Pipeline, Source};
+use crate::policy::{Pipeline, Scope, Source};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_that_changes_nothing_publishes_no_generation() {
     let Fixture { pipelines, _data, .. } = Fixture::start().await;
     for same in [json!({}), json!({ "shard-picker": { "policy": "random" } })] {
-        assert_eq!(pipelines.change(patch(same), Source::Admin).await.expect("accepted"), 1);
+        assert_eq!(pipelines.change(Scope::Default, patch(same), Source::Admin).await.expect("accepted"), 1);
     }
     assert_eq!(pipelines.history().len(), 1, "the first generation");
 }
@@ -24,8 +24,8 @@ async fn a_change_that_changes_nothing_publishes_no_generation() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_history_survives_a_restart() {
     let fixture = Fixture::start().await;
-    fixture.pipelines.change(pick_with("hash-user"), Source::Admin).await.expect("the picker changes");
-    fixture.pipelines.rollback().await.expect("rolls back");
+    fixture.pipelines.change(Scope::Default, pick_with("hash-user"), Source::Admin).await.expect("the picker changes");
+    fixture.pipelines.rollback(Scope::Default).await.expect("rolls back");
     let restarted = fixture.start_again().await.expect("starts again");
     let history = restarted.history().into_iter().map(|entry| (entry.source, entry.result.ok()));
     assert!(history.eq([(Source::Rollback, Some(3)), (Source::Admin, Some(2)), (Source::File, Some(1))]));
@@ -46,17 +46,17 @@ fn broken() -> ComponentBytes {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gateway_starts_with_the_newest_recorded_generation_that_loads() {
     let fixture = Fixture::start().await;
-    fixture.pipelines.change(pick_with("hash-user"), Source::Admin).await.expect("the picker changes");
+    fixture.pipelines.change(Scope::Default, pick_with("hash-user"), Source::Admin).await.expect("the picker changes");
     record(&fixture, 3, broken()).await;
     let restarted = fixture.start_again().await.expect("starts again");
     let active = restarted.current();
     assert_eq!((active.number(), active.pipeline().shard_picker.policy.as_str()), (2, "hash-user"));
-    let not_loaded = restarted.not_loaded().expect("reported");
+    let not_loaded = restarted.not_loaded(Scope::Default).expect("reported");
     assert_eq!(not_loaded.generation, 3);
     assert!(not_loaded.error.starts_with("shard-picker: not a WebAssembly component"), "{}", not_loaded.error);
-    let number = restarted.rollback().await.expect("a rollback undoes the generation that does not load");
+    let number = restarted.rollback(Scope::Default).await.expect("a rollback undoes the generation that does not load");
     assert_eq!((number, restarted.current().pipeline()), (4, active.pipeline()));
-    assert_eq!(restarted.not_loaded(), None);
+    assert_eq!(restarted.not_loaded(Scope::Default), None);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -65,7 +65,7 @@ async fn a_generation_whose_component_is_damaged_is_not_loaded() {
     let damaged = ComponentBytes { digest: Digest::of(b"abc"), ..picker("", "") };
     record(&fixture, 2, damaged).await;
     let restarted = fixture.start_again().await.expect("starts again");
-    let error = &restarted.not_loaded().expect("reported").error;
+    let error = &restarted.not_loaded(Scope::Default).expect("reported").error;
     assert_eq!(restarted.current().number(), 1);
     assert!(error.ends_with("in the ledger is missing or damaged: upload the policy again"), "{error}");
 }
@@ -84,6 +84,6 @@ async fn a_generation_that_did_not_load_is_tried_again() {
         }
     };
     tokio::time::timeout(Duration::from_secs(20), followed).await.expect("the newest generation is loaded");
-    assert_eq!(restarted.not_loaded(), None);
+    assert_eq!(restarted.not_loaded(Scope::Default), None);
     follower.abort();
 }

@@ -1,1 +1,4 @@
-INSERT INTO pipeline_generation (number, pipeline, published_at_ms) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING
+-- Of the numbers below the newest one, some were deleted. They are taken all the same.
+INSERT INTO pipeline_generation (number, coupon_id, pipeline, published_at_ms)
+SELECT ?1, ?2, ?3, ?4
+ WHERE NOT EXISTS (SELECT 1 FROM pipeline_generation WHERE number >= ?1)
