@@ -66,6 +66,11 @@ enum Call {
         /// The coupon id.
         coupon: u64,
     },
+    /// Show which policies decide about requests for one coupon, and which of them it sets itself.
+    Pipeline {
+        /// The coupon id.
+        coupon: u64,
+    },
     /// Check one campaign in the ledger: granted + remaining = total.
     /// Exits with 1 if the check fails.
     Audit {
@@ -167,6 +172,7 @@ async fn call(client: &AdminClient, command: &Call) -> Result<Value, AdminClient
         Call::List { group: None } => client.get("/admin/coupons").await,
         Call::List { group: Some(group) } => client.get(&format!("/admin/coupons?group={group}")).await,
         Call::Show { coupon } => client.get(&path(coupon, "")).await,
+        Call::Pipeline { coupon } => client.get(&path(coupon, "/pipeline")).await,
         Call::Audit { coupon, recount: false } => client.get(&path(coupon, "/audit")).await,
         Call::Audit { coupon, recount: true } => client.get(&path(coupon, "/audit?recount=true")).await,
         Call::Pause { coupon } => client.post(&path(coupon, "/pause"), None).await,

@@ -1,5 +1,6 @@
 //! The admin listener: its access check, and `GET /metrics`.
 
+pub(super) mod coupon_pipelines;
 pub(super) mod coupons;
 pub(super) mod decisions;
 pub(super) mod log;

@@ -38,6 +38,8 @@ async fn coupon_commands_create_list_show_and_audit_a_campaign() {
     crowd.send_burst(4, 1..=3).await;
     let campaign = Campaign { coupon: 9, ..Campaign::of(10, 2) };
     crowd.verify(&gateway, campaign).await.assert_holds();
+    let pipeline = gateway.run_for_json(&["coupon", "pipeline", "9", "--json"]).await;
+    assert_eq!((&pipeline["generation"], &pipeline["hooks"]["user-limit"]["from"]), (&json!(1), &json!("default")));
     let audit = gateway.run_for_json(&["coupon", "audit", "9", "--json"]).await;
     assert_eq!((&audit["granted"], &audit["balanced"]), (&json!(3), &json!(true)));
     let recount = gateway.run_for_json(&["coupon", "audit", "9", "--recount", "--json"]).await["recount"].clone();

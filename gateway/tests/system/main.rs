@@ -12,6 +12,7 @@ mod campaign_cache;
 mod certificates;
 mod compilation;
 mod config_files;
+mod coupon_pipelines;
 mod dead_letters;
 mod decisions;
 mod descriptions;

@@ -188,6 +188,11 @@ pub(super) fn pipelines() -> Vec<Case> {
             "pipeline.shard-picker.on_failure: expected `fallback` or `refuse`, found `skip`: \
              a request cannot go on without a shard",
         ),
+        Case::admin("a pipeline of no campaign", Method::PUT, "/admin/coupons/9/pipeline", "{}").is(
+            404,
+            "COUPON_NOT_FOUND",
+            "no campaign for coupon 9",
+        ),
         upload("an upload without a name", "").is(
             400,
             "MALFORMED",
@@ -201,7 +206,7 @@ pub(super) fn pipelines() -> Vec<Case> {
         Case::admin("going back to nothing", Method::POST, "/admin/pipeline/rollback", "").is(
             409,
             "NOTHING_TO_ROLL_BACK",
-            "no earlier pipeline is recorded: set the pipeline with PUT /admin/pipeline instead",
+            "no earlier pipeline is recorded: set the pipeline with PUT instead",
         ),
     ]
 }
