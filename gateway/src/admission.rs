@@ -22,7 +22,7 @@ use self::submission::Candidate;
 use crate::background::Detached;
 use crate::campaign_cache::{CachedCampaign, CachedShard, CampaignCache, UnsettledGuard};
 use crate::counters::Counters;
-use crate::coupon::{Accepted, Entry, GenerationNo, IssueRequest, PartitionNo, RequestId, UnixMs};
+use crate::coupon::{Accepted, Arm, DecidedBy, Entry, IssueRequest, PartitionNo, RequestId, UnixMs};
 use crate::decisions::Recorder;
 use crate::ledger::{LedgerError, RecordedOutcome};
 use crate::log::{AppendError, Headers, Log, Record};
@@ -112,25 +112,27 @@ impl Admission {
 
     /// Decides about one request and appends it to the log. A receipt means that the request is durable.
     ///
-    /// Answers with the number of the policy generation that decided.
+    /// Answers with what decided.
     ///
     /// # Errors
     /// [`Refusal`], after the reservation for the request was released, unless its record may be in the log.
-    pub async fn admit(self: &Arc<Self>, submission: Submission) -> (GenerationNo, Result<Receipt, Refusal>) {
+    pub async fn admit(self: &Arc<Self>, submission: Submission) -> (DecidedBy, Result<Receipt, Refusal>) {
         let generation = self.pipelines.deciding(submission.request.coupon_id);
-        let answer = self.decide(&generation, submission).await;
-        (generation.number(), answer)
+        let decided_by = DecidedBy { generation: generation.number(), arm: Arm::Active };
+        let answer = self.decide(&generation, decided_by, submission).await;
+        (decided_by, answer)
     }
 
     async fn decide(
         self: &Arc<Self>,
         generation: &Arc<Generation>,
+        decided_by: DecidedBy,
         submission: Submission,
     ) -> Result<Receipt, Refusal> {
         self.load.count_arrival();
         let in_flight = self.begin()?;
         let campaign = self.find_campaign(&submission.request)?;
-        let (candidate, group) = (Candidate::new(submission), campaign.campaign.group);
+        let (candidate, group) = (Candidate::new(submission, decided_by), campaign.campaign.group);
         // If the ledger cannot tell, the request is accepted all the same: a retry has the id of the first attempt, and
         // settlement drops one of the two records. Only the state of the campaign must not refuse it, since the first
         // attempt may have been accepted before the state changed.
@@ -194,8 +196,8 @@ impl Admission {
         let judged = judgement.judge().await;
         self.decisions.record(candidate.request_id, generation.number(), &judgement.facts, judgement.trace);
         let shard_no = judged?;
-        let (accepted, traceparent) = candidate.accept(shard_no, generation);
-        self.append(&accepted, traceparent, campaign).await
+        let (accepted, headers) = candidate.accept(shard_no, generation);
+        self.append(&accepted, headers, campaign).await
     }
 
     /// Counts the request as in flight, until the guard is dropped.
@@ -244,16 +246,12 @@ impl Admission {
     async fn append(
         &self,
         accepted: &Accepted,
-        traceparent: Option<String>,
+        headers: Headers,
         campaign: &CachedCampaign,
     ) -> Result<Receipt, Refusal> {
         let coupon_id = accepted.request.coupon_id;
         let partition = self.campaigns.partition_of(&campaign.campaign, accepted.shard_no);
-        let record = Record {
-            key: format!("{coupon_id}:{}", accepted.shard_no),
-            headers: Headers { request_id: Some(accepted.request_id), traceparent, generation: accepted.generation },
-            value: accepted.encode(),
-        };
+        let record = Record { key: format!("{coupon_id}:{}", accepted.shard_no), headers, value: accepted.encode() };
         // Counted before the append: settlement may subtract the record before the append returns. Dropped on any
         // error: too low a count corrects itself once the shard is settled, too high a one never.
         let unsettled = campaign.shard(accepted.shard_no).map(CachedShard::add_unsettled);

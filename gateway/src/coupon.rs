@@ -2,12 +2,14 @@
 //!
 //! Values are validated when they are constructed, so nothing below the HTTP layer checks them again.
 
+mod arm;
 mod campaign;
 mod group;
 mod id;
 mod outcome;
 mod request;
 
+pub use arm::{Arm, DecidedBy};
 pub use campaign::{
     Audit, Campaign, CampaignChange, CampaignState, ChangeError, ChangeKey, Entry, NewCampaign, Recount, ShardAudit,
     ShardStock,

@@ -17,7 +17,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use crate::coupon::{GenerationNo, LogId, Offset, PartitionNo, RequestId};
+use crate::coupon::{DecidedBy, LogId, Offset, PartitionNo, RequestId};
 
 pub use ensured::{Change, Ensured};
 pub use gap::Gap;
@@ -41,8 +41,8 @@ pub struct Headers {
     pub request_id: Option<RequestId>,
     /// W3C Trace Context, as the client sent it.
     pub traceparent: Option<String>,
-    /// The generation of the pipeline that accepted the request.
-    pub generation: GenerationNo,
+    /// What accepted the request.
+    pub decided_by: DecidedBy,
 }
 
 /// A record at its offset.

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use sluice::coupon::{
-    Accepted, CampaignCounts, GroupLayout, GroupNo, IssueRequest, NewCampaign, PartitionNo, RequestId, ShardNo, Terms,
-    now_ms,
+    Accepted, Arm, CampaignCounts, DecidedBy, GroupLayout, GroupNo, IssueRequest, NewCampaign, PartitionNo, RequestId,
+    ShardNo, Terms, now_ms,
 };
 use sluice::ledger::{self, Ledger};
 use sluice::log::{self, Headers, Record};
@@ -89,7 +89,8 @@ impl Backlog {
         let coupon_id = accepted.request.coupon_id;
         let group = GroupNo::of(coupon_id, layout.number_of_groups());
         let partition = layout.partition(group, coupon_id, shard_no);
-        let headers = Headers { request_id: Some(accepted.request_id), traceparent: None, generation: 1 };
+        let decided_by = DecidedBy { generation: accepted.generation, arm: accepted.arm };
+        let headers = Headers { request_id: Some(accepted.request_id), traceparent: None, decided_by };
         (partition, Record { key: format!("{coupon}:{shard_no}"), headers, value: accepted.encode() })
     }
 
@@ -141,6 +142,7 @@ fn accepted(request_id: RequestId, user: u64, coupon: u64, shard_no: ShardNo) ->
         arrived_at_ms: now_ms(),
         shard_no,
         generation: 1,
+        arm: Arm::Active,
         fingerprint: None,
         campaign_counts: CampaignCounts::default(),
         request: IssueRequest {

@@ -1,8 +1,11 @@
 //! A request before and after it is accepted.
 
 use crate::counters::Subject;
-use crate::coupon::{Accepted, Fingerprint, IssueRequest, Offset, Outcome, PartitionNo, RequestId, ShardNo, UnixMs};
+use crate::coupon::{
+    Accepted, DecidedBy, Fingerprint, IssueRequest, Offset, Outcome, PartitionNo, RequestId, ShardNo, UnixMs,
+};
 use crate::ledger::RecordedOutcome;
+use crate::log::Headers;
 use crate::policy::{self, Generation};
 
 /// A request for a coupon, as the client sent it.
@@ -34,22 +37,23 @@ impl Receipt {
     }
 }
 
-/// A submission with its request id.
+/// A submission with its request id, and what decides about it.
 pub(super) struct Candidate {
     pub(super) request_id: RequestId,
     /// Detects a key that is reused for another body. Absent without a key, where every request is new.
     pub(super) fingerprint: Option<Fingerprint>,
+    pub(super) decided_by: DecidedBy,
     pub(super) submission: Submission,
 }
 
 impl Candidate {
     /// A retry with the same key and body gets the same request id.
-    pub(super) fn new(submission: Submission) -> Self {
+    pub(super) fn new(submission: Submission, decided_by: DecidedBy) -> Self {
         let key = submission.idempotency_key.as_deref();
         let from_key = |key| submission.request.id_under(key);
         let request_id = key.map_or_else(RequestId::new, from_key);
         let fingerprint = key.map(Fingerprint::of_key);
-        Self { request_id, fingerprint, submission }
+        Self { request_id, fingerprint, decided_by, submission }
     }
 
     pub(super) fn subject(&self, generation: &Generation) -> Subject {
@@ -74,14 +78,14 @@ impl Candidate {
         }
     }
 
-    /// The value of the log record, and the trace context for its headers.
-    pub(super) fn accept(self, shard_no: ShardNo, generation: &Generation) -> (Accepted, Option<String>) {
-        let Self { request_id, fingerprint, submission } = self;
+    /// The value of the log record, and its headers.
+    pub(super) fn accept(self, shard_no: ShardNo, generation: &Generation) -> (Accepted, Headers) {
+        let Self { request_id, fingerprint, decided_by, submission } = self;
         let Submission { request, traceparent, arrived_at_ms, .. } = submission;
         let campaign_counts = generation.campaign_counts();
-        let generation = generation.number();
+        let DecidedBy { generation, arm } = decided_by;
         let accepted =
-            Accepted { request_id, arrived_at_ms, shard_no, generation, fingerprint, campaign_counts, request };
-        (accepted, traceparent)
+            Accepted { request_id, arrived_at_ms, shard_no, generation, arm, fingerprint, campaign_counts, request };
+        (accepted, Headers { request_id: Some(request_id), traceparent, decided_by })
     }
 }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{CouponId, GenerationNo, PolicyId, RequestId, ShardNo, UnixMs, UserId};
+use super::{Arm, CouponId, GenerationNo, PolicyId, RequestId, ShardNo, UnixMs, UserId};
 
 /// The validated body of `POST /coupon/issue`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -82,6 +82,9 @@ pub struct Accepted {
     pub shard_no: ShardNo,
     /// The pipeline generation that admitted the request.
     pub generation: GenerationNo,
+    /// The arm whose policies admitted it. Records of the active arm, and of earlier versions, do not name it.
+    #[serde(default, skip_serializing_if = "Arm::is_active")]
+    pub arm: Arm,
     /// Only with an Idempotency-Key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fingerprint: Option<Fingerprint>,
@@ -133,6 +136,31 @@ mod tests {
         assert_eq!(id.to_string(), "f841b103-56eb-8341-bd10-5a8bea5465c6");
     }
 
+    #[test]
+    fn the_wire_form_is_stable_and_names_only_the_canary_arm() {
+        let of = |arm| Accepted {
+            request_id: RequestId::from([1; 16]),
+            arrived_at_ms: 5,
+            shard_no: ShardNo(2),
+            generation: 7,
+            arm,
+            fingerprint: Some(Fingerprint(-3)),
+            campaign_counts: CampaignCounts(1),
+            request: request(1, 104),
+        };
+        let head = r#"{"requestId":"01010101-0101-0101-0101-010101010101","arrivedAtMs":5,"shardNo":2,"generation":7,"#;
+        let tail = concat!(
+            r#""fingerprint":-3,"campaignCounts":1,"request":{"userId":1,"couponId":104,"policyId":21,"terms":{"#,
+            r#""typeSnapshot":"FIXED","discountRateSnapshot":null,"discountAmountSnapshot":null,"#,
+            r#""minimumOrderAmountSnapshot":null,"usagePeriodSnapshot":null,"expiredAt":null}}}"#,
+        );
+        for (arm, named) in [(Arm::Active, ""), (Arm::Canary, r#""arm":"canary","#)] {
+            let wire = format!("{head}{named}{tail}");
+            assert_eq!(String::from_utf8(of(arm).encode()).expect("JSON"), wire);
+            assert_eq!(Accepted::decode(wire.as_bytes()).expect("decodes"), of(arm));
+        }
+    }
+
     prop_compose! {
         fn terms()(
             type_snapshot in "[A-Z_]{1,32}",
@@ -156,13 +184,14 @@ mod tests {
             arrived_at_ms in any::<i64>(),
             shard in any::<u32>(),
             generation in any::<u64>(),
+            arm in proptest::sample::select(vec![Arm::Active, Arm::Canary]),
             fingerprint in proptest::option::of(any::<i64>()),
             campaign_counts in any::<u16>(),
             ids in (1..i64::MAX, 1..i64::MAX, 1..i64::MAX),
             terms in terms(),
         ) -> Accepted {
             Accepted {
-                request_id: id.into(), arrived_at_ms, shard_no: ShardNo(shard), generation,
+                request_id: id.into(), arrived_at_ms, shard_no: ShardNo(shard), generation, arm,
                 fingerprint: fingerprint.map(Fingerprint),
                 campaign_counts: CampaignCounts(campaign_counts),
                 request: IssueRequest {

@@ -22,10 +22,10 @@ use super::status::RequestState;
 use super::whole::Whole;
 use super::{idempotency, json};
 use crate::admission::{Receipt, Submission};
-use crate::coupon::{CouponId, GenerationNo, IssueRequest, PolicyId, RequestId, Terms, UserId, now_ms};
+use crate::coupon::{CouponId, DecidedBy, IssueRequest, PolicyId, RequestId, Terms, UserId, now_ms};
 use crate::telemetry::IssueAnswered;
 
-/// The number of the policy generation that decided.
+/// What decided, in its text form.
 const GENERATION: HeaderName = HeaderName::from_static("sluice-generation");
 const TYPE_CHARACTERS_MAX: usize = 64;
 
@@ -86,7 +86,7 @@ struct ReceiptBody {
     status_url: String,
 }
 
-/// Refusals by admission, which have a generation.
+/// Refusals by admission, which say what decided.
 const REFUSALS: &[ProblemType] = &[
     COUPON_NOT_FOUND,
     CLOSED,
@@ -109,7 +109,7 @@ impl IntoResponses for IssueProblems {
         let mut responses = problems::responses(&lists.concat());
         for refusal in REFUSALS {
             if let Some(RefOr::T(response)) = responses.get_mut(refusal.status.as_str()) {
-                let header = problems::header(Type::Integer, "The policy generation that decided.");
+                let header = problems::header(Type::String, "The generation that decided: `7`, or `7;arm=canary`.");
                 response.headers.insert(GENERATION.to_string(), RefOr::T(header));
             }
         }
@@ -129,7 +129,7 @@ impl IntoResponses for IssueProblems {
         (status = 202, description = "The request is durable. Ask for its outcome at `statusUrl`.", body = ReceiptBody,
             headers(
                 ("Location" = String, description = "The same as `statusUrl`."),
-                ("sluice-generation" = u64, description = "The policy generation that decided."),
+                ("sluice-generation" = String, description = "The generation that decided: `7`, or `7;arm=canary`."),
             ),
             links(("outcome" = (
                 operation_id = "getOutcome",
@@ -149,12 +149,12 @@ pub(super) async fn issue(State(api): State<Arc<ApiState>>, request: Request<Bod
     };
     api.telemetry.emit(IssueAnswered { outcome, duration: begun.elapsed() });
     match answer {
-        Ok((generation, receipt)) => with_generation(Some(generation), accepted(receipt)),
-        Err((generation, problem)) => with_generation(generation, problem.into_response()),
+        Ok((decided_by, receipt)) => with_generation(Some(decided_by), accepted(receipt)),
+        Err((decided_by, problem)) => with_generation(decided_by, problem.into_response()),
     }
 }
 
-type Answer = Result<(GenerationNo, Receipt), (Option<GenerationNo>, Problem)>;
+type Answer = Result<(DecidedBy, Receipt), (Option<DecidedBy>, Problem)>;
 
 async fn answer(api: &ApiState, request: Request<Body>) -> Answer {
     let arrived_at_ms = now_ms();
@@ -168,10 +168,10 @@ async fn answer(api: &ApiState, request: Request<Body>) -> Answer {
         traceparent: traceparent(&parts.headers),
         arrived_at_ms,
     };
-    let (generation, receipt) = api.admission.admit(submission).await;
+    let (decided_by, receipt) = api.admission.admit(submission).await;
     match receipt {
-        Ok(receipt) => Ok((generation, receipt)),
-        Err(refusal) => Err((Some(generation), refusal.into())),
+        Ok(receipt) => Ok((decided_by, receipt)),
+        Err(refusal) => Err((Some(decided_by), refusal.into())),
     }
 }
 
@@ -221,9 +221,25 @@ fn accepted(receipt: Receipt) -> Response {
     response
 }
 
-fn with_generation(generation: Option<GenerationNo>, mut response: Response) -> Response {
-    if let Some(generation) = generation {
-        response.headers_mut().insert(GENERATION, HeaderValue::from(generation));
+fn with_generation(decided_by: Option<DecidedBy>, mut response: Response) -> Response {
+    if let Some(decided_by) = decided_by {
+        let value = HeaderValue::try_from(decided_by.to_string()).expect("ASCII");
+        response.headers_mut().insert(GENERATION, value);
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::coupon::Arm;
+
+    #[test]
+    fn an_answer_names_the_generation_and_the_canary_arm() {
+        let header = |decided_by| with_generation(decided_by, Response::default()).headers().get(GENERATION).cloned();
+        let of = |arm| Some(DecidedBy { generation: 7, arm });
+        assert_eq!(header(of(Arm::Active)), Some(HeaderValue::from_static("7")));
+        assert_eq!(header(of(Arm::Canary)), Some(HeaderValue::from_static("7;arm=canary")));
+        assert_eq!(header(None), None);
+    }
 }

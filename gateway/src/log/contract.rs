@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::{Ack, AppendError, Assignment, Gap, Headers, Log, ReadError, Reader, Record, Stored};
-use crate::coupon::{LogId, PartitionNo, RequestId};
+use crate::coupon::{Arm, DecidedBy, LogId, PartitionNo, RequestId};
 
 const PARTITION: PartitionNo = PartitionNo(2);
 /// Longer than any step takes: a log that never answers fails its test instead of blocking it.
@@ -15,7 +15,7 @@ fn record(number: u64) -> Record {
     let headers = Headers {
         request_id: Some(RequestId::new()),
         traceparent: number.is_multiple_of(2).then(|| "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into()),
-        generation: number,
+        decided_by: DecidedBy { generation: number, arm: if number < 5 { Arm::Active } else { Arm::Canary } },
     };
     Record { key: format!("104:{number}"), headers, value: number.to_string().into_bytes() }
 }

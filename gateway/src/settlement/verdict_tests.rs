@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::coupon::{CampaignCounts, IssueRequest, Terms};
+use crate::coupon::{Arm, CampaignCounts, IssueRequest, Terms};
 
 const PARTITION: PartitionNo = PartitionNo(0);
 const SHARDS: u32 = 3;
@@ -31,6 +31,7 @@ fn item(offset: Offset, id: u8, coupon_no: u64, user: u64, shard: u32) -> Item {
         arrived_at_ms: 0,
         shard_no: ShardNo(shard),
         generation: 1,
+        arm: Arm::Active,
         fingerprint: None,
         campaign_counts: CampaignCounts::default(),
         request,

@@ -8,7 +8,7 @@ use super::scenario::{Arrival, Attempt};
 use super::system::System;
 use super::virtual_time::virtual_ms;
 use crate::coupon::{
-    Accepted, CampaignCounts, IssueRequest, NewCampaign, Offset, Outcome, PartitionNo, ShardNo, Terms, UnixMs,
+    Accepted, Arm, CampaignCounts, IssueRequest, NewCampaign, Offset, Outcome, PartitionNo, ShardNo, Terms, UnixMs,
 };
 use crate::settlement::{Exhausted, Item, Verdict, settle};
 
@@ -194,6 +194,7 @@ fn items(campaigns: &[NewCampaign], partition: &Partition) -> Vec<Item> {
             arrived_at_ms: virtual_ms(arrival.at),
             shard_no,
             generation: 0,
+            arm: Arm::Active,
             fingerprint: None,
             campaign_counts: CampaignCounts::default(),
             request,

@@ -113,8 +113,9 @@ fn accepted(answer: &Answer) -> Reply {
     Reply::Accepted(receipt)
 }
 
+/// Without the arm of a rollout, which is a parameter of the header.
 fn generation(answer: &Answer) -> Option<u64> {
-    answer.header("sluice-generation")?.parse().ok()
+    answer.header("sluice-generation")?.split(';').next()?.parse().ok()
 }
 
 impl Reply {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use sluice::app::Ports;
 use sluice::campaign_cache::{CachedShard, CampaignCache};
 use sluice::coupon::{
-    Accepted, CampaignChange, CampaignCounts, CampaignState, CouponId, GroupLayout, GroupNo, IssueRequest, NewCampaign,
-    PartitionNo, RequestId, ShardNo,
+    Accepted, Arm, CampaignChange, CampaignCounts, CampaignState, CouponId, GroupLayout, GroupNo, IssueRequest,
+    NewCampaign, PartitionNo, RequestId, ShardNo,
 };
 use sluice::ledger::{Ledger, StockDecrement};
 use sluice::log::{Headers, Record};
@@ -193,13 +193,14 @@ async fn a_request_appended_twice_is_no_longer_unsettled_once_both_records_are_s
         arrived_at_ms: 1,
         shard_no: ShardNo(0),
         generation: 1,
+        arm: Arm::Active,
         fingerprint: None,
         campaign_counts: CampaignCounts::default(),
         request,
     };
     for _ in 0..2 {
         cached.cache.get(coupon()).expect("is cached").shard(ShardNo(0)).expect("exists").add_unsettled().keep();
-        let headers = Headers { request_id: Some(request_id), traceparent: None, generation: 1 };
+        let headers = Headers { request_id: Some(request_id), ..Headers::default() };
         let record = Record { key: "104:0".to_owned(), headers, value: accepted.encode() };
         cached.ports.log.append(PartitionNo(0), record).expect("has room").await.expect("is durable");
     }

@@ -1,14 +1,17 @@
 //! The binary form of a batch: its records, one after the other.
 //!
 //! ```text
-//! u32 length of the rest │ u8 has a request id │ [u8; 16] request id │ u64 generation
+//! u32 length of the rest │ u8 flags │ [u8; 16] request id │ u64 generation
 //! u16 length │ key │ u16 length │ traceparent (empty: none) │ value
 //! ```
 //!
-//! Integers are little-endian.
+//! Integers are little-endian. Flags: 1 if there is a request id, 2 if the canary of a rollout decided.
 
-use crate::coupon::{Offset, RequestId};
+use crate::coupon::{Arm, DecidedBy, Offset, RequestId};
 use crate::log::{Headers, Record, Stored};
+
+const HAS_REQUEST_ID: u8 = 1;
+const IS_CANARY: u8 = 2;
 
 /// A batch ends in the middle of a record, or holds text that is not UTF-8.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -18,9 +21,9 @@ pub(super) struct Corrupt;
 pub(super) fn encode(record: &Record, payload: &mut Vec<u8>) {
     let start = payload.len();
     payload.extend_from_slice(&[0; 4]);
-    payload.push(u8::from(record.headers.request_id.is_some()));
+    payload.push(flags(&record.headers));
     payload.extend_from_slice(record.headers.request_id.as_ref().map_or(&[0; 16][..], |id| id.as_bytes()));
-    payload.extend_from_slice(&record.headers.generation.to_le_bytes());
+    payload.extend_from_slice(&record.headers.decided_by.generation.to_le_bytes());
     for text in [&record.key, record.headers.traceparent.as_deref().unwrap_or_default()] {
         // Keys and trace contexts are short. A longer one is cut: an error would fail the whole batch.
         let text = &text.as_bytes()[..text.len().min(u16::MAX.into())];
@@ -30,6 +33,14 @@ pub(super) fn encode(record: &Record, payload: &mut Vec<u8>) {
     payload.extend_from_slice(&record.value);
     let length = u32::try_from(payload.len() - start - 4).expect("bodies are bounded far below 4 GiB");
     payload[start..start + 4].copy_from_slice(&length.to_le_bytes());
+}
+
+fn flags(headers: &Headers) -> u8 {
+    let request_id = headers.request_id.map_or(0, |_| HAS_REQUEST_ID);
+    match headers.decided_by.arm {
+        Arm::Active => request_id,
+        Arm::Canary => request_id | IS_CANARY,
+    }
 }
 
 /// Appends the records from offset `from` on to `records`, until it holds `records_max`.
@@ -53,17 +64,18 @@ pub(super) fn decode(
 }
 
 fn record(mut frame: &[u8]) -> Result<Record, Corrupt> {
-    let [has_request_id] = take(&mut frame)?;
+    let [flags] = take(&mut frame)?;
     let request_id = RequestId::from(take::<16>(&mut frame)?);
     let generation = u64::from_le_bytes(take(&mut frame)?);
+    let arm = if flags & IS_CANARY == 0 { Arm::Active } else { Arm::Canary };
     let key = text(&mut frame)?;
     let traceparent = text(&mut frame)?;
     Ok(Record {
         key,
         headers: Headers {
-            request_id: (has_request_id == 1).then_some(request_id),
+            request_id: (flags & HAS_REQUEST_ID != 0).then_some(request_id),
             traceparent: Some(traceparent).filter(|text| !text.is_empty()),
-            generation,
+            decided_by: DecidedBy { generation, arm },
         },
         value: frame.to_vec(),
     })
@@ -97,10 +109,25 @@ mod tests {
             id in proptest::option::of(any::<[u8; 16]>()),
             traceparent in proptest::option::of("[0-9a-f-]{1,55}"),
             generation in any::<u64>(),
+            arm in proptest::sample::select(vec![Arm::Active, Arm::Canary]),
             value in proptest::collection::vec(any::<u8>(), 0..200),
         ) -> Record {
             let request_id = id.map(RequestId::from);
-            Record { key, headers: Headers { request_id, traceparent, generation }, value }
+            let decided_by = DecidedBy { generation, arm };
+            Record { key, headers: Headers { request_id, traceparent, decided_by }, value }
+        }
+    }
+
+    #[test]
+    fn the_form_in_the_file_is_stable_and_one_bit_tells_the_canary_arm() {
+        for (arm, flags) in [(Arm::Active, 1), (Arm::Canary, 3)] {
+            let decided_by = DecidedBy { generation: 7, arm };
+            let headers = Headers { request_id: Some([9; 16].into()), traceparent: None, decided_by };
+            let mut payload = Vec::new();
+            encode(&Record { key: "1:0".to_owned(), headers, value: b"{}".to_vec() }, &mut payload);
+            let expected: [&[u8]; 7] =
+                [&[34, 0, 0, 0, flags], &[9; 16], &[7, 0, 0, 0, 0, 0, 0, 0], &[3, 0], b"1:0", &[0, 0], b"{}"];
+            assert_eq!(payload, expected.concat());
         }
     }
 

@@ -18,7 +18,7 @@ const FIXED: [(&str, &str); 4] = [
 ];
 
 pub(super) fn headers(headers: &Headers) -> OwnedHeaders {
-    let generation = headers.generation.to_string();
+    let generation = headers.decided_by.to_string();
     let request_id = headers.request_id.map(|id| id.to_string());
     let own = [
         (REQUEST_ID, request_id.as_deref()),
@@ -39,7 +39,7 @@ pub(super) fn stored(message: &BorrowedMessage<'_>) -> Stored {
         match header.key {
             REQUEST_ID => headers.request_id = value.parse().ok(),
             TRACEPARENT => headers.traceparent = Some(value.to_owned()),
-            GENERATION => headers.generation = value.parse().unwrap_or(0),
+            GENERATION => headers.decided_by = value.parse().unwrap_or_default(),
             _ => {}
         }
     }
