@@ -129,13 +129,13 @@ async fn insert_rows(connection: &mut MySqlConnection, users: std::ops::Range<u6
     let terms_digest = vec![0_u8; 16];
     let mut insert = QueryBuilder::new(
         "INSERT INTO bare_outcome (request_id, status, coupon_id, user_id, grant_no, shard_no, picked_shard_no, \
-         generation, partition_no, log_offset, arrived_at_ms, settled_at_ms, terms_digest) ",
+         generation, arm, partition_no, log_offset, arrived_at_ms, settled_at_ms, terms_digest) ",
     );
     insert.push_values(users, |mut row, user| {
         row.push_bind(RequestId::new().as_bytes().to_vec()).push("'ISSUED'");
         row.push(COUPON)
             .push(user)
-            .push("1, 3, 3, 1, 3")
+            .push("1, 3, 3, 1, 0, 3")
             .push(user)
             .push(now)
             .push(now)

@@ -31,7 +31,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 
 use crate::coupon::{
-    Audit, Campaign, CampaignChange, ChangeKey, CouponId, Fingerprint, GenerationNo, GroupNo, LogId, NewCampaign,
+    Arm, Audit, Campaign, CampaignChange, ChangeKey, CouponId, Fingerprint, GenerationNo, GroupNo, LogId, NewCampaign,
     Offset, Outcome, PartitionNo, PolicyId, RequestId, Settled, ShardNo, ShardStock, UnixMs, UserId,
 };
 
@@ -78,6 +78,8 @@ pub struct RecordedOutcome {
     pub outcome: Outcome,
     /// `None` where the record could not be read.
     pub coupon_id: Option<CouponId>,
+    /// The arm whose policies admitted the request.
+    pub arm: Arm,
     pub partition: PartitionNo,
     pub offset: Offset,
     pub settled_at_ms: UnixMs,

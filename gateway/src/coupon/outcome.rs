@@ -1,7 +1,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{CouponId, Fingerprint, GenerationNo, Offset, PartitionNo, RequestId, ShardNo, Terms, UnixMs, UserId};
+use super::{Arm, CouponId, Fingerprint, GenerationNo, Offset, PartitionNo, RequestId, ShardNo, Terms, UnixMs, UserId};
 
 /// The result of a request. Once committed it never changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +63,8 @@ pub struct SettledRequest {
     pub picked_shard: ShardNo,
     /// The pipeline generation that admitted the request.
     pub generation: GenerationNo,
+    /// The arm whose policies admitted it.
+    pub arm: Arm,
     /// Only with an Idempotency-Key.
     pub fingerprint: Option<Fingerprint>,
     pub arrived_at_ms: UnixMs,

@@ -15,7 +15,7 @@ use super::error::Problem;
 use super::openapi::problems::{self, problems};
 use super::problem_type::{LEDGER_UNAVAILABLE, REQUEST_NOT_FOUND};
 use super::state::ApiState;
-use crate::coupon::{CouponId, Offset, Outcome, PartitionNo, Reason, RequestId, ShardNo};
+use crate::coupon::{Arm, CouponId, Offset, Outcome, PartitionNo, Reason, RequestId, ShardNo};
 use crate::ledger::RecordedOutcome;
 use crate::log::Log;
 
@@ -70,6 +70,9 @@ pub(super) struct StatusBody {
     /// The shard whose stock was used.
     #[serde(skip_serializing_if = "Option::is_none")]
     shard_no: Option<ShardNo>,
+    /// Of an outcome: `canary` if the canary of a rollout admitted the request, otherwise absent.
+    #[serde(skip_serializing_if = "Arm::is_active")]
+    arm: Arm,
     /// 1 is the next record to be settled in its partition. Absent while the partition cannot be read.
     #[serde(skip_serializing_if = "Option::is_none")]
     position: Option<u64>,
@@ -182,6 +185,7 @@ impl StatusBody {
             reason: None,
             coupon_id: None,
             shard_no: None,
+            arm: Arm::Active,
             position,
             settled_at: None,
         }
@@ -198,6 +202,7 @@ impl StatusBody {
             reason,
             coupon_id: recorded.coupon_id,
             shard_no,
+            arm: recorded.arm,
             position: None,
             settled_at: jiff::Timestamp::from_millisecond(recorded.settled_at_ms).ok(),
         }

@@ -1,6 +1,7 @@
 //! One suite that every adapter passes: `contract_tests!(sqlite => open().await)`. The expression returns an empty
 //! ledger and a guard that keeps its storage.
 
+mod arm;
 mod changes;
 mod generations;
 mod groups;
@@ -12,10 +13,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::{CampaignError, Claim, Ledger, LedgerError, LockedStock, Shards, StockDecrement, Transaction};
 use crate::coupon::{
-    Audit, CampaignChange, CampaignState, ChangeKey, CouponId, Fingerprint, GroupNo, NewCampaign, Outcome, PartitionNo,
-    Reason, RequestId, Settled, SettledRequest, ShardNo, Terms, UserId,
+    Arm, Audit, CampaignChange, CampaignState, ChangeKey, CouponId, Fingerprint, GroupNo, NewCampaign, Outcome,
+    PartitionNo, Reason, RequestId, Settled, SettledRequest, ShardNo, Terms, UserId,
 };
 
+pub(crate) use arm::*;
 pub(crate) use changes::*;
 pub(crate) use generations::*;
 pub(crate) use groups::*;
@@ -53,6 +55,7 @@ pub(crate) fn settled(name: u8, user_no: u64, outcome: Outcome) -> Settled {
             user_id: user(user_no),
             picked_shard: ShardNo(1),
             generation: 7,
+            arm: Arm::Active,
             fingerprint: Some(Fingerprint(i64::MIN)),
             arrived_at_ms: 1,
             terms: Terms {
@@ -339,6 +342,7 @@ macro_rules! contract_tests {
             a_closed_campaign_stays_closed,
             an_unknown_coupon_has_no_campaign,
             a_committed_settlement_is_visible_completely,
+            the_arm_of_an_outcome_is_read_as_written,
             a_dropped_settlement_is_rolled_back,
             taking_more_than_a_shard_has_fails,
             a_second_outcome_or_grant_number_is_rejected_as_transient,

@@ -20,6 +20,7 @@ pub(super) static MYSQL: LazyLock<Migrator> = LazyLock::new(|| {
         (8, "policy_versions", include_str!("../../../migrations/mysql/0008_policy_versions.sql")),
         (9, "groups", include_str!("../../../migrations/mysql/0009_groups.sql")),
         (11, "pipelines_of_coupons", include_str!("../../../migrations/mysql/0011_pipelines_of_coupons.sql")),
+        (12, "arm", include_str!("../../../migrations/mysql/0012_arm.sql")),
     ])
 });
 
@@ -35,6 +36,7 @@ pub(super) static SQLITE: LazyLock<Migrator> = LazyLock::new(|| {
         (8, "policy_versions", include_str!("../../../migrations/sqlite/0008_policy_versions.sql")),
         (9, "groups", include_str!("../../../migrations/sqlite/0009_groups.sql")),
         (11, "pipelines_of_coupons", include_str!("../../../migrations/sqlite/0011_pipelines_of_coupons.sql")),
+        (12, "arm", include_str!("../../../migrations/sqlite/0012_arm.sql")),
     ])
 });
 

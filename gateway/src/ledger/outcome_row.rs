@@ -3,7 +3,7 @@
 use serde::{Serialize, Serializer};
 
 use super::terms::StoredTerms;
-use crate::coupon::{CouponId, Offset, Outcome, PartitionNo, RequestId, Settled, ShardNo, UserId};
+use crate::coupon::{Arm, CouponId, Offset, Outcome, PartitionNo, RequestId, Settled, ShardNo, UserId};
 
 /// A row of `issue_outcome`.
 pub(super) struct OutcomeRow {
@@ -16,6 +16,7 @@ pub(super) struct OutcomeRow {
     pub(super) shard_no: Option<ShardNo>,
     pub(super) picked_shard_no: Option<ShardNo>,
     pub(super) generation: Option<u64>,
+    pub(super) arm_no: u8,
     pub(super) fingerprint: Option<i64>,
     pub(super) partition: PartitionNo,
     pub(super) offset: Offset,
@@ -41,6 +42,7 @@ impl OutcomeRow {
             shard_no,
             picked_shard_no: subject.map(|subject| subject.picked_shard),
             generation: subject.map(|subject| subject.generation),
+            arm_no: arm_no(subject.map(|subject| subject.arm).unwrap_or_default()),
             fingerprint: subject.and_then(|subject| subject.fingerprint).map(|fingerprint| fingerprint.0),
             partition: settled.partition,
             offset: settled.offset,
@@ -48,6 +50,14 @@ impl OutcomeRow {
             settled_at_ms: settled.settled_at_ms,
             terms: subject.filter(|_| grant_no.is_some()).map(|subject| StoredTerms::of(&subject.terms)),
         }
+    }
+}
+
+/// The arm in the ledger. Outcomes that were written before there were arms are of the active one.
+pub(super) const fn arm_no(arm: Arm) -> u8 {
+    match arm {
+        Arm::Active => 0,
+        Arm::Canary => 1,
     }
 }
 
@@ -63,6 +73,7 @@ impl Serialize for OutcomeRow {
             self.shard_no,
             self.picked_shard_no,
             self.generation,
+            self.arm_no,
             self.fingerprint,
             self.partition,
             self.offset,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::coupon::{GenerationNo, Offset, Outcome, PartitionNo, RequestId, ShardNo, UnixMs, UserId};
+use crate::coupon::{Arm, GenerationNo, Offset, Outcome, PartitionNo, RequestId, ShardNo, UnixMs, UserId};
 
 /// How long the outcomes of a campaign are kept after it closed. `None` keeps them for ever.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +53,7 @@ pub struct ListedOutcome {
     /// The shard that the policy picked.
     pub picked_shard: ShardNo,
     pub generation: GenerationNo,
+    pub arm: Arm,
     pub partition: PartitionNo,
     pub offset: Offset,
     pub arrived_at_ms: UnixMs,

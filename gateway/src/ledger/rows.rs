@@ -6,13 +6,14 @@ use sqlx::mysql::MySqlRow;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Decode, MySql, Row, Sqlite, Type};
 
+use super::outcome_row::arm_no;
 use super::{
     CampaignChanges, GenerationRow, Grants, LedgerError, ListedOutcome, LockedStock, LogIdentity, OffsetChange,
     OffsetChangeReason, PartitionOffset, Place, PolicyVersion, RecordedOutcome, Shards,
 };
 use crate::coupon::{
-    Campaign, CampaignState, CouponId, GroupNo, Offset, Outcome, PartitionNo, PolicyId, Reason, RequestId, ShardNo,
-    ShardStock,
+    Arm, Campaign, CampaignState, CouponId, GroupNo, Offset, Outcome, PartitionNo, PolicyId, Reason, RequestId,
+    ShardNo, ShardStock,
 };
 
 /// A type that both databases can decode. With it, a function over rows needs one bound instead of one per column.
@@ -175,6 +176,7 @@ pub(super) fn recorded_outcome(row: &impl Columns) -> Result<RecordedOutcome, Le
     Ok(RecordedOutcome {
         outcome: outcome(row, step)?,
         coupon_id: coupon.and_then(|coupon| CouponId::try_from(coupon).ok()),
+        arm: arm(row, step)?,
         partition: PartitionNo(column(row, step, "partition_no")?),
         offset: count(row, step, "log_offset")?,
         settled_at_ms: column(row, step, "settled_at_ms")?,
@@ -195,6 +197,12 @@ fn outcome(row: &impl Columns, step: &'static str) -> Result<Outcome, LedgerErro
     reason.map(Outcome::Rejected).ok_or_else(|| corrupt(step, format!("unknown status `{status}`")))
 }
 
+fn arm(row: &impl Columns, step: &'static str) -> Result<Arm, LedgerError> {
+    let number = count(row, step, "arm")?;
+    let arm = [Arm::Active, Arm::Canary].into_iter().find(|arm| u64::from(arm_no(*arm)) == number);
+    arm.ok_or_else(|| corrupt(step, format!("unknown arm {number}")))
+}
+
 pub(super) fn listed_outcomes<R: Columns>(rows: &[R]) -> Result<Vec<ListedOutcome>, LedgerError> {
     rows.iter().map(listed_outcome).collect()
 }
@@ -208,6 +216,7 @@ fn listed_outcome(row: &impl Columns) -> Result<ListedOutcome, LedgerError> {
         outcome: outcome(row, step)?,
         picked_shard: ShardNo(column(row, step, "picked_shard_no")?),
         generation: count(row, step, "generation")?,
+        arm: arm(row, step)?,
         partition: PartitionNo(column(row, step, "partition_no")?),
         offset: count(row, step, "log_offset")?,
         arrived_at_ms: column(row, step, "arrived_at_ms")?,

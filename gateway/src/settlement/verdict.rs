@@ -145,6 +145,7 @@ fn subject(accepted: &Accepted) -> SettledRequest {
         user_id: accepted.request.user_id,
         picked_shard: accepted.shard_no,
         generation: accepted.generation,
+        arm: accepted.arm,
         fingerprint: accepted.fingerprint,
         arrived_at_ms: accepted.arrived_at_ms,
         terms: accepted.request.terms.clone(),

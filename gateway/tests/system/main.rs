@@ -3,6 +3,7 @@
 //! The policies must be built: `policies/build`.
 
 mod admin_tokens;
+mod arms;
 mod bad_input;
 #[path = "../common/bomb.rs"]
 mod bomb;

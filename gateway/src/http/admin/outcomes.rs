@@ -15,7 +15,7 @@ use super::super::openapi::problems::{self, problems};
 use super::super::state::ApiState;
 use super::super::status::RequestState;
 use super::coupons::{CAMPAIGN, campaign_not_found, parse_coupon};
-use crate::coupon::{CouponId, GenerationNo, Offset, Outcome, PartitionNo, Reason, RequestId, ShardNo, UserId};
+use crate::coupon::{Arm, CouponId, GenerationNo, Offset, Outcome, PartitionNo, Reason, RequestId, ShardNo, UserId};
 use crate::ledger::{Ledger, LedgerError, ListedOutcome};
 
 /// Rows of one page: an export holds no more in memory.
@@ -42,6 +42,9 @@ struct OutcomeLine {
     picked_shard_no: ShardNo,
     #[schema(value_type = u64)]
     generation: GenerationNo,
+    /// `canary` if the canary of a rollout admitted the request, otherwise absent.
+    #[serde(skip_serializing_if = "Arm::is_active")]
+    arm: Arm,
     partition: PartitionNo,
     #[schema(value_type = u64)]
     offset: Offset,
@@ -109,6 +112,7 @@ impl OutcomeLine {
             grant_no,
             picked_shard_no: listed.picked_shard,
             generation: listed.generation,
+            arm: listed.arm,
             partition: listed.partition,
             offset: listed.offset,
             arrived_at: jiff::Timestamp::from_millisecond(listed.arrived_at_ms).ok(),

@@ -68,10 +68,10 @@ struct Values<'a>(&'a OutcomeRow);
 
 impl fmt::Display for Values<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let OutcomeRow { request_id, status, partition, offset, settled_at_ms, .. } = self.0;
+        let OutcomeRow { request_id: id, status, arm_no, partition, offset, settled_at_ms, .. } = self.0;
         write!(
             f,
-            "(x'{request_id}', '{status}', {}, {}, {}, {}, {}, {}, {}, {partition}, {offset}, {}, {settled_at_ms}, {})",
+            "(x'{id}', '{status}', {}, {}, {}, {}, {}, {}, {arm_no}, {}, {partition}, {offset}, {}, {settled_at_ms}, {})",
             Nullable(self.0.coupon_id),
             Nullable(self.0.user_id),
             Nullable(self.0.grant_no),
