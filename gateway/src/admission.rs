@@ -194,7 +194,7 @@ impl Admission {
             trace: self.decisions.trace(candidate.request_id),
         };
         let judged = judgement.judge().await;
-        self.decisions.record(candidate.request_id, generation.number(), &judgement.facts, judgement.trace);
+        self.decisions.record(candidate.request_id, candidate.decided_by, &judgement.facts, judgement.trace);
         let shard_no = judged?;
         let (accepted, headers) = candidate.accept(shard_no, generation);
         self.append(&accepted, headers, campaign).await

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::counters::{Measured, PerMeasure};
-use crate::coupon::{GenerationNo, RequestId};
+use crate::coupon::{Arm, GenerationNo, RequestId};
 use crate::policy::{ConfiguredPolicy, Decided, Load, OwnedContext, Request, Shard, Usage};
 use crate::telemetry::FailureReason;
 
@@ -20,6 +20,9 @@ pub struct Decision {
     /// Of the policies.
     #[schema(value_type = u64)]
     pub generation: GenerationNo,
+    /// `canary` if the canary of a rollout decided, otherwise absent.
+    #[serde(default, skip_serializing_if = "Arm::is_active")]
+    pub arm: Arm,
     /// As the policies saw it: `couponId`, `policyId`, `userId`, `arrivedAtMs` and `entropy`.
     #[schema(value_type = Object)]
     pub request: Request,

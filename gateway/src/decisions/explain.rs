@@ -2,6 +2,7 @@
 
 use super::decision::{Decision, Outcome, Step, Steps, Traced};
 use crate::counters::{Measure, Measured, Scope};
+use crate::coupon::Arm;
 use crate::policy::{LimitVerdict, Load, Rejection, Shaping, Shard, Usage};
 use crate::telemetry::FailureReason;
 
@@ -14,7 +15,7 @@ pub fn explain(decision: &Decision) -> Vec<String> {
     std::iter::once(request(decision)).chain(hooks.into_iter().flatten()).collect()
 }
 
-fn request(Decision { request, generation, outcome, .. }: &Decision) -> String {
+fn request(Decision { request, generation, arm, outcome, .. }: &Decision) -> String {
     let arrived_at = i64::try_from(request.arrived_at_ms).ok();
     let arrived_at = arrived_at.and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
     let arrived_at = arrived_at.map(|at| format!(" at {at}")).unwrap_or_default();
@@ -22,8 +23,12 @@ fn request(Decision { request, generation, outcome, .. }: &Decision) -> String {
         Outcome::Accepted => "The policies accepted it",
         Outcome::Refused => "It was refused",
     };
+    let arm = match arm {
+        Arm::Active => "",
+        Arm::Canary => ", canary arm",
+    };
     format!(
-        "User {} asked for coupon {}{arrived_at}. {ended}, in generation {generation}.",
+        "User {} asked for coupon {}{arrived_at}. {ended}, in generation {generation}{arm}.",
         request.user_id, request.coupon_id
     )
 }

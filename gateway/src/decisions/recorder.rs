@@ -9,7 +9,7 @@ use super::segments::Segments;
 use super::trace::Trace;
 use super::writer;
 use crate::background::Background;
-use crate::coupon::{GenerationNo, RequestId, mix64};
+use crate::coupon::{DecidedBy, RequestId, mix64};
 use crate::policy::Request;
 use crate::telemetry::{DecisionsLost, Loss, Telemetry};
 
@@ -50,9 +50,10 @@ impl Recorder {
     }
 
     /// Records a request after its last hook, if it is sampled.
-    pub fn record(&self, request_id: RequestId, generation: GenerationNo, request: &Request, trace: Trace) {
+    pub fn record(&self, request_id: RequestId, decided_by: DecidedBy, request: &Request, trace: Trace) {
         let Some(outcome) = trace.outcome() else { return };
-        let decision = Decision { request_id, outcome, generation, request: *request, steps: trace.steps };
+        let DecidedBy { generation, arm } = decided_by;
+        let decision = Decision { request_id, outcome, generation, arm, request: *request, steps: trace.steps };
         if let Err(TrySendError::Full(_) | TrySendError::Closed(_)) = self.queue.try_send(decision) {
             self.telemetry.emit(DecisionsLost { because: Loss::QueueFull, decisions: 1 });
         }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::{Decision, Outcome, Step, Steps, Trace};
 use crate::counters::{Measure, Measured, PerMeasure, Scope};
-use crate::coupon::RequestId;
+use crate::coupon::{Arm, RequestId};
 use crate::policy::{ConfiguredPolicy, Decided, Digest, LimitVerdict, Load, Rejection, Request, Shaping, Shard, Usage};
 
 fn policy(name: &str, measures: Vec<Measure>) -> Arc<ConfiguredPolicy> {
@@ -60,7 +60,7 @@ fn accept(trace: &mut Trace) {
 fn accepted(request_id: RequestId, request: Request) -> Decision {
     let mut trace = Trace::new(|_| true);
     accept(&mut trace);
-    Decision { request_id, outcome: Outcome::Accepted, generation: 3, request, steps: trace.steps }
+    Decision { request_id, outcome: Outcome::Accepted, generation: 3, arm: Arm::Active, request, steps: trace.steps }
 }
 
 fn step_of_picker(steps: &Steps) -> &Step<Vec<Shard>> {
@@ -85,4 +85,15 @@ fn a_refusal_that_was_recorded_before_there_were_messages_reads_back_and_is_writ
     let verdict = serde_json::from_str::<LimitVerdict>(line).expect("reads back");
     assert_eq!(verdict, LimitVerdict::Refuse(rejection()));
     assert_eq!(serde_json::to_string(&verdict).expect("JSON"), line);
+}
+
+#[test]
+fn only_a_decision_of_the_canary_names_its_arm() {
+    let active = accepted(RequestId::new(), request(7));
+    let canary = Decision { arm: Arm::Canary, ..active.clone() };
+    for (decision, arm) in [(active, None), (canary, Some("canary"))] {
+        let json = serde_json::to_value(&decision).expect("JSON");
+        assert_eq!(json.get("arm").and_then(serde_json::Value::as_str), arm);
+        assert_eq!(serde_json::from_value::<Decision>(json).expect("reads back"), decision);
+    }
 }

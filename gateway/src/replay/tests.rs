@@ -7,7 +7,7 @@ use serde_json::{Map, json};
 
 use super::{Instances, ReplayError, Report, replay};
 use crate::counters::{Measure, Scope};
-use crate::coupon::RequestId;
+use crate::coupon::{Arm, RequestId};
 use crate::decisions::{Decision, Outcome, Step, Steps};
 use crate::policy::{
     CompilerProgram, ConfiguredPolicy, Digest, LoadError, MeteredPolicy, OfflineHost, Options, Request, Shard,
@@ -65,7 +65,7 @@ fn decision(user_id: u64, measures: Vec<Measure>) -> Decision {
     let steps = Steps { shard_picker: Some(step), ..Steps::default() };
     let request = request(user_id);
     let request_id = RequestId::from(u128::from(user_id).to_be_bytes());
-    Decision { request_id, outcome: Outcome::Accepted, generation: 1, request, steps }
+    Decision { request_id, outcome: Outcome::Accepted, generation: 1, arm: Arm::Active, request, steps }
 }
 
 fn lines(decisions: impl IntoIterator<Item = Decision>) -> Vec<u8> {

@@ -5,13 +5,14 @@ use std::time::Duration;
 use super::super::{Decision, Outcome, Trace, explain};
 use super::{accepted, limit, policy, rejection, request, shape, shards};
 use crate::counters::Hook;
-use crate::coupon::RequestId;
+use crate::coupon::{Arm, RequestId};
 use crate::policy::{Decided, LimitVerdict, PolicyUnavailable, Rejection, Shaping};
 use crate::telemetry::FailureReason;
 
 fn refused(trace: Trace) -> Decision {
     let outcome = Outcome::Refused;
-    Decision { request_id: RequestId::new(), outcome, generation: 3, request: request(7), steps: trace.steps }
+    let (request_id, arm) = (RequestId::new(), Arm::Active);
+    Decision { request_id, outcome, generation: 3, arm, request: request(7), steps: trace.steps }
 }
 
 #[test]
@@ -28,6 +29,13 @@ fn an_accepted_request_is_explained_hook_by_hook() {
              coupons left, 3 requests that are not settled, and 5 such records in its partition.",
         ]
     );
+}
+
+#[test]
+fn a_decision_of_the_canary_says_so() {
+    let decision = Decision { arm: Arm::Canary, ..accepted(RequestId::new(), request(7)) };
+    let words = explain(&decision);
+    assert!(words[0].ends_with("The policies accepted it, in generation 3, canary arm."), "{words:?}");
 }
 
 #[test]

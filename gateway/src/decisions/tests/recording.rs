@@ -4,11 +4,12 @@ use super::super::segments::Segments;
 use super::super::writer::write;
 use super::super::{Decision, Options, Outcome, Reader, Recorder, Trace};
 use super::{accept, accepted, limit, pick, rejection, request, shape, step_of_picker};
-use crate::coupon::RequestId;
+use crate::coupon::{Arm, DecidedBy, RequestId};
 use crate::policy::{LimitVerdict, Shaping};
 use crate::telemetry::Telemetry;
 
 const REQUESTS: usize = 20_000;
+const CANARY: DecidedBy = DecidedBy { generation: 1, arm: Arm::Canary };
 
 fn options(sample: f64, sample_refusals: f64) -> Options {
     Options { sample, sample_refusals, ..Options::default() }
@@ -33,7 +34,7 @@ fn recorded(options: &Options, requests: usize, decide: fn(&mut Trace)) -> Vec<D
         let id = RequestId::new();
         let mut trace = recorder.trace(id);
         decide(&mut trace);
-        recorder.record(id, 1, &request(7), trace);
+        recorder.record(id, CANARY, &request(7), trace);
         decisions.extend(queue.try_recv());
     }
     decisions
@@ -47,6 +48,7 @@ fn accepted_and_refused_requests_have_rates_of_their_own() {
     let refused = recorded(&options(0.0, 1.0), 100, refuse);
     assert_eq!(refused.len(), 100);
     assert!(refused.iter().all(|decision| decision.outcome == Outcome::Refused));
+    assert_eq!((refused[0].generation, refused[0].arm), (CANARY.generation, CANARY.arm));
     assert!(refused[0].steps.shard_picker.is_none(), "it was not asked");
 }
 
@@ -93,7 +95,7 @@ fn a_full_queue_loses_decisions_and_counts_them() {
         let id = RequestId::new();
         let mut trace = recorder.trace(id);
         accept(&mut trace);
-        recorder.record(id, 1, &request(7), trace);
+        recorder.record(id, CANARY, &request(7), trace);
     }
     assert_eq!(count(&telemetry, "sluice_decisions_lost_total{reason=\"queue_full\"}"), 3);
 }
@@ -114,7 +116,7 @@ async fn a_disk_that_fails_loses_decisions_and_counts_them_until_it_works_again(
         shape(&mut trace, Shaping::Pass);
         limit(&mut trace, LimitVerdict::Admit);
         pick(&mut trace, 0);
-        recorder.record(id, 1, &request(user), trace);
+        recorder.record(id, CANARY, &request(user), trace);
         id
     };
     record(1);
