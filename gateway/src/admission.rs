@@ -22,11 +22,11 @@ use self::submission::Candidate;
 use crate::background::Detached;
 use crate::campaign_cache::{CachedCampaign, CachedShard, CampaignCache, UnsettledGuard};
 use crate::counters::Counters;
-use crate::coupon::{Accepted, Arm, DecidedBy, Entry, IssueRequest, PartitionNo, RequestId, UnixMs};
+use crate::coupon::{Accepted, DecidedBy, Entry, IssueRequest, PartitionNo, RequestId, UnixMs};
 use crate::decisions::Recorder;
 use crate::ledger::{LedgerError, RecordedOutcome};
 use crate::log::{AppendError, Headers, Log, Record};
-use crate::policy::{Generation, Pipelines};
+use crate::rollout::{Chosen, Rollouts};
 
 pub use earlier::EarlierRequests;
 pub use judgement::DELAY_MAX;
@@ -41,7 +41,7 @@ pub struct Dependencies {
     pub counters: Arc<dyn Counters>,
     pub log: Arc<dyn Log>,
     pub earlier: EarlierRequests,
-    pub pipelines: Arc<Pipelines>,
+    pub rollouts: Arc<Rollouts>,
     pub load: Arc<LoadGauge>,
     pub decisions: Recorder,
 }
@@ -52,7 +52,7 @@ pub struct Admission {
     counters: Arc<dyn Counters>,
     log: Arc<dyn Log>,
     earlier: EarlierRequests,
-    pipelines: Arc<Pipelines>,
+    rollouts: Arc<Rollouts>,
     load: Arc<LoadGauge>,
     decisions: Recorder,
     detached: Detached,
@@ -64,13 +64,13 @@ impl Admission {
     /// Up to `in_flight_max` requests are decided at the same time. One more is refused as overloaded.
     #[must_use]
     pub fn new(dependencies: Dependencies, in_flight_max: usize) -> Self {
-        let Dependencies { campaigns, counters, log, earlier, pipelines, load, decisions } = dependencies;
+        let Dependencies { campaigns, counters, log, earlier, rollouts, load, decisions } = dependencies;
         Self {
             campaigns,
             counters,
             log,
             earlier,
-            pipelines,
+            rollouts,
             load,
             decisions,
             detached: Detached::default(),
@@ -117,22 +117,17 @@ impl Admission {
     /// # Errors
     /// [`Refusal`], after the reservation for the request was released, unless its record may be in the log.
     pub async fn admit(self: &Arc<Self>, submission: Submission) -> (DecidedBy, Result<Receipt, Refusal>) {
-        let generation = self.pipelines.deciding(submission.request.coupon_id);
-        let decided_by = DecidedBy { generation: generation.number(), arm: Arm::Active };
-        let answer = self.decide(&generation, decided_by, submission).await;
-        (decided_by, answer)
+        let IssueRequest { coupon_id, user_id, .. } = submission.request;
+        let chosen = Arc::new(self.rollouts.choose(coupon_id, user_id));
+        let answer = self.decide(&chosen, submission).await;
+        (chosen.decided_by(), answer)
     }
 
-    async fn decide(
-        self: &Arc<Self>,
-        generation: &Arc<Generation>,
-        decided_by: DecidedBy,
-        submission: Submission,
-    ) -> Result<Receipt, Refusal> {
+    async fn decide(self: &Arc<Self>, chosen: &Arc<Chosen>, submission: Submission) -> Result<Receipt, Refusal> {
         self.load.count_arrival();
         let in_flight = self.begin()?;
         let campaign = self.find_campaign(&submission.request)?;
-        let (candidate, group) = (Candidate::new(submission, decided_by), campaign.campaign.group);
+        let (candidate, group) = (Candidate::new(submission, chosen.decided_by()), campaign.campaign.group);
         // If the ledger cannot tell, the request is accepted all the same: a retry has the id of the first attempt, and
         // settlement drops one of the two records. Only the state of the campaign must not refuse it, since the first
         // attempt may have been accepted before the state changed.
@@ -152,20 +147,21 @@ impl Admission {
             // Appended again, settlement drops one of the two records.
             Err(_) => campaign,
         };
-        let accepting = Arc::clone(self).accept(Arc::clone(generation), candidate, campaign, in_flight);
+        let accepting = Arc::clone(self).accept(Arc::clone(chosen), candidate, campaign, in_flight);
         self.detached.run(accepting).await
     }
 
     /// Runs to its end, also if the client disconnects.
     async fn accept(
         self: Arc<Self>,
-        generation: Arc<Generation>,
+        chosen: Arc<Chosen>,
         candidate: Candidate,
         campaign: Arc<CachedCampaign>,
         _in_flight: InFlightGuard,
     ) -> Result<Receipt, Refusal> {
-        let mut reservation = Reservation::new(&*self.counters, &generation, candidate.subject(&generation));
-        let answer = self.judge_and_append(&generation, candidate, &campaign, &mut reservation).await;
+        let generation = &*chosen.generation;
+        let mut reservation = Reservation::new(&*self.counters, generation, candidate.subject(generation));
+        let answer = self.judge_and_append(&chosen, candidate, &campaign, &mut reservation).await;
         match &answer {
             // The record may be durable. Released, the user could exceed the limit of a window, which nothing corrects.
             // If the record is durable and its request rejected, settlement forgets it.
@@ -177,7 +173,7 @@ impl Admission {
 
     async fn judge_and_append(
         &self,
-        generation: &Generation,
+        chosen: &Chosen,
         candidate: Candidate,
         campaign: &CachedCampaign,
         reservation: &mut Reservation<'_>,
@@ -187,7 +183,7 @@ impl Admission {
             log: &*self.log,
             load: &self.load,
             in_flight: self.in_flight(),
-            generation,
+            chosen,
             facts: candidate.facts(),
             campaign,
             reservation,
@@ -196,7 +192,7 @@ impl Admission {
         let judged = judgement.judge().await;
         self.decisions.record(candidate.request_id, candidate.decided_by, &judgement.facts, judgement.trace);
         let shard_no = judged?;
-        let (accepted, headers) = candidate.accept(shard_no, generation);
+        let (accepted, headers) = candidate.accept(shard_no, &chosen.generation);
         self.append(&accepted, headers, campaign).await
     }
 

@@ -19,6 +19,7 @@ mod place;
 mod policy_version;
 mod read_breaker;
 mod retention;
+mod rollout_table;
 mod rows;
 pub mod sqlite;
 mod tally;
@@ -45,6 +46,7 @@ pub use place::Place;
 pub use policy_version::PolicyVersion;
 pub use read_breaker::ReadBreaker;
 pub use retention::{Deletion, ListedOutcome, Retention};
+pub use rollout_table::{RolloutReport, RolloutRow, RolloutTable};
 
 /// How long the ledger remembers the key of a campaign's change. An operator's script does not retry for longer.
 pub const CHANGE_KEY_KEPT: Duration = Duration::from_hours(7 * 24);
@@ -330,6 +332,8 @@ pub trait Ledger: Send + Sync + 'static {
 
     /// The bytes of a component of a stored generation or version. The caller compares them with the digest.
     fn component<'a>(&'a self, digest: &'a str) -> BoxFuture<'a, Result<Option<Vec<u8>>, LedgerError>>;
+
+    fn rollouts(&self) -> &dyn RolloutTable;
 
     /// Whether other processes may use this ledger at the same time.
     fn is_shared(&self) -> bool;

@@ -9,6 +9,7 @@ mod battery;
 mod bench;
 mod breaker;
 mod budget;
+mod candidate;
 mod catch_up;
 mod check;
 mod compile;
@@ -66,6 +67,7 @@ mod watch;
 mod wire;
 
 pub use bench::{BenchRow, bench};
+pub use candidate::{HeldHooks, Proposal};
 pub use compile::limits::CompileLimits;
 pub use compile::worker::{INVALID_COMPONENT, WorkerError, run_compiler};
 pub use configured::ConfiguredPolicy;
@@ -81,6 +83,7 @@ pub use offline::{CallCost, MeteredCall, MeteredInstance, MeteredPolicy, Offline
 pub use options::{CompilerProgram, Options};
 pub use owned_context::OwnedContext;
 pub use pack::pack;
+pub use pinned::{OwnHooks, PinnedHook};
 pub use pipelines::{IsOver, Pipelines};
 pub use registry::{ListedPolicy, UploadedPolicy};
 pub use reserved::RESERVED_CODES;

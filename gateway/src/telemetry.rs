@@ -7,6 +7,7 @@ mod event;
 mod metrics;
 mod pipelines;
 mod policy_meter;
+mod rollouts;
 
 use std::sync::Arc;
 
@@ -29,6 +30,7 @@ pub use pipelines::{
 };
 use policy_meter::PolicyMeters;
 pub use policy_meter::{FailureReason, LiveInstance, PolicyMeter};
+pub use rollouts::{ArmMeasured, GuardRead, RolloutEnded, RolloutsSeen, ShadowMeasured};
 
 /// The metrics of one system. Clones share them.
 #[derive(Clone)]

@@ -8,11 +8,12 @@ use super::load::LoadGauge;
 use super::refusal::Refusal;
 use super::reservation::Reservation;
 use crate::campaign_cache::{CachedCampaign, CampaignCache};
-use crate::counters::Hook;
+use crate::counters::{Hook, Measured, PerMeasure};
 use crate::coupon::ShardNo;
-use crate::decisions::Trace;
+use crate::decisions::{Trace, Traced};
 use crate::log::{AppendError, Log};
-use crate::policy::{self, Generation, Rejection, Shaping};
+use crate::policy::{self, Decided, Generation, Rejection, Shaping};
+use crate::rollout::{Chosen, Question, Shadowed};
 
 /// Caps a delay by the rate shaper. A longer delay would outlast the timeout of many clients.
 pub const DELAY_MAX: Duration = Duration::from_secs(2);
@@ -27,7 +28,7 @@ pub(super) struct Judgement<'a, 'r> {
     pub(super) load: &'a LoadGauge,
     /// Requests that are being decided.
     pub(super) in_flight: usize,
-    pub(super) generation: &'a Generation,
+    pub(super) chosen: &'a Chosen,
     pub(super) facts: policy::Request,
     pub(super) campaign: &'a CachedCampaign,
     pub(super) reservation: &'a mut Reservation<'r>,
@@ -46,8 +47,8 @@ impl Judgement<'_, '_> {
     async fn shape(&mut self) -> Result<(), Refusal> {
         let measured = self.reservation.reserve(Hook::RateShaper).await?;
         let load = self.load.read(self.in_flight, self.campaign.campaign.group);
-        let decided = self.generation.shape(&self.facts, measured.as_deref(), &load);
-        self.trace.add(self.generation.policy(Hook::RateShaper), measured.ok(), || load, &decided);
+        let decided = self.generation().shape(&self.facts, measured.as_deref(), &load);
+        self.record(measured.ok(), || load, &decided);
         match decided.verdict.map_err(Refusal::PolicyUnavailable)? {
             Shaping::Pass => Ok(()),
             Shaping::Delay(ms) => {
@@ -65,8 +66,8 @@ impl Judgement<'_, '_> {
             total: self.campaign.campaign.total,
             remaining: self.campaign.remaining(),
         };
-        let decided = self.generation.admit(&self.facts, measured.as_deref(), &usage);
-        self.trace.add(self.generation.policy(Hook::UserLimit), measured.ok(), || usage, &decided);
+        let decided = self.generation().admit(&self.facts, measured.as_deref(), &usage);
+        self.record(measured.ok(), || usage, &decided);
         match decided.verdict.map_err(Refusal::PolicyUnavailable)? {
             policy::LimitVerdict::Admit => Ok(()),
             policy::LimitVerdict::Refuse(rejection) => Err(self.rejected(Hook::UserLimit, rejection)),
@@ -76,8 +77,8 @@ impl Judgement<'_, '_> {
     async fn pick(&mut self) -> Result<ShardNo, Refusal> {
         let measured = self.reservation.reserve(Hook::ShardPicker).await?;
         let shards = self.offered_shards()?;
-        let decided = self.generation.pick(&self.facts, measured.as_deref(), &shards);
-        self.trace.add(self.generation.policy(Hook::ShardPicker), measured.ok(), || shards.to_vec(), &decided);
+        let decided = self.generation().pick(&self.facts, measured.as_deref(), &shards);
+        self.record(measured.ok(), || shards.to_vec(), &decided);
         decided.verdict.map(ShardNo).map_err(Refusal::PolicyUnavailable)
     }
 
@@ -104,6 +105,26 @@ impl Judgement<'_, '_> {
     }
 
     fn rejected(&self, hook: Hook, rejection: Rejection) -> Refusal {
-        Refusal::Policy { hook, rejection, quota: self.generation.quota(hook) }
+        Refusal::Policy { hook, rejection, quota: self.generation().quota(hook) }
+    }
+
+    fn generation(&self) -> &Generation {
+        &self.chosen.generation
+    }
+
+    /// Tells the rollout and the trace what a hook was given and what it decided.
+    fn record<C: Traced + Shadowed>(
+        &mut self,
+        measured: Option<PerMeasure<Measured>>,
+        context: impl Fn() -> C,
+        decided: &Decided<C::Verdict>,
+    ) {
+        let subject = self.reservation.subject();
+        self.chosen.observe(
+            &Question { subject, request: &self.facts, measured: measured.as_ref() },
+            &context,
+            decided,
+        );
+        self.trace.add(self.chosen.generation.policy(C::HOOK), measured, context, decided);
     }
 }

@@ -19,6 +19,10 @@ impl<'a> Reservation<'a> {
         Self { counters, generation, subject, is_key_claimed: subject.fingerprint.is_none(), added: PerHook::default() }
     }
 
+    pub(super) fn subject(&self) -> &Subject {
+        &self.subject
+    }
+
     /// Takes all measures that a hook's policy declared, in one call to the counters. The first call that is answered
     /// also claims the Idempotency-Key.
     ///

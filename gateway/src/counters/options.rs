@@ -11,6 +11,8 @@ use crate::secret::{read_secret, redact};
 
 /// It is stored with every key.
 const KEY_PREFIX_BYTES_MAX: usize = 32;
+/// Ends the prefix of the shadows' keys.
+const SHADOW_SUFFIX: &str = ".shadow";
 
 /// `[counters]` in `sluice.toml`.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +33,9 @@ pub struct Options {
     /// While Redis is unavailable: `pass` measures each request as if it were the first (the ledger still enforces the
     /// campaign's limit), `refuse` lets each hook apply its `on_failure` and fails readiness.
     pub on_unavailable: OnUnavailable,
+    /// Counts for policies that are only tried, apart from all others.
+    #[serde(skip)]
+    is_for_shadows: bool,
 }
 
 /// How requests are treated while Redis is unavailable.
@@ -52,11 +57,18 @@ impl Default for Options {
             password_file: None,
             tls_ca_file: None,
             on_unavailable: OnUnavailable::default(),
+            is_for_shadows: false,
         }
     }
 }
 
 impl Options {
+    /// The same counters under other keys, for policies that are only tried. Without them, nothing is refused.
+    #[must_use]
+    pub fn for_shadows(&self) -> Self {
+        Self { is_for_shadows: true, on_unavailable: OnUnavailable::Pass, ..self.clone() }
+    }
+
     /// `None` for `local:`.
     pub(super) fn server(&self) -> Result<Option<Server>, OpenError> {
         let (scheme, rest) = self.url.split_once(':').unwrap_or((&self.url, ""));
@@ -80,7 +92,8 @@ impl Options {
         let password = self.password_file.as_deref().map(read_secret).transpose();
         let password = password.map_err(|error| OpenError::PasswordFile(error.to_string()))?;
         let certificates = self.tls_ca_file.as_deref().map(|path| read("counters.tls_ca_file", path)).transpose()?;
-        Server::new(&self.url, &self.key_prefix, password, certificates)
+        let suffix = if self.is_for_shadows { SHADOW_SUFFIX } else { "" };
+        Server::new(&self.url, &format!("{}{suffix}", self.key_prefix), password, certificates)
     }
 }
 

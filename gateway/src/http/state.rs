@@ -10,6 +10,7 @@ use crate::decisions;
 use crate::ledger::Ledger;
 use crate::log::Log;
 use crate::policy::Pipelines;
+use crate::rollout::Rollouts;
 use crate::settlement::Progress;
 use crate::telemetry::Telemetry;
 
@@ -22,6 +23,7 @@ pub struct ApiState {
     pub log: Arc<dyn Log>,
     pub ledger: Arc<dyn Ledger>,
     pub progress: Arc<Progress>,
+    pub rollouts: Arc<Rollouts>,
     pub decisions: decisions::Reader,
     pub health: Arc<Health>,
     /// Who may call the admin listener.

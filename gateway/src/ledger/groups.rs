@@ -13,7 +13,7 @@ use futures_util::future::{BoxFuture, join_all};
 use self::members::Members;
 use super::{
     CampaignChanges, CampaignError, Claim, Deletion, GenerationRow, Ledger, LedgerError, ListedOutcome, LogIdentity,
-    OffsetChange, OpenError, Place, PolicyVersion, RecordedOutcome, Transaction,
+    OffsetChange, OpenError, Place, PolicyVersion, RecordedOutcome, RolloutTable, Transaction,
 };
 use crate::coupon::{
     Audit, Campaign, CampaignChange, ChangeKey, CouponId, Fingerprint, GenerationNo, GroupLayout, GroupNo, LogId,
@@ -335,6 +335,10 @@ impl Ledger for Groups {
 
     fn component<'a>(&'a self, digest: &'a str) -> BoxFuture<'a, Result<Option<Vec<u8>>, LedgerError>> {
         self.0.first().component(digest)
+    }
+
+    fn rollouts(&self) -> &dyn RolloutTable {
+        self.0.first().rollouts()
     }
 
     /// A group that has not joined is on a server: files are never unreachable.

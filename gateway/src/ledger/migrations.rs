@@ -21,6 +21,7 @@ pub(super) static MYSQL: LazyLock<Migrator> = LazyLock::new(|| {
         (9, "groups", include_str!("../../../migrations/mysql/0009_groups.sql")),
         (11, "pipelines_of_coupons", include_str!("../../../migrations/mysql/0011_pipelines_of_coupons.sql")),
         (12, "arm", include_str!("../../../migrations/mysql/0012_arm.sql")),
+        (13, "rollouts", include_str!("../../../migrations/mysql/0013_rollouts.sql")),
     ])
 });
 
@@ -37,6 +38,7 @@ pub(super) static SQLITE: LazyLock<Migrator> = LazyLock::new(|| {
         (9, "groups", include_str!("../../../migrations/sqlite/0009_groups.sql")),
         (11, "pipelines_of_coupons", include_str!("../../../migrations/sqlite/0011_pipelines_of_coupons.sql")),
         (12, "arm", include_str!("../../../migrations/sqlite/0012_arm.sql")),
+        (13, "rollouts", include_str!("../../../migrations/sqlite/0013_rollouts.sql")),
     ])
 });
 

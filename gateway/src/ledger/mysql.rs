@@ -11,6 +11,7 @@ mod outcomes;
 mod pipeline;
 mod policy_versions;
 mod retention;
+mod rollouts;
 mod schema;
 mod server;
 mod stock;
@@ -27,7 +28,7 @@ use self::server::{IsolationLevel, Transactions};
 use super::terms::KnownTerms;
 use super::{
     CampaignChanges, CampaignError, Claim, Deletion, GenerationRow, Ledger, LedgerError, ListedOutcome, LogIdentity,
-    OffsetChange, OpenError, Place, PolicyVersion, RecordedOutcome, Transaction,
+    OffsetChange, OpenError, Place, PolicyVersion, RecordedOutcome, RolloutTable, Transaction,
 };
 use crate::coupon::{
     Audit, Campaign, CampaignChange, ChangeKey, CouponId, Fingerprint, GenerationNo, GroupNo, LogId, NewCampaign,
@@ -299,6 +300,10 @@ impl Ledger for Mysql {
 
     fn component<'a>(&'a self, digest: &'a str) -> BoxFuture<'a, Result<Option<Vec<u8>>, LedgerError>> {
         Box::pin(within("read the component", policy_versions::component(&self.readers, digest)))
+    }
+
+    fn rollouts(&self) -> &dyn RolloutTable {
+        self
     }
 
     fn is_shared(&self) -> bool {

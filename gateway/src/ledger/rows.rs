@@ -9,7 +9,7 @@ use sqlx::{Decode, MySql, Row, Sqlite, Type};
 use super::outcome_row::arm_no;
 use super::{
     CampaignChanges, GenerationRow, Grants, LedgerError, ListedOutcome, LockedStock, LogIdentity, OffsetChange,
-    OffsetChangeReason, PartitionOffset, Place, PolicyVersion, RecordedOutcome, Shards,
+    OffsetChangeReason, PartitionOffset, Place, PolicyVersion, RecordedOutcome, RolloutReport, RolloutRow, Shards,
 };
 use crate::coupon::{
     Arm, Campaign, CampaignState, CouponId, GroupNo, Offset, Outcome, PartitionNo, PolicyId, Reason, RequestId,
@@ -271,6 +271,39 @@ pub(super) fn generations<R: Columns>(rows: &[R]) -> Result<Vec<GenerationRow>, 
                 coupon: some_coupon_id(row, step)?,
                 pipeline: column(row, step, "pipeline")?,
                 published_at_ms: column(row, step, "published_at_ms")?,
+            })
+        })
+        .collect()
+}
+
+pub(super) fn rollouts<R: Columns>(rows: &[R]) -> Result<Vec<RolloutRow>, LedgerError> {
+    let step = "read the rollouts";
+    rows.iter()
+        .map(|row| {
+            let running: Option<i64> = column(row, step, "running")?;
+            let coupon: i64 = column(row, step, "coupon_id")?;
+            Ok(RolloutRow {
+                id: count(row, step, "id")?,
+                coupon: if coupon == 0 { None } else { Some(coupon_id(row, step)?) },
+                is_over: running.is_none(),
+                version: count(row, step, "version")?,
+                record: column(row, step, "record")?,
+            })
+        })
+        .collect()
+}
+
+pub(super) fn rollout_reports<R: Columns>(rows: &[R]) -> Result<Vec<RolloutReport>, LedgerError> {
+    let step = "read the reports on a rollout";
+    rows.iter()
+        .map(|row| {
+            let step_no = count(row, step, "step_no")?;
+            Ok(RolloutReport {
+                rollout: count(row, step, "rollout_id")?,
+                gateway: column(row, step, "gateway")?,
+                step_no: u32::try_from(step_no)
+                    .map_err(|_| corrupt(step, format!("step_no {step_no} is too large")))?,
+                tallies: column(row, step, "tallies")?,
             })
         })
         .collect()

@@ -11,6 +11,7 @@ mod outcomes;
 mod pipeline;
 mod policy_versions;
 mod retention;
+mod rollouts;
 mod stock;
 mod transaction;
 
@@ -24,7 +25,7 @@ use sqlx::migrate::{Migrate, MigrateError};
 use super::terms::KnownTerms;
 use super::{
     CampaignChanges, CampaignError, Claim, Deletion, GenerationRow, Ledger, LedgerError, ListedOutcome, LogIdentity,
-    OffsetChange, OpenError, Place, PolicyVersion, RecordedOutcome, Transaction, migrations,
+    OffsetChange, OpenError, Place, PolicyVersion, RecordedOutcome, RolloutTable, Transaction, migrations,
 };
 use crate::coupon::{
     Audit, Campaign, CampaignChange, ChangeKey, CouponId, Fingerprint, GenerationNo, GroupNo, LogId, NewCampaign,
@@ -300,6 +301,10 @@ impl Ledger for Sqlite {
 
     fn component<'a>(&'a self, digest: &'a str) -> BoxFuture<'a, Result<Option<Vec<u8>>, LedgerError>> {
         Box::pin(policy_versions::component(&self.file, digest))
+    }
+
+    fn rollouts(&self) -> &dyn RolloutTable {
+        self
     }
 
     fn is_shared(&self) -> bool {

@@ -24,7 +24,7 @@ use crate::ledger::{GenerationRow, LedgerError};
 use crate::telemetry::CouponPipelinePublished;
 
 /// The components that are at hand. Others are read from the ledger, unless their policy is loaded already.
-type Components = PerHook<Option<ComponentBytes>>;
+pub(super) type Components = PerHook<Option<ComponentBytes>>;
 
 /// What became of the newest record of a coupon.
 struct Loaded {
@@ -55,6 +55,7 @@ impl Pipelines {
         loop {
             let (hooks, components) = match change {
                 CouponChange::Patch(patch) => self.patch_own(state, coupon, patch).await?,
+                CouponChange::Pin(hooks) => (self.deciding(coupon).own_hooks_with(hooks), Components::default()),
                 CouponChange::Clear => (OwnHooks::default(), Components::default()),
                 CouponChange::RollBack => (self.earlier_hooks(coupon).await?, Components::default()),
             };
@@ -101,6 +102,8 @@ impl Pipelines {
             // Against the newest generation, it might be a change.
             return if self.is_behind().await? { Err(ChangeError::Conflict) } else { Ok(deciding.number()) };
         }
+        let before = deciding.own_hooks();
+        self.check_held(Scope::Coupon(coupon), PerHook::from_fn(|hook| before[hook] != hooks[hook]), source)?;
         let number = self.newest() + 1;
         let loaded = self.load_own(&hooks, components, Trial::Run).await?;
         coupon_records::publish(&*self.ledger, number, coupon, &hooks, components, source).await?;
@@ -170,7 +173,7 @@ impl Pipelines {
         None
     }
 
-    async fn load_own(
+    pub(super) async fn load_own(
         &self,
         hooks: &OwnHooks,
         components: &Components,

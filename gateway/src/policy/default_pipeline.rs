@@ -81,6 +81,11 @@ impl Pipelines {
         observed_file: Pipeline,
         source: Source,
     ) -> Result<GenerationNo, ChangeError> {
+        let is_changed = |hook| {
+            state.active.pipeline.hook(hook) != resolved.pipeline.hook(hook)
+                || state.active.components[hook].digest != resolved.components[hook].digest
+        };
+        self.check_held(Scope::Default, PerHook::from_fn(is_changed), source)?;
         let number = self.newest() + 1;
         let generation = self.loader.load(number, &resolved, Trial::Run).await?;
         let observed = state.observed(observed_file.clone(), &resolved.pipeline);

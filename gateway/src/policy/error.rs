@@ -148,15 +148,17 @@ pub enum ChangeError {
     /// Another process recorded the same generation number first.
     #[error("pipeline changed concurrently: read it again and retry")]
     Conflict,
+    #[error("rollout {rollout} is changing the {}: promote or abort it first", hook.as_str())]
+    Held { hook: Hook, rollout: u64 },
     #[error("the change did not finish: {0}")]
     Task(#[from] tokio::task::JoinError),
 }
 
 impl ChangeError {
     /// Whether the same change may succeed later.
-    pub(super) fn is_transient(&self) -> bool {
+    pub(crate) fn is_transient(&self) -> bool {
         match self {
-            Self::Ledger(_) | Self::Conflict => true,
+            Self::Ledger(_) | Self::Conflict | Self::Held { .. } => true,
             Self::Load { error, .. } | Self::Upload(error) => error.is_transient(),
             _ => false,
         }

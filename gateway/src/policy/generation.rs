@@ -77,8 +77,35 @@ impl Generation {
 
     /// The hooks that the coupon sets.
     pub(super) fn own_hooks(&self) -> OwnHooks {
-        let pinned = |hook| PinnedHook { digest: self.policy(hook).digest, spec: self.spec(hook).clone() };
-        PerHook::from_fn(|hook| self.own[hook].then(|| pinned(hook)))
+        PerHook::from_fn(|hook| self.own[hook].then(|| self.pinned(hook)))
+    }
+
+    /// The same, and these in place of some.
+    pub(super) fn own_hooks_with(&self, hooks: &OwnHooks) -> OwnHooks {
+        let own = self.own_hooks();
+        PerHook::from_fn(|hook| hooks[hook].clone().or_else(|| own[hook].clone()))
+    }
+
+    /// A hook as it is.
+    pub(super) fn pinned(&self, hook: Hook) -> PinnedHook {
+        PinnedHook { digest: self.policy(hook).digest, spec: self.spec(hook).clone() }
+    }
+
+    /// The same pipeline with some hooks replaced, under the same number.
+    pub(super) fn with(&self, hooks: LoadedHooks) -> Self {
+        let LoadedHooks { shaper, limiter, picker } = hooks;
+        Self {
+            shaper: shaper.unwrap_or_else(|| Arc::clone(&self.shaper)),
+            limiter: limiter.unwrap_or_else(|| Arc::clone(&self.limiter)),
+            picker: picker.unwrap_or_else(|| Arc::clone(&self.picker)),
+            ..*self
+        }
+    }
+
+    /// Whether a coupon sets any hook itself.
+    #[must_use]
+    pub fn has_own_hooks(&self) -> bool {
+        Hook::ALL.into_iter().any(|hook| self.own[hook])
     }
 
     /// Whether the coupon sets this hook itself.

@@ -23,6 +23,8 @@ pub enum Source {
     /// The admin API.
     Admin,
     Rollback,
+    /// A rollout that was promoted.
+    Rollout,
 }
 
 impl Source {
@@ -33,6 +35,7 @@ impl Source {
             Self::Folder => "folder",
             Self::Admin => "admin",
             Self::Rollback => "rollback",
+            Self::Rollout => "rollout",
         }
     }
 }

@@ -9,6 +9,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::Mutex;
 
 use super::applied_file::AppliedFile;
+use super::candidate::HeldHooks;
 use super::component::ComponentBytes;
 use super::error::{ChangeError, NotLoaded};
 use super::folder_state::FolderState;
@@ -16,6 +17,7 @@ use super::generation::Generation;
 use super::generations::Generations;
 use super::history::{History, HistoryEntry, Source};
 use super::loader::Loader;
+use super::pinned::OwnHooks;
 use super::registry::{ListedPolicy, Registry, UploadedPolicy};
 use super::scope::Scope;
 use super::spec::PipelinePatch;
@@ -46,12 +48,16 @@ pub struct Pipelines {
     /// Locked by a change: changes are applied one after the other.
     pub(super) state: Mutex<State>,
     pub(super) history: History,
+    /// By the rollouts that are running.
+    pub(super) held: ArcSwap<Vec<HeldHooks>>,
 }
 
 /// A change of a coupon's own pipeline.
 pub(super) enum CouponChange {
     /// Set the hooks that the patch gives.
     Patch(PipelinePatch),
+    /// Set these hooks, to versions that are in the ledger.
+    Pin(OwnHooks),
     /// Let all hooks follow the default pipeline.
     Clear,
     /// Return to the hooks that were set before.
@@ -79,6 +85,7 @@ impl Pipelines {
             newest: AtomicU64::new(0),
             state: Mutex::new(state),
             history,
+            held: ArcSwap::default(),
         }
     }
 
@@ -94,7 +101,9 @@ impl Pipelines {
         self.generation_of(Scope::Coupon(coupon))
     }
 
-    pub(super) fn generation_of(&self, scope: Scope) -> Arc<Generation> {
+    /// The generation that decides about requests of a scope.
+    #[must_use]
+    pub fn generation_of(&self, scope: Scope) -> Arc<Generation> {
         Arc::clone(self.active.load().of(scope))
     }
 
@@ -205,7 +214,7 @@ impl Pipelines {
     }
 
     /// Compiles what the change will load.
-    async fn compile_changed(&self, scope: Scope, patch: &PipelinePatch) -> Result<(), ChangeError> {
+    pub(super) async fn compile_changed(&self, scope: Scope, patch: &PipelinePatch) -> Result<(), ChangeError> {
         let pipeline = self.generation_of(scope).pipeline().patched(patch);
         pipeline.check().map_err(ChangeError::Pipeline)?;
         let components = self.resolve_changed(&mut self.state.lock().await.folder, patch).await?;

@@ -20,14 +20,14 @@ pub struct Pipeline {
 }
 
 /// One policy and how it is run.
-#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct HookSpec {
     pub policy: String,
     pub on_failure: OnFailure,
     pub deadline_ms: u32,
     pub isolation: Isolation,
     /// 0 is no budget.
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub budget_fuel: u64,
     #[schema(value_type = Object)]
     pub config: Map<String, Value>,

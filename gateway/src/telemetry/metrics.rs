@@ -8,6 +8,7 @@ use prometheus::{
     Registry, TextEncoder,
 };
 
+use super::rollouts::RolloutMetrics;
 use crate::coupon::{CouponId, Reason};
 
 /// Outcomes of `POST /coupon/issue`. Their series exist from the start, so that a rate over the first one is right.
@@ -48,6 +49,7 @@ pub struct Metrics {
     pub(super) policy_compilations: IntCounterVec,
     pub(super) decisions_recorded: IntCounter,
     pub(super) decisions_lost: IntCounterVec,
+    pub(super) rollouts: RolloutMetrics,
     pub(super) counters_up: IntGauge,
     pub(super) counters_unavailable: IntCounter,
     pub(super) log_append: Histogram,
@@ -167,6 +169,7 @@ impl Metrics {
                 &registry,
                 IntCounter::new("sluice_decisions_recorded_total", "Sampled decisions that were written to a file."),
             ),
+            rollouts: RolloutMetrics::new(&registry),
             decisions_lost: counters(
                 &registry,
                 "sluice_decisions_lost_total",
@@ -357,13 +360,16 @@ impl Metrics {
     }
 }
 
-fn register<M: prometheus::core::Collector + Clone + 'static>(registry: &Registry, metric: prometheus::Result<M>) -> M {
+pub(super) fn register<M: prometheus::core::Collector + Clone + 'static>(
+    registry: &Registry,
+    metric: prometheus::Result<M>,
+) -> M {
     let metric = metric.expect("the metric's name is valid");
     registry.register(Box::new(metric.clone())).expect("metric names are unique");
     metric
 }
 
-fn counters(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+pub(super) fn counters(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
     register(registry, IntCounterVec::new(Opts::new(name, help), labels))
 }
 
@@ -371,7 +377,7 @@ fn gauges(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntGa
     register(registry, IntGaugeVec::new(Opts::new(name, help), labels))
 }
 
-fn gauge_of(registry: &Registry, name: &str, help: &str) -> IntGauge {
+pub(super) fn gauge_of(registry: &Registry, name: &str, help: &str) -> IntGauge {
     register(registry, IntGauge::new(name, help))
 }
 

@@ -1,5 +1,6 @@
 //! A ledger that fails when a test tells it to, and otherwise passes everything on.
 
+mod rollouts;
 mod transaction;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -14,7 +15,7 @@ use sluice::coupon::{
 };
 use sluice::ledger::{
     CampaignChanges, CampaignError, Claim, Deletion, GenerationRow, Ledger, LedgerError, ListedOutcome, LogIdentity,
-    OffsetChange, OpenError, Place, PolicyVersion, RecordedOutcome, Transaction,
+    OffsetChange, OpenError, Place, PolicyVersion, RecordedOutcome, RolloutTable, Transaction,
 };
 use tokio::sync::watch;
 
@@ -375,6 +376,10 @@ impl Ledger for FaultyLedger {
 
     fn component<'a>(&'a self, digest: &'a str) -> BoxFuture<'a, Result<Option<Vec<u8>>, LedgerError>> {
         self.inner.component(digest)
+    }
+
+    fn rollouts(&self) -> &dyn RolloutTable {
+        self
     }
 
     fn is_shared(&self) -> bool {

@@ -10,9 +10,12 @@ use super::super::listeners::Listener;
 use super::common::{serve, serve_admin, spawn_pollers, spawn_sampler};
 use super::config_file::ConfigFile;
 use crate::admission::{self, Admission, EarlierRequests, LoadGauge};
+use crate::counters;
 use crate::decisions::{self, Recorder};
 use crate::http::{self, ApiState, Bound, ConnectionLimits};
 use crate::policy::{IsOver, Pipelines, WatchedFile};
+use crate::rollout::{self, Rollouts};
+use crate::telemetry::Telemetry;
 
 /// What a public client may send before it is read: the least that HTTP/2 allows, and four of the longest bodies.
 const HTTP2_WINDOW_BYTES: u32 = 65_535;
@@ -43,12 +46,23 @@ pub(in crate::app) async fn spawn(
         core.layout,
     );
     let (recorder, decision_writer) = Recorder::open(&config.decisions, telemetry);
+    let decisions = decisions::Reader::new(&config.decisions.dir);
+    // The metrics are about the counters that decide.
+    let (shadow_counters, shadow_task) = counters::open(&config.counters.for_shadows(), &Telemetry::new()).await?;
+    let (rollouts, rollout_tasks) = Rollouts::open(rollout::Dependencies {
+        pipelines: Arc::clone(&pipelines),
+        ledger: Arc::clone(&ports.ledger),
+        shadow_counters,
+        decisions: decisions.clone(),
+        telemetry: telemetry.clone(),
+    })
+    .await?;
     let dependencies = admission::Dependencies {
         campaigns: Arc::clone(&core.campaigns),
         counters: Arc::clone(&ports.counters),
         log: Arc::clone(&ports.log),
         earlier,
-        pipelines: Arc::clone(&pipelines),
+        rollouts: Arc::clone(&rollouts),
         load: Arc::clone(&load),
         decisions: recorder,
     };
@@ -60,12 +74,14 @@ pub(in crate::app) async fn spawn(
         log: Arc::clone(&ports.log),
         ledger: Arc::clone(&ports.ledger),
         progress: Arc::clone(&core.progress),
-        decisions: decisions::Reader::new(&config.decisions.dir),
+        rollouts: Arc::clone(&rollouts),
+        decisions,
         health: Arc::clone(&core.health),
         access: core.access.clone(),
         telemetry: telemetry.clone(),
     });
     core.tasks.spawn_background(decision_writer);
+    shadow_task.into_iter().chain(rollout_tasks).for_each(|task| core.tasks.spawn_background(task));
     core.detached = admission.detached().clone();
     watch_files(core, &pipelines);
     spawn_pollers(core);

@@ -1,0 +1,1 @@
+INSERT INTO rollout (id, coupon_id, running, version, record) VALUES (?, ?, ?, ?, ?)

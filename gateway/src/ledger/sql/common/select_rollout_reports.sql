@@ -1,0 +1,1 @@
+SELECT rollout_id, gateway, step_no, tallies FROM rollout_report WHERE rollout_id = ?

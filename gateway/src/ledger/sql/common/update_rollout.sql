@@ -1,0 +1,1 @@
+UPDATE rollout SET running = ?, version = ?, record = ? WHERE id = ? AND version = ?

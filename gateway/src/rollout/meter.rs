@@ -1,0 +1,64 @@
+//! The metrics of rollouts.
+
+use std::collections::BTreeMap;
+
+use super::guards::Reading;
+use super::record::{Rollout, RolloutId};
+use super::tally::{HookTally, Tallies};
+use crate::counters::Hook;
+use crate::telemetry::{ArmMeasured, GuardRead, RolloutsSeen, ShadowMeasured, Telemetry};
+
+/// Turns tallies, which grow within a step, into counters.
+pub(super) struct Meter {
+    telemetry: Telemetry,
+    /// What is counted already, by rollout and step.
+    counted: BTreeMap<RolloutId, (u32, Tallies)>,
+}
+
+impl Meter {
+    pub(super) fn new(telemetry: Telemetry) -> Self {
+        Self { telemetry, counted: BTreeMap::new() }
+    }
+
+    pub(super) fn measured(&mut self, id: RolloutId, step_no: u32, tallies: &Tallies) {
+        let before = self.counted.insert(id, (step_no, tallies.clone()));
+        let before = before.filter(|(step, _)| *step == step_no).map(|(_, tallies)| tallies).unwrap_or_default();
+        for hook in Hook::ALL {
+            self.arm(hook, "active", &before.active[hook], &tallies.active[hook]);
+            self.arm(hook, "canary", &before.canary[hook], &tallies.canary[hook]);
+            let (before, shadow) = (&before.shadow[hook], &tallies.shadow[hook]);
+            self.arm(hook, "shadow", &before.decided, &shadow.decided);
+            let (different, lost) = (shadow.different - before.different, shadow.lost - before.lost);
+            self.telemetry.emit(ShadowMeasured { hook: hook.as_str(), different, lost });
+        }
+    }
+
+    fn arm(&self, hook: Hook, arm: &'static str, before: &HookTally, tally: &HookTally) {
+        self.telemetry.emit(ArmMeasured {
+            hook: hook.as_str(),
+            arm,
+            decisions: tally.decisions - before.decisions,
+            failures: tally.failures - before.failures,
+            refusals: tally.refusals - before.refusals,
+            call_p99_seconds: tally.call_p99().map(|duration| duration.as_secs_f64()),
+        });
+    }
+
+    /// Of all rollouts, the one that is nearest to a bound counts.
+    pub(super) fn read(&self, readings: &[Reading]) {
+        let mut nearest: BTreeMap<(&'static str, &'static str), f64> = BTreeMap::new();
+        for reading in readings {
+            let ratio =
+                reading.found.map_or(0.0, |found| if reading.bound > 0.0 { found / reading.bound } else { found });
+            let highest = nearest.entry((reading.hook.as_str(), reading.guard.as_str())).or_default();
+            *highest = highest.max(ratio);
+        }
+        self.telemetry.emit(GuardRead(nearest));
+    }
+
+    pub(super) fn running<'a>(&self, rollouts: impl Iterator<Item = &'a Rollout>) {
+        let percents: Vec<f64> = rollouts.map(|rollout| f64::from(rollout.canary_percent)).collect();
+        let highest = percents.iter().copied().fold(0.0, f64::max);
+        self.telemetry.emit(RolloutsSeen { running: percents.len() as u64, highest_share: highest / 100.0 });
+    }
+}

@@ -1,0 +1,286 @@
+//! What operators do with rollouts, and the choice of the arm for each request.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
+use tokio::sync::mpsc::{self, Sender};
+use utoipa::ToSchema;
+
+use super::error::RolloutError;
+use super::follower::{Follower, judge_rollout};
+use super::guards::{Guards, Reading};
+use super::live::{Chosen, LiveRollouts};
+use super::percent::Percent;
+use super::record::{Auto, Event, Rollout, RolloutId, Status};
+use super::replayed::ReplayCheck;
+use super::shadow::{self, Job, QUEUED_MAX};
+use super::store::Store;
+use super::tally::Tallies;
+use crate::background::Background;
+use crate::counters::{Counters, Hook};
+use crate::coupon::{CouponId, UserId, now_ms};
+use crate::decisions::Reader;
+use crate::ledger::{Ledger, LedgerError};
+use crate::policy::{PipelinePatch, Pipelines, Proposal, Scope};
+use crate::telemetry::{RolloutEnded, Telemetry};
+
+/// What rollouts work with.
+pub struct Dependencies {
+    pub pipelines: Arc<Pipelines>,
+    pub ledger: Arc<dyn Ledger>,
+    /// The shadow's own.
+    pub shadow_counters: Arc<dyn Counters>,
+    pub decisions: Reader,
+    pub telemetry: Telemetry,
+}
+
+/// The rollouts of all gateways on the ledger.
+pub struct Rollouts {
+    pub(super) pipelines: Arc<Pipelines>,
+    pub(super) store: Store,
+    pub(super) live: ArcSwap<LiveRollouts>,
+    pub(super) shadow: Sender<Job>,
+    /// This gateway has changed a rollout.
+    pub(super) changed: Notify,
+    /// This process in the history of a rollout.
+    pub(super) gateway: String,
+    pub(super) telemetry: Telemetry,
+    decisions: Reader,
+}
+
+/// What to roll out, and how.
+#[derive(Debug, Clone, PartialEq, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NewRollout {
+    /// The coupon whose pipeline changes; without it, the default pipeline.
+    #[serde(default)]
+    #[schema(value_type = Option<u64>)]
+    pub coupon_id: Option<CouponId>,
+    /// As for `PUT /admin/pipeline`.
+    pub hooks: PipelinePatch,
+    /// Whether the candidate is also asked about requests that the active policies decide. Its answers have no effect.
+    #[serde(default = "yes")]
+    pub shadow: bool,
+    /// The share of the users that the candidate serves first, in percent. 0 only shadows.
+    #[serde(default)]
+    pub canary_percent: Percent,
+    /// Larger shares follow by themselves.
+    #[serde(default)]
+    pub auto: Option<Auto>,
+    #[serde(default)]
+    pub guards: Guards,
+    #[serde(default)]
+    pub replay: ReplayCheck,
+}
+
+const fn yes() -> bool {
+    true
+}
+
+/// A rollout, and what all gateways have measured in its current step.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MeasuredRollout {
+    #[serde(flatten)]
+    pub rollout: Rollout,
+    pub tallies: Tallies,
+    pub guards_found: Vec<Reading>,
+}
+
+impl Rollouts {
+    /// Takes part in the rollouts of the ledger, before the first request is decided. The tasks keep it so.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub async fn open(dependencies: Dependencies) -> Result<(Arc<Self>, [Background; 2]), LedgerError> {
+        let Dependencies { pipelines, ledger, shadow_counters, decisions, telemetry } = dependencies;
+        let (shadow, jobs) = mpsc::channel(QUEUED_MAX);
+        let gateway = format!("gateway {}", &uuid::Uuid::new_v4().simple().to_string()[..12]);
+        let this = Arc::new(Self {
+            pipelines,
+            store: Store::new(ledger, gateway.clone()),
+            live: ArcSwap::default(),
+            shadow,
+            changed: Notify::new(),
+            gateway,
+            telemetry,
+            decisions,
+        });
+        let mut follower = Follower::new(Arc::clone(&this));
+        follower.look().await;
+        let tasks = [
+            Background::new("rollout follower", follower.run()),
+            Background::new("rollout shadow", shadow::run(jobs, shadow_counters)),
+        ];
+        Ok((this, tasks))
+    }
+
+    /// The generation that decides about a user's request.
+    #[must_use]
+    pub fn choose(&self, coupon: CouponId, user: UserId) -> Chosen {
+        let active = self.pipelines.deciding(coupon);
+        let live = self.live.load();
+        let of_coupon = || live.get(&Scope::Coupon(coupon));
+        // A coupon with hooks of its own follows the default pipeline only once a rollout is promoted.
+        let of_default = || live.get(&Scope::Default).filter(|_| !active.has_own_hooks());
+        let running = if live.is_empty() { None } else { of_coupon().or_else(of_default) };
+        Chosen::new(Arc::clone(&active), running.cloned(), user)
+    }
+
+    /// Checks a candidate, and starts its rollout.
+    ///
+    /// # Errors
+    /// [`RolloutError`]: which check it did not pass. Nothing has changed then.
+    pub async fn start(&self, new: NewRollout, who: &str) -> Result<Rollout, RolloutError> {
+        check(&new)?;
+        let scope = new.coupon_id.map_or(Scope::Default, Scope::Coupon);
+        self.store.check_scope_free(scope).await?;
+        let proposal = self.pipelines.propose(scope, &new.hooks).await?;
+        let mut history = vec![event(who, format!("checked: {}", describe(&proposal)))];
+        for (hook, pinned) in proposal.candidate.iter() {
+            let Some(pinned) = pinned else { continue };
+            let found = new.replay.run(hook, pinned, scope, &self.pipelines, &self.decisions).await?;
+            history.push(event(who, format!("replayed: {found}")));
+        }
+        let NewRollout { shadow, canary_percent, auto, guards, .. } = new;
+        let first = match &auto {
+            Some(auto) if !shadow && canary_percent.is_zero() => auto.percents[0],
+            _ => canary_percent,
+        };
+        history.push(event(who, started(first, shadow)));
+        let now = now_ms();
+        let rollout = Rollout {
+            id: 0,
+            scope,
+            candidate: proposal.candidate,
+            replaced: proposal.replaced,
+            status: Status::Running,
+            canary_percent: first,
+            shadow,
+            auto,
+            guards,
+            started_by: who.to_owned(),
+            started_at_ms: now,
+            step_no: 0,
+            step_since_ms: now,
+            history,
+            salt: uuid::Uuid::new_v4().as_u64_pair().0,
+        };
+        let rollout = self.store.create(rollout).await?.rollout;
+        tracing::info!(rollout = rollout.id, who, percent = %rollout.canary_percent, shadow, "rollout started");
+        self.changed.notify_one();
+        Ok(rollout)
+    }
+
+    /// Changes the share of the users that the candidate serves.
+    ///
+    /// # Errors
+    /// [`RolloutError`], if it is over or being promoted.
+    pub async fn set_canary(&self, id: RolloutId, percent: Percent, who: &str) -> Result<Rollout, RolloutError> {
+        self.change(id, |rollout| {
+            if rollout.canary_percent != percent {
+                rollout.step(percent, event(who, format!("the candidate serves {percent} of the users")));
+            }
+        })
+        .await
+    }
+
+    /// Makes the candidate the pipeline of all users.
+    ///
+    /// # Errors
+    /// [`RolloutError`], if it is over or being promoted.
+    pub async fn promote(&self, id: RolloutId, who: &str) -> Result<Rollout, RolloutError> {
+        let promoted = event(who, "promoted: the candidate becomes the pipeline".to_owned());
+        self.change(id, |rollout| rollout.set_status(Status::Promoting, promoted.clone())).await
+    }
+
+    /// Returns all users to the active policies.
+    ///
+    /// # Errors
+    /// [`RolloutError`], if it is over or being promoted.
+    pub async fn abort(&self, id: RolloutId, reason: Option<&str>, who: &str) -> Result<Rollout, RolloutError> {
+        let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
+        let aborted = event(who, format!("aborted{reason}"));
+        let status = Status::Aborted { by: who.to_owned() };
+        let rollout = self.change(id, |rollout| rollout.set_status(status.clone(), aborted.clone())).await?;
+        self.telemetry.emit(RolloutEnded(rollout.status.as_str()));
+        Ok(rollout)
+    }
+
+    async fn change(&self, id: RolloutId, change: impl Fn(&mut Rollout)) -> Result<Rollout, RolloutError> {
+        let changed = self.store.change(id, |rollout| match &rollout.status {
+            Status::Running => {
+                change(rollout);
+                Ok(())
+            }
+            Status::Promoting => Err(RolloutError::Promoting(id)),
+            status => Err(RolloutError::Over { id, status: status.clone() }),
+        });
+        let rollout = changed.await?.rollout;
+        self.changed.notify_one();
+        Ok(rollout)
+    }
+
+    /// The newest rollouts, newest first.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub async fn list(&self) -> Result<Vec<Rollout>, RolloutError> {
+        Ok(self.store.newest().await?.into_iter().map(|stored| stored.rollout).collect())
+    }
+
+    /// A rollout with both arms side by side.
+    ///
+    /// # Errors
+    /// When there is none with this number, or the ledger cannot be read.
+    pub async fn get(&self, id: RolloutId) -> Result<MeasuredRollout, RolloutError> {
+        let rollout = self.store.get(id).await?.rollout;
+        let tallies = self.store.tallies(&rollout).await?;
+        let guards_found = judge_rollout(&rollout, &tallies);
+        Ok(MeasuredRollout { rollout, tallies, guards_found })
+    }
+}
+
+fn check(new: &NewRollout) -> Result<(), RolloutError> {
+    let NewRollout { shadow, canary_percent, auto, guards, replay, .. } = new;
+    guards.check().map_err(RolloutError::Invalid)?;
+    if let Some(auto) = auto {
+        auto.check().map_err(RolloutError::Invalid)?;
+    }
+    if !shadow && canary_percent.is_zero() && auto.is_none() {
+        let message = "canaryPercent: expected more than 0 if shadow is false, or nothing would be tried";
+        return Err(RolloutError::Invalid(message.to_owned()));
+    }
+    if !(0.0..=1.0).contains(&replay.changed) || !(0.0..=1.0).contains(&replay.failures) {
+        return Err(RolloutError::Invalid("replay: expected shares from 0 to 1".to_owned()));
+    }
+    Ok(())
+}
+
+fn event(who: &str, what: String) -> Event {
+    Event { at_ms: now_ms(), who: who.to_owned(), what, measured: Vec::new() }
+}
+
+fn started(percent: Percent, shadow: bool) -> String {
+    match (percent.is_zero(), shadow) {
+        (true, _) => "started as a shadow".to_owned(),
+        (false, true) => format!("started: the candidate serves {percent} of the users, and shadows the others"),
+        (false, false) => format!("started: the candidate serves {percent} of the users"),
+    }
+}
+
+/// What was loaded and tried, beside what it replaces.
+fn describe(proposal: &Proposal) -> String {
+    let hook = |hook: Hook| {
+        let (new, old) = (proposal.candidate[hook].as_ref()?, proposal.replaced[hook].as_ref()?);
+        let [new, old] = [new, old].map(|pinned| format!("{} ({})", pinned.spec.policy, pinned.digest.version()));
+        Some(format!("{}: {new} instead of {old}", hook.as_str()))
+    };
+    let hooks: Vec<String> = Hook::ALL.into_iter().filter_map(hook).collect();
+    format!(
+        "{}; it loads, accepts its configuration, decides trial requests and keeps its budget of fuel",
+        hooks.join(", ")
+    )
+}
