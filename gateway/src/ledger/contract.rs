@@ -8,6 +8,7 @@ mod groups;
 mod log_identity;
 mod policy_versions;
 mod retention;
+mod rollouts;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -24,6 +25,7 @@ pub(crate) use groups::*;
 pub(crate) use log_identity::*;
 pub(crate) use policy_versions::*;
 pub(crate) use retention::*;
+pub(crate) use rollouts::*;
 
 pub(crate) const PARTITION: PartitionNo = PartitionNo(3);
 
@@ -339,6 +341,10 @@ macro_rules! contract_tests {
             simultaneous_registrations_of_one_name_have_one_order,
             a_registration_repairs_a_component,
             a_component_is_kept_while_a_version_or_a_generation_names_it,
+            one_rollout_of_a_scope_is_running,
+            of_two_changes_of_a_rollout_the_first_counts,
+            the_newest_report_of_each_gateway_is_kept_as_long_as_its_rollout,
+            the_component_of_a_running_rollout_is_kept,
             a_closed_campaign_stays_closed,
             an_unknown_coupon_has_no_campaign,
             a_committed_settlement_is_visible_completely,

@@ -1,0 +1,118 @@
+//! The ledger goes away during a rollout, and processes die in the middle of one.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use super::{Pair, candidates, running};
+use crate::harness::eventually;
+
+async fn start() -> (Pair, u64) {
+    let pair = Pair::start().await;
+    pair.gateways[0].upload("candidate", candidates::good()).await;
+    let hooks = json!({ "shard-picker": { "policy": "candidate" } });
+    let guards = json!({ "ledgerSeconds": 2 });
+    let id = pair.roll_out(json!({ "hooks": hooks, "shadow": false, "canaryPercent": 50, "guards": guards })).await;
+    (pair, id)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_ledger_the_active_policies_decide_and_the_rollout_is_rolled_back_later() {
+    let (pair, id) = start().await;
+    assert!(pair.round().await.by_canary > 0);
+    let before = pair.generations().await;
+    pair.faults.is_down.store(true, Ordering::Relaxed);
+    for gateway in &pair.gateways {
+        eventually("the gateway returns to the active policies", async || (running(gateway).await == 0).then_some(()))
+            .await;
+    }
+    let answers = pair.round().await;
+    assert_eq!((answers.by_canary, answers.refused), (0, 0), "and every request is accepted: {answers:?}");
+    pair.faults.is_down.store(false, Ordering::Relaxed);
+    let (over, _) = pair.load_until_over(id).await;
+    assert_eq!(over["status"]["state"], "rolled-back", "{over}");
+    let reason = over["status"]["reason"].as_str().expect("a reason");
+    assert!(reason.starts_with("a gateway could not read the ledger for "), "{reason}");
+    assert_eq!(pair.generations().await, before);
+    pair.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_short_outage_changes_nothing() {
+    let (pair, id) = start().await;
+    pair.faults.is_down.store(true, Ordering::Relaxed);
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    assert!(pair.round().await.by_canary > 0);
+    pair.faults.is_down.store(false, Ordering::Relaxed);
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    assert_eq!(pair.rollout(id).await["status"]["state"], "running");
+    assert!(pair.round().await.by_canary > 0);
+    pair.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_ledger_no_rollout_is_started_changed_or_ended() {
+    let (pair, id) = start().await;
+    let before = pair.rollout(id).await;
+    pair.faults.is_down.store(true, Ordering::Relaxed);
+    let path = format!("/admin/rollouts/{id}");
+    let another = json!({ "couponId": 104, "hooks": { "rate-shaper": { "policy": "lottery" } } });
+    for (method, path, body) in [
+        (Method::POST, "/admin/rollouts".to_owned(), another),
+        (Method::PATCH, path.clone(), json!({ "canaryPercent": 60 })),
+        (Method::POST, format!("{path}/promote"), Value::Null),
+        (Method::POST, format!("{path}/abort"), json!({})),
+    ] {
+        let refused = pair.gateways[0].operate(method, &path, Some(body).filter(|body| !body.is_null())).await;
+        assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE, "{path}: {}", refused.body);
+    }
+    pair.faults.is_down.store(false, Ordering::Relaxed);
+    let after = pair.rollout(id).await;
+    assert_eq!((&after["status"], &after["canaryPercent"]), (&before["status"], &before["canaryPercent"]));
+    pair.stop().await;
+}
+
+/// As if a process had died after it decided to promote the candidate.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_promotion_that_nobody_finished_is_finished_by_the_gateways_that_run() {
+    let (pair, id) = start().await;
+    let row = pair.ports.ledger.rollouts().newest(1).await.expect("reads").remove(0);
+    let record = row.record.replacen(r#""state":"running""#, r#""state":"promoting""#, 1);
+    assert_ne!(record, row.record);
+    let promoting = sluice::ledger::RolloutRow { version: row.version + 1, record, ..row };
+    assert!(pair.ports.ledger.rollouts().update(&promoting).await.expect("updates"));
+    let (over, _) = pair.load_until_over(id).await;
+    assert_eq!(over["status"]["state"], "promoted", "{over}");
+    let generation = over["status"]["generation"].clone();
+    eventually("both have the generation", async || {
+        (pair.generations().await == [generation.clone(), generation.clone()]).then_some(())
+    })
+    .await;
+    pair.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_candidate_that_is_damaged_in_the_ledger_is_rolled_back() {
+    let pair = Pair::start().await;
+    let uploaded = pair.gateways[0].upload("candidate", candidates::good()).await;
+    let versions = pair.ports.ledger.policy_versions().await.expect("reads");
+    let version =
+        versions.into_iter().find(|version| uploaded.body["digest"] == version.digest).expect("is registered");
+    let hooks = json!({ "shard-picker": { "policy": "candidate" } });
+    let body = json!({ "hooks": hooks, "shadow": false, "canaryPercent": 50 });
+    let started = pair.gateways[0].operate(Method::POST, "/admin/rollouts", Some(body)).await;
+    pair.ports.ledger.register_policy(&version, b"damaged").await.expect("overwrites");
+    let id = started.body["id"].as_u64().expect("a number");
+    // A gateway that loaded it before keeps it; one that could not ends the rollout. A change of the pipeline makes both
+    // load it again.
+    let change = json!({ "user-limit": { "deadline_ms": 9 } });
+    let changed = pair.gateways[0].operate(Method::PUT, "/admin/pipeline", Some(change)).await;
+    assert_eq!(changed.status, StatusCode::OK, "{}", changed.body);
+    let (over, answers) = pair.load_until_over(id).await;
+    let reason = over["status"]["reason"].as_str().expect("a reason");
+    assert!(reason.contains("missing or damaged"), "{reason}");
+    assert_eq!(answers.refused, 0);
+    pair.stop().await;
+}
