@@ -22,7 +22,8 @@ fn main() {
 }
 
 async fn compare() {
-    let gateway = |sample| Server::sluice("all", &[("DECISIONS__SAMPLE", sample), ("DECISIONS__SAMPLE_REFUSALS", sample)]);
+    let gateway =
+        |sample| Server::sluice("all", &[("DECISIONS__SAMPLE", sample), ("DECISIONS__SAMPLE_REFUSALS", sample)]);
     let gateways = [gateway("0"), gateway("0.01"), gateway("0"), gateway("0")];
     for gateway in &gateways {
         gateway.open_campaign().await;

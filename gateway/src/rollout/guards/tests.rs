@@ -108,7 +108,12 @@ fn a_slow_candidate_is_beyond_the_bound_unless_it_is_fast_enough_for_all() {
 #[test]
 fn a_failure_of_the_counters_counts_as_a_fallback_only() {
     let mut tally = HookTally::default();
-    let refused = LimitVerdict::Refuse(Rejection { code: "USER_LIMIT".to_owned(), retry_after_ms: None });
+    let refused = LimitVerdict::Refuse(Rejection {
+        code: "USER_LIMIT".to_owned(),
+        retry_after_ms: None,
+        message: None,
+        link: None,
+    });
     for failure in [None, Some(FailureReason::Counters), Some(FailureReason::Trap)] {
         tally.record::<Usage>(&Decided { verdict: Ok(refused.clone()), failure, took: Duration::ZERO });
     }
