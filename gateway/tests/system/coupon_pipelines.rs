@@ -63,7 +63,7 @@ impl Fixture {
         answer.body
     }
 
-    async fn follows(&self, coupon: u64, number: u64) {
+    async fn follows_coupon(&self, coupon: u64, number: u64) {
         let has = async || (self.pipeline_of(coupon).await["generation"] == number).then_some(());
         eventually("the change is active on the other gateway", has).await;
     }
@@ -123,13 +123,13 @@ async fn a_pipeline_of_a_coupon_decides_about_that_coupon_on_every_gateway() {
     let there = join(ports).await;
     let set = here.set(OTHER, nobody_is_drawn()).await;
     assert_eq!((set, here.requested(OTHER, 1).await), (2, ("NOT_DRAWN".into(), 2)));
-    there.follows(OTHER, set).await;
+    there.follows_coupon(OTHER, set).await;
     assert_eq!(there.requested(OTHER, 1).await, ("NOT_DRAWN".into(), 2));
     assert_eq!(there.requested(104, 1).await, ("ACCEPTED".into(), 1));
 
     let default = json!({ "shard-picker": { "policy": "hash-user" } });
     let changed = generation(&there.operate(Method::PUT, "/admin/pipeline", Some(default)).await);
-    here.follows(OTHER, changed).await;
+    here.follows_coupon(OTHER, changed).await;
     let pipeline = here.pipeline_of(OTHER).await;
     assert_eq!(origins(&pipeline), ["coupon", "default", "default"]);
     assert_eq!(pipeline["pipeline"]["rate-shaper"]["config"], json!({ "ratio": 0.0 }));
@@ -139,7 +139,7 @@ async fn a_pipeline_of_a_coupon_decides_about_that_coupon_on_every_gateway() {
     assert_eq!(here.metric("sluice_policy_generation ").await as u64, changed);
 
     let removed = generation(&there.of_coupon(Method::DELETE, OTHER, None).await);
-    here.follows(OTHER, removed).await;
+    here.follows_coupon(OTHER, removed).await;
     assert_eq!(origins(&here.pipeline_of(OTHER).await), ["default"; 3]);
     assert_eq!(here.requested(OTHER, 3).await, ("ACCEPTED".into(), removed));
     assert_eq!(here.requested(104, 3).await, ("ACCEPTED".into(), changed));

@@ -67,7 +67,7 @@ pub(crate) async fn the_newest_report_of_each_gateway_is_kept_as_long_as_its_rol
 
 pub(crate) async fn the_component_of_a_running_rollout_is_kept(ledger: &dyn Ledger) {
     let publish = async |number: u64, digest: &str| {
-        let row = GenerationRow { number, pipeline: format!("[\"{digest}\"]"), published_at_ms: 5 };
+        let row = GenerationRow { number, coupon: None, pipeline: format!("[\"{digest}\"]"), published_at_ms: 5 };
         let components: [(String, Arc<[u8]>); 1] = [(digest.to_owned(), Arc::from([1]))];
         assert!(ledger.publish_generation(&row, &components).await.expect("publishes"));
     };
