@@ -259,12 +259,12 @@ impl<'a> HookJudge<'a> {
 
     fn call_p99(&self) -> Reading {
         let p99 = |tally: &HookTally| tally.call_p99().map(|duration| duration.as_secs_f64());
-        let bound = self.guards.call_p99_ratio;
         let (active, candidate) = (p99(self.active), p99(self.candidate));
         let found = active.zip(candidate).map(|(active, candidate)| candidate / active);
-        let is_judged = candidate.is_some_and(|candidate| candidate > CALL_JUDGED_SECONDS);
-        let is_beyond = is_judged && found.is_some_and(|found| found > bound);
-        self.reading(Guard::CallP99, found, bound, self.is_known(), is_beyond)
+        let allowed = self.guards.call_p99_ratio;
+        // The ratio at which the candidate is beyond both.
+        let bound = active.map_or(allowed, |active| allowed.max(CALL_JUDGED_SECONDS / active));
+        self.reading(Guard::CallP99, found, bound, self.is_known(), found.is_some_and(|found| found > bound))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::guards::Reading;
+use super::guards::{Judgement, Reading};
 use super::record::{Rollout, RolloutId};
 use super::tally::{HookTally, Tallies};
 use crate::counters::Hook;
@@ -44,12 +44,12 @@ impl Meter {
         });
     }
 
-    /// Of all rollouts, the one that is nearest to a bound counts.
+    /// Of all rollouts, the one that is nearest to a bound counts. Too few decisions say nothing.
     pub(super) fn read(&self, readings: &[Reading]) {
         let mut nearest: BTreeMap<(&'static str, &'static str), f64> = BTreeMap::new();
         for reading in readings {
-            let ratio =
-                reading.found.map_or(0.0, |found| if reading.bound > 0.0 { found / reading.bound } else { found });
+            let found = reading.found.filter(|_| reading.judgement != Judgement::Unknown).unwrap_or_default();
+            let ratio = if reading.bound > 0.0 { found / reading.bound } else { found };
             let highest = nearest.entry((reading.hook.as_str(), reading.guard.as_str())).or_default();
             *highest = highest.max(ratio);
         }
@@ -60,5 +60,35 @@ impl Meter {
         let percents: Vec<f64> = rollouts.map(|rollout| f64::from(rollout.canary_percent)).collect();
         let highest = percents.iter().copied().fold(0.0, f64::max);
         self.telemetry.emit(RolloutsSeen { running: percents.len() as u64, highest_share: highest / 100.0 });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::guards::Guard;
+    use super::*;
+
+    #[test]
+    fn the_distance_to_a_bound_is_that_of_the_nearest_rollout_with_enough_decisions() {
+        let telemetry = Telemetry::new();
+        let meter = Meter::new(telemetry.clone());
+        let reading = |found, judgement| Reading {
+            hook: Hook::UserLimit,
+            guard: Guard::Refusals,
+            found: Some(found),
+            bound: 0.5,
+            judgement,
+        };
+        let ratio = || {
+            let metrics = String::from_utf8(telemetry.render()).expect("text");
+            let line = metrics.lines().find(|line| line.starts_with("sluice_rollout_guard_ratio{"));
+            line.and_then(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+        };
+        meter.read(&[reading(1.0, Judgement::Unknown)]);
+        assert_eq!(ratio(), Some(0.0));
+        meter.read(&[reading(0.25, Judgement::Within), reading(-0.5, Judgement::Within)]);
+        assert_eq!(ratio(), Some(0.5));
+        meter.read(&[]);
+        assert_eq!(ratio(), None, "the rollouts are over");
     }
 }

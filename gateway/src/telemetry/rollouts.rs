@@ -81,7 +81,8 @@ impl RolloutMetrics {
             guard: gauges(
                 registry,
                 "sluice_rollout_guard_ratio",
-                "What a guard found, divided by its bound: above 1, the rollout is rolled back. Of several rollouts the highest.",
+                "What a guard found, divided by its bound; 0 before it has enough decisions. The rollout is rolled back when \
+                 this is above 1 and not by chance. Of several rollouts the highest.",
                 &["hook", "guard"],
             ),
         };

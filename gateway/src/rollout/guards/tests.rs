@@ -98,11 +98,16 @@ fn a_slow_candidate_is_beyond_the_bound_unless_it_is_fast_enough_for_all() {
         let tallies = Tallies { active: slow(5), canary: slow(candidate), ..Tallies::default() };
         let changed = PerHook { shard_picker: false, ..CHANGED };
         let readings = judge(&Guards::default(), &changed, true, &tallies);
-        readings.into_iter().find(|reading| reading.guard == Guard::CallP99).expect("is judged").judgement
+        readings.into_iter().find(|reading| reading.guard == Guard::CallP99).expect("is judged")
     };
-    assert_eq!(judged(5), Judgement::Within);
-    assert_eq!(judged(60), Judgement::Within);
-    assert_eq!(judged(250), Judgement::Beyond);
+    assert_eq!(judged(5).judgement, Judgement::Within);
+    assert_eq!(judged(60).judgement, Judgement::Within);
+    assert_eq!(judged(250).judgement, Judgement::Beyond);
+    let (found, bound) = (judged(60).found.expect("calls"), judged(60).bound);
+    assert!(
+        found > Guards::default().call_p99_ratio && found < bound,
+        "{found} times as long, and {bound} are allowed"
+    );
 }
 
 #[test]
