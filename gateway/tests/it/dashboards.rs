@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use crate::client::Client;
 use crate::crowd::Crowd;
-use crate::harness::{Campaign, Cluster, Process, eventually, free_address};
+use crate::harness::{Campaign, Cluster, Gateway, Process, eventually, free_address};
 
 const READY_WITHIN: Duration = Duration::from_mins(1);
 /// Longer than the minute for which a paging alert may be pending.
@@ -51,13 +51,14 @@ fn assert_monitoring_runs() {
     }
 }
 
-/// Endless traffic at both gateways that reaches every outcome, and a valid and an invalid pipeline change, so that every
-/// series has samples.
+/// Endless traffic at both gateways that reaches every outcome, a rollout, and a valid and an invalid pipeline change, so
+/// that every series has samples.
 async fn generate_traffic(cluster: &Cluster) {
     let [here, there] = &cluster.gateways[..] else { panic!("two gateways") };
     let (large, small) = (here.create(LARGE).await, here.create(SMALL).await);
     cluster.wait_for_campaign(large).await;
     cluster.wait_for_campaign(small).await;
+    start_rollout(here).await;
     let crowd = Crowd::at(here, large);
     let others = crowd.through(there);
     let sold_out = Crowd::at(there, small);
@@ -83,6 +84,19 @@ async fn generate_traffic(cluster: &Cluster) {
         crowd.send_at_rate(REQUESTS_PER_SECOND / 2.0, 1..),
         others.send_at_rate(REQUESTS_PER_SECOND / 2.0, 500_001..)
     );
+}
+
+/// Half of the users get a canary, which also shadows the active policy. However busy the machine is, it is not rolled
+/// back.
+async fn start_rollout(gateway: &Gateway) {
+    let rollout = json!({
+        "hooks": { "user-limit": { "policy": "quota", "config": { "limit": 2 } } },
+        "shadow": true,
+        "canaryPercent": 50,
+        "guards": { "failures": 1, "fallbacks": 1, "refusals": 1, "divergence": 1, "callP99Ratio": 1000 },
+    });
+    let answer = gateway.operator.post("/admin/rollouts", rollout.to_string()).await;
+    assert_eq!(answer.status, 201, "{answer}");
 }
 
 struct Prometheus {
