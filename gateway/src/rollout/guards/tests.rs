@@ -44,7 +44,7 @@ fn nothing_is_judged_before_there_are_enough_decisions() {
 
 #[test]
 fn a_candidate_that_fails_in_two_of_a_hundred_calls_is_beyond_its_bounds() {
-    assert_eq!(beyond(arm(2000, 40, 200)), [Guard::Failures]);
+    assert_eq!(beyond(arm(1500, 30, 150)), [Guard::Failures]);
     assert_eq!(beyond(arm(2000, 200, 200)), [Guard::Failures, Guard::Fallbacks]);
 }
 
