@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::ledger::generation::GENERATIONS_MAX;
 use crate::ledger::{GenerationRow, Ledger, RolloutReport, RolloutRow};
 
 fn row(id: u64, coupon: Option<u64>) -> RolloutRow {
@@ -74,9 +75,11 @@ pub(crate) async fn the_component_of_a_running_rollout_is_kept(ledger: &dyn Ledg
     publish(1, "candidate").await;
     let running = RolloutRow { record: "{\"digest\":\"candidate\"}".to_owned(), ..row(1, None) };
     assert!(ledger.rollouts().create(&running).await.expect("creates"));
-    publish(1000, "other").await;
+    for number in 2..=u64::from(GENERATIONS_MAX) + 1 {
+        publish(number, "other").await;
+    }
     assert!(ledger.component("candidate").await.expect("reads").is_some());
     assert!(ledger.rollouts().update(&next(&running, true)).await.expect("updates"));
-    publish(1001, "other").await;
+    publish(u64::from(GENERATIONS_MAX) + 2, "other").await;
     assert!(ledger.component("candidate").await.expect("reads").is_none());
 }
