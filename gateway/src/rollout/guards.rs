@@ -1,7 +1,10 @@
 //! The guards: how far a candidate may be from the active policy.
 //!
 //! Shares are compared as in the two-proportion z test: a difference is beyond its bound only if it still is after three
-//! standard errors are subtracted. So a rollout is seldom rolled back by chance.
+//! standard errors are subtracted. So a rollout is seldom rolled back by chance. For the 99th percentile, it is the share
+//! of the calls that are too slow which must exceed 1 %.
+
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -264,7 +267,18 @@ impl<'a> HookJudge<'a> {
         let allowed = self.guards.call_p99_ratio;
         // The ratio at which the candidate is beyond both.
         let bound = active.map_or(allowed, |active| allowed.max(CALL_JUDGED_SECONDS / active));
-        self.reading(Guard::CallP99, found, bound, self.is_known(), found.is_some_and(|found| found > bound))
+        let too_slow = |active: f64| self.candidate.is_often_above(Duration::from_secs_f64(active * bound));
+        let is_beyond = found.is_some_and(|found| found > bound) && active.is_some_and(too_slow);
+        self.reading(Guard::CallP99, found, bound, self.is_known(), is_beyond)
+    }
+}
+
+impl HookTally {
+    /// Whether more than one in a hundred calls take longer, and not by chance.
+    fn is_often_above(&self, duration: Duration) -> bool {
+        let share = Share::new(self.calls.above(duration), self.calls.count());
+        let expected = Share { value: 0.01, variance: 0.01 * 0.99 / self.calls.count().max(1) as f64 };
+        share.value - expected.margin(Share::new(0, 1)) > expected.value
     }
 }
 

@@ -22,10 +22,19 @@ impl Latency {
         }
     }
 
+    pub(super) fn count(&self) -> u64 {
+        self.0.values().sum()
+    }
+
+    /// How many durations are above this one, or in its bucket.
+    pub(super) fn above(&self, duration: Duration) -> u64 {
+        let nanoseconds = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        self.0.range(bucket(nanoseconds)..).map(|(_, count)| count).sum()
+    }
+
     /// The highest duration of the bucket in which the quantile lies; `None` without a duration.
     pub(super) fn quantile(&self, quantile: f64) -> Option<Duration> {
-        let all: u64 = self.0.values().sum();
-        let rank = ((all as f64 * quantile).ceil() as u64).max(1);
+        let rank = ((self.count() as f64 * quantile).ceil() as u64).max(1);
         let mut below = 0;
         for (bucket, count) in &self.0 {
             below += count;
@@ -75,5 +84,6 @@ mod tests {
         fast.add(&slow);
         assert!(fast.quantile(0.99).expect("some") < Duration::from_nanos(1300));
         assert!(fast.quantile(1.0).expect("some") >= Duration::from_millis(1));
+        assert_eq!((fast.count(), fast.above(Duration::from_micros(500)), fast.above(Duration::ZERO)), (100, 1, 100));
     }
 }

@@ -15,6 +15,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use sluice::app::Ports;
 use sluice::config::Role;
+use sluice::telemetry::Telemetry;
 
 use crate::faulty::{FaultyLedger, LedgerFaults};
 use crate::harness::{Answer, Files, Fixture, eventually, payload_for, replace_ledger, share, stop_all};
@@ -69,10 +70,11 @@ impl Pair {
         pair
     }
 
-    /// Another gateway on the same ports.
+    /// Another gateway on the same ports, with metrics of its own.
     async fn join(ports: Ports, files: Files) -> Fixture {
         let mut config = files.config();
         config.role = Role::Gateway;
+        let ports = Ports { telemetry: Telemetry::new(), ..ports };
         Fixture::on(ports, files, config).await
     }
 

@@ -111,6 +111,27 @@ fn a_slow_candidate_is_beyond_the_bound_unless_it_is_fast_enough_for_all() {
 }
 
 #[test]
+fn a_few_slow_calls_may_be_chance() {
+    let arm = |slow: u64| {
+        let mut tally = HookTally::default();
+        for call in 0..500 {
+            let took = Duration::from_micros(if call < slow { 50_000 } else { 5 });
+            tally.record::<Usage>(&Decided { verdict: Ok(LimitVerdict::Admit), failure: None, took });
+        }
+        PerHook { user_limit: tally, ..PerHook::default() }
+    };
+    let judged = |slow| {
+        let tallies = Tallies { active: arm(0), canary: arm(slow), ..Tallies::default() };
+        let changed = PerHook { shard_picker: false, ..CHANGED };
+        let readings = judge(&Guards::default(), &changed, true, &tallies);
+        readings.into_iter().find(|reading| reading.guard == Guard::CallP99).expect("is judged")
+    };
+    assert_eq!(judged(8).judgement, Judgement::Within, "1.6 % of the calls");
+    assert!(judged(8).found > Some(1000.0), "although the percentile itself is far away");
+    assert_eq!(judged(20).judgement, Judgement::Beyond, "4 % of the calls");
+}
+
+#[test]
 fn a_failure_of_the_counters_counts_as_a_fallback_only() {
     let mut tally = HookTally::default();
     let refused = LimitVerdict::Refuse(Rejection {

@@ -14,7 +14,7 @@ async fn is_rolled_back(hooks: Value, upload: Option<Vec<u8>>, reasons: &[&str],
     let before = pair.generations().await;
     let mut body = rollout;
     body["hooks"] = hooks;
-    body["guards"] = json!({ "decisionsMin": 150 });
+    body["guards"] = json!({ "decisionsMin": 150, "callP99Ratio": 20 });
     let id = pair.roll_out(body).await;
     let (over, answers) = pair.load_until_over(id).await;
     let status = &over["status"];

@@ -137,7 +137,7 @@ async fn a_shadow_counts_nothing_for_the_users() {
     let pair = Pair::start().await;
     // Counts requests of a user in a window, as the active limit does not.
     let hooks =
-        json!({ "user-limit": { "policy": "sliding-window", "config": { "limit": 1000, "window_seconds": 60 } } });
+        json!({ "user-limit": { "policy": "sliding-window", "config": { "limit": 1000, "window_ms": 60_000 } } });
     let id = pair.roll_out(json!({ "hooks": hooks, "guards": { "decisionsMin": 1_000_000 } })).await;
     let compared = async || {
         let answers = pair.round().await;
