@@ -9,9 +9,6 @@ use utoipa::ToSchema;
 
 use super::GenerationNo;
 
-/// The parameter of the canary arm; the active arm has none.
-const CANARY: &str = "arm=canary";
-
 /// Which pipeline decided about a request, while a rollout gives some users another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
@@ -50,7 +47,7 @@ impl fmt::Display for DecidedBy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.arm {
             Arm::Active => self.generation.fmt(f),
-            Arm::Canary => write!(f, "{};{CANARY}", self.generation),
+            Arm::Canary => write!(f, "{};arm={}", self.generation, self.arm.as_str()),
         }
     }
 }
@@ -62,8 +59,8 @@ impl FromStr for DecidedBy {
     fn from_str(text: &str) -> Result<Self, ParseIntError> {
         let mut parts = text.split(';').map(str::trim);
         let generation = parts.next().unwrap_or_default().parse()?;
-        let arm = if parts.any(|parameter| parameter == CANARY) { Arm::Canary } else { Arm::Active };
-        Ok(Self { generation, arm })
+        let is_canary = parts.any(|parameter| parameter.strip_prefix("arm=") == Some(Arm::Canary.as_str()));
+        Ok(Self { generation, arm: if is_canary { Arm::Canary } else { Arm::Active } })
     }
 }
 
