@@ -10,7 +10,7 @@ pub enum RolloutError {
     /// Names the field, and says what was expected.
     #[error("{0}")]
     Invalid(String),
-    #[error("rollout {id}, started by {by} at {at}, is changing the pipeline of {scope}: promote or abort it first")]
+    #[error("rollout {id}, started by {by} at {at}, is running for {scope}: promote or abort it first")]
     AlreadyRunning { id: RolloutId, scope: Scope, by: String, at: String },
     #[error("no rollout has the number {0}")]
     NotFound(RolloutId),
