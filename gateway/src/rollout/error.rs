@@ -10,7 +10,7 @@ pub enum RolloutError {
     /// Names the field, and says what was expected.
     #[error("{0}")]
     Invalid(String),
-    #[error("rollout {id}, started by {by} at {at}, is running for {scope}: promote or abort it first")]
+    #[error("rollout {id}, started by {by} at {at}, is changing {}: promote or abort it first", pipeline_of(*scope))]
     AlreadyRunning { id: RolloutId, scope: Scope, by: String, at: String },
     #[error("no rollout has the number {0}")]
     NotFound(RolloutId),
@@ -29,4 +29,11 @@ pub enum RolloutError {
     Ledger(#[from] LedgerError),
     #[error("the rollout changed concurrently: read it again and retry")]
     Conflict,
+}
+
+fn pipeline_of(scope: Scope) -> String {
+    match scope {
+        Scope::Default => "the default pipeline".to_owned(),
+        Scope::Coupon(coupon) => format!("the pipeline of coupon {coupon}"),
+    }
 }
