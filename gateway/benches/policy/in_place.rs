@@ -13,6 +13,7 @@ use sluice::coupon::{GroupLayout, IssueRequest, NewCampaign, Terms, now_ms};
 use sluice::decisions::{self, Recorder};
 use sluice::log::Log;
 use sluice::policy::Isolation;
+use sluice::rollout::{self, Rollouts};
 use sluice::settlement::Progress;
 use sluice::telemetry::Telemetry;
 use tempfile::TempDir;
@@ -52,12 +53,21 @@ impl Gateway {
         let campaigns = CampaignCache::load(Arc::clone(&ledger), layout, telemetry.clone()).await.expect("reads");
         let (counters, log): (Arc<dyn Counters>, Arc<dyn Log>) = (Arc::new(Local::new()), Arc::new(InstantLog));
         let progress = Arc::new(Progress::new(vec![0; PARTITIONS as usize]));
+        let (rollouts, _) = Rollouts::open(rollout::Dependencies {
+            pipelines,
+            ledger: Arc::clone(&ledger),
+            shadow_counters: Arc::new(Local::new()),
+            decisions: decisions::Reader::new(folder.path()),
+            telemetry: telemetry.clone(),
+        })
+        .await
+        .expect("reads");
         let dependencies = Dependencies {
             campaigns: Arc::new(campaigns),
             counters: Arc::clone(&counters),
             log: Arc::clone(&log),
             earlier: EarlierRequests::new(ledger, counters, log, progress, layout),
-            pipelines,
+            rollouts,
             load: Arc::new(LoadGauge::new(layout)),
             decisions: Recorder::open(&decisions::Options { sample: 0.0, ..decisions::Options::default() }, &telemetry)
                 .0,

@@ -35,7 +35,7 @@ pub struct Options {
     pub on_unavailable: OnUnavailable,
     /// Counts for policies that are only tried, apart from all others.
     #[serde(skip)]
-    pub(super) is_for_shadows: bool,
+    pub is_for_shadows: bool,
 }
 
 /// How requests are treated while Redis is unavailable.

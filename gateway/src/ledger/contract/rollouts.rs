@@ -27,7 +27,7 @@ pub(crate) async fn one_rollout_of_a_scope_is_running(ledger: &dyn Ledger) {
     assert!(rollouts.update(&over).await.expect("updates"));
     assert!(rollouts.create(&row(3, None)).await.expect("the scope is free again"));
     assert!(rollouts.update(&next(&row(3, None), true)).await.expect("as often as one wants"));
-    assert_eq!(rollouts.running().await.expect("reads"), [coupon.clone()]);
+    assert_eq!(rollouts.running().await.expect("reads"), std::slice::from_ref(&coupon));
     assert_eq!(rollouts.newest(2).await.expect("reads")[1], coupon);
     assert_eq!(rollouts.newest(9).await.expect("reads")[2], over);
 }
