@@ -98,7 +98,7 @@ impl Pair {
         let mut answers = Answers::default();
         let rounds = async {
             loop {
-                answers.add(self.round().await);
+                answers.add(&self.round().await);
                 let rollout = self.rollout(id).await;
                 if !["running", "promoting"].contains(&rollout["status"]["state"].as_str().expect("a state")) {
                     return rollout;
@@ -145,7 +145,7 @@ impl Pair {
 }
 
 impl Answers {
-    fn add(&mut self, other: Self) {
+    fn add(&mut self, other: &Self) {
         self.accepted += other.accepted;
         self.refused += other.refused;
         self.by_canary += other.by_canary;
