@@ -17,25 +17,33 @@ use crate::counters::{Hook, PerHook};
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Guards {
     /// Nothing is judged before each arm has made this many decisions.
+    #[schema(minimum = 1, maximum = 1_000_000)]
     pub decisions_min: u64,
     /// The share of decisions in which the candidate trapped, took too long, needed too much memory or returned
     /// nonsense, above that of the active policy.
+    #[schema(minimum = 0, maximum = 1)]
     pub failures: f64,
     /// The share of decisions that `on_failure` made, above that of the active policy.
+    #[schema(minimum = 0, maximum = 1)]
     pub fallbacks: f64,
     /// The difference between the shares of refused requests.
+    #[schema(minimum = 0, maximum = 1)]
     pub refusals: f64,
     /// The share of the shadow's decisions in which one policy lets the request go on and the other does not. A shard
     /// picker is not judged by it: two good ones often pick different shards.
+    #[schema(minimum = 0, maximum = 1)]
     pub divergence: f64,
     /// The total variation distance between the shards that the arms picked: 0 if both spread requests equally, 1 if they
     /// have no shard in common.
+    #[schema(minimum = 0, maximum = 1)]
     pub spread: f64,
     /// How many times the active policy's 99th percentile of a call the candidate's may be. Below 0.1 ms it is not
     /// judged.
+    #[schema(minimum = 1, maximum = 1000)]
     pub call_p99_ratio: f64,
     /// A gateway that cannot read the ledger for this many seconds returns to the active policy, and the rollout is
     /// rolled back when the ledger answers again.
+    #[schema(minimum = 2, maximum = 3600)]
     pub ledger_seconds: u64,
 }
 

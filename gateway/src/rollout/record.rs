@@ -50,6 +50,7 @@ pub enum Status {
     /// It is decided that the candidate becomes the pipeline; some process publishes it.
     Promoting,
     Promoted {
+        #[schema(value_type = u64)]
         generation: GenerationNo,
     },
     RolledBack {
@@ -84,9 +85,10 @@ impl Status {
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Auto {
     /// The shares of the users, rising. After the last one, the candidate serves all.
-    #[schema(value_type = Vec<f64>)]
+    #[schema(value_type = Vec<f64>, min_items = 1, max_items = 20)]
     pub percents: Vec<Percent>,
     /// The shortest duration of a step.
+    #[schema(minimum = 1, maximum = 604_800)]
     pub seconds: u64,
     /// The fewest decisions of each arm in a step.
     pub decisions: u64,
@@ -124,7 +126,7 @@ impl Auto {
 pub struct Event {
     #[schema(value_type = i64)]
     pub at_ms: UnixMs,
-    /// The name of an admin token, or `gateway` and its id.
+    /// The name of an admin token, `local` for a call without one, or `gateway` and its id.
     pub who: String,
     /// In words: what happened, and why.
     pub what: String,

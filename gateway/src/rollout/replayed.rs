@@ -22,8 +22,10 @@ const THREADS: usize = 1;
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct ReplayCheck {
     /// The largest share of decisions that may change, 0 to 1.
+    #[schema(minimum = 0, maximum = 1)]
     pub changed: f64,
     /// The largest share of decisions in which the candidate may fail.
+    #[schema(minimum = 0, maximum = 1)]
     pub failures: f64,
     /// Without this many recorded decisions, the rollout is not started.
     pub decisions_min: u64,

@@ -3,10 +3,8 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 use tokio::sync::mpsc::{self, Sender};
-use utoipa::ToSchema;
 
 use super::error::RolloutError;
 use super::follower::{Follower, judge_rollout};
@@ -51,39 +49,24 @@ pub struct Rollouts {
 }
 
 /// What to roll out, and how.
-#[derive(Debug, Clone, PartialEq, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct NewRollout {
     /// The coupon whose pipeline changes; without it, the default pipeline.
-    #[serde(default)]
-    #[schema(value_type = Option<u64>)]
     pub coupon_id: Option<CouponId>,
-    /// As for `PUT /admin/pipeline`.
     pub hooks: PipelinePatch,
     /// Whether the candidate is also asked about requests that the active policies decide. Its answers have no effect.
-    #[serde(default = "yes")]
     pub shadow: bool,
     /// The share of the users that the candidate serves first, in percent. 0 only shadows.
-    #[serde(default)]
     pub canary_percent: Percent,
     /// Larger shares follow by themselves.
-    #[serde(default)]
     pub auto: Option<Auto>,
-    #[serde(default)]
     pub guards: Guards,
-    #[serde(default)]
     pub replay: ReplayCheck,
 }
 
-const fn yes() -> bool {
-    true
-}
-
 /// A rollout, and what all gateways have measured in its current step.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Clone, PartialEq)]
 pub struct MeasuredRollout {
-    #[serde(flatten)]
     pub rollout: Rollout,
     pub tallies: Tallies,
     pub guards_found: Vec<Reading>,
