@@ -6,9 +6,11 @@ pub(super) mod decisions;
 pub(super) mod log;
 pub(super) mod outcomes;
 pub(super) mod policies;
+pub(super) mod rollouts;
 mod token;
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::http::uri::Authority;
@@ -35,13 +37,23 @@ pub struct AdminAccess {
     pub uses_tls: bool,
 }
 
+/// The name of the token with which a change is made, or `local`: an extension of its request.
+#[derive(Debug, Clone)]
+pub(super) struct Caller(Arc<str>);
+
+impl Caller {
+    pub(super) fn name(&self) -> &str {
+        &self.0
+    }
+}
+
 /// Lets calls from this machine pass, and calls from other machines with a token. A call with a token of the role `read`
 /// changes nothing, wherever it comes from.
 ///
 /// A web page in an operator's browser can call the loopback address too. It is refused by its origin, or by the name
 /// that it has rebound to this machine: an attacker can let a name of his own point here, but cannot own the names that
 /// [`AdminAccess::is_local`] allows.
-pub(super) async fn guard(State(access): State<AdminAccess>, request: Request, next: Next) -> Response {
+pub(super) async fn guard(State(access): State<AdminAccess>, mut request: Request, next: Next) -> Response {
     let caller = match access.check(&request) {
         Ok(caller) => caller,
         Err(problem) => return problem.into_response(),
@@ -49,9 +61,10 @@ pub(super) async fn guard(State(access): State<AdminAccess>, request: Request, n
     if only_reads(request.method()) {
         return next.run(request).await;
     }
-    let (caller, method, path) = (caller.to_owned(), request.method().clone(), request.uri().path().to_owned());
+    let (caller, method, path) = (Caller(caller.into()), request.method().clone(), request.uri().path().to_owned());
+    request.extensions_mut().insert(caller.clone());
     let response = next.run(request).await;
-    tracing::info!(caller, %method, path, status = response.status().as_u16(), "admin call");
+    tracing::info!(caller = caller.name(), %method, path, status = response.status().as_u16(), "admin call");
     response
 }
 

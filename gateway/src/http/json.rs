@@ -25,6 +25,16 @@ pub(super) async fn read<T: DeserializeOwned>(headers: &HeaderMap, body: Body) -
     parse(&bytes(headers, body, BODY_BYTES_MAX).await?)
 }
 
+/// As [`read`], for a body that may be absent or null.
+pub(super) async fn read_optional<T: DeserializeOwned>(headers: &HeaderMap, body: Body) -> Result<Option<T>, Problem> {
+    let bytes = bytes(headers, body, BODY_BYTES_MAX).await?;
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    check_type(headers, "application/json")?;
+    if bytes.trim_ascii() == b"null" { Ok(None) } else { parse(&bytes).map(Some) }
+}
+
 fn check_type(headers: &HeaderMap, expected: &str) -> Result<(), Problem> {
     let found = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = found.split(';').next().unwrap_or_default().trim();

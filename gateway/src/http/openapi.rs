@@ -42,6 +42,7 @@ struct Public;
     tags(
         (name = "campaigns", description = "A campaign is a coupon on offer: stock, limit per user, opening times."),
         (name = "policies", description = "The policies that decide, and the pipeline that they form."),
+        (name = "rollouts", description = "Changes of the pipeline that serve some users before they serve all."),
         (name = "log", description = "How far the log is settled, and its gaps."),
         (name = "metrics", description = "For Prometheus."),
         (name = "health", description = "Probes, as Kubernetes sends them."),

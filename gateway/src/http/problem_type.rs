@@ -56,6 +56,9 @@ problem_types! {
     REQUEST_NOT_FOUND NOT_FOUND:
         "No request with this id was accepted, or its outcome was deleted long after the campaign was closed."
         "Use the whole `statusUrl` of the 202 answer, with its query."
+    ROLLOUT_NOT_FOUND NOT_FOUND:
+        "No rollout has this number, or another release of Sluice started it and this one cannot read it."
+        "List the rollouts with `GET /admin/rollouts`. The newest 200 that are over are kept."
     METHOD_NOT_ALLOWED METHOD_NOT_ALLOWED:
         "The resource does not support the method."
         "Use a method that the header `Allow` lists."
@@ -81,8 +84,14 @@ problem_types! {
         "An operator paused the campaign."
         "Send the request again later: the campaign may be resumed."
     PIPELINE_CHANGED CONFLICT:
-        "Another gateway changed the pipeline at the same moment."
-        "Read the pipeline, and send the request again."
+        "Another gateway changed the pipeline, or the rollout, at the same moment."
+        "Read it again, and repeat the request if it still makes sense."
+    ROLLOUT_OVER CONFLICT:
+        "The rollout is over, or is being promoted."
+        "Start another one. To undo a promotion, roll back the pipeline with `POST /admin/pipeline/rollback`."
+    ROLLOUT_RUNNING CONFLICT:
+        "A rollout of the same coupon, or of the default pipeline, is running. Its hooks change through it alone."
+        "Promote or abort the rollout that `detail` names first."
     SOLD_OUT CONFLICT:
         "No coupons are left."
         "Stop, unless the campaign is topped up."

@@ -7,7 +7,7 @@ use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::admin::{self, AdminAccess, coupon_pipelines, coupons, decisions, log, outcomes, policies};
+use super::admin::{self, AdminAccess, coupon_pipelines, coupons, decisions, log, outcomes, policies, rollouts};
 use super::health::{self, Audience, Health};
 use super::state::{ApiState, ConsumerState};
 use super::{api_page, error, issue, openapi, reasons, status};
@@ -70,6 +70,10 @@ fn admin_calls() -> OpenApiRouter<Arc<ApiState>> {
         .routes(routes!(policies::rollback))
         .routes(routes!(coupon_pipelines::show, coupon_pipelines::change, coupon_pipelines::clear))
         .routes(routes!(coupon_pipelines::rollback))
+        .routes(routes!(rollouts::list, rollouts::start))
+        .routes(routes!(rollouts::show, rollouts::change))
+        .routes(routes!(rollouts::promote))
+        .routes(routes!(rollouts::abort))
         .routes(routes!(decisions::list))
         .routes(routes!(decisions::show))
 }

@@ -2,7 +2,7 @@
 
 /// The gateway's own reasons, but for `RATE_LIMITED` and `USER_LIMIT`. A client that receives one must be able to rely
 /// on it: `SOLD_OUT` is final. `wit/policy.wit` and `policies/README.md` list them too.
-pub const RESERVED_CODES: [&str; 28] = [
+pub const RESERVED_CODES: [&str; 31] = [
     "BODY_TOO_LARGE",
     "CLOSED",
     "COUPON_EXISTS",
@@ -26,6 +26,9 @@ pub const RESERVED_CODES: [&str; 28] = [
     "POLICY_REFUSED",
     "POLICY_UNAVAILABLE",
     "REQUEST_NOT_FOUND",
+    "ROLLOUT_NOT_FOUND",
+    "ROLLOUT_OVER",
+    "ROLLOUT_RUNNING",
     "SOLD_OUT",
     "TIMEOUT",
     "TLS_REQUIRED",

@@ -37,6 +37,7 @@ mod policy_registry;
 mod releases;
 mod retention;
 mod retries;
+mod rollout_api;
 mod rollouts;
 mod settlement;
 mod slow_policies;

@@ -13,7 +13,7 @@ use super::super::error::Problem;
 use super::super::json;
 use super::super::openapi::problems::{self, problems};
 use super::super::problem_type::{
-    CLOSED, NOTHING_TO_ROLL_BACK, PIPELINE_CHANGED, POLICY_REFUSED, POLICY_UNAVAILABLE, ProblemType,
+    CLOSED, NOTHING_TO_ROLL_BACK, PIPELINE_CHANGED, POLICY_REFUSED, POLICY_UNAVAILABLE, ProblemType, ROLLOUT_RUNNING,
 };
 use super::super::state::ApiState;
 use super::coupons::{CAMPAIGN, campaign_not_found, parse_coupon};
@@ -56,7 +56,7 @@ enum HookOrigin {
 }
 
 /// What a change of a pipeline may be answered in addition.
-const CHANGE: &[ProblemType] = &[PIPELINE_CHANGED, POLICY_UNAVAILABLE];
+const CHANGE: &[ProblemType] = &[PIPELINE_CHANGED, ROLLOUT_RUNNING, POLICY_UNAVAILABLE];
 
 problems!(ShowProblems: problems::EVERY_CALL, problems::GUARDED, CAMPAIGN);
 problems!(ChangeProblems: problems::EVERY_CALL, problems::GUARDED, problems::BODY, problems::JSON, CAMPAIGN, CHANGE,
@@ -151,9 +151,12 @@ pub(in crate::http) async fn rollback(
     Ok(Json(Published { generation }))
 }
 
-/// A coupon that has a campaign. Another gateway may have created it a moment ago.
 async fn find(api: &ApiState, text: &str) -> Result<CouponId, Problem> {
-    let coupon = parse_coupon(text)?;
+    check_campaign(api, parse_coupon(text)?).await
+}
+
+/// A coupon that has a campaign. Another gateway may have created it a moment ago.
+pub(super) async fn check_campaign(api: &ApiState, coupon: CouponId) -> Result<CouponId, Problem> {
     if api.campaigns.get(coupon).is_some() || api.ledger.campaign(coupon).await?.is_some() {
         Ok(coupon)
     } else {

@@ -14,7 +14,7 @@ use super::super::json;
 use super::super::limits::COMPONENT_BYTES_MAX;
 use super::super::openapi::problems::{self, problems};
 use super::super::problem_type::{
-    LEDGER_UNAVAILABLE, NOTHING_TO_ROLL_BACK, PIPELINE_CHANGED, POLICY_REFUSED, POLICY_UNAVAILABLE,
+    LEDGER_UNAVAILABLE, NOTHING_TO_ROLL_BACK, PIPELINE_CHANGED, POLICY_REFUSED, POLICY_UNAVAILABLE, ROLLOUT_RUNNING,
 };
 use super::super::state::ApiState;
 use crate::counters::{Hook, Measure, PerHook};
@@ -128,9 +128,9 @@ pub(in crate::http) struct UploadQuery {
 problems!(ShowProblems: problems::EVERY_CALL, problems::GUARDED);
 problems!(ListProblems: problems::EVERY_CALL, problems::GUARDED, &[LEDGER_UNAVAILABLE]);
 problems!(ChangeProblems: problems::EVERY_CALL, problems::GUARDED, problems::BODY, problems::JSON,
-    &[PIPELINE_CHANGED, POLICY_REFUSED, LEDGER_UNAVAILABLE, POLICY_UNAVAILABLE]);
+    &[PIPELINE_CHANGED, ROLLOUT_RUNNING, POLICY_REFUSED, LEDGER_UNAVAILABLE, POLICY_UNAVAILABLE]);
 problems!(RollbackProblems: problems::EVERY_CALL, problems::GUARDED,
-    &[NOTHING_TO_ROLL_BACK, PIPELINE_CHANGED, POLICY_REFUSED, LEDGER_UNAVAILABLE, POLICY_UNAVAILABLE]);
+    &[NOTHING_TO_ROLL_BACK, PIPELINE_CHANGED, ROLLOUT_RUNNING, POLICY_REFUSED, LEDGER_UNAVAILABLE, POLICY_UNAVAILABLE]);
 problems!(UploadProblems: problems::EVERY_CALL, problems::GUARDED, problems::BODY,
     &[POLICY_REFUSED, LEDGER_UNAVAILABLE, POLICY_UNAVAILABLE]);
 
@@ -294,6 +294,7 @@ impl From<ChangeError> for Problem {
             ChangeError::Ledger(error) => error.into(),
             ChangeError::NoEarlierPipeline => Self::new(NOTHING_TO_ROLL_BACK, detail),
             ChangeError::Conflict => Self::new(PIPELINE_CHANGED, detail),
+            ChangeError::Held { .. } => Self::new(ROLLOUT_RUNNING, detail),
             error if error.is_stopping() => Self::new(POLICY_UNAVAILABLE, detail),
             _ => Self::new(POLICY_REFUSED, detail),
         }
