@@ -10,6 +10,7 @@ mod log;
 mod migrate;
 mod open_files;
 mod policy;
+mod rollout;
 mod serve;
 mod simulate;
 mod table;
@@ -60,6 +61,8 @@ enum Command {
     /// List, inspect, measure and replay policies, and build components from core modules.
     #[command(subcommand)]
     Policy(policy::Command),
+    /// Start, watch and end rollouts: changed policies that serve some users before they serve all.
+    Rollout(rollout::Args),
     /// Predict without load what a drop would do, for each shard picker: a simulation with the real policies.
     Simulate(Box<simulate::Args>),
     /// Compile a component. The gateway starts it.
@@ -79,6 +82,7 @@ pub fn run() -> ExitCode {
         Command::Coupon(args) => coupon::run(&args),
         Command::Decisions(args) => decisions::run(&args),
         Command::Policy(command) => policy::run(&command),
+        Command::Rollout(args) => rollout::run(&args),
         Command::Simulate(args) => simulate::run(&args),
         Command::CompilePolicy(args) => compile_policy::run(&args),
     };

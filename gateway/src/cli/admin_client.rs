@@ -121,6 +121,10 @@ impl AdminClient {
         self.call(Method::POST, path, body, None).await
     }
 
+    pub(super) async fn patch(&self, path: &str, body: Value) -> Result<Value, AdminClientError> {
+        self.call(Method::PATCH, path, Some(body), None).await
+    }
+
     /// Sends a change that must not be applied twice. A new Idempotency-Key makes it safe to send the change again when
     /// its answer is lost.
     pub(super) async fn post_once(&self, path: &str, body: Value) -> Result<Value, AdminClientError> {

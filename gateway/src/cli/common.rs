@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use serde_json::{Map, Value};
 
 use crate::app;
 use crate::config::Config;
@@ -41,6 +42,11 @@ impl Failure {
     pub(super) fn run(error: impl std::fmt::Display) -> Self {
         Self { code: 1, message: error.to_string() }
     }
+}
+
+/// Parses the configuration of a policy.
+pub(super) fn object(text: &str) -> Result<Map<String, Value>, serde_json::Error> {
+    serde_json::from_str(text)
 }
 
 /// Prints to standard output. A closed pipe is not a failure: the reader, such as `head`, has all it wants.

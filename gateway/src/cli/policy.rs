@@ -9,9 +9,9 @@ use std::path::PathBuf;
 use clap::Subcommand;
 use serde_json::{Map, Value};
 
-use self::common::{failed, object};
+use self::common::failed;
 use super::admin_client::AdminArgs;
-use super::common::{Failure, block_on, print};
+use super::common::{Failure, block_on, object, print};
 use crate::policy;
 
 #[derive(Subcommand)]

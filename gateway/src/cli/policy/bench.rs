@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use serde_json::{Map, Value};
 
-use super::common::{failed, object};
-use crate::cli::common::{Failure, block_on, print};
+use super::common::failed;
+use crate::cli::common::{Failure, block_on, object, print};
 use crate::cli::table::table;
 use crate::policy::{self, Options};
 

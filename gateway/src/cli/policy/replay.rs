@@ -8,8 +8,8 @@ use std::time::Instant;
 use clap::ValueEnum;
 use serde_json::{Map, Value};
 
-use super::common::{failed, object};
-use crate::cli::common::{Failure, block_on, print, write};
+use super::common::failed;
+use crate::cli::common::{Failure, block_on, object, print, write};
 use crate::cli::table::table;
 use crate::counters::Hook;
 use crate::decisions::Traced;
