@@ -39,6 +39,7 @@ mod main_job;
 mod memory;
 mod openapi;
 mod operators;
+mod rollout_example;
 mod shared_counters;
 mod simulate;
 mod pipeline_changes;
