@@ -74,7 +74,7 @@ mod tests {
 
     use super::*;
 
-    fn rollout(status: Value) -> Value {
+    fn rollout(status: &Value) -> Value {
         let [old, new] = ["random", "weighted"]
             .map(|policy| json!({ "policy": policy, "digest": format!("{policy:0<64}"), "config": {} }));
         json!({
@@ -89,7 +89,7 @@ mod tests {
   shard-picker: weighted (weighted0000) instead of random (random000000)
   running: the candidate serves 2.5 % of the users, and shadows the others
 ";
-        assert_eq!(summary(&rollout(json!({ "state": "running" }))), expected);
+        assert_eq!(summary(&rollout(&json!({ "state": "running" }))), expected);
     }
 
     #[test]
@@ -102,13 +102,13 @@ mod tests {
             (json!({ "state": "rolled-back", "reason": "it traps" }), "rolled back: it traps"),
             (json!({ "state": "aborted", "by": "ada" }), "aborted by ada"),
         ] {
-            assert_eq!(state(&rollout(status)), expected);
+            assert_eq!(state(&rollout(&status)), expected);
         }
     }
 
     #[test]
     fn an_automatic_rollout_names_its_steps() {
-        let mut automatic = rollout(json!({ "state": "running" }));
+        let mut automatic = rollout(&json!({ "state": "running" }));
         automatic["auto"] = json!({ "percents": [1.0, 10.0], "seconds": 300, "decisions": 1000 });
         let expected = "; it goes to 1, 10 and 100 % by itself, after 300 s and 1000 decisions each";
         assert!(state(&automatic).ends_with(expected), "{}", state(&automatic));
