@@ -7,7 +7,9 @@ mod event;
 mod metrics;
 mod pipelines;
 mod policy_meter;
+mod rollout_metrics;
 mod rollouts;
+mod series;
 
 use std::sync::Arc;
 

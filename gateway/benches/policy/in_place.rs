@@ -60,8 +60,7 @@ impl Gateway {
             decisions: decisions::Reader::new(folder.path()),
             telemetry: telemetry.clone(),
         })
-        .await
-        .expect("reads");
+        .await;
         let dependencies = Dependencies {
             campaigns: Arc::new(campaigns),
             counters: Arc::clone(&counters),

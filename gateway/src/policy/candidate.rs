@@ -6,6 +6,7 @@ use super::coupon_pipeline::Components;
 use super::engine::Metering;
 use super::error::ChangeError;
 use super::generation::Generation;
+use super::held::HeldHooks;
 use super::history::Source;
 use super::loader::Trial;
 use super::offline::MeteredPolicy;
@@ -26,14 +27,6 @@ pub struct Proposal {
     pub candidate: OwnHooks,
     /// The same hooks as they are.
     pub replaced: OwnHooks,
-}
-
-/// Hooks that change only through their rollout.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct HeldHooks {
-    pub rollout: u64,
-    pub scope: Scope,
-    pub hooks: PerHook<bool>,
 }
 
 impl Pipelines {

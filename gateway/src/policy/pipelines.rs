@@ -9,12 +9,12 @@ use arc_swap::ArcSwap;
 use tokio::sync::Mutex;
 
 use super::applied_file::AppliedFile;
-use super::candidate::HeldHooks;
 use super::component::ComponentBytes;
 use super::error::{ChangeError, NotLoaded};
 use super::folder_state::FolderState;
 use super::generation::Generation;
 use super::generations::Generations;
+use super::held::HeldHooks;
 use super::history::{History, HistoryEntry, Source};
 use super::loader::Loader;
 use super::pinned::OwnHooks;

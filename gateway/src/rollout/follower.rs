@@ -6,14 +6,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::guards::{Judgement, Reading, judge};
+use super::guards::Reading;
 use super::live::{Live, LiveRollouts, LiveTallies};
 use super::meter::Meter;
 use super::record::{Event, Next, Rollout, RolloutId, Status};
 use super::service::Rollouts;
 use super::store::Stored;
-use super::tally::Tallies;
-use crate::counters::Hook;
 use crate::coupon::now_ms;
 use crate::ledger::LedgerError;
 use crate::policy::{ChangeError, HeldHooks};
@@ -151,8 +149,8 @@ impl Follower {
         self.meter.measured(id, rollout.step_no, &own);
         self.rollouts.store.report(rollout, &own).await?;
         let tallies = self.rollouts.store.tallies(rollout).await?;
-        let readings = judge_rollout(rollout, &tallies);
-        match rollout.next(now_ms(), &readings, fewest_decisions(rollout, &tallies)) {
+        let readings = rollout.judge(&tallies);
+        match rollout.next(now_ms(), &readings, rollout.fewest_decisions(&tallies)) {
             Next::Stay => {}
             Next::RollBack(reason) => self.roll_back(&stored, reason, readings.clone()).await?,
             Next::Canary(percent) => {
@@ -233,20 +231,4 @@ impl Follower {
         self.meter.running(running().map(|followed| &followed.stored.rollout));
         self.rollouts.live.store(Arc::new(live));
     }
-}
-
-/// What the guards find.
-pub(super) fn judge_rollout(rollout: &Rollout, tallies: &Tallies) -> Vec<Reading> {
-    let readings = judge(&rollout.guards, &rollout.changed(), !rollout.canary_percent.is_zero(), tallies);
-    debug_assert!(readings.iter().all(|reading| reading.judgement == Judgement::Unknown || reading.found.is_some()));
-    readings
-}
-
-/// Of the arms of the changed hooks: the candidate's, and the active one.
-fn fewest_decisions(rollout: &Rollout, tallies: &Tallies) -> u64 {
-    let is_canary = !rollout.canary_percent.is_zero();
-    let changed = rollout.changed();
-    let hooks = Hook::ALL.into_iter().filter(|hook| changed[*hook]);
-    let candidate = |hook| if is_canary { &tallies.canary[hook] } else { &tallies.shadow[hook].decided };
-    hooks.map(|hook| candidate(hook).decisions.min(tallies.active[hook].decisions)).min().unwrap_or(0)
 }

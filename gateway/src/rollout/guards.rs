@@ -232,7 +232,7 @@ impl<'a> HookJudge<'a> {
     }
 
     fn reading(&self, guard: Guard, found: Option<f64>, bound: f64, is_known: bool, is_beyond: bool) -> Reading {
-        let judgement = match (is_known, is_beyond) {
+        let judgement = match (is_known && found.is_some(), is_beyond) {
             (false, _) => Judgement::Unknown,
             (true, true) => Judgement::Beyond,
             (true, false) => Judgement::Within,

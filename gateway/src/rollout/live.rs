@@ -7,9 +7,9 @@ use tokio::sync::mpsc::Sender;
 
 use super::percent::Percent;
 use super::record::Rollout;
-use super::shadow::{Asked, Job, Shadowed};
+use super::shadowed::{AnyAsked, Asked, Shadowed};
 use super::tally::{HookTally, ShadowTally, Tallies};
-use crate::counters::{Measured, PerHook, PerMeasure, Subject};
+use crate::counters::{Hook, Measured, PerHook, PerMeasure, Subject};
 use crate::coupon::{Arm, DecidedBy, UserId};
 use crate::policy::{Decided, Generation, Request, Scope};
 use crate::stripes::Stripes;
@@ -37,6 +37,15 @@ pub(super) struct LiveTallies {
     active: PerHook<Stripes<HookTally>>,
     canary: PerHook<Stripes<HookTally>>,
     shadow: PerHook<Mutex<ShadowTally>>,
+}
+
+/// A request that the active pipeline has decided.
+pub(super) struct Job {
+    pub(super) live: Arc<Live>,
+    pub(super) active: Arc<Generation>,
+    pub(super) subject: Subject,
+    pub(super) request: Request,
+    pub(super) asked: AnyAsked,
 }
 
 /// The generation that decides about a request, and the arm of the rollout to which it belongs.
@@ -134,7 +143,7 @@ impl Chosen {
 }
 
 impl LiveTallies {
-    pub(super) fn shadow(&self, hook: crate::counters::Hook, change: impl FnOnce(&mut ShadowTally)) {
+    pub(super) fn shadow(&self, hook: Hook, change: impl FnOnce(&mut ShadowTally)) {
         change(&mut self.shadow[hook].lock().unwrap_or_else(PoisonError::into_inner));
     }
 

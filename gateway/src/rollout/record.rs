@@ -3,9 +3,10 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::guards::{Guards, Judgement, Reading};
+use super::guards::{Guards, Judgement, Reading, judge};
 use super::percent::Percent;
-use crate::counters::PerHook;
+use super::tally::Tallies;
+use crate::counters::{Hook, PerHook};
 use crate::coupon::{GenerationNo, UnixMs};
 use crate::policy::{OwnHooks, Scope};
 
@@ -148,6 +149,20 @@ impl Rollout {
     #[must_use]
     pub fn changed(&self) -> PerHook<bool> {
         self.candidate.as_ref().map(Option::is_some)
+    }
+
+    /// What the guards find. The canary is judged if it serves anybody, the shadow otherwise.
+    pub(super) fn judge(&self, tallies: &Tallies) -> Vec<Reading> {
+        judge(&self.guards, &self.changed(), !self.canary_percent.is_zero(), tallies)
+    }
+
+    /// Of the arms of the changed hooks.
+    pub(super) fn fewest_decisions(&self, tallies: &Tallies) -> u64 {
+        let is_shadow = self.canary_percent.is_zero();
+        let candidate = |hook| if is_shadow { &tallies.shadow[hook].decided } else { &tallies.canary[hook] };
+        let changed = self.changed();
+        let hooks = Hook::ALL.into_iter().filter(|hook| changed[*hook]);
+        hooks.map(|hook| candidate(hook).decisions.min(tallies.active[hook].decisions)).min().unwrap_or(0)
     }
 
     /// What follows by itself. `decisions` is the smallest number that an arm of a changed hook has made in this step.

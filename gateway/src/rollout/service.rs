@@ -4,35 +4,21 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use tokio::sync::Notify;
-use tokio::sync::mpsc::{self, Sender};
+use tokio::sync::mpsc::Sender;
 
 use super::error::RolloutError;
-use super::follower::{Follower, judge_rollout};
 use super::guards::{Guards, Reading};
-use super::live::{Chosen, LiveRollouts};
+use super::live::{Chosen, Job, LiveRollouts};
 use super::percent::Percent;
 use super::record::{Auto, Event, Rollout, RolloutId, Status};
 use super::replayed::ReplayCheck;
-use super::shadow::{self, Job, QUEUED_MAX};
 use super::store::Store;
 use super::tally::Tallies;
-use crate::background::Background;
-use crate::counters::{Counters, Hook};
+use crate::counters::Hook;
 use crate::coupon::{CouponId, UserId, now_ms};
 use crate::decisions::Reader;
-use crate::ledger::{Ledger, LedgerError};
 use crate::policy::{PipelinePatch, Pipelines, Proposal, Scope};
 use crate::telemetry::{RolloutEnded, Telemetry};
-
-/// What rollouts work with.
-pub struct Dependencies {
-    pub pipelines: Arc<Pipelines>,
-    pub ledger: Arc<dyn Ledger>,
-    /// The shadow's own.
-    pub shadow_counters: Arc<dyn Counters>,
-    pub decisions: Reader,
-    pub telemetry: Telemetry,
-}
 
 /// The rollouts of all gateways on the ledger.
 pub struct Rollouts {
@@ -45,7 +31,7 @@ pub struct Rollouts {
     /// This process in the history of a rollout.
     pub(super) gateway: String,
     pub(super) telemetry: Telemetry,
-    decisions: Reader,
+    pub(super) decisions: Reader,
 }
 
 /// What to roll out, and how.
@@ -73,33 +59,6 @@ pub struct MeasuredRollout {
 }
 
 impl Rollouts {
-    /// Takes part in the rollouts of the ledger, before the first request is decided. The tasks keep it so.
-    ///
-    /// # Errors
-    /// When the ledger cannot be read.
-    pub async fn open(dependencies: Dependencies) -> Result<(Arc<Self>, [Background; 2]), LedgerError> {
-        let Dependencies { pipelines, ledger, shadow_counters, decisions, telemetry } = dependencies;
-        let (shadow, jobs) = mpsc::channel(QUEUED_MAX);
-        let gateway = format!("gateway {}", &uuid::Uuid::new_v4().simple().to_string()[..12]);
-        let this = Arc::new(Self {
-            pipelines,
-            store: Store::new(ledger, gateway.clone()),
-            live: ArcSwap::default(),
-            shadow,
-            changed: Notify::new(),
-            gateway,
-            telemetry,
-            decisions,
-        });
-        let mut follower = Follower::new(Arc::clone(&this));
-        follower.look().await;
-        let tasks = [
-            Background::new("rollout follower", follower.run()),
-            Background::new("rollout shadow", shadow::run(jobs, shadow_counters)),
-        ];
-        Ok((this, tasks))
-    }
-
     /// The generation that decides about a user's request.
     #[must_use]
     pub fn choose(&self, coupon: CouponId, user: UserId) -> Chosen {
@@ -221,7 +180,7 @@ impl Rollouts {
     pub async fn get(&self, id: RolloutId) -> Result<MeasuredRollout, RolloutError> {
         let rollout = self.store.get(id).await?.rollout;
         let tallies = self.store.tallies(&rollout).await?;
-        let guards_found = judge_rollout(&rollout, &tallies);
+        let guards_found = rollout.judge(&tallies);
         Ok(MeasuredRollout { rollout, tallies, guards_found })
     }
 }

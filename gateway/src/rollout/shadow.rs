@@ -9,85 +9,14 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::Receiver;
 
-use super::live::Live;
-use crate::counters::{Counters, Hook, Measure, Measured, PerMeasure, Subject, Unavailable};
-use crate::policy::{Decided, Generation, LimitVerdict, Load, OwnedContext, Request, Shaping, Shard, Usage};
+use super::live::Job;
+use super::shadowed::{AnyAsked, Asked, Shadowed};
+use crate::counters::{Counters, Hook, Measure, Measured, PerMeasure, Unavailable};
 
-/// While the candidate computes, this many decisions wait. Later ones are lost.
-pub(super) const QUEUED_MAX: usize = 1024;
 /// For one second of computing.
 const RESTING_SECONDS: u32 = 4;
 /// A shorter rest is not exact, so it is added to the next one.
 const REST_MIN: Duration = Duration::from_millis(2);
-
-/// A request that the active pipeline has decided.
-pub(super) struct Job {
-    pub(super) live: Arc<Live>,
-    pub(super) active: Arc<Generation>,
-    pub(super) subject: Subject,
-    pub(super) request: Request,
-    pub(super) asked: AnyAsked,
-}
-
-/// What a hook was given, and its verdict.
-pub struct Asked<C: OwnedContext> {
-    pub(super) measured: PerMeasure<Measured>,
-    pub(super) context: C,
-    pub(super) verdict: C::Verdict,
-}
-
-/// Of any hook.
-pub enum AnyAsked {
-    Shaper(Asked<Load>),
-    Limit(Asked<Usage>),
-    Picker(Asked<Vec<Shard>>),
-}
-
-/// A hook's context that the shadow can be asked with.
-pub trait Shadowed: OwnedContext {
-    fn asked(asked: Asked<Self>) -> AnyAsked;
-
-    fn decide(&self, by: &Generation, request: &Request, measured: &[Measured]) -> Decided<Self::Verdict>;
-
-    /// Whether two verdicts do the same with a request.
-    fn agree(one: &Self::Verdict, other: &Self::Verdict) -> bool {
-        Self::rejection(one).is_some() == Self::rejection(other).is_some()
-    }
-}
-
-impl Shadowed for Load {
-    fn asked(asked: Asked<Self>) -> AnyAsked {
-        AnyAsked::Shaper(asked)
-    }
-
-    fn decide(&self, by: &Generation, request: &Request, measured: &[Measured]) -> Decided<Shaping> {
-        by.shape(request, Ok(measured), self)
-    }
-}
-
-impl Shadowed for Usage {
-    fn asked(asked: Asked<Self>) -> AnyAsked {
-        AnyAsked::Limit(asked)
-    }
-
-    fn decide(&self, by: &Generation, request: &Request, measured: &[Measured]) -> Decided<LimitVerdict> {
-        by.admit(request, Ok(measured), self)
-    }
-}
-
-impl Shadowed for Vec<Shard> {
-    fn asked(asked: Asked<Self>) -> AnyAsked {
-        AnyAsked::Picker(asked)
-    }
-
-    fn decide(&self, by: &Generation, request: &Request, measured: &[Measured]) -> Decided<u32> {
-        by.pick(request, Ok(measured), self)
-    }
-
-    fn agree(one: &u32, other: &u32) -> bool {
-        one == other
-    }
-}
 
 /// Asks shadows until shutdown.
 pub(super) async fn run(mut queue: Receiver<Job>, counters: Arc<dyn Counters>) {

@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use prometheus::{
-    Encoder, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry, TextEncoder,
+    Encoder, GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
 };
 
-use super::rollouts::RolloutMetrics;
+use super::rollout_metrics::RolloutMetrics;
+use super::series::{counters, gauge_of, gauges, histogram, histograms, register};
 use crate::coupon::{CouponId, Reason};
 
 /// Outcomes of `POST /coupon/issue`. Their series exist from the start, so that a rate over the first one is right.
@@ -358,35 +359,6 @@ impl Metrics {
             self.policy_compilations.with_label_values(&[outcome]);
         }
     }
-}
-
-pub(super) fn register<M: prometheus::core::Collector + Clone + 'static>(
-    registry: &Registry,
-    metric: prometheus::Result<M>,
-) -> M {
-    let metric = metric.expect("the metric's name is valid");
-    registry.register(Box::new(metric.clone())).expect("metric names are unique");
-    metric
-}
-
-pub(super) fn counters(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
-    register(registry, IntCounterVec::new(Opts::new(name, help), labels))
-}
-
-fn gauges(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
-    register(registry, IntGaugeVec::new(Opts::new(name, help), labels))
-}
-
-pub(super) fn gauge_of(registry: &Registry, name: &str, help: &str) -> IntGauge {
-    register(registry, IntGauge::new(name, help))
-}
-
-fn histogram(registry: &Registry, name: &str, help: &str, buckets: Vec<f64>) -> Histogram {
-    register(registry, Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets)))
-}
-
-fn histograms(registry: &Registry, name: &str, help: &str, buckets: Vec<f64>, labels: &[&str]) -> HistogramVec {
-    register(registry, HistogramVec::new(HistogramOpts::new(name, help).buckets(buckets), labels))
 }
 
 pub(super) fn reason_label(reason: Reason) -> &'static str {

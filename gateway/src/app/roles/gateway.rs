@@ -56,7 +56,7 @@ pub(in crate::app) async fn spawn(
         decisions: decisions.clone(),
         telemetry: telemetry.clone(),
     })
-    .await?;
+    .await;
     let dependencies = admission::Dependencies {
         campaigns: Arc::clone(&core.campaigns),
         counters: Arc::clone(&ports.counters),
