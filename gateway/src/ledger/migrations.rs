@@ -46,7 +46,10 @@ fn migrator<const N: usize>(files: [(i64, &'static str, &'static str); N]) -> Mi
     let migration = |(version, description, sql): (i64, &'static str, &'static str)| {
         Migration::new(version, description.into(), MigrationType::Simple, sql.into_sql_str(), false)
     };
-    Migrator::with_migrations(files.map(migration).into())
+    let mut migrator = Migrator::with_migrations(files.map(migration).into());
+    // The MySQL adapter takes a lock of its own: MariaDB does not wait for that of sqlx. SQLite needs none.
+    migrator.set_locking(false);
+    migrator
 }
 
 /// The name of the migration's file without its extension.

@@ -38,7 +38,10 @@ const NO_SUCH_TABLE: u16 = 1146;
 
 /// Migrates the tables to this binary's version and returns the names of the applied migrations.
 pub(in crate::ledger) async fn migrate(server: &Server) -> Result<Vec<String>, OpenError> {
-    let mut connection = server.connect().await?;
+    // The lock comes before the database: vtgate refuses locks in a session that is bound to a shard.
+    let mut connection = server.connect_outside().await?;
+    lock(server, &mut connection).await.map_err(|error| server.failed(error))?;
+    server.enter(&mut connection).await?;
     let applied = apply(&mut connection).await.map_err(|error| match error {
         MigrateError::VersionMissing(found) => {
             let known = MYSQL.iter().map(|migration| migration.version).max().unwrap_or(0);
@@ -51,12 +54,18 @@ pub(in crate::ledger) async fn migrate(server: &Server) -> Result<Vec<String>, O
     Ok(applied)
 }
 
-async fn apply(connection: &mut MySqlConnection) -> Result<Vec<String>, MigrateError> {
-    let locked = sqlx::query(include_str!("../sql/mysql/lock_migrations.sql")).fetch_one(&mut *connection).await?;
-    if locked.try_get::<Option<i32>, _>("locked").ok().flatten() == Some(0) {
+async fn lock(server: &Server, connection: &mut MySqlConnection) -> Result<(), sqlx::Error> {
+    let lock = sqlx::query(include_str!("../sql/mysql/lock_migrations.sql")).bind(server.database());
+    // By its place: vtgate does not return the alias.
+    if lock.fetch_one(connection).await?.try_get::<Option<i64>, _>(0)? == Some(1) {
+        Ok(())
+    } else {
         let problem = "another `sluice migrate` has been running for ten minutes: wait until it ends, or stop it";
-        return Err(MigrateError::Execute(sqlx::Error::Protocol(problem.into())));
+        Err(sqlx::Error::Protocol(problem.into()))
     }
+}
+
+async fn apply(connection: &mut MySqlConnection) -> Result<Vec<String>, MigrateError> {
     connection.ensure_migrations_table(&MYSQL.table_name).await?;
     connection.execute(include_str!("../sql/mysql/delete_interrupted.sql")).await?;
     let before = connection.list_applied_migrations(&MYSQL.table_name).await?;

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions, MySqlSslMode};
-use sqlx::{Connection, Executor, MySqlConnection, MySqlPool};
+use sqlx::{AssertSqlSafe, Connection, Executor, MySqlConnection, MySqlPool};
 
 use super::call::number;
 use crate::ledger::{OpenError, Options};
@@ -72,13 +72,32 @@ impl Server {
         Ok(Self { options: parsed, address, database })
     }
 
+    pub(super) fn database(&self) -> &str {
+        &self.database
+    }
+
     pub(super) fn place(&self) -> String {
         format!("{} at {}", self.database, self.address)
     }
 
     /// One connection, for the start: its errors say what to do.
     pub(super) async fn connect(&self) -> Result<MySqlConnection, OpenError> {
-        match tokio::time::timeout(CONNECT_MAX, MySqlConnection::connect_with(&self.options)).await {
+        self.connect_with(&self.options).await
+    }
+
+    /// A session without a database, until it [enters](Self::enter) it.
+    pub(super) async fn connect_outside(&self) -> Result<MySqlConnection, OpenError> {
+        self.connect_with(&self.options.clone().database("")).await
+    }
+
+    pub(super) async fn enter(&self, connection: &mut MySqlConnection) -> Result<(), OpenError> {
+        let statement = format!("USE `{}`", self.database.replace('`', "``"));
+        sqlx::raw_sql(AssertSqlSafe(statement)).execute(connection).await.map_err(|error| self.explain(error))?;
+        Ok(())
+    }
+
+    async fn connect_with(&self, options: &MySqlConnectOptions) -> Result<MySqlConnection, OpenError> {
+        match tokio::time::timeout(CONNECT_MAX, MySqlConnection::connect_with(options)).await {
             Ok(connected) => connected.map_err(|error| self.explain(error)),
             Err(elapsed) => Err(self.unreachable(elapsed)),
         }
