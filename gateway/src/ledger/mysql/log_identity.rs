@@ -2,7 +2,7 @@
 
 use sqlx::{MySqlConnection, MySqlPool};
 
-use super::call::during;
+use super::call::{during, limited};
 use crate::coupon::{LogId, Offset, PartitionNo, UnixMs};
 use crate::ledger::{LedgerError, LogIdentity, OffsetChange, OffsetChangeReason, rows};
 
@@ -105,8 +105,7 @@ pub(super) async fn skip(
 }
 
 pub(super) async fn changes(readers: &MySqlPool, rows_max: u32) -> Result<Vec<OffsetChange>, LedgerError> {
-    let rows = sqlx::query(include_str!("../sql/common/select_offset_changes.sql"))
-        .bind(rows_max)
+    let rows = sqlx::query(limited(include_str!("../sql/common/select_offset_changes.sql"), rows_max))
         .fetch_all(readers)
         .await
         .map_err(during("read the offset changes"))?;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use sqlx::MySqlPool;
 
-use super::call::during;
+use super::call::{during, limited};
 use super::policy_versions;
 use crate::coupon::{CouponId, GenerationNo};
 use crate::ledger::generation::coupon_column;
@@ -15,9 +15,8 @@ pub(super) async fn generations(
     coupon: Option<CouponId>,
     rows_max: u32,
 ) -> Result<Vec<GenerationRow>, LedgerError> {
-    let rows = sqlx::query(include_str!("../sql/common/select_generations.sql"))
+    let rows = sqlx::query(limited(include_str!("../sql/common/select_generations.sql"), rows_max))
         .bind(coupon_column(coupon))
-        .bind(rows_max)
         .fetch_all(readers)
         .await
         .map_err(during("read the generations"))?;
@@ -29,9 +28,8 @@ pub(super) async fn newest_generations(
     after: GenerationNo,
     rows_max: u32,
 ) -> Result<Vec<GenerationRow>, LedgerError> {
-    let rows = sqlx::query(include_str!("../sql/common/select_newest_generations.sql"))
+    let rows = sqlx::query(limited(include_str!("../sql/common/select_newest_generations.sql"), rows_max))
         .bind(after.cast_signed())
-        .bind(rows_max)
         .fetch_all(readers)
         .await
         .map_err(during("read the newest generations"))?;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use sqlx::MySqlPool;
 
-use super::call::during;
+use super::call::{during, limited};
 use crate::coupon::{CouponId, RequestId, UnixMs};
 use crate::ledger::outcome_row::{hexadecimal, json};
 use crate::ledger::retention::Cursor;
@@ -18,19 +18,15 @@ pub(super) async fn outcomes(
 ) -> Result<Vec<ListedOutcome>, LedgerError> {
     let Cursor { user, rejections_after, grants_after } = Cursor::after(last);
     let coupon = coupon.as_i64();
-    let rows = sqlx::query(include_str!("../sql/mysql/select_outcomes.sql"))
+    let rows = sqlx::query(limited(include_str!("../sql/mysql/select_outcomes.sql"), rows_max))
         .bind(coupon)
         .bind(user)
         .bind(rejections_after.as_slice())
-        .bind(rows_max)
         .bind(coupon)
         .bind(user)
         .bind(grants_after)
-        .bind(rows_max)
         .bind(coupon)
         .bind(user)
-        .bind(rows_max)
-        .bind(rows_max)
         .fetch_all(readers)
         .await
         .map_err(during("list the outcomes"))?;
@@ -43,10 +39,9 @@ pub(super) async fn expired_campaigns(
     closed_before_ms: UnixMs,
     rows_max: u32,
 ) -> Result<Vec<CouponId>, LedgerError> {
-    let rows = sqlx::query(include_str!("../sql/common/select_expired_campaigns.sql"))
+    let rows = sqlx::query(limited(include_str!("../sql/common/select_expired_campaigns.sql"), rows_max))
         .bind(deletion.earlier())
         .bind(closed_before_ms)
-        .bind(rows_max)
         .fetch_all(readers)
         .await
         .map_err(during("read the expired campaigns"))?;

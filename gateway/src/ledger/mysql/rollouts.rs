@@ -4,7 +4,7 @@ use futures_util::future::BoxFuture;
 use sqlx::error::ErrorKind;
 
 use super::Mysql;
-use super::call::{during, within};
+use super::call::{during, limited, within};
 use crate::ledger::rollout_table::ROLLOUTS_MAX;
 use crate::ledger::{LedgerError, RolloutReport, RolloutRow, RolloutTable, rows};
 
@@ -20,7 +20,7 @@ impl RolloutTable for Mysql {
     fn newest(&self, rows_max: u32) -> BoxFuture<'_, Result<Vec<RolloutRow>, LedgerError>> {
         let step = "read the rollouts";
         Box::pin(within(step, async move {
-            let select = sqlx::query(include_str!("../sql/common/select_rollouts.sql")).bind(rows_max);
+            let select = sqlx::query(limited(include_str!("../sql/common/select_rollouts.sql"), rows_max));
             rows::rollouts(&select.fetch_all(&self.readers).await.map_err(during(step))?)
         }))
     }
