@@ -1,7 +1,7 @@
 # The commands of this repository. `make` lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help run build policies check test soak upgrade bench stack smoke ramp drop comparison-tools compare compare-stack bootstrap tests-built
+.PHONY: help run build policies check test soak upgrade vitess bench stack smoke ramp drop comparison-tools compare compare-stack bootstrap tests-built
 
 step := infra/step
 # Tests and clippy use the dev profile: arithmetic overflow and broken assertions panic.
@@ -103,6 +103,14 @@ upgrade: policies ## Test an upgrade from an earlier release with records in fli
 	@{ $(step) 'start the servers' infra/native/services up kafka mariadb redis && \
 		SLUICE_EARLIER=$(CURDIR)/target/earlier-build/release/sluice $(step) 'upgrade tests' \
 			cargo test --locked -p sluice --test it -- --ignored --nocapture upgrade::; }; \
+		status=$$?; infra/native/services down; exit $$status
+
+# Not a part of `test`: it needs Debian and Go, and builds Vitess.
+vitess: ## Test ledger groups on Vitess: two keyspaces, and two shards of one. It builds Vitess with Go.
+	@infra/bootstrap test
+	@$(MAKE) --no-print-directory tests-built
+	@{ $(step) 'start the servers' infra/native/services up kafka redis vitess && \
+		$(step) 'tests on Vitess' cargo test --locked -p sluice --test it -- --ignored --nocapture vitess::; }; \
 		status=$$?; infra/native/services down; exit $$status
 
 # Others: aged_log and aged_ledger (many records and outcomes), many_campaigns, counters (one Redis and a cluster).

@@ -2,6 +2,7 @@
 
 mod admin;
 mod cluster;
+mod databases;
 mod home;
 pub(crate) mod machine;
 mod metrics;
@@ -23,7 +24,8 @@ use serde_json::Value;
 use crate::client::Client;
 
 pub(crate) use admin::{Campaign, payload};
-pub(crate) use cluster::{Cluster, DATABASES};
+pub(crate) use cluster::Cluster;
+pub(crate) use databases::Databases;
 pub(crate) use home::{Home, hostile, hostile_policies, policy};
 pub(crate) use process::{Exit, Process};
 pub(crate) use services::{authority, service, services};

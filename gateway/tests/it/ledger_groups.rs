@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::crowd::Crowd;
-use crate::harness::{Campaign, Cluster, DATABASES, Gateway, Launch, eventually, machine, service, soak};
+use crate::harness::{Campaign, Cluster, Databases, Gateway, Launch, eventually, machine, service, soak};
 
 const PER_SECOND: f64 = 150.0;
 /// Users of each coupon in each part of the test: before, during and after the outage.
@@ -21,7 +21,7 @@ async fn reaches(gateway: &Gateway, group: &str) -> bool {
 async fn a_database_killed_under_load_stops_only_its_group_and_loses_nothing() {
     machine::exclusive();
     service("start", "mariadb-2").await;
-    let mut cluster = Cluster::start_on(&DATABASES, Launch::default(), 2, 2).await;
+    let mut cluster = Cluster::start_on(Databases::TwoServers, Launch::default(), 2, 2).await;
     let users = soak::short_or_long(USERS, USERS_LONG);
     let first = Campaign { coupon: 7_001, ..Campaign::of(10 * users, 12) };
     let second = Campaign { coupon: 7_002, ..first };

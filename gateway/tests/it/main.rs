@@ -47,4 +47,5 @@ mod supervision;
 mod tidy;
 mod tls;
 mod upgrade;
+mod vitess;
 mod wrong_logins;

@@ -5,15 +5,14 @@ use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use super::databases::{Database, Databases};
 use super::topic::Topic;
-use super::{Exit, Gateway, Launch, Process, eventually};
+use super::{Gateway, Launch, Process, eventually};
 
 const COMMAND_MAX: Duration = Duration::from_secs(30);
 /// The default of Redis, and far more than the clusters that run at the same time.
 const REDIS_DATABASES: usize = 16;
 static NEXT_DATABASE: AtomicUsize = AtomicUsize::new(0);
-/// The ports of `mariadb` and `mariadb-2`.
-pub(crate) const DATABASES: [u16; 2] = [13306, 13307];
 const BROKERS: &str = "127.0.0.1:19092,127.0.0.1:19093,127.0.0.1:19094";
 
 pub(crate) struct Cluster {
@@ -21,41 +20,17 @@ pub(crate) struct Cluster {
     pub(crate) consumers: Vec<Gateway>,
     /// Of the database, the topic and the consumer group.
     name: String,
-    /// The ports of the servers that hold the databases of the ledger groups.
-    databases: &'static [u16],
+    databases: Databases,
     /// The number of the Redis database.
     counters: String,
     /// Of every process, without the servers.
     launch: Launch,
 }
 
-async fn run(program: &str, arguments: &[&str]) -> Exit {
-    let mut command = Command::new(program);
-    command.args(arguments);
-    Process::run(command, COMMAND_MAX).await
-}
-
-async fn try_sql(statements: &str) -> Exit {
-    try_sql_at(DATABASES[0], statements).await
-}
-
-async fn try_sql_at(port: u16, statements: &str) -> Exit {
-    let port = format!("--port={port}");
-    let server = ["--host=127.0.0.1", &port, "--user=sluice", "--password=sluice", "--execute", statements];
-    run("mariadb", &server).await
-}
-
-async fn sql(statements: &str) {
-    sql_at(DATABASES[0], statements).await;
-}
-
-async fn sql_at(port: u16, statements: &str) {
-    let ended = try_sql_at(port, statements).await;
-    assert_eq!(ended.code, Some(0), "start the servers with `infra/native/services up`: {ended}");
-}
-
 async fn redis(arguments: &[&str]) {
-    let ended = run("redis-cli", &[&["-p", "16379"], arguments].concat()).await;
+    let mut client = Command::new("redis-cli");
+    client.args(["-p", "16379"]).args(arguments);
+    let ended = Process::run(client, COMMAND_MAX).await;
     assert_eq!(ended.code, Some(0), "start the servers with `infra/native/services up`: {ended}");
 }
 
@@ -65,24 +40,15 @@ impl Cluster {
     }
 
     pub(crate) async fn start_with(launch: Launch, gateways: usize, consumers: usize) -> Self {
-        Self::start_on(&DATABASES[..1], launch, gateways, consumers).await
+        Self::start_on(Databases::One, launch, gateways, consumers).await
     }
 
-    /// With a ledger group on each of these database servers.
-    pub(crate) async fn start_on(databases: &'static [u16], launch: Launch, gateways: usize, consumers: usize) -> Self {
+    /// With a ledger group on each of these databases.
+    pub(crate) async fn start_on(databases: Databases, launch: Launch, gateways: usize, consumers: usize) -> Self {
         let name = format!("sluice_it_{:08x}", rand::random::<u32>());
-        let database = (NEXT_DATABASE.fetch_add(1, Ordering::Relaxed) % REDIS_DATABASES).to_string();
-        let mut this = Self {
-            gateways: Vec::new(),
-            consumers: Vec::new(),
-            name: name.clone(),
-            databases,
-            counters: database,
-            launch,
-        };
-        for port in databases {
-            sql_at(*port, &format!("CREATE DATABASE {name}")).await;
-        }
+        let counters = (NEXT_DATABASE.fetch_add(1, Ordering::Relaxed) % REDIS_DATABASES).to_string();
+        let mut this = Self { gateways: Vec::new(), consumers: Vec::new(), name, databases, counters, launch };
+        this.databases.create(&this.name).await;
         this.flush_counters().await;
 
         this.run(&["migrate"]).await;
@@ -126,10 +92,10 @@ impl Cluster {
 
     fn launch(&self) -> Launch {
         let [(log, url), (group, name)] = self.log_variables();
-        let database = |port| format!("mysql://sluice:sluice@127.0.0.1:{port}/{name}?ssl-mode=DISABLED");
-        let (ledger_key, ledger) = match self.databases {
-            [only] => ("LEDGER__URL", database(only)),
-            several => ("LEDGER__URLS", format!("{:?}", several.iter().map(database).collect::<Vec<_>>())),
+        let urls: Vec<_> = self.databases.of(&self.name).iter().map(Database::url).collect();
+        let (ledger_key, ledger) = match &urls[..] {
+            [only] => ("LEDGER__URL", only.clone()),
+            several => ("LEDGER__URLS", format!("{several:?}")),
         };
         let counters = format!("redis://127.0.0.1:16379/{}", self.counters);
         let servers = [(log, &*url), (group, &name), (ledger_key, &ledger), ("COUNTERS__URL", &counters)];
@@ -153,30 +119,38 @@ impl Cluster {
         redis(&["-n", &self.counters, "FLUSHDB"]).await;
     }
 
-    /// What a query of the ledger returns: one number.
+    /// What a query of the ledger's first group returns: one number.
     pub(crate) async fn number(&self, query: &str) -> u64 {
-        let ended = try_sql(&format!("USE {}; {query}", self.name)).await;
+        self.number_in(0, query).await
+    }
+
+    pub(crate) async fn number_in(&self, group: usize, query: &str) -> u64 {
+        let ended = self.database(group).try_sql(query).await;
         assert_eq!(ended.code, Some(0), "{ended}");
         ended.stdout.lines().last().and_then(|number| number.parse().ok()).expect("a number")
     }
 
+    fn database(&self, group: usize) -> Database {
+        self.databases.of(&self.name).swap_remove(group)
+    }
+
     /// Claims every partition as another process does, which then settles nothing.
     pub(crate) async fn claim_every_partition(&self) {
-        sql(&format!("UPDATE {}.partition_offset SET epoch = epoch + 1", self.name)).await;
+        self.database(0).sql("UPDATE partition_offset SET epoch = epoch + 1").await;
     }
 
     /// Locks shards and then offsets, the reverse of settlement's order. Half of the transactions first insert rows, because
     /// the database rolls back the transaction of a deadlock that has changed less: then it is settlement's.
     pub(crate) async fn provoke_deadlocks(&self, duration: Duration) {
-        let name = &self.name;
+        let database = self.database(0);
         let locks = "SELECT remaining FROM coupon_issue_shard FOR UPDATE; DO SLEEP(0.1); \
                      SELECT epoch FROM partition_offset FOR UPDATE; ROLLBACK";
         let work = "INSERT INTO weight SELECT seq FROM seq_1_to_5000;";
-        sql(&format!("USE {name}; CREATE TABLE IF NOT EXISTS weight (number INT) ENGINE = InnoDB")).await;
+        database.sql("CREATE TABLE IF NOT EXISTS weight (number INT) ENGINE = InnoDB").await;
         let begun = Instant::now();
         while begun.elapsed() < duration {
             for before in ["", work] {
-                let ended = try_sql(&format!("USE {name}; START TRANSACTION; {before} {locks}")).await;
+                let ended = database.try_sql(&format!("START TRANSACTION; {before} {locks}")).await;
                 // This transaction may itself be rolled back, or time out waiting for a lock.
                 let is_rolled_back = ["ERROR 1213", "ERROR 1205"].iter().any(|error| ended.to_string().contains(error));
                 assert!(ended.code == Some(0) || is_rolled_back, "{ended}");
@@ -184,13 +158,11 @@ impl Cluster {
         }
     }
 
-    /// Kills all processes and deletes the database and topics.
+    /// Kills all processes and deletes the databases and topics.
     pub(crate) async fn tear_down(self) {
         let (topic, name) = (self.topic(), self.name);
         drop((self.gateways, self.consumers));
-        for port in self.databases {
-            sql_at(*port, &format!("DROP DATABASE {name}")).await;
-        }
+        self.databases.drop(&name).await;
         topic.delete().await;
     }
 }
