@@ -43,7 +43,7 @@ pub use log_identity::{LogIdentity, OffsetChange, OffsetChangeReason};
 pub use open::{check, is_new, is_shared, migrate, open, open_unverified};
 pub use options::Options;
 pub use place::Place;
-pub use policy_version::PolicyVersion;
+pub use policy_version::{PolicyVersion, StoredComponent};
 pub use read_breaker::ReadBreaker;
 pub use retention::{Deletion, ListedOutcome, Retention};
 pub use rollout_table::{RolloutReport, RolloutRow, RolloutTable};
@@ -319,8 +319,9 @@ pub trait Ledger: Send + Sync + 'static {
         components: &'a [(String, Arc<[u8]>)],
     ) -> BoxFuture<'a, Result<bool, LedgerError>>;
 
-    /// Makes this version the newest of its policy. Stores its component, also over damaged bytes. Deletes old versions
-    /// that no stored generation names, and their components.
+    /// Makes this version the newest of its policy. Stores its component, also over damaged bytes. A version without a
+    /// signature leaves the one that is stored. Deletes old versions that no stored generation names, and their
+    /// components.
     fn register_policy<'a>(
         &'a self,
         version: &'a PolicyVersion,
@@ -330,8 +331,8 @@ pub trait Ledger: Send + Sync + 'static {
     /// The stored versions of all policies, newest first.
     fn policy_versions(&self) -> BoxFuture<'_, Result<Vec<PolicyVersion>, LedgerError>>;
 
-    /// The bytes of a component of a stored generation or version. The caller compares them with the digest.
-    fn component<'a>(&'a self, digest: &'a str) -> BoxFuture<'a, Result<Option<Vec<u8>>, LedgerError>>;
+    /// A component of a stored generation or version. The caller compares its bytes with the digest.
+    fn component<'a>(&'a self, digest: &'a str) -> BoxFuture<'a, Result<Option<StoredComponent>, LedgerError>>;
 
     fn rollouts(&self) -> &dyn RolloutTable;
 

@@ -340,6 +340,7 @@ macro_rules! contract_tests {
             the_version_that_was_registered_last_is_the_newest_of_its_name,
             simultaneous_registrations_of_one_name_have_one_order,
             a_registration_repairs_a_component,
+            a_signature_of_a_component_stays_until_another_one_is_stored,
             a_component_is_kept_while_a_version_or_a_generation_names_it,
             one_rollout_of_a_scope_is_running,
             of_two_changes_of_a_rollout_the_first_counts,

@@ -13,7 +13,7 @@ use futures_util::future::{BoxFuture, join_all};
 use self::members::Members;
 use super::{
     CampaignChanges, CampaignError, Claim, Deletion, GenerationRow, Ledger, LedgerError, ListedOutcome, LogIdentity,
-    OffsetChange, OpenError, Place, PolicyVersion, RecordedOutcome, RolloutTable, Transaction,
+    OffsetChange, OpenError, Place, PolicyVersion, RecordedOutcome, RolloutTable, StoredComponent, Transaction,
 };
 use crate::coupon::{
     Audit, Campaign, CampaignChange, ChangeKey, CouponId, Fingerprint, GenerationNo, GroupLayout, GroupNo, LogId,
@@ -333,7 +333,7 @@ impl Ledger for Groups {
         self.0.first().policy_versions()
     }
 
-    fn component<'a>(&'a self, digest: &'a str) -> BoxFuture<'a, Result<Option<Vec<u8>>, LedgerError>> {
+    fn component<'a>(&'a self, digest: &'a str) -> BoxFuture<'a, Result<Option<StoredComponent>, LedgerError>> {
         self.0.first().component(digest)
     }
 

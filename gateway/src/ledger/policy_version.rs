@@ -17,7 +17,16 @@ pub struct PolicyVersion {
     pub contract: String,
     /// The size of the component.
     pub bytes: u64,
+    /// Of the component.
+    pub signature: Option<String>,
     pub source: String,
     /// When it was registered last.
     pub registered_at_ms: UnixMs,
+}
+
+/// What is stored of a component.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredComponent {
+    pub bytes: Vec<u8>,
+    pub signature: Option<String>,
 }

@@ -10,6 +10,7 @@ use super::outcome_row::arm_no;
 use super::{
     CampaignChanges, GenerationRow, Grants, LedgerError, ListedOutcome, LockedStock, LogIdentity, OffsetChange,
     OffsetChangeReason, PartitionOffset, Place, PolicyVersion, RecordedOutcome, RolloutReport, RolloutRow, Shards,
+    StoredComponent,
 };
 use crate::coupon::{
     Arm, Campaign, CampaignState, CouponId, GroupNo, Offset, Outcome, PartitionNo, PolicyId, Reason, RequestId,
@@ -319,11 +320,17 @@ pub(super) fn policy_versions<R: Columns>(rows: &[R]) -> Result<Vec<PolicyVersio
                 world: column(row, step, "world")?,
                 contract: column(row, step, "contract")?,
                 bytes: count(row, step, "bytes")?,
+                signature: column(row, step, "signature")?,
                 source: column(row, step, "source")?,
                 registered_at_ms: column(row, step, "registered_at_ms")?,
             })
         })
         .collect()
+}
+
+pub(super) fn component(row: &impl Columns) -> Result<StoredComponent, LedgerError> {
+    let step = "read the component";
+    Ok(StoredComponent { bytes: column(row, step, "bytes")?, signature: column(row, step, "signature")? })
 }
 
 pub(super) fn log_identity(row: &impl Columns) -> Result<LogIdentity, LedgerError> {

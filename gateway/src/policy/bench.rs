@@ -56,7 +56,7 @@ pub async fn bench(
     config: Map<String, Value>,
 ) -> Result<Vec<BenchRow>, LoadError> {
     let host = Host::new(&options.read_only(), &Telemetry::new(), CancellationToken::new());
-    let component = ComponentBytes::new(component);
+    let component = ComponentBytes::unsigned(component);
     let hook = contract::contract_of(&component)?.hook;
     let metered = host.compile_for(Metering::Fuel, &component).await?;
     let timed = host.compile(&component).await?;

@@ -20,7 +20,7 @@ impl Pipelines {
     /// # Errors
     /// Which policy cannot be loaded, and why.
     pub async fn check(options: &Options, pipeline: &Pipeline, telemetry: &Telemetry) -> Result<(), StartError> {
-        let (folder, pipeline) = (Folder::new(&options.dir), pipeline.clone());
+        let (folder, pipeline) = (Folder::new(options), pipeline.clone());
         let resolved = run_blocking(move || folder.resolve(pipeline)).await?;
         let loader = Loader::new(options, telemetry, CancellationToken::new());
         loader.load(0, &resolved, Trial::Run).await?;
@@ -37,7 +37,7 @@ impl Pipelines {
         pipeline: &Pipeline,
         telemetry: &Telemetry,
     ) -> Result<Vec<String>, StartError> {
-        let folder = Folder::new(&options.dir);
+        let folder = Folder::new(options);
         let (here, policies) = (folder.clone(), pipeline.hooks().map(|spec| spec.policy.clone()));
         let is_there = blocking(move || policies.map(|policy| here.stamp(&policy).is_some())).await;
         if is_there == PerHook::from([true; 3]) {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::digest::Digest;
 use super::error::LoadError;
+use super::signature::{Signature, TrustedKeys};
 use super::spec::Pipeline;
 use crate::counters::{Hook, PerHook};
 
@@ -11,11 +12,21 @@ use crate::counters::{Hook, PerHook};
 pub(super) struct ComponentBytes {
     pub(super) digest: Digest,
     pub(super) bytes: Arc<[u8]>,
+    pub(super) signature: Option<Signature>,
 }
 
 impl ComponentBytes {
-    pub(super) fn new(bytes: Vec<u8>) -> Self {
-        Self { digest: Digest::of(&bytes), bytes: bytes.into() }
+    pub(super) fn new(bytes: Vec<u8>, signature: Option<Signature>) -> Self {
+        Self { digest: Digest::of(&bytes), bytes: bytes.into(), signature }
+    }
+
+    pub(super) fn unsigned(bytes: Vec<u8>) -> Self {
+        Self::new(bytes, None)
+    }
+
+    /// Checks that one of the trusted keys signed the bytes.
+    pub(super) fn check_signature(&self, trusted: &TrustedKeys) -> Result<(), LoadError> {
+        Ok(trusted.check(self.digest, self.signature.as_ref())?)
     }
 
     /// Whether the bytes begin as WebAssembly does: as a module or a component.
@@ -63,7 +74,7 @@ mod tests {
 
     #[test]
     fn a_change_names_the_hooks_that_have_another_policy_configuration_or_component() {
-        let component = |bytes: &[u8]| ComponentBytes::new(bytes.to_vec());
+        let component = |bytes: &[u8]| ComponentBytes::unsigned(bytes.to_vec());
         let pipeline = Pipeline::default();
         let old = ResolvedPipeline { pipeline, components: PerHook::from_fn(|_| component(b"old")) };
         assert_eq!(old.changes_to(&old), "");

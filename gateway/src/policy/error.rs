@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::sync::Arc;
 
+use super::signature::SignatureError;
 use crate::counters::Hook;
 use crate::coupon::GenerationNo;
 use crate::ledger::LedgerError;
@@ -38,6 +39,8 @@ pub enum LoadError {
     /// Another hook's world, or none at all.
     #[error("expected the world {expected} of sluice:policy: {found}")]
     World { expected: &'static str, found: String },
+    #[error(transparent)]
+    Signature(#[from] SignatureError),
     /// In the policy's own words.
     #[error("the policy refuses its configuration: {0}")]
     Config(String),

@@ -12,7 +12,7 @@ use super::error::ChangeError;
 use super::folder_state::FolderState;
 use super::history::Source;
 use super::registry::Registry;
-use super::snapshot::Stamp;
+use super::snapshot::ComponentStamp;
 use super::tasks::run_blocking;
 use crate::coupon::now_ms;
 use crate::ledger::{LedgerError, PolicyVersion};
@@ -43,7 +43,7 @@ impl Registry {
         Ok(())
     }
 
-    async fn stamps(&self, only: Option<&str>) -> Result<Option<BTreeMap<String, Stamp>>, ChangeError> {
+    async fn stamps(&self, only: Option<&str>) -> Result<Option<BTreeMap<String, ComponentStamp>>, ChangeError> {
         let (folder, only) = (self.folder.clone(), only.map(str::to_owned));
         run_blocking(move || match only {
             Some(name) => Ok(Some(folder.stamp(&name).map(|stamp| (name, stamp)).into_iter().collect())),
@@ -57,7 +57,7 @@ impl Registry {
         folder: &mut FolderState,
         versions: &[PolicyVersion],
         name: &str,
-        stamp: &Stamp,
+        stamp: &ComponentStamp,
     ) -> Result<(), ChangeError> {
         let (files, policy) = (self.folder.clone(), name.to_owned());
         let read = run_blocking(move || Ok(files.read_policy(&policy))).await?;
@@ -65,7 +65,7 @@ impl Registry {
         let is_changed = folder.is_changed(name, &content);
         if let Ok((component, contract)) = read {
             let is_new = is_new(versions, name, component.digest, is_changed);
-            if is_new {
+            if is_new || is_signed_anew(versions, name, &component) {
                 match self.register_file(name, &component, contract).await {
                     // Such as a component that is larger than the database accepts.
                     Err(error @ LedgerError::Permanent { .. }) => content = Err(error.to_string()),
@@ -99,4 +99,12 @@ fn is_new(versions: &[PolicyVersion], name: &str, digest: Digest, is_changed: bo
     let is_newest = of_name.next() == Some(&digest);
     let is_known = is_newest || of_name.any(|known| *known == digest);
     !is_known || (is_changed && !is_newest)
+}
+
+/// Whether the newest version of a policy gets another signature. It stays the newest.
+fn is_signed_anew(versions: &[PolicyVersion], name: &str, component: &ComponentBytes) -> bool {
+    let newest = versions.iter().find(|version| version.name == name);
+    let newest = newest.filter(|newest| newest.digest == component.digest.to_string());
+    let signature = component.signature.map(|signature| signature.to_string());
+    signature.is_some() && newest.is_some_and(|newest| newest.signature != signature)
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::digest::Digest;
-use super::snapshot::Stamp;
+use super::snapshot::ComponentStamp;
 use super::spec::Pipeline;
 use crate::counters::PerHook;
 use crate::coupon::UnixMs;
@@ -21,7 +21,7 @@ pub(super) struct FolderState {
 }
 
 struct SeenFile {
-    stamp: Stamp,
+    stamp: ComponentStamp,
     /// The digest, or why the file cannot be used.
     content: Result<Digest, String>,
     /// When it was changed; `None` if that was before this process started.
@@ -49,7 +49,7 @@ impl FolderState {
     }
 
     /// Whether a file must be read: its metadata differ from those seen last.
-    pub(super) fn differs(&self, name: &str, stamp: &Stamp) -> bool {
+    pub(super) fn differs(&self, name: &str, stamp: &ComponentStamp) -> bool {
         self.files.get(name).is_none_or(|seen| seen.stamp != *stamp)
     }
 
@@ -70,7 +70,7 @@ impl FolderState {
     pub(super) fn see(
         &mut self,
         name: String,
-        stamp: Stamp,
+        stamp: ComponentStamp,
         content: Result<Digest, String>,
         changed_at_ms: Option<UnixMs>,
     ) {
@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     fn a_file_that_appears_or_differs_after_the_folder_was_read_has_changed() {
-        let stamp = super::super::snapshot::stamp(std::path::Path::new(".")).expect("exists");
+        let stamp = ComponentStamp::take(std::path::Path::new(".")).expect("exists");
         let mut state = FolderState::default();
         assert!(!state.is_changed("one", &Ok(Digest::of(b"1"))));
         state.see("one".to_owned(), stamp, Ok(Digest::of(b"1")), None);

@@ -11,12 +11,14 @@ use super::engine::Metering;
 use super::error::{ChangeError, LoadError};
 use super::memory_budget::MemoryBudget;
 use super::options::Options;
+use super::signature::TrustedKeys;
 use crate::counters::{Hook, PerHook};
 use crate::telemetry::Telemetry;
 
 pub(super) struct Host {
     compiler: Compiler,
     memory: Arc<MemoryBudget>,
+    trusted: TrustedKeys,
 }
 
 impl Host {
@@ -25,6 +27,7 @@ impl Host {
         Self {
             compiler: Compiler::new(options, telemetry.clone(), stop),
             memory: Arc::new(MemoryBudget::new(options.memory_mib_max)),
+            trusted: options.trusted_keys.clone(),
         }
     }
 
@@ -40,6 +43,8 @@ impl Host {
         component: &ComponentBytes,
     ) -> Result<Compiled, LoadError> {
         compile::check(component)?;
+        // Whatever runs was compiled here, wherever it came from.
+        component.check_signature(&self.trusted)?;
         let compiled = self.compiler.compile(metering, component).await?;
         Compiled::link(&compiled, component.digest, metering, Arc::clone(&self.memory))
     }

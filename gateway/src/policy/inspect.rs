@@ -43,7 +43,7 @@ pub struct Inspection {
 pub async fn inspect(bytes: Vec<u8>, config: Map<String, Value>) -> Result<Inspection, LoadError> {
     let telemetry = Telemetry::new();
     let host = Host::new(&Options::default().read_only(), &telemetry, CancellationToken::new());
-    let component = ComponentBytes::new(bytes);
+    let component = ComponentBytes::unsigned(bytes);
     let compiled = host.compile(&component).await?;
     blocking(move || {
         let contract = compiled.contract;

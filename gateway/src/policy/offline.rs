@@ -22,6 +22,7 @@ use super::host::Host;
 use super::native;
 use super::options::Options;
 use super::owned_context::OwnedContext;
+use super::signature::TrustedKeys;
 use super::spec::Pipeline;
 use super::tasks::run_blocking;
 use super::wire::{LimitVerdict, Load, Request, Shaping, Shard, Usage, WireMeasured, shard_exists};
@@ -41,8 +42,9 @@ pub struct OfflineHost {
 impl OfflineHost {
     #[must_use]
     pub fn new(options: &Options) -> Self {
-        let host = Host::new(&options.read_only(), &Telemetry::new(), CancellationToken::new());
-        Self { folder: Folder::new(&options.dir), host }
+        // A policy is measured and simulated before anybody signs it.
+        let options = Options { trusted_keys: TrustedKeys::default(), ..options.read_only() };
+        Self { folder: Folder::new(&options), host: Host::new(&options, &Telemetry::new(), CancellationToken::new()) }
     }
 
     /// The policies of the folder that are for this hook, by name.
@@ -77,7 +79,7 @@ impl OfflineHost {
         component: Vec<u8>,
         config: &Map<String, Value>,
     ) -> Result<MeteredPolicy<C>, LoadError> {
-        let compiled = self.host.compile_for(Metering::Fuel, &ComponentBytes::new(component)).await?;
+        let compiled = self.host.compile_for(Metering::Fuel, &ComponentBytes::unsigned(component)).await?;
         MeteredPolicy::start(compiled, config)
     }
 }

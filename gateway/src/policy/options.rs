@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::compile::limits::CompileLimits;
+use super::signature::TrustedKeys;
 use crate::bounded::bounded;
 
 /// `[policies]` of the configuration.
@@ -21,6 +22,10 @@ pub struct Options {
     /// nothing although other machines on the ledger have other files. Processes on one machine that read different
     /// files need one each.
     pub applied_file: Option<PathBuf>,
+    /// Public keys, as `sluice policy keygen` prints them. If there is one, a component without a valid signature by one
+    /// of them is rejected, wherever it comes from: the folder, an upload, or the ledger. Give all gateways on a ledger
+    /// the same list.
+    pub trusted_keys: TrustedKeys,
     /// The memory of all policy instances together. An instance has at most 16 MiB, and a policy has two instances a
     /// processor and four more. Past it, a change of the pipeline is rejected and a policy call that needs more memory
     /// fails.
@@ -46,6 +51,7 @@ impl Default for Options {
             dir: "policies".into(),
             cache_dir: Some("data/compiled".into()),
             applied_file: Some("data/applied.json".into()),
+            trusted_keys: TrustedKeys::default(),
             memory_mib_max: 192,
             compile_memory_mib_max: 512,
             compile_seconds_max: 60,

@@ -137,9 +137,14 @@ impl Pipelines {
     /// pipeline names it.
     ///
     /// # Errors
-    /// Why it is no policy.
-    pub async fn upload(&self, name: &str, bytes: Vec<u8>) -> Result<UploadedPolicy, ChangeError> {
-        self.registry.upload(name, bytes).await
+    /// Why it is no policy, or not one that this gateway trusts.
+    pub async fn upload(
+        &self,
+        name: &str,
+        bytes: Vec<u8>,
+        signature: Option<&str>,
+    ) -> Result<UploadedPolicy, ChangeError> {
+        self.registry.upload(name, bytes, signature).await
     }
 
     /// Changes the hooks that the patch gives. A hook whose policy it names gets the newest version of that policy. All

@@ -8,10 +8,11 @@ use arc_swap::ArcSwap;
 use super::component::ComponentBytes;
 use super::contract::{self, Contract};
 use super::digest::Digest;
-use super::error::ChangeError;
+use super::error::{ChangeError, LoadError};
 use super::folder::Folder;
 use super::folder_state::FolderState;
 use super::history::Source;
+use super::signature::{KeyId, Signature, SignatureError, TrustedKeys};
 use super::spec::check_policy_name;
 use super::tasks::run_blocking;
 use crate::counters::Hook;
@@ -22,6 +23,8 @@ use crate::ledger::{Ledger, LedgerError, PolicyVersion};
 #[derive(Debug)]
 pub struct ListedPolicy {
     pub name: String,
+    /// The key that signed the component.
+    pub signed_by: Option<KeyId>,
     /// Why the file cannot be used.
     pub version: Result<PolicyVersion, String>,
 }
@@ -37,13 +40,14 @@ pub struct UploadedPolicy {
 pub(super) struct Registry {
     pub(super) ledger: Arc<dyn Ledger>,
     pub(super) folder: Folder,
+    trusted: TrustedKeys,
     /// Name and error of each file in the folder that is no policy.
     pub(super) unusable_files: ArcSwap<Vec<(String, String)>>,
 }
 
 impl Registry {
-    pub(super) fn new(ledger: Arc<dyn Ledger>, folder: Folder) -> Self {
-        Self { ledger, folder, unusable_files: ArcSwap::default() }
+    pub(super) fn new(ledger: Arc<dyn Ledger>, folder: Folder, trusted: TrustedKeys) -> Self {
+        Self { ledger, folder, trusted, unusable_files: ArcSwap::default() }
     }
 
     /// The component that a pipeline gets when it names a policy: the newest version, after a newer file of the folder
@@ -83,10 +87,18 @@ impl Registry {
     }
 
     /// Adds a version, which becomes the newest of its policy. It decides only once a pipeline names the policy.
-    pub(super) async fn upload(&self, name: &str, bytes: Vec<u8>) -> Result<UploadedPolicy, ChangeError> {
+    pub(super) async fn upload(
+        &self,
+        name: &str,
+        bytes: Vec<u8>,
+        signature: Option<&str>,
+    ) -> Result<UploadedPolicy, ChangeError> {
         check_policy_name(name).map_err(|error| ChangeError::Pipeline(format!("name: {error}")))?;
+        let signature = signature.map(str::parse).transpose().map_err(LoadError::from)?;
+        let trusted = self.trusted.clone();
         let (component, contract) = run_blocking(move || {
-            let component = ComponentBytes::new(bytes);
+            let component = ComponentBytes::new(bytes, signature);
+            component.check_signature(&trusted)?;
             let contract = contract::contract_of(&component)?;
             Ok((component, contract))
         })
@@ -110,6 +122,7 @@ impl Registry {
             world: contract.hook.as_str().to_owned(),
             contract: contract.version.as_str().to_owned(),
             bytes: component.bytes.len() as u64,
+            signature: component.signature.map(|signature| signature.to_string()),
             source: source.as_str().to_owned(),
             registered_at_ms: now_ms(),
         };
@@ -119,9 +132,14 @@ impl Registry {
     /// The versions, newest first, and then the files of the folder that are none.
     pub(super) async fn list(&self) -> Result<Vec<ListedPolicy>, ChangeError> {
         let versions = self.ledger.policy_versions().await?.into_iter();
-        let versions = versions.map(|version| ListedPolicy { name: version.name.clone(), version: Ok(version) });
+        let versions = versions.map(|version| ListedPolicy {
+            name: version.name.clone(),
+            signed_by: signature_of(version.signature.as_deref()).ok().flatten().map(|signature| signature.key),
+            version: Ok(version),
+        });
         let unusable = self.unusable_files.load_full();
-        let unusable = unusable.iter().cloned().map(|(name, error)| ListedPolicy { name, version: Err(error) });
+        let unusable =
+            unusable.iter().cloned().map(|(name, error)| ListedPolicy { name, signed_by: None, version: Err(error) });
         // What an operator has to correct comes first.
         Ok(unusable.chain(versions).collect())
     }
@@ -130,14 +148,17 @@ impl Registry {
 /// The component with this digest; `None` if the ledger has none.
 ///
 /// # Errors
-/// [`ChangeError::Damaged`] if its bytes have another digest.
+/// [`ChangeError::Damaged`] if its bytes have another digest, or its signature is not one.
 pub(super) async fn read_component(ledger: &dyn Ledger, digest: Digest) -> Result<Option<ComponentBytes>, ChangeError> {
-    let Some(bytes) = ledger.component(&digest.to_string()).await? else { return Ok(None) };
+    let Some(stored) = ledger.component(&digest.to_string()).await? else { return Ok(None) };
+    let damaged = || ChangeError::Damaged { digest: digest.to_string() };
+    let signature = signature_of(stored.signature.as_deref()).map_err(|_| damaged())?;
     // The digest of a large component takes milliseconds.
-    let component = run_blocking(move || Ok(ComponentBytes::new(bytes))).await?;
-    if component.digest == digest {
-        Ok(Some(component))
-    } else {
-        Err(ChangeError::Damaged { digest: digest.to_string() })
-    }
+    let component = run_blocking(move || Ok(ComponentBytes::new(stored.bytes, signature))).await?;
+    if component.digest == digest { Ok(Some(component)) } else { Err(damaged()) }
+}
+
+/// The signature that the ledger has of a component.
+fn signature_of(stored: Option<&str>) -> Result<Option<Signature>, SignatureError> {
+    stored.map(str::parse).transpose()
 }

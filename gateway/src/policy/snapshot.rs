@@ -7,10 +7,12 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use super::signature::signature_file;
+
 /// The metadata of the components in the folder, and of the configuration file.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Snapshot {
-    pub(super) components: Result<BTreeMap<OsString, Option<Stamp>>, io::ErrorKind>,
+    pub(super) components: Result<BTreeMap<OsString, Option<ComponentStamp>>, io::ErrorKind>,
     pub(super) file: Option<Stamp>,
 }
 
@@ -26,25 +28,40 @@ pub(super) struct Stamp {
     changed: (i64, i64),
 }
 
+/// Of a component and of its signature. They are watched together: a signature that arrives after its component makes it
+/// usable.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct ComponentStamp {
+    component: Stamp,
+    signature: Option<Stamp>,
+}
+
 impl Snapshot {
     pub(super) fn take(folder: &Path, file: Option<&Path>) -> Self {
         Self { components: components(folder).map_err(|error| error.kind()), file: file.and_then(stamp) }
     }
 }
 
-pub(super) fn components(folder: &Path) -> io::Result<BTreeMap<OsString, Option<Stamp>>> {
+pub(super) fn components(folder: &Path) -> io::Result<BTreeMap<OsString, Option<ComponentStamp>>> {
     let mut stamps = BTreeMap::new();
     for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();
         if let (Some(name), true) = (path.file_name(), path.extension().is_some_and(|ending| ending == "wasm")) {
-            stamps.insert(name.to_owned(), stamp(&path));
+            stamps.insert(name.to_owned(), ComponentStamp::take(&path));
         }
     }
     Ok(stamps)
 }
 
+impl ComponentStamp {
+    /// `None` if there is no such component.
+    pub(super) fn take(path: &Path) -> Option<Self> {
+        Some(Self { component: stamp(path)?, signature: stamp(&signature_file(path)) })
+    }
+}
+
 /// `None` if there is no such file. Links are followed.
-pub(super) fn stamp(path: &Path) -> Option<Stamp> {
+fn stamp(path: &Path) -> Option<Stamp> {
     std::fs::metadata(path).ok().as_ref().map(Stamp::of)
 }
 
@@ -85,7 +102,10 @@ mod tests {
         let third = take();
         assert_ne!(third.components, second.components);
         std::fs::write(at("a.wasm"), "22").expect("writes");
-        assert_ne!(take().components, third.components);
+        let fourth = take();
+        assert_ne!(fourth.components, third.components);
+        std::fs::write(at("a.wasm.sig"), "1").expect("writes");
+        assert_ne!(take().components, fourth.components);
         std::fs::remove_file(at("two.toml")).expect("removes");
         assert_eq!(take().file, None);
     }

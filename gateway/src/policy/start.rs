@@ -54,7 +54,7 @@ impl Pipelines {
         is_over: IsOver,
         loader: Loader,
     ) -> Result<Arc<Self>, ChangeError> {
-        let registry = Registry::new(Arc::clone(&ledger), Folder::new(&options.dir));
+        let registry = Registry::new(Arc::clone(&ledger), Folder::new(options), options.trusted_keys.clone());
         let applied_file = AppliedFile::new(options.applied_file.clone());
         let recorded = Recorded::read(&*ledger).await?;
         let history = History::default();

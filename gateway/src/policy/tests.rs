@@ -102,8 +102,9 @@ fn pick_with(policy: &str) -> PipelinePatch {
 /// The default pipeline on built policies.
 fn default_pipeline() -> ResolvedPipeline {
     let pipeline = Pipeline::default();
-    let components =
-        PerHook::from_fn(|hook| ComponentBytes::new(std::fs::read(built(&pipeline.hook(hook).policy)).expect("reads")));
+    let components = PerHook::from_fn(|hook| {
+        ComponentBytes::unsigned(std::fs::read(built(&pipeline.hook(hook).policy)).expect("reads"))
+    });
     ResolvedPipeline { pipeline, components }
 }
 

@@ -266,6 +266,11 @@ fn variables() -> Vec<Case> {
         Case::variable(name, value, format!("SLUICE__{name}: {expected_message}"))
     };
     vec![
+        wrong(
+            "POLICIES__TRUSTED_KEYS",
+            "[\"mine\"]",
+            "expected a public key as `sluice policy keygen` prints it, found `mine`",
+        ),
         wrong("LOG__PARTITIONS", "0", "expected a whole number from 1 to 256, found 0"),
         wrong("LOG__PARTITIONS", "many", "expected a whole number from 1 to 256, found string \"many\""),
         wrong(

@@ -3,12 +3,12 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use reqwest::{Method, StatusCode};
+use reqwest::StatusCode;
 use serde_json::json;
 use sluice::config::Config;
 
 use crate::bomb::bomb;
-use crate::harness::{Answer, Files, Fixture, PATIENCE};
+use crate::harness::{Files, Fixture, PATIENCE};
 
 /// Takes seconds, and more than 64 MiB.
 const LARGE: usize = 20_000;
@@ -46,11 +46,6 @@ async fn start(files: Files, limit: impl FnOnce(&mut Config)) -> Fixture {
 impl Fixture {
     fn install(&self, policy: &str, component: &[u8]) {
         std::fs::write(self.files.path("policies").join(format!("{policy}.wasm")), component).expect("writes");
-    }
-
-    async fn pick_with(&self, policy: &str) -> Answer {
-        let patch = json!({ "shard-picker": { "policy": policy } });
-        self.operate(Method::PUT, "/admin/pipeline", Some(patch)).await
     }
 
     /// Of `sluice_policy_compilations_total`.

@@ -1,8 +1,6 @@
 //! Machines that share a ledger, each with a `sluice.toml` of its own: the newest edit wins once, and a restart changes
 //! nothing.
 
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use reqwest::{Method, StatusCode};
@@ -10,8 +8,7 @@ use serde_json::{Value, json};
 use sluice::app::Ports;
 use sluice::config::{Config, Role};
 
-use crate::faulty::{FaultyLedger, LedgerFaults};
-use crate::harness::{Files, Fixture, eventually, replace_ledger, share, stop_all};
+use crate::harness::{Files, Fixture, eventually, share, shared_ports, stop_all};
 
 const FILE: &str = "sluice.toml";
 /// Longer than an edit needs to be noticed and followed.
@@ -40,10 +37,7 @@ fn edit(files: &Files, text: &str) {
 
 /// The ports of a ledger that several processes use.
 async fn open(data: &Files) -> Ports {
-    let faults = Arc::new(LedgerFaults::default());
-    faults.is_shared.store(true, Ordering::Relaxed);
-    let ports = Ports::open(&data.config()).await.expect("embedded ports open");
-    replace_ledger(ports, |ledger| FaultyLedger::wrap(ledger, &faults))
+    shared_ports(&data.config()).await
 }
 
 /// Starts a machine with the file that it has now, or without one.

@@ -15,7 +15,7 @@ use sluice::coupon::{
 };
 use sluice::ledger::{
     CampaignChanges, CampaignError, Claim, Deletion, GenerationRow, Ledger, LedgerError, ListedOutcome, LogIdentity,
-    OffsetChange, OpenError, Place, PolicyVersion, RecordedOutcome, RolloutTable, Transaction,
+    OffsetChange, OpenError, Place, PolicyVersion, RecordedOutcome, RolloutTable, StoredComponent, Transaction,
 };
 use tokio::sync::watch;
 
@@ -374,7 +374,7 @@ impl Ledger for FaultyLedger {
         self.inner.policy_versions()
     }
 
-    fn component<'a>(&'a self, digest: &'a str) -> BoxFuture<'a, Result<Option<Vec<u8>>, LedgerError>> {
+    fn component<'a>(&'a self, digest: &'a str) -> BoxFuture<'a, Result<Option<StoredComponent>, LedgerError>> {
         self.inner.component(digest)
     }
 

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -12,6 +13,8 @@ use sluice::app::{Ports, Running, System};
 use sluice::config::{Config, Role};
 use sluice::policy::CompilerProgram;
 use tempfile::TempDir;
+
+use crate::faulty::{FaultyLedger, LedgerFaults};
 
 /// Longer than anything takes here, also on a machine that compiles at the same time.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -31,8 +34,23 @@ impl Files {
         Self(tempfile::tempdir().expect("a temporary folder"))
     }
 
+    /// With these policies in a folder `policies`.
+    pub(crate) fn with_policies(names: &[&str]) -> Self {
+        let files = Self::new();
+        std::fs::create_dir(files.path("policies")).expect("creates a folder");
+        for name in names {
+            std::fs::write(files.policy(name), built(name)).expect("copies a policy");
+        }
+        files
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
+    }
+
+    /// The file of a policy in the folder `policies`.
+    pub(crate) fn policy(&self, name: &str) -> PathBuf {
+        self.path("policies").join(format!("{name}.wasm"))
     }
 
     /// Embedded ports in these files, and free ports to listen on.
@@ -57,6 +75,11 @@ pub(crate) fn built_policies() -> PathBuf {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../policies");
     assert!(folder.join("random.wasm").exists(), "the policies are not built: run policies/build");
     folder
+}
+
+/// The component of a built policy.
+pub(crate) fn built(policy: &str) -> Vec<u8> {
+    std::fs::read(built_policies().join(format!("{policy}.wasm"))).expect("reads a policy")
 }
 
 impl Fixture {
@@ -114,6 +137,19 @@ impl Fixture {
     pub(crate) async fn upload(&self, name: &str, component: Vec<u8>) -> Answer {
         let url = format!("http://{}/admin/policies?name={name}", self.running.admin);
         Answer::of(self.client.post(url).body(component).send().await.expect("the listener answers")).await
+    }
+
+    /// Uploads a component with a signature.
+    pub(crate) async fn upload_signed(&self, name: &str, component: Vec<u8>, signature: &str) -> Answer {
+        let url = format!("http://{}/admin/policies?name={name}", self.running.admin);
+        let request = self.client.post(url).header("sluice-signature", signature).body(component);
+        Answer::of(request.send().await.expect("the listener answers")).await
+    }
+
+    /// Changes the shard picker to the newest version of a policy.
+    pub(crate) async fn pick_with(&self, policy: &str) -> Answer {
+        let patch = json!({ "shard-picker": { "policy": policy } });
+        self.operate(Method::PUT, "/admin/pipeline", Some(patch)).await
     }
 
     /// Changes coupon 104 under an Idempotency-Key.
@@ -254,6 +290,14 @@ pub(crate) fn share(ports: &mut Ports) -> Ports {
         telemetry: ports.telemetry.clone(),
         background: std::mem::take(&mut ports.background),
     }
+}
+
+/// Ports with a ledger that several processes use.
+pub(crate) async fn shared_ports(config: &Config) -> Ports {
+    let faults = Arc::new(LedgerFaults::default());
+    faults.is_shared.store(true, Ordering::Relaxed);
+    let ports = Ports::open(config).await.expect("embedded ports open");
+    replace_ledger(ports, |ledger| FaultyLedger::wrap(ledger, &faults))
 }
 
 /// Stops systems that share ports. The first to close them ends tasks of the others early, which is a failure there.

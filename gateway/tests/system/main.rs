@@ -40,6 +40,7 @@ mod retries;
 mod rollout_api;
 mod rollouts;
 mod settlement;
+mod signatures;
 mod slow_policies;
 mod starts;
 mod stuck_log;

@@ -1,15 +1,11 @@
 //! Gateways on one ledger, each with a policies folder of its own, share the versions of the policies.
 
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
-
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use sluice::app::Ports;
 use sluice::config::Role;
 
-use crate::faulty::{FaultyLedger, LedgerFaults};
-use crate::harness::{Answer, Files, Fixture, built_policies, eventually, replace_ledger, share, stop_all};
+use crate::harness::{Answer, Files, Fixture, built, built_policies, eventually, share, shared_ports, stop_all};
 
 const FOLDER: &str = "policies";
 
@@ -27,10 +23,6 @@ fn with_policies() -> Files {
     files
 }
 
-fn built(policy: &str) -> Vec<u8> {
-    std::fs::read(built_policies().join(format!("{policy}.wasm"))).expect("reads a policy")
-}
-
 fn install(files: &Files, name: &str, component: &[u8]) {
     let (new, path) = (files.path("new"), files.path(FOLDER).join(format!("{name}.wasm")));
     std::fs::write(&new, component).expect("writes");
@@ -43,13 +35,10 @@ async fn start(files: Files) -> (Fixture, Ports) {
 
 /// Starts a gateway on a ledger that several processes use, and returns its ports for another one.
 async fn start_with(files: Files, folder: &str) -> (Fixture, Ports) {
-    let faults = Arc::new(LedgerFaults::default());
-    faults.is_shared.store(true, Ordering::Relaxed);
     let mut config = files.config();
     config.role = Role::Gateway;
     config.policies.dir = files.path(folder);
-    let ports = Ports::open(&config).await.expect("embedded ports open");
-    let mut ports = replace_ledger(ports, |ledger| FaultyLedger::wrap(ledger, &faults));
+    let mut ports = shared_ports(&config).await;
     (Fixture::on(share(&mut ports), files, config).await, ports)
 }
 

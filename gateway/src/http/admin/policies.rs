@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Query, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, HeaderName, StatusCode};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -23,6 +23,9 @@ use crate::policy::{
     ChangeError, Digest, FailureReport, Generation, HistoryEntry, HookPatch, ListedPolicy, NotLoaded, Pipeline,
     PipelinePatch, Pipelines, Scope, Source, UploadedPolicy,
 };
+
+/// The signature of an uploaded component.
+const SIGNATURE: HeaderName = HeaderName::from_static("sluice-signature");
 
 #[derive(Serialize, ToSchema)]
 pub(in crate::http) struct PipelineStatus {
@@ -102,6 +105,9 @@ pub(in crate::http) struct PolicyLine {
     world: Option<String>,
     /// The version of the contract.
     contract: Option<String>,
+    /// The id of the key that signed the component.
+    #[schema(pattern = "^[0-9a-f]{16}$")]
+    signed_by: Option<String>,
     /// `folder` or `admin`.
     source: Option<String>,
     #[schema(value_type = Option<i64>)]
@@ -123,6 +129,16 @@ pub(in crate::http) struct UploadQuery {
     /// The name of the policy in a pipeline.
     #[param(value_type = String, required = true, pattern = "^[a-z0-9-]{1,64}$")]
     name: Option<String>,
+}
+
+/// Describes the header.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+pub(in crate::http) struct SignatureHeader {
+    /// The signature of the component, as `sluice policy sign` writes it. It is stored with the component, so that every
+    /// gateway on the ledger can verify it.
+    #[param(rename = "Sluice-Signature", value_type = String, required = false)]
+    _signature: Option<String>,
 }
 
 problems!(ShowProblems: problems::EVERY_CALL, problems::GUARDED);
@@ -195,7 +211,8 @@ pub(in crate::http) async fn list(State(api): State<Arc<ApiState>>) -> Result<Js
 /// The component is checked and registered as the newest version of the policy, for all gateways on the ledger. It
 /// decides only once a change of the pipeline names the policy.
 #[utoipa::path(
-    post, path = "/admin/policies", tag = "policies", operation_id = "uploadPolicy", params(UploadQuery),
+    post, path = "/admin/policies", tag = "policies", operation_id = "uploadPolicy",
+    params(UploadQuery, SignatureHeader),
     request_body(content_type = "application/wasm", description = "A component. Any Content-Type is accepted."),
     responses((status = 201, description = "The component is registered.", body = Uploaded), UploadProblems)
 )]
@@ -207,7 +224,8 @@ pub(in crate::http) async fn upload(
 ) -> Result<(StatusCode, Json<Uploaded>), Problem> {
     let name = name.ok_or_else(|| Problem::malformed("expected ?name=NAME, the policy's name in a pipeline"))?;
     let bytes = json::bytes(&headers, body, COMPONENT_BYTES_MAX).await?;
-    let uploaded = api.pipelines.upload(&name, bytes).await?;
+    let signature = headers.get(SIGNATURE).map(|value| String::from_utf8_lossy(value.as_bytes()));
+    let uploaded = api.pipelines.upload(&name, bytes, signature.as_deref()).await?;
     Ok((StatusCode::CREATED, Json(uploaded.into())))
 }
 
@@ -263,7 +281,7 @@ impl From<HistoryEntry> for HistoryLine {
 }
 
 impl From<ListedPolicy> for PolicyLine {
-    fn from(ListedPolicy { name, version }: ListedPolicy) -> Self {
+    fn from(ListedPolicy { name, signed_by, version }: ListedPolicy) -> Self {
         let (version, error) = match version {
             Ok(version) => (Some(version), None),
             Err(error) => (None, Some(error)),
@@ -274,6 +292,7 @@ impl From<ListedPolicy> for PolicyLine {
             bytes: version.as_ref().map(|version| version.bytes),
             world: version.as_ref().map(|version| version.world.clone()),
             contract: version.as_ref().map(|version| version.contract.clone()),
+            signed_by: signed_by.map(|key| key.to_string()),
             source: version.as_ref().map(|version| version.source.clone()),
             at_ms: version.map(|version| version.registered_at_ms),
             error,

@@ -31,7 +31,7 @@ pub(crate) async fn a_generation_is_published_once_with_its_components(ledger: &
     assert!(publish(ledger, 2, None, "d3").await);
     assert_eq!(ledger.generations(None, 1).await.expect("reads"), [row(2, None, "d3")]);
     assert_eq!(ledger.generations(None, 9).await.expect("reads"), [row(2, None, "d3"), row(1, None, "d1")]);
-    assert_eq!(ledger.component("d1").await.expect("reads"), Some(vec![1, 2, 3]));
+    assert_eq!(ledger.component("d1").await.expect("reads").map(|stored| stored.bytes), Some(vec![1, 2, 3]));
     assert_eq!(ledger.component("d2").await.expect("reads"), None);
 }
 

@@ -13,6 +13,7 @@ fn version(name: &str, digest: &str, at: i64) -> PolicyVersion {
         world: "shard-picker".to_owned(),
         contract: "0.1.0".to_owned(),
         bytes: 3,
+        signature: None,
         source: "admin".to_owned(),
         registered_at_ms: at,
     }
@@ -20,6 +21,10 @@ fn version(name: &str, digest: &str, at: i64) -> PolicyVersion {
 
 async fn register(ledger: &dyn Ledger, version: &PolicyVersion, bytes: &[u8]) {
     ledger.register_policy(version, bytes).await.expect("registers");
+}
+
+async fn bytes(ledger: &dyn Ledger, digest: &str) -> Option<Vec<u8>> {
+    ledger.component(digest).await.expect("reads").map(|stored| stored.bytes)
 }
 
 async fn publish(ledger: &dyn Ledger, number: u64, digest: &str) {
@@ -37,7 +42,7 @@ pub(crate) async fn the_version_that_was_registered_last_is_the_newest_of_its_na
     let again = PolicyVersion { source: "folder".to_owned(), ..version("a", "d1", 4) };
     register(ledger, &again, &[1, 2, 3]).await;
     assert_eq!(ledger.policy_versions().await.expect("reads"), [again, other, two]);
-    assert_eq!(ledger.component("d1").await.expect("reads"), Some(vec![1, 2, 3]));
+    assert_eq!(bytes(ledger, "d1").await, Some(vec![1, 2, 3]));
 }
 
 pub(crate) async fn simultaneous_registrations_of_one_name_have_one_order(ledger: &dyn Ledger) {
@@ -55,7 +60,20 @@ pub(crate) async fn simultaneous_registrations_of_one_name_have_one_order(ledger
 pub(crate) async fn a_registration_repairs_a_component(ledger: &dyn Ledger) {
     register(ledger, &version("a", "d1", 1), &[9]).await;
     register(ledger, &version("a", "d1", 1), &[1, 2, 3]).await;
-    assert_eq!(ledger.component("d1").await.expect("reads"), Some(vec![1, 2, 3]));
+    assert_eq!(bytes(ledger, "d1").await, Some(vec![1, 2, 3]));
+}
+
+pub(crate) async fn a_signature_of_a_component_stays_until_another_one_is_stored(ledger: &dyn Ledger) {
+    for (signature, stored) in
+        [(None, None), (Some("one"), Some("one")), (None, Some("one")), (Some("two"), Some("two"))]
+    {
+        let signature = signature.map(str::to_owned);
+        register(ledger, &PolicyVersion { signature, ..version("a", "d1", 1) }, &[1]).await;
+        let component = ledger.component("d1").await.expect("reads").expect("is stored");
+        assert_eq!(component.signature.as_deref(), stored);
+        let listed = ledger.policy_versions().await.expect("reads");
+        assert_eq!((listed.len(), listed[0].signature.as_deref()), (1, stored));
+    }
 }
 
 pub(crate) async fn a_component_is_kept_while_a_version_or_a_generation_names_it(ledger: &dyn Ledger) {

@@ -4,7 +4,7 @@ use sqlx::{MySqlConnection, MySqlPool};
 
 use super::call::during;
 use crate::ledger::policy_version::POLICY_VERSIONS_MAX;
-use crate::ledger::{LedgerError, PolicyVersion, rows};
+use crate::ledger::{LedgerError, PolicyVersion, StoredComponent, rows};
 
 /// The order is raised first: all registrations and publications wait for its lock, so that none deletes the component
 /// of another one.
@@ -15,9 +15,10 @@ pub(super) async fn register(writers: &MySqlPool, version: &PolicyVersion, bytes
         .execute(&mut *transaction)
         .await
         .map_err(during(step))?;
-    sqlx::query(include_str!("../sql/common/replace_component.sql"))
+    sqlx::query(include_str!("../sql/mysql/replace_component.sql"))
         .bind(&version.digest)
         .bind(bytes)
+        .bind(&version.signature)
         .execute(&mut *transaction)
         .await
         .map_err(during("store the component"))?;
@@ -58,12 +59,11 @@ pub(super) async fn delete_unused(transaction: &mut MySqlConnection) -> Result<(
     Ok(())
 }
 
-pub(super) async fn component(readers: &MySqlPool, digest: &str) -> Result<Option<Vec<u8>>, LedgerError> {
-    let step = "read the component";
+pub(super) async fn component(readers: &MySqlPool, digest: &str) -> Result<Option<StoredComponent>, LedgerError> {
     let row = sqlx::query(include_str!("../sql/common/select_component.sql"))
         .bind(digest)
         .fetch_optional(readers)
         .await
-        .map_err(during(step))?;
-    row.map(|row| rows::column(&row, step, "bytes")).transpose()
+        .map_err(during("read the component"))?;
+    row.as_ref().map(rows::component).transpose()
 }

@@ -4,7 +4,7 @@ use sqlx::SqliteConnection;
 
 use super::call::{begin, during};
 use crate::ledger::policy_version::POLICY_VERSIONS_MAX;
-use crate::ledger::{LedgerError, PolicyVersion, rows};
+use crate::ledger::{LedgerError, PolicyVersion, StoredComponent, rows};
 use crate::sqlite_file::SqliteFile;
 
 /// The order is raised first: all registrations and publications wait for its lock, so that none deletes the component
@@ -16,9 +16,10 @@ pub(super) async fn register(file: &SqliteFile, version: &PolicyVersion, bytes: 
         .execute(&mut *transaction)
         .await
         .map_err(during(step))?;
-    sqlx::query(include_str!("../sql/common/replace_component.sql"))
+    sqlx::query(include_str!("../sql/sqlite/replace_component.sql"))
         .bind(&version.digest)
         .bind(bytes)
+        .bind(&version.signature)
         .execute(&mut *transaction)
         .await
         .map_err(during("store the component"))?;
@@ -59,12 +60,11 @@ pub(super) async fn delete_unused(transaction: &mut SqliteConnection) -> Result<
     Ok(())
 }
 
-pub(super) async fn component(file: &SqliteFile, digest: &str) -> Result<Option<Vec<u8>>, LedgerError> {
-    let step = "read the component";
+pub(super) async fn component(file: &SqliteFile, digest: &str) -> Result<Option<StoredComponent>, LedgerError> {
     let row = sqlx::query(include_str!("../sql/common/select_component.sql"))
         .bind(digest)
         .fetch_optional(&file.readers)
         .await
-        .map_err(during(step))?;
-    row.map(|row| rows::column(&row, step, "bytes")).transpose()
+        .map_err(during("read the component"))?;
+    row.as_ref().map(rows::component).transpose()
 }

@@ -53,7 +53,7 @@ fn without(line: &str) -> String {
 }
 
 fn check(bytes: Vec<u8>) -> Result<Contract, String> {
-    contract_of(&ComponentBytes::new(bytes)).map_err(|error| error.to_string())
+    contract_of(&ComponentBytes::unsigned(bytes)).map_err(|error| error.to_string())
 }
 
 fn text(text: &str) -> Vec<u8> {

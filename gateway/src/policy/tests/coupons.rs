@@ -192,7 +192,7 @@ async fn a_pipeline_of_a_coupon_that_does_not_load_leaves_the_one_before_and_is_
         assert!(not_loaded.error.ends_with("missing or damaged: upload the policy again"), "{}", not_loaded.error);
     }
     let follower = tokio::spawn(restarted.follow().run);
-    restarted.upload("guest", picker("", "").bytes.to_vec()).await.expect("is a policy");
+    restarted.upload("guest", picker("", "").bytes.to_vec(), None).await.expect("is a policy");
     fixture.record_own(4, picker("", "")).await;
     let followed = async {
         while picks(&restarted, 104) != ("guest".into(), 4) {
@@ -207,7 +207,7 @@ async fn a_pipeline_of_a_coupon_that_does_not_load_leaves_the_one_before_and_is_
 #[tokio::test(flavor = "multi_thread")]
 async fn a_policy_of_a_coupon_passes_the_same_checks() {
     let Fixture { pipelines, _data, .. } = Fixture::start().await;
-    pipelines.upload("traps", picker("", "unreachable").bytes.to_vec()).await.expect("is a policy");
+    pipelines.upload("traps", picker("", "unreachable").bytes.to_vec(), None).await.expect("is a policy");
     for (spec, expected) in [
         (json!({ "policy": "traps" }), "shard-picker: the policy failed its trial"),
         (json!({ "policy": "unknown" }), "the policy `unknown` is unknown"),

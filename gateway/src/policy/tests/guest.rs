@@ -30,7 +30,7 @@ fn component(memories: &str, configure: &str, pick: &str, world: &str) -> Compon
             (func (export "pick") (param i64 i64 i64 i64 i64 i32 i32 i32 i32) (result i32) (local $n i64)
                 {pick} i32.const 0))"#
     );
-    ComponentBytes::new(wat::parse_str(format!("(component {core} {world})")).expect("valid WebAssembly text"))
+    ComponentBytes::unsigned(wat::parse_str(format!("(component {core} {world})")).expect("valid WebAssembly text"))
 }
 
 /// Instructions that take time in proportion to `rounds`.

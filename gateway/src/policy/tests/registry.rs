@@ -27,6 +27,7 @@ impl Fixture {
             world: "shard-picker".to_owned(),
             contract: "0.1.0".to_owned(),
             bytes: bytes.len() as u64,
+            signature: None,
             source: "admin".to_owned(),
             registered_at_ms: 1,
         };
@@ -38,7 +39,7 @@ impl Fixture {
 async fn a_policy_that_needs_a_configuration_is_uploaded_and_refused_only_when_it_is_named_without_one() {
     let Fixture { pipelines, _data, .. } = Fixture::start().await;
     let component = picker(REFUSES_ITS_CONFIGURATION, "");
-    pipelines.upload("strict", component.bytes.to_vec()).await.expect("is a policy");
+    pipelines.upload("strict", component.bytes.to_vec(), None).await.expect("is a policy");
     let refused =
         pipelines.change(Scope::Default, pick_with("strict"), Source::Admin).await.expect_err("is refused").to_string();
     assert!(refused.starts_with("shard-picker: the policy refuses its configuration"), "{refused}");
@@ -48,7 +49,7 @@ async fn a_policy_that_needs_a_configuration_is_uploaded_and_refused_only_when_i
 #[tokio::test(flavor = "multi_thread")]
 async fn a_component_whose_parameters_have_other_names_is_a_policy() {
     let Fixture { pipelines, _data, .. } = Fixture::start().await;
-    pipelines.upload("mine", with_other_parameters().bytes.to_vec()).await.expect("is a policy");
+    pipelines.upload("mine", with_other_parameters().bytes.to_vec(), None).await.expect("is a policy");
     pipelines.change(Scope::Default, pick_with("mine"), Source::Admin).await.expect("decides");
 }
 
@@ -62,7 +63,7 @@ async fn a_component_whose_bytes_have_another_digest_is_refused_until_it_is_uplo
     let refused = pipelines.change(Scope::Default, pick_with("mine"), Source::Admin).await;
     assert!(matches!(&refused, Err(ChangeError::Damaged { .. })), "{refused:?}");
     assert_eq!(pipelines.current().number(), 1);
-    pipelines.upload("mine", read("weighted")).await.expect("is a policy");
+    pipelines.upload("mine", read("weighted"), None).await.expect("is a policy");
     pipelines.change(Scope::Default, pick_with("mine"), Source::Admin).await.expect("is intact");
 }
 
@@ -71,7 +72,7 @@ async fn a_change_that_names_no_policy_keeps_the_version_that_runs() {
     let fixture = Fixture::start().await;
     let pipelines = &fixture.pipelines;
     let before = pipelines.current();
-    pipelines.upload("random", read("hash-user")).await.expect("is a policy");
+    pipelines.upload("random", read("hash-user"), None).await.expect("is a policy");
     let change =
         async |spec| pipelines.change(Scope::Default, patch(json!({ "shard-picker": spec })), Source::Admin).await;
     change(json!({ "deadline_ms": 9 })).await.expect("changes");
@@ -84,14 +85,14 @@ async fn a_change_that_names_no_policy_keeps_the_version_that_runs() {
 async fn an_upload_is_newer_than_a_broken_file_and_a_broken_file_is_newer_than_an_upload_before_it() {
     let fixture = Fixture::start().await;
     let pipelines = &fixture.pipelines;
-    pipelines.upload("mine", read("hash-user")).await.expect("is a policy");
+    pipelines.upload("mine", read("hash-user"), None).await.expect("is a policy");
     tokio::time::sleep(Duration::from_millis(2)).await;
     std::fs::write(fixture.folder.join("mine.wasm"), b"half of a component").expect("writes");
     let refused =
         pipelines.change(Scope::Default, pick_with("mine"), Source::Admin).await.expect_err("is refused").to_string();
     assert!(refused.ends_with("mine.wasm is not a WebAssembly component: build it with `policies/build`"), "{refused}");
     tokio::time::sleep(Duration::from_millis(2)).await;
-    pipelines.upload("mine", read("weighted")).await.expect("is a policy");
+    pipelines.upload("mine", read("weighted"), None).await.expect("is a policy");
     pipelines.change(Scope::Default, pick_with("mine"), Source::Admin).await.expect("changes");
 }
 

@@ -40,7 +40,7 @@ async fn record(fixture: &Fixture, number: u64, picker: ComponentBytes) {
 }
 
 fn broken() -> ComponentBytes {
-    ComponentBytes::new(b"not a component".to_vec())
+    ComponentBytes::unsigned(b"not a component".to_vec())
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -21,7 +21,7 @@ const PICKS_ANOTHER_SHARD_WHEN_IT_IS_OLD: &str = "
 const TRAPS_FOR_OTHER_USERS: &str = "(if (i64.ne (local.get 2) (i64.const 0)) (then unreachable))";
 
 async fn activate(pipelines: &Arc<Pipelines>, pick: &str) {
-    pipelines.upload("guest", picker("", pick).bytes.to_vec()).await.expect("is a policy");
+    pipelines.upload("guest", picker("", pick).bytes.to_vec(), None).await.expect("is a policy");
     let spec = json!({ "shard-picker": { "policy": "guest", "on_failure": "refuse", "deadline_ms": 1000 } });
     pipelines.change(Scope::Default, patch(spec), Source::Admin).await.expect("the picker changes");
 }

@@ -133,6 +133,7 @@ impl Sources {
         match ty {
             "String" => "text",
             "[String]" => "a list of texts",
+            "TrustedKeys" => "a list of public keys",
             "[TokenOptions]" => "a list of tables",
             "PathBuf" => "a path",
             "SocketAddr" => "an address and port",

@@ -1,1 +1,1 @@
-SELECT bytes FROM policy_component WHERE digest = ?
+SELECT bytes, signature FROM policy_component WHERE digest = ?

@@ -1,1 +1,0 @@
-REPLACE INTO policy_component (digest, bytes) VALUES (?, ?)
