@@ -3,6 +3,7 @@
 mod bench;
 mod common;
 mod replay;
+mod signatures;
 
 use std::path::PathBuf;
 
@@ -40,6 +41,15 @@ pub(super) enum Command {
     Bench(bench::Args),
     /// Report what a policy would have decided about recorded requests.
     Replay(Box<replay::Args>),
+    /// Create a private key that signs components, and print its public key for policies.trusted_keys.
+    Keygen {
+        /// The file for the private key. It must not exist.
+        file: PathBuf,
+    },
+    /// Sign a component: the signature of NAME.wasm is written to NAME.wasm.sig.
+    Sign(signatures::SignArgs),
+    /// Print which key signed a component. The exit code is 1 if none of the trusted keys did.
+    Verify(signatures::VerifyArgs),
 }
 
 pub(super) fn run(command: &Command) -> Result<(), Failure> {
@@ -63,6 +73,9 @@ pub(super) fn run(command: &Command) -> Result<(), Failure> {
         }
         Command::Bench(args) => bench::run(args)?,
         Command::Replay(args) => replay::run(args)?,
+        Command::Keygen { file } => signatures::keygen(file)?,
+        Command::Sign(args) => signatures::sign(args)?,
+        Command::Verify(args) => signatures::verify(args)?,
     }
     Ok(())
 }

@@ -1,11 +1,12 @@
 //! The commands, most of them against a running gateway.
 
+use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::crowd::Crowd;
-use crate::harness::{Campaign, Exit, Gateway, Launch, Process};
+use crate::harness::{Campaign, Exit, Gateway, Launch, Process, policy};
 
 const TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -211,6 +212,43 @@ async fn the_gateway_of_this_machine_is_called_without_the_proxy_of_the_environm
         let ended = Process::run(command, TIMEOUT).await;
         assert_eq!(ended.code, Some(0), "{name}: {ended}");
     }
+}
+
+#[tokio::test]
+async fn a_component_is_signed_by_one_key_and_verified_by_exit_code() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let run =
+        async |arguments: &[&str]| Process::run(Launch::default().command(folder.path(), arguments), TIMEOUT).await;
+    let printed = |ended: Exit| {
+        assert_eq!(ended.code, Some(0), "{ended}");
+        ended.stdout.trim_end().to_owned()
+    };
+    std::fs::write(folder.path().join("mine.wasm"), policy("random")).expect("writes");
+    let public = printed(run(&["policy", "keygen", "mine.key"]).await);
+    let other = printed(run(&["policy", "keygen", "other.key"]).await);
+    let mode = std::fs::metadata(folder.path().join("mine.key")).expect("is there").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    assert_eq!(run(&["policy", "keygen", "mine.key"]).await.code, Some(1), "no key is overwritten");
+
+    let verify = ["policy", "verify", "mine.wasm", "--key"];
+    let unsigned = run(&[&verify[..], &[&public]].concat()).await;
+    assert_eq!(unsigned.code, Some(1), "{unsigned}");
+    assert!(unsigned.stderr.starts_with("sluice: mine.wasm: the component is not signed"), "{unsigned}");
+    let signed = printed(run(&["policy", "sign", "mine.wasm", "--key", "mine.key"]).await);
+    assert!(signed.starts_with("mine.wasm: signed by "), "{signed}");
+    assert_eq!(printed(run(&[&verify[..], &[&other, "--key", &public]].concat()).await), signed);
+    let unknown = run(&[&verify[..], &[&other]].concat()).await;
+    assert_eq!(unknown.code, Some(1), "{unknown}");
+    assert!(unknown.stderr.contains("which is not in policies.trusted_keys"), "{unknown}");
+
+    let variable = format!("[\"{public}\"]");
+    let launch = Launch::with(&[("POLICIES__TRUSTED_KEYS", &*variable)]);
+    let configured = Process::run(launch.command(folder.path(), &verify[..3]), TIMEOUT).await;
+    assert_eq!(printed(configured), signed);
+    assert_eq!(run(&verify[..3]).await.code, Some(2), "no key is trusted");
+    std::fs::write(folder.path().join("mine.wasm"), policy("weighted")).expect("writes");
+    let tampered = run(&[&verify[..], &[&public]].concat()).await;
+    assert!(tampered.code == Some(1) && tampered.stderr.contains("is not of this component"), "{tampered}");
 }
 
 #[tokio::test]
