@@ -3,6 +3,7 @@
 use serde::Deserialize;
 
 use super::{Config, VARIABLE_PREFIX, message};
+use crate::policy::is_same_policy;
 use crate::secret::redact;
 
 impl Config {
@@ -32,7 +33,8 @@ impl Config {
             None if !is_free && is_optional_text(last) => toml::Value::String(value.to_owned()),
             _ => parse(value),
         };
-        let is_other_policy = !is_free && key == "policy" && section.get(&key) != Some(&value);
+        let is_policy = !is_free && key == "policy";
+        let is_other_policy = is_policy && !is_same(section.get(&key), &value);
         if is_other_policy {
             section.clear();
         }
@@ -46,6 +48,12 @@ impl Config {
 fn find(section: &toml::Table, name: &str) -> Option<String> {
     let plain = |key: &str| key.to_ascii_lowercase().replace('-', "_");
     section.keys().find(|key| plain(key) == plain(name)).cloned()
+}
+
+/// Whether both name the same policy, in whichever version.
+fn is_same(one: Option<&toml::Value>, other: &toml::Value) -> bool {
+    let names = one.and_then(toml::Value::as_str).zip(other.as_str());
+    names.is_some_and(|(one, other)| is_same_policy(one, other))
 }
 
 /// Keys of text without a default. The serialized defaults do not contain them.

@@ -9,6 +9,7 @@ use super::inspect;
 use super::loader::{Loader, Trial};
 use super::options::Options;
 use super::pipelines::Pipelines;
+use super::policy_ref::PolicyRef;
 use super::spec::{HookSpec, Pipeline};
 use super::tasks::{blocking, run_blocking};
 use crate::counters::{Hook, PerHook};
@@ -73,6 +74,9 @@ async fn check_one(
 }
 
 fn missing(folder: &Folder, hook: Hook, policy: &str) -> String {
+    if PolicyRef::of(policy).digits.is_some() {
+        return format!("pipeline.{}: a start looks for the version `{policy}` in the ledger", hook.as_str());
+    }
     let path = folder.path_of(policy);
     format!(
         "pipeline.{}: {} does not exist: a start looks for the policy `{policy}` in the ledger",

@@ -10,6 +10,7 @@ use super::error::LoadError;
 use super::failure::Failure;
 use super::failure_report::{FailureReport, FailureReports, print};
 use super::instance::{Context, Verdict};
+use super::policy_ref::PolicyRef;
 use super::pool::InstancePool;
 use super::spec::{HookSpec, Isolation, OnFailure};
 use super::wire::Facts;
@@ -78,7 +79,7 @@ impl<C: Context + ?Sized, V: Verdict> Decider<C, V> {
         let config = serde_json::to_string(&spec.config).expect("a map is JSON");
         let is_fresh = spec.isolation == Isolation::Fresh;
         let version = compiled.digest.version();
-        let meter = telemetry.policy_meter(hook.as_str(), &spec.policy, &version);
+        let meter = telemetry.policy_meter(hook.as_str(), PolicyRef::of(&spec.policy).name, &version);
         let workers = tokio::runtime::Handle::current().metrics().num_workers();
         let pool = InstancePool::start(
             compiled.clone(),
@@ -89,7 +90,7 @@ impl<C: Context + ?Sized, V: Verdict> Decider<C, V> {
             workers,
             Arc::clone(&meter),
         )?;
-        let (policy, measures) = (spec.policy.clone(), pool.measures().to_vec());
+        let (policy, measures) = (PolicyRef::of(&spec.policy).name.to_owned(), pool.measures().to_vec());
         let policy = Arc::new(ConfiguredPolicy { policy, digest: compiled.digest, measures });
         Ok(Self {
             hook,

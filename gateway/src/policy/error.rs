@@ -132,6 +132,12 @@ pub enum ChangeError {
     Component(String),
     #[error("the policy `{name}` is unknown: upload it, or copy it to {}", path.display())]
     UnknownPolicy { name: String, path: PathBuf },
+    #[error("the policy `{name}` has no version that begins with {digits}: `sluice policy list` prints its versions")]
+    UnknownVersion { name: String, digits: String },
+    #[error("{found} versions of the policy `{name}` begin with {digits}: give more digits")]
+    AmbiguousVersion { name: String, digits: String, found: usize },
+    #[error("{} is another version than {digits}: get that one, or name the policy without a digest", path.display())]
+    OtherVersion { path: PathBuf, digits: String },
     #[error("the component {digest} in the ledger is missing or damaged: upload the policy again")]
     Damaged { digest: String },
     /// `sluice.toml` cannot be read.

@@ -8,9 +8,10 @@ use super::component::{ComponentBytes, ResolvedPipeline};
 use super::contract::{self, Contract};
 use super::error::ChangeError;
 use super::options::Options;
+use super::policy_ref::{PolicyRef, check_policy_name};
 use super::signature::{Signature, TrustedKeys, signature_file};
 use super::snapshot::{self, ComponentStamp};
-use super::spec::{Pipeline, check_policy_name};
+use super::spec::Pipeline;
 use crate::counters::PerHook;
 use crate::regular_file;
 
@@ -60,8 +61,21 @@ impl Folder {
 
     /// A pipeline with the components that are in the folder now.
     pub(super) fn resolve(&self, pipeline: Pipeline) -> Result<ResolvedPipeline, ChangeError> {
-        let components = PerHook::try_from_fn(|hook| self.read(&pipeline.hook(hook).policy))?;
+        let components = PerHook::try_from_fn(|hook| self.read_named(&pipeline.hook(hook).policy))?;
         Ok(ResolvedPipeline { pipeline, components })
+    }
+
+    /// What a pipeline names as a policy, with the signature beside it.
+    ///
+    /// # Errors
+    /// Also when the file is another version than the one that is named.
+    fn read_named(&self, policy: &str) -> Result<ComponentBytes, ChangeError> {
+        let PolicyRef { name, digits } = PolicyRef::of(policy);
+        let component = self.read(name)?;
+        match digits.filter(|digits| !component.digest.to_string().starts_with(digits)) {
+            None => Ok(component),
+            Some(digits) => Err(ChangeError::OtherVersion { path: self.path_of(name), digits: digits.to_owned() }),
+        }
     }
 
     /// A policy's component, with the signature beside it.

@@ -12,8 +12,8 @@ use super::error::{ChangeError, LoadError};
 use super::folder::Folder;
 use super::folder_state::FolderState;
 use super::history::Source;
+use super::policy_ref::{PolicyRef, check_policy_name};
 use super::signature::{KeyId, Signature, SignatureError, TrustedKeys};
-use super::spec::check_policy_name;
 use super::tasks::run_blocking;
 use crate::counters::Hook;
 use crate::coupon::now_ms;
@@ -50,34 +50,41 @@ impl Registry {
         Self { ledger, folder, trusted, unusable_files: ArcSwap::default() }
     }
 
-    /// The component that a pipeline gets when it names a policy: the newest version, after a newer file of the folder
-    /// was registered.
+    /// The component that a pipeline gets when it names a policy: the version of the digest that it gives, or the newest
+    /// one, after a newer file of the folder was registered.
     ///
     /// # Errors
     /// Also when a newer file of the folder is no policy.
     pub(super) async fn resolve(&self, folder: &mut FolderState, policy: &str) -> Result<ComponentBytes, ChangeError> {
-        self.feed(folder, Some(policy)).await?;
-        let newest = self.newest_version(policy).await?;
-        if let Some(error) = folder.error_since(policy, newest.as_ref().map(|newest| newest.registered_at_ms)) {
-            return Err(ChangeError::Component(error.to_owned()));
-        }
-        match newest {
-            Some(newest) => self.component_of(&newest).await,
-            None => Err(ChangeError::UnknownPolicy { name: policy.to_owned(), path: self.folder.path_of(policy) }),
-        }
+        let PolicyRef { name, digits } = PolicyRef::of(policy);
+        self.feed(folder, Some(name)).await?;
+        let versions = self.versions_of(name).await?;
+        let version = match digits {
+            Some(digits) => only(&versions, name, digits)?,
+            None => {
+                let newest = versions.first();
+                if let Some(error) = folder.error_since(name, newest.map(|newest| newest.registered_at_ms)) {
+                    return Err(ChangeError::Component(error.to_owned()));
+                }
+                let unknown = || ChangeError::UnknownPolicy { name: name.to_owned(), path: self.folder.path_of(name) };
+                newest.ok_or_else(unknown)?
+            }
+        };
+        self.component_of(version).await
     }
 
     /// The component of the newest version of a policy.
     pub(super) async fn newest(&self, policy: &str) -> Result<Option<ComponentBytes>, ChangeError> {
-        match self.newest_version(policy).await? {
-            Some(newest) => Ok(Some(self.component_of(&newest).await?)),
+        match self.versions_of(policy).await?.first() {
+            Some(newest) => Ok(Some(self.component_of(newest).await?)),
             None => Ok(None),
         }
     }
 
-    async fn newest_version(&self, policy: &str) -> Result<Option<PolicyVersion>, LedgerError> {
+    /// Newest first.
+    async fn versions_of(&self, policy: &str) -> Result<Vec<PolicyVersion>, LedgerError> {
         let versions = self.ledger.policy_versions().await?;
-        Ok(versions.into_iter().find(|version| version.name == policy))
+        Ok(versions.into_iter().filter(|version| version.name == policy).collect())
     }
 
     async fn component_of(&self, version: &PolicyVersion) -> Result<ComponentBytes, ChangeError> {
@@ -142,6 +149,17 @@ impl Registry {
             unusable.iter().cloned().map(|(name, error)| ListedPolicy { name, signed_by: None, version: Err(error) });
         // What an operator has to correct comes first.
         Ok(unusable.chain(versions).collect())
+    }
+}
+
+/// The version of a policy whose digest begins so.
+fn only<'a>(versions: &'a [PolicyVersion], name: &str, digits: &str) -> Result<&'a PolicyVersion, ChangeError> {
+    let begin: Vec<_> = versions.iter().filter(|version| version.digest.starts_with(digits)).collect();
+    let (name, digits) = (name.to_owned(), digits.to_owned());
+    match *begin {
+        [version] => Ok(version),
+        [] => Err(ChangeError::UnknownVersion { name, digits }),
+        _ => Err(ChangeError::AmbiguousVersion { name, digits, found: begin.len() }),
     }
 }
 

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
+use super::policy_ref::{PolicyRef, is_same_policy};
 use crate::bounded::some_bounded;
 use crate::counters::{Hook, PerHook};
 
@@ -38,8 +39,9 @@ pub struct HookSpec {
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default, expecting = "a section with the key `policy`")]
 pub struct HookPatch {
-    /// The name of the policy: `<policy>.wasm` in the policies' folder, or the name of an upload.
-    #[schema(pattern = "^[a-z0-9-]{1,64}$")]
+    /// The name of the policy: `<policy>.wasm` in the policies' folder, or the name of an upload. The hook gets its newest
+    /// version, or with `<policy>@sha256:<digest>` exactly that one, of whose digest the first 12 digits are enough.
+    #[schema(pattern = "^[a-z0-9-]{1,64}(@sha256:[0-9a-f]{12,64})?$")]
     pub policy: Option<String>,
     /// What happens when the policy gives no decision: `fallback` lets a native default decide, `refuse` answers 503,
     /// `skip` goes on without a decision (not for the shard picker).
@@ -115,12 +117,12 @@ impl HookSpec {
 
     fn patched(&self, hook: Hook, patch: &HookPatch) -> Self {
         let HookPatch { policy, on_failure, deadline_ms, isolation, budget_fuel, config } = patch.clone();
-        let base = match policy {
-            Some(policy) if policy != self.policy => Self::of(hook, &policy),
+        let base = match &policy {
+            Some(policy) if !is_same_policy(policy, &self.policy) => Self::of(hook, policy),
             _ => self.clone(),
         };
         Self {
-            policy: base.policy,
+            policy: policy.unwrap_or(base.policy),
             on_failure: on_failure.unwrap_or(base.on_failure),
             deadline_ms: deadline_ms.unwrap_or(base.deadline_ms),
             isolation: isolation.unwrap_or(base.isolation),
@@ -200,19 +202,9 @@ impl Pipeline {
                 .to_owned());
         }
         for (hook, HookSpec { policy, .. }) in self.hooks().iter() {
-            check_policy_name(policy).map_err(|error| format!("pipeline.{}.policy: {error}", hook.as_str()))?;
+            PolicyRef::check(policy).map_err(|error| format!("pipeline.{}.policy: {error}", hook.as_str()))?;
         }
         Ok(())
-    }
-}
-
-/// The name becomes a file's name, so it must not be a path.
-pub(super) fn check_policy_name(name: &str) -> Result<(), String> {
-    let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    if (1..=64).contains(&name.len()) && name.bytes().all(is_plain) {
-        Ok(())
-    } else {
-        Err(format!("expected 1 to 64 of a-z, 0-9 and -, found `{name}`"))
     }
 }
 
