@@ -12,6 +12,9 @@ mod campaign_cache;
 #[path = "../common/certificates.rs"]
 mod certificates;
 mod compilation;
+#[allow(dead_code, reason = "the other binary uses the rest")]
+#[path = "../common/component_text.rs"]
+mod component_text;
 mod config_files;
 mod coupon_pipelines;
 mod dead_letters;
@@ -34,6 +37,7 @@ mod operators;
 mod ownership;
 mod policy_contract;
 mod policy_registry;
+mod rejected_components;
 mod releases;
 mod retention;
 mod retries;

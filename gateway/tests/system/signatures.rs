@@ -10,10 +10,10 @@ use sluice::policy::{Digest, PrivateKey, Signature, signature_file};
 
 use crate::harness::{Answer, Files, Fixture, built, eventually, share, shared_ports, stop_all};
 
-pub(crate) const UNSIGNED: &str = "the component is not signed, and policies.trusted_keys requires it: sign it with `sluice policy \
+const UNSIGNED: &str = "the component is not signed, and policies.trusted_keys requires it: sign it with `sluice policy \
                         sign`, and give the signature with it";
 
-pub(crate) fn key() -> PrivateKey {
+fn key() -> PrivateKey {
     PrivateKey::generate().expect("random numbers")
 }
 

@@ -6,6 +6,7 @@ mod bombs;
 mod calls;
 mod guest;
 mod starts;
+#[path = "../../common/component_text.rs"]
 pub(super) mod text;
 mod trial;
 

@@ -1,7 +1,7 @@
 //! Components in WebAssembly text: a core module with a few instructions of its own, in the world of a hook.
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::bad_policies) enum Hook {
+pub(crate) enum Hook {
     RateShaper,
     UserLimit,
     ShardPicker,
@@ -9,19 +9,19 @@ pub(in crate::bad_policies) enum Hook {
 
 /// What differs between one component and the next. Instructions run before the function returns a valid result.
 #[derive(Clone)]
-pub(in crate::bad_policies) struct Text {
+pub(crate) struct Text {
     /// The one that is exported as `memory` is the one of the contract.
-    pub(super) memories: String,
+    pub(crate) memories: String,
     /// More fields of the core module.
-    pub(super) fields: String,
-    pub(super) realloc: String,
-    pub(super) configure: String,
+    pub(crate) fields: String,
+    pub(crate) realloc: String,
+    pub(crate) configure: String,
     /// May use `$user`, `$entropy` and the free local `$n`.
-    pub(super) decide: String,
+    pub(crate) decide: String,
     /// More options of the export that decides.
-    pub(super) lift: String,
+    pub(crate) lift: String,
     /// More of the component.
-    pub(super) more: String,
+    pub(crate) more: String,
 }
 
 impl Default for Text {
@@ -33,9 +33,9 @@ impl Default for Text {
 }
 
 impl Hook {
-    pub(super) const ALL: [Self; 3] = [Self::RateShaper, Self::UserLimit, Self::ShardPicker];
+    pub(crate) const ALL: [Self; 3] = [Self::RateShaper, Self::UserLimit, Self::ShardPicker];
 
-    pub(super) const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::RateShaper => "rate-shaper",
             Self::UserLimit => "user-limit",
@@ -44,7 +44,7 @@ impl Hook {
     }
 
     /// The policy that the default pipeline has here.
-    pub(super) const fn default_policy(self) -> &'static str {
+    pub(crate) const fn default_policy(self) -> &'static str {
         match self {
             Self::RateShaper => "token-bucket",
             Self::UserLimit => "quota",
@@ -73,11 +73,11 @@ impl Hook {
 
 impl Text {
     /// Runs these instructions at every decision.
-    pub(in crate::bad_policies) fn deciding(decide: &str) -> Self {
+    pub(crate) fn deciding(decide: &str) -> Self {
         Self { decide: decide.to_owned(), ..Self::default() }
     }
 
-    pub(in crate::bad_policies) fn component(&self, hook: Hook) -> Vec<u8> {
+    pub(crate) fn component(&self, hook: Hook) -> Vec<u8> {
         let Self { memories, fields, realloc, configure, decide, lift, more } = self;
         let (export, name, argument, result) = hook.function();
         let types = hook.types();
@@ -107,12 +107,12 @@ impl Text {
 }
 
 /// Trial calls come from user 0: a component that passes them becomes active.
-pub(in crate::bad_policies) fn on_requests(instructions: &str) -> String {
+pub(crate) fn on_requests(instructions: &str) -> String {
     format!("(if (i64.ne (local.get $user) (i64.const 0)) (then {instructions}))")
 }
 
 /// Takes time in proportion to `rounds`: about a nanosecond for each.
-pub(super) fn spin(rounds: u64) -> String {
+pub(crate) fn spin(rounds: u64) -> String {
     format!(
         "(local.set $n (i64.const {rounds}))
         (loop $again (br_if $again (i32.eqz (i64.eqz (local.tee $n (i64.sub (local.get $n) (i64.const 1)))))))"
@@ -120,7 +120,7 @@ pub(super) fn spin(rounds: u64) -> String {
 }
 
 /// These 32-bit numbers in the memory at this address.
-pub(super) fn data(address: u32, numbers: &[u32]) -> String {
+pub(crate) fn data(address: u32, numbers: &[u32]) -> String {
     let bytes = numbers.iter().flat_map(|number| number.to_le_bytes());
     let hex: String = bytes.map(|byte| format!("\\{byte:02x}")).collect();
     format!("(data (i32.const {address}) \"{hex}\")")
