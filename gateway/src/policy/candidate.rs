@@ -87,7 +87,7 @@ impl Pipelines {
             let published = match scope {
                 Scope::Default => this.promote_default(&mut state, &hooks).await,
                 Scope::Coupon(coupon) => {
-                    this.change_coupon(&mut state, coupon, &CouponChange::Pin(hooks), Source::Rollout).await
+                    this.change_coupon(&mut state, coupon, &CouponChange::Pin(Box::new(hooks)), Source::Rollout).await
                 }
             };
             if !matches!(published, Ok(number) if number == before) {

@@ -55,9 +55,9 @@ pub struct Pipelines {
 /// A change of a coupon's own pipeline.
 pub(super) enum CouponChange {
     /// Set the hooks that the patch gives.
-    Patch(PipelinePatch),
+    Patch(Box<PipelinePatch>),
     /// Set these hooks, to versions that are in the ledger.
-    Pin(OwnHooks),
+    Pin(Box<OwnHooks>),
     /// Let all hooks follow the default pipeline.
     Clear,
     /// Return to the hooks that were set before.
@@ -172,7 +172,7 @@ impl Pipelines {
                     this.patch(&mut state, &patch, file, source).await
                 }
                 (Ok(()), Scope::Coupon(coupon)) => {
-                    this.change_coupon(&mut state, coupon, &CouponChange::Patch(patch), source).await
+                    this.change_coupon(&mut state, coupon, &CouponChange::Patch(Box::new(patch)), source).await
                 }
             };
             if !matches!(published, Ok(number) if number == before) {
