@@ -13,7 +13,7 @@ use crate::harness::{Files, Fixture, PATIENCE, eventually, payload};
 const USERS: u64 = 20;
 
 /// Records every decision in the folder of the test.
-async fn start() -> Fixture {
+pub(crate) async fn start() -> Fixture {
     let files = Files::new();
     let dir = files.path("decisions");
     let configure = |config: &mut Config| {
@@ -32,7 +32,7 @@ impl Fixture {
     }
 
     /// Waits until this number of decisions is in the files.
-    async fn recorded(&self, number: u64) {
+    pub(crate) async fn recorded(&self, number: u64) {
         let are_written = async || (self.decisions("").await.len() as u64 >= number).then_some(());
         eventually("the decisions are written", are_written).await;
     }

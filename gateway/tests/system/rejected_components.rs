@@ -11,6 +11,7 @@ use sluice::policy::{Digest, PrivateKey};
 
 use crate::component_text::Hook::{self, ShardPicker, UserLimit};
 use crate::component_text::{Text, data, spin};
+use crate::decisions;
 use crate::harness::{Answer, Files, Fixture, built, built_policies};
 use crate::signatures::{sign, signed_by, start};
 
@@ -262,5 +263,28 @@ async fn a_version_that_the_ledger_does_not_have_intact_is_rejected() {
     }
     assert_documented("Named by a pipeline", &found);
     assert_eq!(system.pipeline().await["generation"], 1);
+    system.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_candidate_whose_replay_differs_too_much_or_finds_too_little_is_rejected() {
+    let system = decisions::start().await;
+    assert_eq!(system.pick_with("hash-user").await.status, StatusCode::OK);
+    for user in 1..=8 {
+        system.accepted(user).await;
+    }
+    system.recorded(8).await;
+    let uploaded = system.upload(NAME, Text::default().component(ShardPicker)).await;
+    assert_eq!(uploaded.status, StatusCode::CREATED, "{}", uploaded.body);
+    let mut found = Vec::new();
+    for (what, bound) in [
+        ("more changed decisions than allowed", json!({ "changed": 0.01 })),
+        ("fewer recorded decisions than asked for", json!({ "decisionsMin": 1_000 })),
+    ] {
+        let body = json!({ "hooks": { "shard-picker": { "policy": NAME } }, "replay": bound });
+        found.push((what, detail(&system.operate(Method::POST, "/admin/rollouts", Some(body)).await)));
+    }
+    assert_documented("Started as a rollout", &found);
+    assert_eq!(system.pipeline().await["pipeline"]["shard-picker"]["policy"], "hash-user");
     system.stop().await;
 }
