@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use super::super::latency::Latency;
 use super::super::tally::ShadowTally;
 use super::*;
 use crate::policy::{Decided, LimitVerdict, Rejection, Usage};
@@ -7,13 +8,16 @@ use crate::telemetry::FailureReason;
 
 const CHANGED: PerHook<bool> = PerHook { rate_shaper: false, user_limit: true, shard_picker: true };
 
-/// An arm of this many decisions, of which some failed and some refused. Shards are picked evenly.
+/// An arm of this many decisions, of which some failed and some refused. Shards are picked evenly, and all calls take the
+/// same time.
 fn arm(decisions: u64, failures: u64, refusals: u64) -> PerHook<HookTally> {
-    let limiter = HookTally { decisions, failures, fallbacks: failures, refusals, ..HookTally::default() };
+    let mut calls = Latency::default();
+    (0..decisions).for_each(|_| calls.observe(Duration::from_micros(5)));
+    let called = HookTally { decisions, calls, ..HookTally::default() };
     let shards = (0..4).map(|shard| (shard, decisions / 4)).collect();
     PerHook {
-        user_limit: limiter,
-        shard_picker: HookTally { decisions, shards, ..HookTally::default() },
+        user_limit: HookTally { failures, fallbacks: failures, refusals, ..called.clone() },
+        shard_picker: HookTally { shards, ..called },
         ..PerHook::default()
     }
 }
@@ -108,6 +112,15 @@ fn a_slow_candidate_is_beyond_the_bound_unless_it_is_fast_enough_for_all() {
         found > Guards::default().call_p99_ratio && found < bound,
         "{found} times as long, and {bound} are allowed"
     );
+}
+
+#[test]
+fn an_arm_whose_calls_were_not_measured_is_not_judged_by_them() {
+    let mut canary = arm(1000, 0, 100);
+    canary.user_limit.calls = Latency::default();
+    let call_p99 =
+        judged(canary).into_iter().find(|(hook, guard, _)| (*hook, *guard) == (Hook::UserLimit, Guard::CallP99));
+    assert_eq!(call_p99.expect("is listed").2, Judgement::Unknown);
 }
 
 #[test]
