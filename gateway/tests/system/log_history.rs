@@ -184,7 +184,11 @@ async fn a_lost_log_is_replaced_only_if_the_operator_says_so() {
     let config = files.config();
     assert!(start_error(config.clone()).await.contains("do not belong together"));
     let old_url = format!("embedded:{}", files.path("no-such-log").display());
-    let refused = adopt(&config, OldLog::At(&old_url)).await.expect_err("is not the old log").to_string();
+    let refused = eventually("the refused start has closed the log", async || {
+        let refused = adopt(&config, OldLog::At(&old_url)).await.expect_err("is not the old log").to_string();
+        (!refused.contains("another sluice process has")).then_some(refused)
+    })
+    .await;
     assert!(refused.contains("is not the log that the ledger settles"), "{refused}");
     adopt(&config, OldLog::Lost).await.expect("adopts");
     let system = Fixture::with(files, |_| {}, |ports| ports).await;
