@@ -5,6 +5,7 @@ use std::time::Duration;
 use sqlx::AssertSqlSafe;
 
 use super::*;
+use crate::coupon::now_ms;
 use crate::log::{Headers, Reader};
 use crate::telemetry::Telemetry;
 
@@ -26,13 +27,14 @@ fn temporary() -> tempfile::TempDir {
     tempfile::tempdir().expect("a temporary folder")
 }
 
-/// Adds old batches of `records` records each, as an earlier release wrote them.
+/// Adds batches of `records` records each, as an earlier release wrote them a minute ago: so the log's own trimmer lets
+/// them stay.
 async fn fill(log: &Embedded, partition: PartitionNo, batches: u32, records: u32) {
     let insert = "
         WITH RECURSIVE batch (number) AS (SELECT 0 UNION ALL SELECT number + 1 FROM batch WHERE number + 1 < ?2)
         INSERT INTO record_batch (partition_no, base_offset, records, appended_at_ms, payload)
-        SELECT ?1, number * ?3, ?3, 0, zeroblob(100) FROM batch";
-    let query = sqlx::query(insert).bind(partition.0).bind(batches).bind(records);
+        SELECT ?1, number * ?3, ?3, ?4, zeroblob(100) FROM batch";
+    let query = sqlx::query(insert).bind(partition.0).bind(batches).bind(records).bind(now_ms() - 60_000);
     query.execute(&log.file.writer).await.expect("inserts");
     log.ends.reload(&log.file).await.expect("reads the end offsets");
 }
