@@ -14,10 +14,10 @@ pub(crate) async fn a_bucket_allows_its_burst_and_then_its_rate(counters: Arc<dy
     assert_eq!(conforming(&*counters, two_in_three_ms, first, 20).await, 5);
 
     let mut after_burst = 0;
-    for ms in 1..=3_000 {
+    for ms in 1..=300 {
         after_burst += conforming(&*counters, two_in_three_ms, first.after_ms(ms), 2).await;
     }
-    assert_eq!(after_burst, 2_000);
+    assert_eq!(after_burst, 200);
 }
 
 pub(crate) async fn an_empty_bucket_returns_the_time_to_the_next_token(counters: Arc<dyn Counters>) {
