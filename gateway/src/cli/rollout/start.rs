@@ -92,7 +92,7 @@ fn bound(names: &Names, text: &str) -> Result<Bound, String> {
 }
 
 impl Args {
-    /// The body of `POST /admin/rollouts`. What is not given, the gateway decides.
+    /// The body of `POST /admin/rollouts`. Where an option is absent, the gateway's default holds.
     pub(super) fn body(&self) -> Result<Value, Failure> {
         let mut body = json!({ "hooks": self.hooks()?, "shadow": !self.no_shadow });
         let bounds = |given: &[Bound]| (!given.is_empty()).then(|| given.iter().cloned().collect::<Value>());
