@@ -38,6 +38,9 @@ pub trait RolloutTable: Send + Sync {
     /// The rollouts that are not over, oldest first.
     fn running(&self) -> BoxFuture<'_, Result<Vec<RolloutRow>, LedgerError>>;
 
+    /// The rollout with this number.
+    fn get(&self, id: u64) -> BoxFuture<'_, Result<Option<RolloutRow>, LedgerError>>;
+
     /// The newest rollouts, newest first.
     fn newest(&self, rows_max: u32) -> BoxFuture<'_, Result<Vec<RolloutRow>, LedgerError>>;
 

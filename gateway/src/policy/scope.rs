@@ -17,8 +17,9 @@ pub enum Scope {
 }
 
 impl Scope {
-    /// As the ledger names it.
-    pub(super) const fn coupon(self) -> Option<CouponId> {
+    /// The coupon, if it is one's own pipeline.
+    #[must_use]
+    pub const fn coupon(self) -> Option<CouponId> {
         match self {
             Self::Default => None,
             Self::Coupon(coupon) => Some(coupon),

@@ -21,6 +21,8 @@ use crate::telemetry::RolloutEnded;
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// How soon a bad candidate is rolled back after its guards can tell.
 const JUDGE_EVERY: Duration = Duration::from_secs(1);
+/// Other rollouts wait no longer for the publication of one.
+const PROMOTION_MAX: Duration = Duration::from_secs(2);
 
 pub(super) struct Follower {
     rollouts: Arc<Rollouts>,
@@ -121,7 +123,10 @@ impl Follower {
     /// If any process publishes the candidate, the answer is its generation for all of them.
     async fn finish_promotion(&mut self, stored: &Stored) -> Result<(), ChangeError> {
         let rollout = &stored.rollout;
-        match self.rollouts.pipelines.promote(rollout.scope, rollout.candidate.clone()).await {
+        let promotion = self.rollouts.pipelines.promote(rollout.scope, rollout.candidate.clone());
+        // It continues by itself; the next turn finds what it did.
+        let Ok(promoted) = tokio::time::timeout(PROMOTION_MAX, promotion).await else { return Ok(()) };
+        match promoted {
             Ok(generation) => {
                 let what = format!("serves all users, as generation {generation}");
                 self.end(stored, Status::Promoted { generation }, what, Vec::new()).await
@@ -168,7 +173,6 @@ impl Follower {
     }
 
     async fn roll_back(&mut self, stored: &Stored, reason: String, measured: Vec<Reading>) -> Result<(), ChangeError> {
-        tracing::error!(rollout = stored.rollout.id, reason, "rolled back; the pipeline is as it was");
         let what = format!("rolled back: {reason}");
         self.end(stored, Status::RolledBack { reason }, what, measured).await
     }
@@ -190,7 +194,11 @@ impl Follower {
         let id = next.id;
         if let Some(updated) = self.rollouts.store.update(stored, next).await? {
             let status = &updated.rollout.status;
-            tracing::info!(rollout = id, status = status.as_str(), percent = %updated.rollout.canary_percent, "rollout changed");
+            if let Status::RolledBack { reason } = status {
+                tracing::error!(rollout = id, reason, "rolled back; the pipeline is as it was");
+            } else {
+                tracing::info!(rollout = id, status = status.as_str(), percent = %updated.rollout.canary_percent, "rollout changed");
+            }
             if status.is_over() {
                 self.rollouts.telemetry.emit(RolloutEnded(status.as_str()));
                 self.followed.remove(&id);

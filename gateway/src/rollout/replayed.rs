@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Cursor as Bytes};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -38,16 +39,14 @@ impl Default for ReplayCheck {
 }
 
 impl ReplayCheck {
-    /// Replays the decisions of a hook. Answers in words.
+    /// Replays the decisions of a hook, as [`newest`] reads them. Answers in words.
     pub(super) async fn run(
         &self,
         hook: Hook,
         candidate: &PinnedHook,
-        scope: Scope,
         pipelines: &Pipelines,
-        decisions: &Reader,
+        lines: Arc<[u8]>,
     ) -> Result<String, RolloutError> {
-        let lines = newest(decisions, scope).await?;
         let report = match hook {
             Hook::RateShaper => replay_with::<Load>(lines, candidate, pipelines).await,
             Hook::UserLimit => replay_with::<Usage>(lines, candidate, pipelines).await,
@@ -77,14 +76,10 @@ impl ReplayCheck {
 }
 
 /// The newest recorded decisions of a scope, oldest first.
-async fn newest(decisions: &Reader, scope: Scope) -> Result<Vec<u8>, RolloutError> {
+pub(super) async fn newest(decisions: &Reader, scope: Scope) -> Result<Arc<[u8]>, RolloutError> {
     let decisions = decisions.clone();
-    let coupon = match scope {
-        Scope::Default => None,
-        Scope::Coupon(coupon) => Some(coupon),
-    };
-    let filter = Filter { coupon, ..Filter::default() };
-    let read = move || -> io::Result<Vec<u8>> {
+    let filter = Filter { coupon: scope.coupon(), ..Filter::default() };
+    let read = move || -> io::Result<Arc<[u8]>> {
         let (mut cursor, mut newest) = (Cursor::default(), VecDeque::new());
         loop {
             let (lines, next) = decisions.next(&filter, &cursor)?;
@@ -102,7 +97,7 @@ async fn newest(decisions: &Reader, scope: Scope) -> Result<Vec<u8>, RolloutErro
 }
 
 async fn replay_with<C: Traced>(
-    lines: Vec<u8>,
+    lines: Arc<[u8]>,
     candidate: &PinnedHook,
     pipelines: &Pipelines,
 ) -> Result<Report, RolloutError> {

@@ -11,7 +11,7 @@ use super::guards::{Guards, Reading};
 use super::live::{Chosen, Job, LiveRollouts};
 use super::percent::Percent;
 use super::record::{Auto, Event, Rollout, RolloutId, Status};
-use super::replayed::ReplayCheck;
+use super::replayed::{ReplayCheck, newest};
 use super::store::Store;
 use super::tally::Tallies;
 use crate::counters::Hook;
@@ -81,9 +81,10 @@ impl Rollouts {
         self.store.check_scope_free(scope).await?;
         let proposal = self.pipelines.propose(scope, &new.hooks).await?;
         let mut history = vec![event(who, format!("checked: {}", describe(&proposal)))];
+        let recorded = newest(&self.decisions, scope).await?;
         for (hook, pinned) in proposal.candidate.iter() {
             let Some(pinned) = pinned else { continue };
-            let found = new.replay.run(hook, pinned, scope, &self.pipelines, &self.decisions).await?;
+            let found = new.replay.run(hook, pinned, &self.pipelines, Arc::clone(&recorded)).await?;
             history.push(event(who, format!("replayed: {found}")));
         }
         let NewRollout { shadow, canary_percent, auto, guards, .. } = new;

@@ -30,6 +30,8 @@ pub(crate) async fn one_rollout_of_a_scope_is_running(ledger: &dyn Ledger) {
     assert_eq!(rollouts.running().await.expect("reads"), std::slice::from_ref(&coupon));
     assert_eq!(rollouts.newest(2).await.expect("reads")[1], coupon);
     assert_eq!(rollouts.newest(9).await.expect("reads")[2], over);
+    assert_eq!(rollouts.get(over.id).await.expect("reads"), Some(over));
+    assert_eq!(rollouts.get(4).await.expect("reads"), None);
 }
 
 pub(crate) async fn of_two_changes_of_a_rollout_the_first_counts(ledger: &dyn Ledger) {

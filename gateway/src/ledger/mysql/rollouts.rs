@@ -17,6 +17,14 @@ impl RolloutTable for Mysql {
         }))
     }
 
+    fn get(&self, id: u64) -> BoxFuture<'_, Result<Option<RolloutRow>, LedgerError>> {
+        let step = "read the rollout";
+        Box::pin(within(step, async move {
+            let select = sqlx::query(include_str!("../sql/common/select_rollout.sql")).bind(id.cast_signed());
+            Ok(rows::rollouts(&select.fetch_all(&self.readers).await.map_err(during(step))?)?.pop())
+        }))
+    }
+
     fn newest(&self, rows_max: u32) -> BoxFuture<'_, Result<Vec<RolloutRow>, LedgerError>> {
         let step = "read the rollouts";
         Box::pin(within(step, async move {

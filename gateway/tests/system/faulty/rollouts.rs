@@ -13,6 +13,13 @@ impl RolloutTable for FaultyLedger {
         })
     }
 
+    fn get(&self, id: u64) -> BoxFuture<'_, Result<Option<RolloutRow>, LedgerError>> {
+        Box::pin(async move {
+            self.faults.reach().await?;
+            self.inner.rollouts().get(id).await
+        })
+    }
+
     fn newest(&self, rows_max: u32) -> BoxFuture<'_, Result<Vec<RolloutRow>, LedgerError>> {
         Box::pin(async move {
             self.faults.reach().await?;

@@ -1,12 +1,13 @@
 //! The ledger goes away during a rollout, and processes die in the middle of one.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::{Pair, candidates, running};
+use crate::faulty::LedgerFaults;
 use crate::harness::eventually;
 
 async fn start() -> (Pair, u64) {
@@ -20,17 +21,27 @@ async fn start() -> (Pair, u64) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_the_ledger_the_active_policies_decide_and_the_rollout_is_rolled_back_later() {
+    is_rolled_back_after(|faults| &faults.is_down).await;
+}
+
+/// A server that is suspended, or a network that drops packets, refuses nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ledger_that_does_not_answer_is_as_one_that_is_down() {
+    is_rolled_back_after(|faults| &faults.is_suspended).await;
+}
+
+async fn is_rolled_back_after(fault: impl Fn(&LedgerFaults) -> &AtomicBool) {
     let (pair, id) = start().await;
     assert!(pair.round().await.by_canary > 0);
     let before = pair.generations().await;
-    pair.faults.is_down.store(true, Ordering::Relaxed);
+    fault(&pair.faults).store(true, Ordering::Relaxed);
     for gateway in &pair.gateways {
         eventually("the gateway returns to the active policies", async || (running(gateway).await == 0).then_some(()))
             .await;
     }
     let answers = pair.round().await;
     assert_eq!((answers.by_canary, answers.refused), (0, 0), "and every request is accepted: {answers:?}");
-    pair.faults.is_down.store(false, Ordering::Relaxed);
+    fault(&pair.faults).store(false, Ordering::Relaxed);
     let (over, _) = pair.load_until_over(id).await;
     assert_eq!(over["status"]["state"], "rolled-back", "{over}");
     let reason = over["status"]["reason"].as_str().expect("a reason");

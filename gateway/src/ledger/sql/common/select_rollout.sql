@@ -1,0 +1,1 @@
+SELECT id, coupon_id, running, version, record FROM rollout WHERE id = ?
