@@ -10,6 +10,8 @@ use crate::common::own_server::{OwnGateway, OwnServer};
 use crate::common::{CONNECTIONS, Server, trial};
 use crate::dimension::{Dimension, Point};
 
+/// A new gateway has campaigns of its own, with lower numbers.
+const FIRST_OF_MANY: u64 = 1000;
 const NO_LIMIT: u32 = i32::MAX.unsigned_abs();
 
 fn dimension(name: &'static str, about: &'static str, points: Vec<Point>) -> Dimension {
@@ -40,7 +42,7 @@ pub(crate) async fn users() -> Dimension {
 pub(crate) async fn campaigns() -> Dimension {
     let mut points = Vec::new();
     for campaigns in [1, 100, 1_000, 10_000].map(trial::number) {
-        let (server, coupons) = (Server::sluice("all", &[]), COUPON..COUPON + campaigns);
+        let (server, coupons) = (Server::sluice("all", &[]), FIRST_OF_MANY..FIRST_OF_MANY + campaigns);
         server.open_campaigns(coupons.clone(), SHARDS, 1).await;
         points.push(Point::single(campaigns, server, Crowd::new(1..u64::MAX, coupons)));
     }

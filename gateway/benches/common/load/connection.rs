@@ -9,7 +9,10 @@ use super::answer::Answer;
 const ANSWER_BYTES_MAX: usize = 8192;
 
 pub(super) struct Connection {
+    gateway: SocketAddr,
     pub(super) socket: TcpStream,
+    /// Whether no request is under way.
+    pub(super) is_idle: bool,
     /// When the request under way was due.
     pub(super) due: Instant,
     /// The request under way.
@@ -23,12 +26,18 @@ impl Connection {
         let socket = TcpStream::connect(gateway).expect("connects");
         socket.set_nodelay(true).expect("no delay");
         socket.set_nonblocking(true).expect("does not block");
-        Self { socket, due: Instant::now(), request: Vec::new(), answer: vec![0; ANSWER_BYTES_MAX], received: 0 }
+        let answer = vec![0; ANSWER_BYTES_MAX];
+        Self { gateway, socket, is_idle: true, due: Instant::now(), request: Vec::new(), answer, received: 0 }
+    }
+
+    pub(super) fn reopen(&mut self) {
+        *self = Self::open(self.gateway);
     }
 
     /// Sends the request that `write` writes.
     pub(super) fn send(&mut self, due: Instant, write: impl FnOnce(&mut Vec<u8>)) {
         self.due = due;
+        self.is_idle = false;
         self.received = 0;
         self.request.clear();
         write(&mut self.request);
@@ -41,6 +50,8 @@ impl Connection {
         let read = self.socket.read(&mut self.answer[self.received..]).expect("is read");
         assert!(read > 0, "the connection was closed, or the answer is longer than {ANSWER_BYTES_MAX} bytes");
         self.received += read;
-        Answer::parse(&self.answer[..self.received])
+        let answer = Answer::parse(&self.answer[..self.received]);
+        self.is_idle = answer.is_some();
+        answer
     }
 }

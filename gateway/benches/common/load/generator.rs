@@ -38,7 +38,6 @@ struct Generator<'a> {
     sockets: Sockets,
     /// The first connections ask for coupons, the others for outcomes.
     askers: usize,
-    /// In turn: the gateway closes a connection that is not used for long.
     idle: VecDeque<usize>,
     outcomes: Outcomes,
     in_flight: usize,
@@ -60,6 +59,9 @@ impl Generator<'_> {
         let mut ready = mem::take(&mut self.ready);
         self.sockets.wait(timeout, &mut ready);
         for number in ready.drain(..) {
+            if self.sockets.reopen_if_idle(number) {
+                continue;
+            }
             if number < self.askers { self.receive_answer(number) } else { self.receive_outcome(number) }
         }
         self.ready = ready;

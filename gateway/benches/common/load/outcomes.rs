@@ -14,7 +14,6 @@ pub(super) struct Awaited {
 }
 
 pub(super) struct Outcomes {
-    /// In turn: the gateway closes a connection that is not used for long.
     pub(super) idle: VecDeque<usize>,
     waiting: VecDeque<Awaited>,
     requests_per_outcome: u64,

@@ -25,12 +25,25 @@ impl Sockets {
     pub(super) fn connect(gateways: &[SocketAddr], connections: usize) -> Self {
         let epoll = epoll::create(CreateFlags::CLOEXEC).expect("an epoll");
         let connections: Vec<_> = gateways.iter().cycle().take(connections).map(|at| Connection::open(*at)).collect();
-        for (number, connection) in connections.iter().enumerate() {
-            let data = EventData::new_u64(number as u64);
-            epoll::add(&epoll, &connection.socket, data, EventFlags::IN).expect("is watched");
-        }
         let events = Vec::with_capacity(connections.len());
-        Self { epoll, connections, events }
+        let sockets = Self { epoll, connections, events };
+        (0..sockets.connections.len()).for_each(|number| sockets.watch(number));
+        sockets
+    }
+
+    fn watch(&self, number: usize) {
+        let (socket, data) = (&self.connections[number].socket, EventData::new_u64(number as u64));
+        epoll::add(&self.epoll, socket, data, EventFlags::IN).expect("is watched");
+    }
+
+    /// Whether a ready connection had nothing to answer: the gateway closed it, because it was not used for long.
+    pub(super) fn reopen_if_idle(&mut self, number: usize) -> bool {
+        let is_idle = self.connections[number].is_idle;
+        if is_idle {
+            self.connections[number].reopen();
+            self.watch(number);
+        }
+        is_idle
     }
 
     /// Waits until connections have something to read, and adds their numbers to `ready`, or until the timeout.
