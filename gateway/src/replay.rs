@@ -16,6 +16,7 @@ mod tests;
 
 use std::io::BufRead;
 use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 
 use self::chunk::Chunks;
 use self::input::Input;
@@ -27,7 +28,7 @@ pub use error::ReplayError;
 pub use instances::Instances;
 pub use report::{Fuel, Recorded, Report, Row, SkippedRow};
 
-/// Replays all decisions of a hook, on this number of threads.
+/// Replays all decisions of a hook, on this number of threads, if the policy does it before the deadline.
 ///
 /// # Errors
 /// [`ReplayError`]. A last line that is cut off is ignored.
@@ -36,10 +37,11 @@ pub fn replay<C: Traced>(
     policy: &MeteredPolicy<C>,
     instances: Instances,
     threads: usize,
+    deadline: Option<Instant>,
 ) -> Result<Report, ReplayError> {
     let input = Mutex::new(Input::new(recording));
     let work = || -> Result<Tally, ReplayError> {
-        let mut chunks = Chunks::new(policy, instances);
+        let mut chunks = Chunks::new(policy, instances, deadline);
         let mut lines = Vec::new();
         loop {
             let first_line = input.lock().unwrap_or_else(PoisonError::into_inner).next(&mut lines)?;

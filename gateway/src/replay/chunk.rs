@@ -1,17 +1,20 @@
 //! Replays one chunk after the other on one thread.
 
+use std::time::Instant;
+
 use super::difference::Difference;
 use super::error::ReplayError;
 use super::instances::Instances;
 use super::tally::{Skipped, Tally};
 use crate::counters::{Measured, PerMeasure};
 use crate::decisions::{Decision, Step, Traced};
-use crate::policy::{LoadError, MeteredCall, MeteredPolicy};
+use crate::policy::{MeteredCall, MeteredInstance, MeteredPolicy};
 
 /// Replays chunks of a recording, and adds them up.
 pub(super) struct Chunks<'a, C> {
     policy: &'a MeteredPolicy<C>,
     instances: Instances,
+    deadline: Option<Instant>,
     tally: Tally,
 }
 
@@ -24,8 +27,8 @@ struct Replayable<'a, C: Traced> {
 }
 
 impl<'a, C: Traced> Chunks<'a, C> {
-    pub(super) fn new(policy: &'a MeteredPolicy<C>, instances: Instances) -> Self {
-        Self { policy, instances, tally: Tally::default() }
+    pub(super) fn new(policy: &'a MeteredPolicy<C>, instances: Instances, deadline: Option<Instant>) -> Self {
+        Self { policy, instances, deadline, tally: Tally::default() }
     }
 
     pub(super) fn into_tally(self) -> Tally {
@@ -63,14 +66,11 @@ impl<'a, C: Traced> Chunks<'a, C> {
         Some(Replayable { line, decision, step, measured })
     }
 
-    fn first_pass(&self, replayable: &[Replayable<'_, C>]) -> Result<Vec<MeteredCall<C::Verdict>>, LoadError> {
+    fn first_pass(&self, replayable: &[Replayable<'_, C>]) -> Result<Vec<MeteredCall<C::Verdict>>, ReplayError> {
         match self.instances {
-            Instances::Fresh => replayable
-                .iter()
-                .map(|Replayable { decision, step, measured, .. }| {
-                    self.policy.instance()?.decide(&decision.request, measured, &step.context)
-                })
-                .collect(),
+            Instances::Fresh => {
+                replayable.iter().map(|replayable| self.decide(&mut self.policy.instance()?, replayable)).collect()
+            }
             Instances::Warm => self.on_one_instance(replayable, 1),
         }
     }
@@ -81,7 +81,7 @@ impl<'a, C: Traced> Chunks<'a, C> {
         &mut self,
         replayable: &[Replayable<'_, C>],
         first_pass: &[MeteredCall<C::Verdict>],
-    ) -> Result<(), LoadError> {
+    ) -> Result<(), ReplayError> {
         let passes = match self.instances {
             Instances::Fresh => 1,
             Instances::Warm => 2,
@@ -97,18 +97,25 @@ impl<'a, C: Traced> Chunks<'a, C> {
         &self,
         replayable: &[Replayable<'_, C>],
         passes: u32,
-    ) -> Result<Vec<MeteredCall<C::Verdict>>, LoadError> {
+    ) -> Result<Vec<MeteredCall<C::Verdict>>, ReplayError> {
         let mut instance = self.policy.instance()?;
         let mut calls = Vec::new();
         for _ in 0..passes {
-            calls = replayable
-                .iter()
-                .map(|Replayable { decision, step, measured, .. }| {
-                    instance.decide(&decision.request, measured, &step.context)
-                })
-                .collect::<Result<_, _>>()?;
+            calls =
+                replayable.iter().map(|replayable| self.decide(&mut instance, replayable)).collect::<Result<_, _>>()?;
         }
         Ok(calls)
+    }
+
+    fn decide(
+        &self,
+        instance: &mut MeteredInstance<'_, C>,
+        Replayable { decision, step, measured, .. }: &Replayable<'_, C>,
+    ) -> Result<MeteredCall<C::Verdict>, ReplayError> {
+        if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            return Err(ReplayError::Deadline);
+        }
+        Ok(instance.decide(&decision.request, measured, &step.context)?)
     }
 
     fn count(&mut self, replayed: &Replayable<'_, C>, call: &MeteredCall<C::Verdict>) {

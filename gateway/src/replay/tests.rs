@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use serde_json::{Map, json};
 
@@ -78,7 +79,7 @@ fn recording() -> Vec<u8> {
 }
 
 fn run(component: Vec<u8>, recording: &[u8], instances: Instances, threads: usize) -> Report {
-    replay(recording, &load(component).expect("loads"), instances, threads).expect("replays")
+    replay(recording, &load(component).expect("loads"), instances, threads, None).expect("replays")
 }
 
 #[test]
@@ -156,6 +157,18 @@ fn a_last_line_that_is_cut_off_is_ignored_and_any_other_broken_line_is_named() {
     recording.extend(b"{\"requestId\":");
     assert_eq!(run(guest(PICKS_0), &recording, Instances::Fresh, 1).decisions, 2);
     recording.push(b'\n');
-    let error = replay(&recording[..], &load(guest(PICKS_0)).expect("loads"), Instances::Fresh, 1);
+    let error = replay(&recording[..], &load(guest(PICKS_0)).expect("loads"), Instances::Fresh, 1, None);
     assert!(matches!(error, Err(ReplayError::Line { line: 3, .. })), "{error:?}");
+}
+
+#[test]
+fn a_policy_that_does_not_decide_all_in_time_is_stopped_within_one_call() {
+    let (looping, recording) =
+        (load(guest(LOOPS)).expect("loads"), lines((1..=DECISIONS).map(|user| decision(user, Vec::new()))));
+    for instances in [Instances::Fresh, Instances::Warm] {
+        let begun = Instant::now();
+        let stopped = replay(&recording[..], &looping, instances, 1, Some(begun + Duration::from_millis(100)));
+        assert!(matches!(stopped, Err(ReplayError::Deadline)), "{stopped:?}");
+        assert!(begun.elapsed() < Duration::from_secs(10), "all of them take minutes: {:?}", begun.elapsed());
+    }
 }

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::io::{self, Cursor as Bytes};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -17,6 +18,8 @@ use crate::replay::{Instances, Report, replay};
 const DECISIONS_MAX: usize = 10_000;
 /// A start shares the processors with requests.
 const THREADS: usize = 1;
+/// For each hook. A candidate that loops in every call would otherwise take minutes, for an answer that nobody awaits.
+const REPLAY_MAX: Duration = Duration::from_secs(20);
 
 /// How the candidate must do on the recorded decisions of the gateway that starts the rollout.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -102,7 +105,10 @@ async fn replay_with<C: Traced>(
     pipelines: &Pipelines,
 ) -> Result<Report, RolloutError> {
     let policy = pipelines.load_metered::<C>(candidate).await?;
-    let work = move || replay(Bytes::new(lines), &policy, Instances::Warm, THREADS);
+    let work = move || {
+        let deadline = Instant::now() + REPLAY_MAX;
+        replay(Bytes::new(lines), &policy, Instances::Warm, THREADS, Some(deadline))
+    };
     let replayed = tokio::task::spawn_blocking(work).await.map_err(|error| RolloutError::Replay(error.to_string()))?;
     replayed.map_err(|error| RolloutError::Replay(error.to_string()))
 }

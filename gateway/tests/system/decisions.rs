@@ -123,15 +123,15 @@ async fn replay_active(policy: &str, config: Map<String, Value>, recording: &[u8
     let run = match hook {
         "rate-shaper" => {
             let policy = host.load_metered::<Load>(component, &config).await.expect("loads");
-            replay(recording, &policy, Instances::Fresh, 2)
+            replay(recording, &policy, Instances::Fresh, 2, None)
         }
         "user-limit" => {
             let policy = host.load_metered::<Usage>(component, &config).await.expect("loads");
-            replay(recording, &policy, Instances::Fresh, 2)
+            replay(recording, &policy, Instances::Fresh, 2, None)
         }
         _ => {
             let policy = host.load_metered::<Vec<Shard>>(component, &config).await.expect("loads");
-            replay(recording, &policy, Instances::Fresh, 2)
+            replay(recording, &policy, Instances::Fresh, 2, None)
         }
     };
     run.expect("replays")

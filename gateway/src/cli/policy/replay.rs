@@ -91,7 +91,7 @@ impl Args {
         let recording = open(&self.decisions)?;
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let begun = Instant::now();
-        let report = replay(recording, &policy, self.instances, threads)
+        let report = replay(recording, &policy, self.instances, threads, None)
             .map_err(|error| failed("replay", &self.decisions, &error))?;
         let line = format!("sluice: replayed {} decisions in {:.1?}\n", report.decisions, begun.elapsed());
         // The report does not depend on it.
