@@ -5,6 +5,7 @@
 //! pipeline.
 
 mod applied_file;
+mod author;
 mod battery;
 mod bench;
 mod breaker;
@@ -69,6 +70,7 @@ mod trial;
 mod watch;
 mod wire;
 
+pub use author::{Author, Source};
 pub use bench::{BenchRow, bench};
 pub use candidate::Proposal;
 pub use compile::limits::CompileLimits;
@@ -81,7 +83,7 @@ pub use error::{ChangeError, CompileError, LoadError, NotLoaded, StartError};
 pub use failure_report::FailureReport;
 pub use generation::{Generation, Quota};
 pub use held::HeldHooks;
-pub use history::{HistoryEntry, Source};
+pub use history::HistoryEntry;
 pub use inspect::{Inspection, inspect};
 pub use offline::{CallCost, MeteredCall, MeteredInstance, MeteredPolicy, OfflineHost, OfflinePipeline};
 pub use options::{CompilerProgram, Options};

@@ -18,7 +18,7 @@ use crate::policy;
 #[derive(Subcommand)]
 pub(super) enum Command {
     /// List the versions of all policies, newest first, with digest, size, world, version of the contract, signer,
-    /// source and time. Asks a running gateway.
+    /// source, who uploaded them, and time. Asks a running gateway.
     List(AdminArgs),
     /// Print a component's world, version of the contract, size, digest, limits, measures, and its verdict on a trial
     /// request.

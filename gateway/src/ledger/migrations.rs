@@ -23,6 +23,7 @@ pub(super) static MYSQL: LazyLock<Migrator> = LazyLock::new(|| {
         (11, "pipelines_of_coupons", include_str!("../../../migrations/mysql/0011_pipelines_of_coupons.sql")),
         (12, "arm", include_str!("../../../migrations/mysql/0012_arm.sql")),
         (13, "rollouts", include_str!("../../../migrations/mysql/0013_rollouts.sql")),
+        (14, "registered_by", include_str!("../../../migrations/mysql/0014_registered_by.sql")),
     ])
 });
 
@@ -41,6 +42,7 @@ pub(super) static SQLITE: LazyLock<Migrator> = LazyLock::new(|| {
         (11, "pipelines_of_coupons", include_str!("../../../migrations/sqlite/0011_pipelines_of_coupons.sql")),
         (12, "arm", include_str!("../../../migrations/sqlite/0012_arm.sql")),
         (13, "rollouts", include_str!("../../../migrations/sqlite/0013_rollouts.sql")),
+        (14, "registered_by", include_str!("../../../migrations/sqlite/0014_registered_by.sql")),
     ])
 });
 

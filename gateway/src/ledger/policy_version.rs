@@ -20,6 +20,8 @@ pub struct PolicyVersion {
     /// Of the component.
     pub signature: Option<String>,
     pub source: String,
+    /// Who uploaded it last; `None` if it came from a folder, or before the ledger recorded that.
+    pub registered_by: Option<String>,
     /// When it was registered last.
     pub registered_at_ms: UnixMs,
 }

@@ -322,6 +322,7 @@ pub(super) fn policy_versions<R: Columns>(rows: &[R]) -> Result<Vec<PolicyVersio
                 bytes: count(row, step, "bytes")?,
                 signature: column(row, step, "signature")?,
                 source: column(row, step, "source")?,
+                registered_by: column(row, step, "registered_by")?,
                 registered_at_ms: column(row, step, "registered_at_ms")?,
             })
         })

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
+use super::author::{Author, Source};
 use super::coupon_pipeline::Components;
 use super::engine::Metering;
 use super::error::ChangeError;
 use super::generation::Generation;
 use super::held::HeldHooks;
-use super::history::Source;
 use super::loader::Trial;
 use super::offline::MeteredPolicy;
 use super::owned_context::OwnedContext;
@@ -75,40 +75,56 @@ impl Pipelines {
         MeteredPolicy::start(compiled, &pinned.spec.config).map_err(ChangeError::load(C::HOOK))
     }
 
-    /// Makes a candidate part of the pipeline. If it already is, the answer is the active generation.
+    /// Makes the candidate of a rollout part of the pipeline. If it already is, the answer is the active generation.
     ///
     /// # Errors
     /// [`ChangeError`]; then nothing has changed.
-    pub async fn promote(self: &Arc<Self>, scope: Scope, hooks: OwnHooks) -> Result<GenerationNo, ChangeError> {
-        let this = Arc::clone(self);
+    pub async fn promote(
+        self: &Arc<Self>,
+        scope: Scope,
+        hooks: OwnHooks,
+        rollout: u64,
+        started_by: &str,
+    ) -> Result<GenerationNo, ChangeError> {
+        let (this, author) = (Arc::clone(self), Author::rollout(rollout, started_by));
         run_detached(async move {
             let mut state = this.state.lock().await;
             let before = this.generation_of(scope).number();
             let published = match scope {
-                Scope::Default => this.promote_default(&mut state, &hooks).await,
+                Scope::Default => this.promote_default(&mut state, &hooks, &author).await,
                 Scope::Coupon(coupon) => {
-                    this.change_coupon(&mut state, coupon, &CouponChange::Pin(Box::new(hooks)), Source::Rollout).await
+                    this.change_coupon(&mut state, coupon, &CouponChange::Pin(Box::new(hooks)), &author).await
                 }
             };
             if !matches!(published, Ok(number) if number == before) {
-                this.record_history(scope, Source::Rollout, &published);
+                this.record_history(scope, &author, &published);
             }
             published
         })
         .await
     }
 
-    async fn promote_default(&self, state: &mut State, hooks: &OwnHooks) -> Result<GenerationNo, ChangeError> {
+    async fn promote_default(
+        &self,
+        state: &mut State,
+        hooks: &OwnHooks,
+        author: &Author,
+    ) -> Result<GenerationNo, ChangeError> {
         let mut more_attempts = 1..ATTEMPTS_MAX;
         loop {
-            match self.replace_pinned(state, hooks).await {
+            match self.replace_pinned(state, hooks, author).await {
                 Err(ChangeError::Conflict) if more_attempts.next().is_some() => self.catch_up(state).await?,
                 published => return published,
             }
         }
     }
 
-    async fn replace_pinned(&self, state: &mut State, hooks: &OwnHooks) -> Result<GenerationNo, ChangeError> {
+    async fn replace_pinned(
+        &self,
+        state: &mut State,
+        hooks: &OwnHooks,
+        author: &Author,
+    ) -> Result<GenerationNo, ChangeError> {
         let patch = hooks.as_ref().map(|pinned| pinned.as_ref().map(|pinned| pinned.spec.clone().into()));
         let pipeline = state.active.pipeline.patched(&patch);
         let mut components = Components::default();
@@ -118,7 +134,7 @@ impl Pipelines {
             components[hook] = Some(read_component(&*self.ledger, pinned.digest).await?.ok_or_else(damaged)?);
         }
         let observed_file = state.newest_file();
-        self.replace(state, Replacement { pipeline, components, observed_file, source: Source::Rollout }).await
+        self.replace(state, Replacement { pipeline, components, observed_file, author: author.clone() }).await
     }
 
     /// From now on, these hooks change only through their rollouts.

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use super::author::Author;
 use super::component::ComponentBytes;
 use super::coupon_records::{self, RecordedHooks};
 use super::decider::Decider;
 use super::error::{ChangeError, NotLoaded};
 use super::generation::LoadedHooks;
-use super::history::{HistoryEntry, Source};
+use super::history::HistoryEntry;
 use super::loader::Trial;
 use super::owned_context::OwnedContext;
 use super::pinned::{OwnHooks, PinnedHook};
@@ -49,7 +50,7 @@ impl Pipelines {
         state: &mut State,
         coupon: CouponId,
         change: &CouponChange,
-        source: Source,
+        author: &Author,
     ) -> Result<GenerationNo, ChangeError> {
         let mut more_attempts = 1..ATTEMPTS_MAX;
         loop {
@@ -59,7 +60,7 @@ impl Pipelines {
                 CouponChange::Clear => (OwnHooks::default(), Components::default()),
                 CouponChange::RollBack => (self.earlier_hooks(coupon).await?, Components::default()),
             };
-            match self.publish_own(coupon, hooks, &components, source).await {
+            match self.publish_own(coupon, hooks, &components, author).await {
                 Err(ChangeError::Conflict) if more_attempts.next().is_some() => self.catch_up(state).await?,
                 published => return published,
             }
@@ -86,7 +87,7 @@ impl Pipelines {
 
     async fn earlier_hooks(&self, coupon: CouponId) -> Result<OwnHooks, ChangeError> {
         let oldest_first = coupon_records::read(&*self.ledger, coupon).await?.into_iter().rev();
-        let mut stack = RollbackStack::replay(oldest_first.map(|recorded| (recorded.source, recorded.hooks)));
+        let mut stack = RollbackStack::replay(oldest_first.map(|recorded| (recorded.author.source, recorded.hooks)));
         stack.pop().ok_or(ChangeError::NoEarlierPipeline)
     }
 
@@ -95,7 +96,7 @@ impl Pipelines {
         coupon: CouponId,
         hooks: OwnHooks,
         components: &Components,
-        source: Source,
+        author: &Author,
     ) -> Result<GenerationNo, ChangeError> {
         let deciding = self.deciding(coupon);
         if self.not_loaded(Scope::Coupon(coupon)).is_none() && deciding.own_hooks() == hooks {
@@ -103,14 +104,15 @@ impl Pipelines {
             return if self.is_behind().await? { Err(ChangeError::Conflict) } else { Ok(deciding.number()) };
         }
         let before = deciding.own_hooks();
-        self.check_held(Scope::Coupon(coupon), PerHook::from_fn(|hook| before[hook] != hooks[hook]), source)?;
+        self.check_held(Scope::Coupon(coupon), PerHook::from_fn(|hook| before[hook] != hooks[hook]), author.source)?;
         let number = self.newest() + 1;
         let loaded = self.load_own(&hooks, components, Trial::Run).await?;
-        coupon_records::publish(&*self.ledger, number, coupon, &hooks, components, source).await?;
+        coupon_records::publish(&*self.ledger, number, coupon, &hooks, components, author).await?;
         self.note_newest(number);
         self.update(|generations| generations.set_coupon(coupon, number, loaded));
         self.loader.telemetry.emit(CouponPipelinePublished);
-        tracing::info!(generation = number, %coupon, ?source, "pipeline of a coupon changed");
+        let Author { source, who, rollout } = author;
+        tracing::info!(generation = number, %coupon, ?source, who, rollout, "pipeline of a coupon changed");
         Ok(number)
     }
 

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::author::Author;
 use super::component::ComponentBytes;
 use super::digest::Digest;
 use super::error::ChangeError;
-use super::history::{HISTORY_MAX, HistoryEntry, Source};
+use super::history::{HISTORY_MAX, HistoryEntry};
 use super::pinned::{OwnHooks, PinnedHook};
 use super::spec::{HookPatch, HookSpec};
 use crate::counters::{Hook, PerHook};
@@ -19,14 +20,16 @@ use crate::ledger::{GenerationRow, Ledger, LedgerError};
 #[derive(Serialize)]
 struct Record<'a> {
     hooks: &'a OwnHooks,
-    source: Source,
+    #[serde(flatten)]
+    author: &'a Author,
 }
 
 /// A [`Record`], in which keys may be missing that later versions add.
 #[derive(Deserialize)]
 struct ReadRecord {
     hooks: PerHook<Option<ReadHook>>,
-    source: Source,
+    #[serde(flatten)]
+    author: Author,
 }
 
 #[derive(Deserialize)]
@@ -41,12 +44,12 @@ pub(super) struct RecordedHooks {
     pub(super) number: GenerationNo,
     published_at_ms: UnixMs,
     pub(super) hooks: OwnHooks,
-    pub(super) source: Source,
+    pub(super) author: Author,
 }
 
 impl RecordedHooks {
     pub(super) fn history_entry(&self) -> HistoryEntry {
-        HistoryEntry { at_ms: self.published_at_ms, source: self.source, result: Ok(self.number) }
+        HistoryEntry { at_ms: self.published_at_ms, author: self.author.clone(), result: Ok(self.number) }
     }
 }
 
@@ -59,13 +62,13 @@ pub(super) fn parse(row: &GenerationRow) -> Option<RecordedHooks> {
     let record = serde_json::from_str::<ReadRecord>(&row.pipeline);
     let record =
         record.inspect_err(|error| tracing::warn!(generation = row.number, %error, "recorded generation unreadable"));
-    let ReadRecord { hooks, source } = record.ok()?;
+    let ReadRecord { hooks, author } = record.ok()?;
     let hooks = PerHook::try_from_fn(|hook| match &hooks[hook] {
         Some(read) => read.pinned(hook).map(Some).ok_or(()),
         None => Ok(None),
     });
     let (number, published_at_ms) = (row.number, row.published_at_ms);
-    Some(RecordedHooks { number, published_at_ms, hooks: hooks.ok()?, source })
+    Some(RecordedHooks { number, published_at_ms, hooks: hooks.ok()?, author })
 }
 
 impl ReadHook {
@@ -84,9 +87,9 @@ pub(super) async fn publish(
     coupon: CouponId,
     hooks: &OwnHooks,
     components: &PerHook<Option<ComponentBytes>>,
-    source: Source,
+    author: &Author,
 ) -> Result<(), ChangeError> {
-    let pipeline = serde_json::to_string(&Record { hooks, source }).expect("a record is JSON");
+    let pipeline = serde_json::to_string(&Record { hooks, author }).expect("a record is JSON");
     let row = GenerationRow { number, coupon: Some(coupon), pipeline, published_at_ms: now_ms() };
     let components: Vec<(String, Arc<[u8]>)> = components
         .iter()
@@ -112,7 +115,7 @@ mod tests {
         let hooks = json!({
             "rate-shaper": null, "user-limit": null, "shard-picker": { "digest": digest, "spec": spec },
         });
-        json!({ "hooks": hooks, "source": "admin" }).to_string()
+        json!({ "hooks": hooks, "source": "admin", "who": "anna" }).to_string()
     }
 
     fn row(pipeline: String) -> GenerationRow {
@@ -123,12 +126,21 @@ mod tests {
     #[test]
     fn a_record_loads_and_is_written_in_the_same_form() {
         let recorded = parse(&row(record())).expect("is read");
-        assert_eq!((recorded.number, recorded.published_at_ms, recorded.source), (7, 5, Source::Admin));
+        assert_eq!((recorded.number, recorded.published_at_ms), (7, 5));
+        assert_eq!(recorded.author, Author::admin("anna"));
         let [None, None, Some(picker)] = <[_; 3]>::from(recorded.hooks.clone()) else { panic!("{recorded:?}") };
         assert_eq!((picker.digest, picker.spec.policy.as_str()), (Digest::of(b"abc"), "weighted"));
         assert_eq!((picker.spec.deadline_ms, &picker.spec.config["a"]), (20, &1.into()));
-        let written = serde_json::to_value(Record { hooks: &recorded.hooks, source: recorded.source }).expect("JSON");
+        let written = Record { hooks: &recorded.hooks, author: &recorded.author };
+        let written = serde_json::to_value(written).expect("JSON");
         assert_eq!(written, serde_json::from_str::<serde_json::Value>(&record()).expect("JSON"));
+    }
+
+    #[test]
+    fn a_record_of_an_earlier_version_does_not_say_who_made_the_change() {
+        let without = record().replace(r#","who":"anna""#, "");
+        let author = parse(&row(without)).expect("is read").author;
+        assert_eq!(author, Author { who: None, ..Author::admin("anna") });
     }
 
     #[test]

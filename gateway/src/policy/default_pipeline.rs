@@ -1,9 +1,9 @@
 //! Changes of the default pipeline, on top of the newest one in the ledger.
 
+use super::author::Author;
 use super::component::ResolvedPipeline;
 use super::error::{ChangeError, NotLoaded};
 use super::generation::Generation;
-use super::history::Source;
 use super::loader::Trial;
 use super::pipelines::{ATTEMPTS_MAX, Pipelines};
 use super::records::{self, RecordedPipeline};
@@ -15,11 +15,15 @@ use crate::coupon::GenerationNo;
 use crate::telemetry::{GenerationNotLoaded, GenerationPublished};
 
 impl Pipelines {
-    pub(super) async fn publish_earlier(&self, state: &mut State) -> Result<GenerationNo, ChangeError> {
+    pub(super) async fn publish_earlier(
+        &self,
+        state: &mut State,
+        author: &Author,
+    ) -> Result<GenerationNo, ChangeError> {
         let earlier = state.rollback.last().cloned().ok_or(ChangeError::NoEarlierPipeline)?;
         let earlier = earlier.resolve(&*self.ledger).await?.ok_or(ChangeError::NoEarlierPipeline)?;
         let file = state.newest_file();
-        let number = self.publish(state, earlier, file, Source::Rollback).await?;
+        let number = self.publish(state, earlier, file, author).await?;
         state.rollback.pop();
         // The rollback is newer than a file that could not be applied so far.
         state.folder.pending.clear();
@@ -32,11 +36,11 @@ impl Pipelines {
         state: &mut State,
         patch: &PipelinePatch,
         observed_file: Pipeline,
-        source: Source,
+        author: &Author,
     ) -> Result<GenerationNo, ChangeError> {
         let mut more_attempts = 1..ATTEMPTS_MAX;
         loop {
-            match self.patch_active(state, patch, observed_file.clone(), source).await {
+            match self.patch_active(state, patch, observed_file.clone(), author).await {
                 Err(ChangeError::Conflict) if more_attempts.next().is_some() => self.catch_up(state).await?,
                 patched => return patched,
             }
@@ -48,12 +52,12 @@ impl Pipelines {
         state: &mut State,
         patch: &PipelinePatch,
         observed_file: Pipeline,
-        source: Source,
+        author: &Author,
     ) -> Result<GenerationNo, ChangeError> {
         let pipeline = state.active.pipeline.patched(patch);
         pipeline.check().map_err(ChangeError::Pipeline)?;
         let components = self.resolve_changed(&mut state.folder, patch).await?;
-        self.replace(state, Replacement { pipeline, components, observed_file, source }).await
+        self.replace(state, Replacement { pipeline, components, observed_file, author: author.clone() }).await
     }
 
     pub(super) async fn replace(&self, state: &mut State, new: Replacement) -> Result<GenerationNo, ChangeError> {
@@ -69,7 +73,7 @@ impl Pipelines {
             self.observe(state, new.observed_file).await;
             return Ok(self.current().number());
         }
-        let number = self.publish(state, resolved, new.observed_file, new.source).await?;
+        let number = self.publish(state, resolved, new.observed_file, &new.author).await?;
         state.rollback.push(replaced);
         Ok(number)
     }
@@ -79,23 +83,24 @@ impl Pipelines {
         state: &mut State,
         resolved: ResolvedPipeline,
         observed_file: Pipeline,
-        source: Source,
+        author: &Author,
     ) -> Result<GenerationNo, ChangeError> {
         let is_changed = |hook| {
             state.active.pipeline.hook(hook) != resolved.pipeline.hook(hook)
                 || state.active.components[hook].digest != resolved.components[hook].digest
         };
-        self.check_held(Scope::Default, PerHook::from_fn(is_changed), source)?;
+        self.check_held(Scope::Default, PerHook::from_fn(is_changed), author.source)?;
         let number = self.newest() + 1;
         let generation = self.loader.load(number, &resolved, Trial::Run).await?;
         let observed = state.observed(observed_file.clone(), &resolved.pipeline);
-        records::publish(&*self.ledger, number, &resolved, observed, source).await?;
+        records::publish(&*self.ledger, number, &resolved, observed, author).await?;
         self.note_newest(number);
         self.activate(generation);
         let changed = state.active.changes_to(&resolved);
         state.active = resolved;
         self.observe(state, observed_file).await;
-        tracing::info!(generation = number, ?source, changed, "pipeline changed");
+        let Author { source, who, rollout } = author;
+        tracing::info!(generation = number, ?source, who, rollout, changed, "pipeline changed");
         Ok(number)
     }
 

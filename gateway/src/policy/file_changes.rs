@@ -4,9 +4,9 @@
 //! changes.
 
 use super::applied_file::AppliedFile;
+use super::author::Author;
 use super::component::ComponentBytes;
 use super::error::ChangeError;
-use super::history::Source;
 use super::options::Options;
 use super::pipelines::{ATTEMPTS_MAX, Pipelines};
 use super::records::Recorded;
@@ -135,10 +135,10 @@ impl Pipelines {
             pipeline: state.active.pipeline.clone(),
             components: PerHook::from_fn(|hook| candidates[hook].clone().filter(|_| hooks.contains(&hook))),
             observed_file: state.observed_file.clone(),
-            source: Source::Folder,
+            author: Author::FOLDER,
         };
         let published = self.replace(state, replacement).await?;
-        self.record_history(Scope::Default, Source::Folder, &Ok(published));
+        self.record_history(Scope::Default, &Author::FOLDER, &Ok(published));
         Ok(())
     }
 
@@ -146,11 +146,11 @@ impl Pipelines {
         match replaced {
             Ok(()) => state.reported.folder = None,
             Err(error) if error.is_transient() => {
-                self.refuse(Source::Folder, error, &mut state.reported.folder);
+                self.refuse(&Author::FOLDER, error, &mut state.reported.folder);
                 return Attempt::Retry;
             }
             // The same bytes would fail again.
-            Err(error) => self.record_history(Scope::Default, Source::Folder, &Err(error)),
+            Err(error) => self.record_history(Scope::Default, &Author::FOLDER, &Err(error)),
         }
         Attempt::Final
     }
@@ -159,7 +159,7 @@ impl Pipelines {
     fn report_refused_files(&self, state: &mut State) {
         for (name, error) in state.folder.refused.drain(..) {
             if state.active.pipeline.hooks().iter().any(|(_, spec)| spec.policy == name) {
-                self.record_history(Scope::Default, Source::Folder, &Err(ChangeError::Component(error)));
+                self.record_history(Scope::Default, &Author::FOLDER, &Err(ChangeError::Component(error)));
             } else {
                 tracing::warn!(policy = name, error, "policy of the folder not registered");
             }
@@ -170,10 +170,10 @@ impl Pipelines {
         let Some(file) = state.pending_file.clone() else { return Attempt::Final };
         let patch = state.observed_file.difference(&file);
         let before = self.current().number();
-        match self.patch(state, &patch, file, Source::File).await {
+        match self.patch(state, &patch, file, &Author::FILE).await {
             Ok(number) => {
                 if number != before {
-                    self.record_history(Scope::Default, Source::File, &Ok(number));
+                    self.record_history(Scope::Default, &Author::FILE, &Ok(number));
                 }
                 Attempt::Final
             }
@@ -186,14 +186,14 @@ impl Pipelines {
     }
 
     fn refuse_file(&self, state: &mut State, error: ChangeError) {
-        self.refuse(Source::File, error, &mut state.reported.file);
+        self.refuse(&Author::FILE, error, &mut state.reported.file);
     }
 
     /// There is no caller to report the refusal to, so it is in the history and in the log.
-    fn refuse(&self, source: Source, error: ChangeError, reported: &mut Option<String>) {
+    fn refuse(&self, author: &Author, error: ChangeError, reported: &mut Option<String>) {
         let text = error.to_string();
         if reported.as_ref() != Some(&text) {
-            self.record_history(Scope::Default, source, &Err(error));
+            self.record_history(Scope::Default, author, &Err(error));
             *reported = Some(text);
         }
     }

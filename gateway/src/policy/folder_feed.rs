@@ -5,12 +5,12 @@
 
 use std::collections::BTreeMap;
 
+use super::author::Author;
 use super::component::ComponentBytes;
 use super::contract::Contract;
 use super::digest::Digest;
 use super::error::ChangeError;
 use super::folder_state::FolderState;
-use super::history::Source;
 use super::registry::Registry;
 use super::snapshot::ComponentStamp;
 use super::tasks::run_blocking;
@@ -86,7 +86,7 @@ impl Registry {
         component: &ComponentBytes,
         contract: Contract,
     ) -> Result<(), LedgerError> {
-        self.register(name, component, contract, Source::Folder).await?;
+        self.register(name, component, contract, &Author::FOLDER).await?;
         tracing::info!(policy = name, digest = %component.digest, "policy of the folder registered");
         Ok(())
     }

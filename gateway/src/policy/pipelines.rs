@@ -9,13 +9,14 @@ use arc_swap::ArcSwap;
 use tokio::sync::Mutex;
 
 use super::applied_file::AppliedFile;
+use super::author::Author;
 use super::component::ComponentBytes;
 use super::error::{ChangeError, NotLoaded};
 use super::folder_state::FolderState;
 use super::generation::Generation;
 use super::generations::Generations;
 use super::held::HeldHooks;
-use super::history::{History, HistoryEntry, Source};
+use super::history::{History, HistoryEntry};
 use super::loader::Loader;
 use super::pinned::OwnHooks;
 use super::registry::{ListedPolicy, Registry, UploadedPolicy};
@@ -143,8 +144,9 @@ impl Pipelines {
         name: &str,
         bytes: Vec<u8>,
         signature: Option<&str>,
+        who: &str,
     ) -> Result<UploadedPolicy, ChangeError> {
-        self.registry.upload(name, bytes, signature).await
+        self.registry.upload(name, bytes, signature, who).await
     }
 
     /// Changes the hooks that the patch gives. A hook whose policy it names gets the newest version of that policy. All
@@ -157,11 +159,11 @@ impl Pipelines {
         self: &Arc<Self>,
         scope: Scope,
         patch: PipelinePatch,
-        source: Source,
+        who: &str,
     ) -> Result<GenerationNo, ChangeError> {
         // Compiling takes long and changes nothing. So it ends when the client disconnects, and holds up no other change.
         let compiled = self.compile_changed(scope, &patch).await;
-        let this = Arc::clone(self);
+        let (this, author) = (Arc::clone(self), Author::admin(who));
         run_detached(async move {
             let mut state = this.state.lock().await;
             let before = this.generation_of(scope).number();
@@ -169,14 +171,14 @@ impl Pipelines {
                 (Err(error), _) => Err(error),
                 (Ok(()), Scope::Default) => {
                     let file = state.newest_file();
-                    this.patch(&mut state, &patch, file, source).await
+                    this.patch(&mut state, &patch, file, &author).await
                 }
                 (Ok(()), Scope::Coupon(coupon)) => {
-                    this.change_coupon(&mut state, coupon, &CouponChange::Patch(Box::new(patch)), source).await
+                    this.change_coupon(&mut state, coupon, &CouponChange::Patch(Box::new(patch)), &author).await
                 }
             };
             if !matches!(published, Ok(number) if number == before) {
-                this.record_history(scope, source, &published);
+                this.record_history(scope, &author, &published);
             }
             published
         })
@@ -187,12 +189,12 @@ impl Pipelines {
     ///
     /// # Errors
     /// When the ledger cannot be written.
-    pub async fn clear(self: &Arc<Self>, coupon: CouponId, source: Source) -> Result<GenerationNo, ChangeError> {
-        let this = Arc::clone(self);
+    pub async fn clear(self: &Arc<Self>, coupon: CouponId, who: &str) -> Result<GenerationNo, ChangeError> {
+        let (this, author) = (Arc::clone(self), Author::admin(who));
         run_detached(async move {
             let mut state = this.state.lock().await;
-            let published = this.change_coupon(&mut state, coupon, &CouponChange::Clear, source).await;
-            this.record_history(Scope::Coupon(coupon), source, &published);
+            let published = this.change_coupon(&mut state, coupon, &CouponChange::Clear, &author).await;
+            this.record_history(Scope::Coupon(coupon), &author, &published);
             published
         })
         .await
@@ -202,17 +204,15 @@ impl Pipelines {
     ///
     /// # Errors
     /// [`ChangeError::NoEarlierPipeline`] when none is recorded. The first pipeline of a coupon has none before it.
-    pub async fn rollback(self: &Arc<Self>, scope: Scope) -> Result<GenerationNo, ChangeError> {
-        let this = Arc::clone(self);
+    pub async fn rollback(self: &Arc<Self>, scope: Scope, who: &str) -> Result<GenerationNo, ChangeError> {
+        let (this, author) = (Arc::clone(self), Author::rollback(who));
         run_detached(async move {
             let mut state = this.state.lock().await;
             let published = match scope {
-                Scope::Default => this.publish_earlier(&mut state).await,
-                Scope::Coupon(coupon) => {
-                    this.change_coupon(&mut state, coupon, &CouponChange::RollBack, Source::Rollback).await
-                }
+                Scope::Default => this.publish_earlier(&mut state, &author).await,
+                Scope::Coupon(coupon) => this.change_coupon(&mut state, coupon, &CouponChange::RollBack, &author).await,
             };
-            this.record_history(scope, Source::Rollback, &published);
+            this.record_history(scope, &author, &published);
             published
         })
         .await
@@ -280,13 +280,14 @@ impl Pipelines {
         self.active.load().coupons().filter(|coupon| (self.is_over)(*coupon)).collect()
     }
 
-    pub(super) fn record_history(&self, scope: Scope, source: Source, published: &Result<GenerationNo, ChangeError>) {
+    pub(super) fn record_history(&self, scope: Scope, author: &Author, published: &Result<GenerationNo, ChangeError>) {
         if let Err(error) = published {
             self.loader.telemetry.emit(GenerationRefused);
-            tracing::error!(pipeline = %scope, ?source, %error, "pipeline change refused");
+            let Author { source, who, rollout } = author;
+            tracing::error!(pipeline = %scope, ?source, who, rollout, %error, "pipeline change refused");
         }
         if scope == Scope::Default {
-            self.history.record(source, published);
+            self.history.record(author, published);
         }
     }
 }

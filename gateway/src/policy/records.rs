@@ -2,10 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::author::Author;
 use super::component::{ComponentBytes, ResolvedPipeline};
 use super::digest::Digest;
 use super::error::{ChangeError, NotLoaded};
-use super::history::{HISTORY_MAX, HistoryEntry, Source};
+use super::history::{HISTORY_MAX, HistoryEntry};
 use super::registry::read_component;
 use super::rollback::RollbackStack;
 use super::spec::Pipeline;
@@ -13,7 +14,8 @@ use crate::counters::PerHook;
 use crate::coupon::{GenerationNo, UnixMs, now_ms};
 use crate::ledger::{GenerationRow, Ledger, LedgerError};
 
-/// Stored as JSON with each generation of the default pipeline. Earlier versions wrote and read the same form.
+/// Stored as JSON with each generation of the default pipeline. Earlier versions wrote the same form without who made
+/// the change, and ignore that.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct GenerationRecord {
     pub(super) pipeline: Pipeline,
@@ -21,7 +23,8 @@ pub(super) struct GenerationRecord {
     pub(super) digests: PerHook<Digest>,
     #[serde(rename = "seen")]
     pub(super) observed: ObservedFiles,
-    pub(super) source: Source,
+    #[serde(flatten)]
+    pub(super) author: Author,
 }
 
 /// What the files of the machine that published contained when they were last read.
@@ -93,7 +96,7 @@ impl Recorded {
         let rows = ledger.generations(None, RECORDS_MAX).await?;
         let newest_first: Vec<_> = rows.iter().filter_map(parse).collect();
         let oldest_first = newest_first.iter().rev();
-        let rollback = RollbackStack::replay(oldest_first.map(|old| (old.record.source, old.pipeline())));
+        let rollback = RollbackStack::replay(oldest_first.map(|old| (old.record.author.source, old.pipeline())));
         Ok(Self { number: rows.first().map_or(0, |row| row.number), newest_first, rollback })
     }
 
@@ -101,7 +104,7 @@ impl Recorded {
     pub(super) fn history(&self) -> impl Iterator<Item = HistoryEntry> {
         self.newest_first.iter().map(|recorded| HistoryEntry {
             at_ms: recorded.published_at_ms,
-            source: recorded.record.source,
+            author: recorded.record.author.clone(),
             result: Ok(recorded.number),
         })
     }
@@ -141,10 +144,14 @@ pub(super) async fn publish(
     number: GenerationNo,
     resolved: &ResolvedPipeline,
     observed: ObservedFiles,
-    source: Source,
+    author: &Author,
 ) -> Result<(), ChangeError> {
-    let record =
-        GenerationRecord { pipeline: resolved.pipeline.clone(), digests: resolved.digests(), observed, source };
+    let record = GenerationRecord {
+        pipeline: resolved.pipeline.clone(),
+        digests: resolved.digests(),
+        observed,
+        author: author.clone(),
+    };
     let pipeline = serde_json::to_string(&record).expect("a record is JSON");
     let row = GenerationRow { number, coupon: None, pipeline, published_at_ms: now_ms() };
     let components = <[ComponentBytes; 3]>::from(resolved.components.clone())
@@ -241,14 +248,14 @@ mod tests {
         "source": "admin"
     }"#;
 
-    fn recorded(picker: &str, source: Source) -> RecordedGeneration {
+    fn recorded(picker: &str, author: Author) -> RecordedGeneration {
         let mut pipeline = Pipeline::default();
         pipeline.shard_picker.policy = picker.to_owned();
         let record = GenerationRecord {
             pipeline,
             digests: PerHook::from([Digest::of(b"abc"); 3]),
             observed: ObservedFiles { file: Pipeline::default(), folder: PerHook::default() },
-            source,
+            author,
         };
         RecordedGeneration { number: 1, published_at_ms: 0, record }
     }
@@ -261,14 +268,23 @@ mod tests {
         assert_eq!(record.observed.file.user_limit.config["limit"], 1);
         assert_eq!(record.observed.file.shard_picker, Pipeline::default().shard_picker);
         assert_eq!(record.observed.folder, PerHook::from([Some(Digest::of(b"abc")), None, None]));
-        assert_eq!(record.source, Source::Admin);
+        assert_eq!(record.author, Author { who: None, ..Author::admin("anna") });
         let old: serde_json::Value = serde_json::from_str(OLD).expect("JSON");
         assert_eq!(serde_json::to_value(&record).expect("JSON"), old);
     }
 
     #[test]
+    fn a_record_says_who_made_the_change_and_which_rollout_was_promoted() {
+        for author in [Author::FOLDER, Author::rollback("anna"), Author::rollout(7, "local")] {
+            let written = serde_json::to_string(&recorded("random", author.clone()).record).expect("JSON");
+            let read: GenerationRecord = serde_json::from_str(&written).expect("loads");
+            assert_eq!(read.author, author, "{written}");
+        }
+    }
+
+    #[test]
     fn a_record_with_the_removed_isolation_still_loads() {
-        let pipeline = serde_json::to_string(&recorded("random", Source::File).record).expect("JSON");
+        let pipeline = serde_json::to_string(&recorded("random", Author::FILE).record).expect("JSON");
         let pipeline = pipeline.replace(r#""isolation":"warm""#, r#""isolation":"native""#);
         assert!(pipeline.contains("native"), "{pipeline}");
         let row = GenerationRow { number: 1, coupon: None, pipeline, published_at_ms: 0 };

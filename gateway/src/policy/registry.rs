@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
+use super::author::Author;
 use super::component::ComponentBytes;
 use super::contract::{self, Contract};
 use super::digest::Digest;
 use super::error::{ChangeError, LoadError};
 use super::folder::Folder;
 use super::folder_state::FolderState;
-use super::history::Source;
 use super::policy_ref::{PolicyRef, check_policy_name};
 use super::signature::{KeyId, Signature, SignatureError, TrustedKeys};
 use super::tasks::run_blocking;
@@ -99,6 +99,7 @@ impl Registry {
         name: &str,
         bytes: Vec<u8>,
         signature: Option<&str>,
+        who: &str,
     ) -> Result<UploadedPolicy, ChangeError> {
         check_policy_name(name).map_err(|error| ChangeError::Pipeline(format!("name: {error}")))?;
         let signature = signature.map(str::parse).transpose().map_err(LoadError::from)?;
@@ -110,9 +111,9 @@ impl Registry {
             Ok((component, contract))
         })
         .await?;
-        self.register(name, &component, contract, Source::Admin).await?;
+        self.register(name, &component, contract, &Author::admin(who)).await?;
         let (digest, world) = (component.digest, contract.hook);
-        tracing::info!(policy = name, %digest, world = world.as_str(), "policy uploaded");
+        tracing::info!(policy = name, %digest, world = world.as_str(), who, "policy uploaded");
         Ok(UploadedPolicy { name: name.to_owned(), bytes: component.bytes.len(), digest, world })
     }
 
@@ -121,7 +122,7 @@ impl Registry {
         name: &str,
         component: &ComponentBytes,
         contract: Contract,
-        source: Source,
+        author: &Author,
     ) -> Result<(), LedgerError> {
         let version = PolicyVersion {
             name: name.to_owned(),
@@ -130,7 +131,8 @@ impl Registry {
             contract: contract.version.as_str().to_owned(),
             bytes: component.bytes.len() as u64,
             signature: component.signature.map(|signature| signature.to_string()),
-            source: source.as_str().to_owned(),
+            source: author.source.as_str().to_owned(),
+            registered_by: author.who.clone(),
             registered_at_ms: now_ms(),
         };
         self.ledger.register_policy(&version, &component.bytes).await

@@ -1,6 +1,7 @@
 //! The pipelines that a rollback returns to.
 
-use super::history::{HISTORY_MAX, Source};
+use super::author::Source;
+use super::history::HISTORY_MAX;
 
 /// The newest last; as many as the history lists.
 #[derive(Debug, PartialEq)]

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use super::applied_file::AppliedFile;
+use super::author::Author;
 use super::component::ResolvedPipeline;
 use super::error::{ChangeError, NotLoaded, StartError};
 use super::folder::Folder;
 use super::folder_state::{FolderState, RecordedFiles};
 use super::generation::Generation;
-use super::history::{History, Source};
+use super::history::History;
 use super::loader::{Loader, Trial};
 use super::options::Options;
 use super::pipelines::{IsOver, Pipelines};
@@ -64,7 +65,7 @@ impl Pipelines {
             Some(first) => first,
             None => {
                 let first = publish_file(&recorded, file.clone(), &registry, &loader).await?;
-                history.record(Source::File, &Ok(first.generation.number()));
+                history.record(&Author::FILE, &Ok(first.generation.number()));
                 first
             }
         };
@@ -143,6 +144,6 @@ async fn publish_file(
     let active = ResolvedPipeline { pipeline: file.clone(), components };
     let generation = loader.load(number, &active, Trial::Run).await?;
     let observed = ObservedFiles { folder: folder.digests(&file), file: file.clone() };
-    records::publish(&*registry.ledger, number, &active, observed, Source::File).await?;
+    records::publish(&*registry.ledger, number, &active, observed, &Author::FILE).await?;
     Ok(First { generation, active, observed_file: file, folder })
 }

@@ -1,8 +1,8 @@
 //! What a change of the default pipeline starts from.
 
+use super::author::Author;
 use super::component::{ComponentBytes, ResolvedPipeline};
 use super::folder_state::FolderState;
-use super::history::Source;
 use super::records::{ObservedFiles, RecordedPipeline};
 use super::rollback::RollbackStack;
 use super::spec::Pipeline;
@@ -35,7 +35,7 @@ pub(super) struct Replacement {
     pub(super) components: PerHook<Option<ComponentBytes>>,
     /// The pipeline of `sluice.toml` that counts as applied from then on.
     pub(super) observed_file: Pipeline,
-    pub(super) source: Source,
+    pub(super) author: Author,
 }
 
 impl State {

@@ -25,7 +25,7 @@ use super::host::Host;
 use super::loader::{Loader, Trial};
 use super::{
     ChangeError, CompilerProgram, Generation, IsOver, OnFailure, Options, Pipeline, PipelinePatch, Pipelines,
-    PolicyUnavailable, Request, Scope, Source, StartError, Usage,
+    PolicyUnavailable, Request, Scope, StartError, Usage,
 };
 use crate::counters::{Hook, PerHook, Unavailable};
 use crate::coupon::CouponId;
@@ -133,7 +133,7 @@ fn request(user_id: u64) -> Request {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_whose_client_disconnects_does_not_block_later_changes() {
     let Fixture { pipelines, ledger, _data, .. } = Fixture::start().await;
-    let mut change = Box::pin(pipelines.change(Scope::Default, pick_with("hash-user"), Source::Admin));
+    let mut change = Box::pin(pipelines.change(Scope::Default, pick_with("hash-user"), "anna"));
     // Polled by hand, the change advances one step at a time, so that the client can disconnect right after the
     // generation is recorded.
     while change.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
@@ -143,7 +143,7 @@ async fn a_change_whose_client_disconnects_does_not_block_later_changes() {
         }
     }
     drop(change);
-    let number = pipelines.change(Scope::Default, pick_with("random"), Source::Admin).await.expect("the next change");
+    let number = pipelines.change(Scope::Default, pick_with("random"), "anna").await.expect("the next change");
     assert_eq!((number, pipelines.current().number()), (3, 3));
 }
 
@@ -152,7 +152,7 @@ async fn a_patch_keeps_the_components_of_the_other_hooks() {
     let Fixture { pipelines, folder, _data, .. } = Fixture::start().await;
     let before = pipelines.current();
     std::fs::write(folder.join("quota.wasm"), b"half of a component").expect("writes");
-    pipelines.change(Scope::Default, pick_with("hash-user"), Source::Admin).await.expect("the picker changes");
+    pipelines.change(Scope::Default, pick_with("hash-user"), "anna").await.expect("the picker changes");
     let after = pipelines.current();
     assert_eq!(after.version(Hook::UserLimit), before.version(Hook::UserLimit));
     assert_ne!(after.version(Hook::ShardPicker), before.version(Hook::ShardPicker));
@@ -162,11 +162,11 @@ async fn a_patch_keeps_the_components_of_the_other_hooks() {
 async fn a_rollback_restores_the_earlier_pipeline_and_its_components() {
     let Fixture { pipelines, folder, _data, .. } = Fixture::start().await;
     let before = pipelines.current();
-    pipelines.change(Scope::Default, pick_with("hash-user"), Source::Admin).await.expect("the picker changes");
+    pipelines.change(Scope::Default, pick_with("hash-user"), "anna").await.expect("the picker changes");
     std::fs::remove_file(folder.join("random.wasm")).expect("removes");
-    assert_eq!(pipelines.rollback(Scope::Default).await.expect("rolls back"), 3);
+    assert_eq!(pipelines.rollback(Scope::Default, "ben").await.expect("rolls back"), 3);
     assert_eq!(pipelines.current().version(Hook::ShardPicker), before.version(Hook::ShardPicker));
-    let error = pipelines.rollback(Scope::Default).await.expect_err("there is only one earlier pipeline");
+    let error = pipelines.rollback(Scope::Default, "ben").await.expect_err("there is only one earlier pipeline");
     assert!(matches!(error, ChangeError::NoEarlierPipeline), "{error}");
     let results: Vec<_> = pipelines.history().into_iter().map(|entry| entry.result.ok()).collect();
     assert_eq!(results, [None, Some(3), Some(2), Some(1)]);
@@ -175,7 +175,7 @@ async fn a_rollback_restores_the_earlier_pipeline_and_its_components() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restart_continues_with_the_recorded_components() {
     let fixture = Fixture::start().await;
-    fixture.pipelines.change(Scope::Default, pick_with("hash-user"), Source::Admin).await.expect("the picker changes");
+    fixture.pipelines.change(Scope::Default, pick_with("hash-user"), "anna").await.expect("the picker changes");
     std::fs::remove_file(fixture.folder.join("hash-user.wasm")).expect("removes");
     let restarted = fixture.start_again().await.expect("starts again");
     let (old, new) = (fixture.pipelines.current(), restarted.current());
@@ -187,10 +187,7 @@ async fn a_key_that_a_patch_lacks_keeps_its_value_while_the_policy_is_the_same()
     let Fixture { pipelines, folder, _data, .. } = Fixture::start().await;
     std::fs::copy(built("sliding-window"), folder.join("sliding-window.wasm")).expect("copies a policy");
     let change = async |hook: &str, spec: serde_json::Value| {
-        pipelines
-            .change(Scope::Default, patch(json!({ hook: spec })), Source::Admin)
-            .await
-            .expect("the pipeline changes");
+        pipelines.change(Scope::Default, patch(json!({ hook: spec })), "anna").await.expect("the pipeline changes");
         pipelines.current().pipeline()
     };
     let user_limit = change("user-limit", json!({ "policy": "quota", "config": { "limit": 2 } })).await.user_limit;

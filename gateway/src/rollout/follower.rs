@@ -123,7 +123,8 @@ impl Follower {
     /// If any process publishes the candidate, the answer is its generation for all of them.
     async fn finish_promotion(&mut self, stored: &Stored) -> Result<(), ChangeError> {
         let rollout = &stored.rollout;
-        let promotion = self.rollouts.pipelines.promote(rollout.scope, rollout.candidate.clone());
+        let candidate = rollout.candidate.clone();
+        let promotion = self.rollouts.pipelines.promote(rollout.scope, candidate, rollout.id, &rollout.started_by);
         // It continues by itself; the next turn finds what it did.
         let Ok(promoted) = tokio::time::timeout(PROMOTION_MAX, promotion).await else { return Ok(()) };
         match promoted {

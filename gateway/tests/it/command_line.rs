@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::crowd::Crowd;
-use crate::harness::{Campaign, Exit, Gateway, Launch, Process, policy};
+use crate::harness::{Campaign, Exit, Gateway, Launch, Process, eventually, policy};
 
 const TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -84,6 +84,24 @@ async fn coupon_show_prints_a_table() {
         let is_there = lines.iter().any(|line| *line == expected || line.iter().rev().copied().eq(expected));
         assert!(is_there, "{expected:?} is not in\n{}", shown.stdout);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_of_a_pipeline_is_logged_and_listed_with_who_made_it() {
+    let gateway = Gateway::start().await;
+    let change = json!({ "shard-picker": { "policy": "hash-user" } }).to_string();
+    for (path, logged) in
+        [("/admin/pipeline", "pipeline changed"), ("/admin/coupons/104/pipeline", "pipeline of a coupon changed")]
+    {
+        let changed = gateway.operator.put(path, change.clone()).await;
+        assert_eq!(changed.status, 200, "{changed}");
+        let line = eventually(logged, TIMEOUT, async || gateway.log_lines(logged).pop()).await;
+        assert_eq!(line["who"], "local", "{line}");
+    }
+    let shown = gateway.run(&["coupon", "pipeline", "104"]).await;
+    assert_eq!(shown.code, Some(0), "{shown}");
+    let has = |words: [&str; 2]| shown.stdout.lines().any(|line| words.iter().all(|word| line.contains(word)));
+    assert!(has(["source", "who"]) && has(["admin", "local"]), "{shown}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -238,6 +238,7 @@ async fn a_version_that_the_ledger_does_not_have_intact_is_rejected() {
             bytes: bytes.len() as u64,
             signature: None,
             source: "admin".to_owned(),
+            registered_by: None,
             registered_at_ms: 1,
         };
         ports.ledger.register_policy(&version, bytes).await.expect("registers");

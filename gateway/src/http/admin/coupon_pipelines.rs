@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::{Extension, Path, State};
 use axum::http::HeaderMap;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -16,11 +16,12 @@ use super::super::problem_type::{
     CLOSED, NOTHING_TO_ROLL_BACK, PIPELINE_CHANGED, POLICY_REFUSED, POLICY_UNAVAILABLE, ProblemType, ROLLOUT_RUNNING,
 };
 use super::super::state::ApiState;
+use super::Caller;
 use super::coupons::{CAMPAIGN, campaign_not_found, parse_coupon};
 use super::policies::{HistoryLine, HookStatus, NotLoadedStatus, PipelineBody, Published};
 use crate::counters::{Hook, PerHook};
 use crate::coupon::{CouponId, Entry, GenerationNo, now_ms};
-use crate::policy::{Generation, HistoryEntry, NotLoaded, Pipeline, Scope, Source};
+use crate::policy::{Generation, HistoryEntry, NotLoaded, Pipeline, Scope};
 
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -99,6 +100,7 @@ pub(in crate::http) async fn show(
 pub(in crate::http) async fn change(
     State(api): State<Arc<ApiState>>,
     Path(coupon): Path<String>,
+    Extension(caller): Extension<Caller>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Published>, Problem> {
@@ -110,7 +112,7 @@ pub(in crate::http) async fn change(
             format!("the campaign of coupon {coupon} is closed: nothing decides about it"),
         ));
     }
-    let generation = api.pipelines.change(Scope::Coupon(coupon), body.into_patch(), Source::Admin).await?;
+    let generation = api.pipelines.change(Scope::Coupon(coupon), body.into_patch(), caller.name()).await?;
     Ok(Json(Published { generation }))
 }
 
@@ -128,9 +130,10 @@ pub(in crate::http) async fn change(
 pub(in crate::http) async fn clear(
     State(api): State<Arc<ApiState>>,
     Path(coupon): Path<String>,
+    Extension(caller): Extension<Caller>,
 ) -> Result<Json<Published>, Problem> {
     let coupon = find(&api, &coupon).await?;
-    let generation = api.pipelines.clear(coupon, Source::Admin).await?;
+    let generation = api.pipelines.clear(coupon, caller.name()).await?;
     Ok(Json(Published { generation }))
 }
 
@@ -145,9 +148,10 @@ pub(in crate::http) async fn clear(
 pub(in crate::http) async fn rollback(
     State(api): State<Arc<ApiState>>,
     Path(coupon): Path<String>,
+    Extension(caller): Extension<Caller>,
 ) -> Result<Json<Published>, Problem> {
     let coupon = find(&api, &coupon).await?;
-    let generation = api.pipelines.rollback(Scope::Coupon(coupon)).await?;
+    let generation = api.pipelines.rollback(Scope::Coupon(coupon), caller.name()).await?;
     Ok(Json(Published { generation }))
 }
 

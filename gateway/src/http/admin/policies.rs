@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Query, State};
+use axum::extract::{Extension, Query, State};
 use axum::http::{HeaderMap, HeaderName, StatusCode};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -17,11 +17,12 @@ use super::super::problem_type::{
     LEDGER_UNAVAILABLE, NOTHING_TO_ROLL_BACK, PIPELINE_CHANGED, POLICY_REFUSED, POLICY_UNAVAILABLE, ROLLOUT_RUNNING,
 };
 use super::super::state::ApiState;
+use super::Caller;
 use crate::counters::{Hook, Measure, PerHook};
 use crate::coupon::{GenerationNo, UnixMs};
 use crate::policy::{
-    ChangeError, Digest, FailureReport, Generation, HistoryEntry, HookPatch, ListedPolicy, NotLoaded, Pipeline,
-    PipelinePatch, Pipelines, Scope, Source, UploadedPolicy,
+    Author, ChangeError, Digest, FailureReport, Generation, HistoryEntry, HookPatch, ListedPolicy, NotLoaded, Pipeline,
+    PipelinePatch, Pipelines, Scope, UploadedPolicy,
 };
 
 /// The signature of an uploaded component.
@@ -70,7 +71,8 @@ struct FailureLine {
 pub(super) struct HistoryLine {
     #[schema(value_type = i64)]
     at_ms: UnixMs,
-    source: Source,
+    #[serde(flatten)]
+    author: Author,
     #[schema(value_type = Option<u64>)]
     generation: Option<GenerationNo>,
     error: Option<String>,
@@ -110,6 +112,8 @@ pub(in crate::http) struct PolicyLine {
     signed_by: Option<String>,
     /// `folder` or `admin`.
     source: Option<String>,
+    /// Who uploaded it: the name of an admin token, or `local` for a call without one.
+    who: Option<String>,
     #[schema(value_type = Option<i64>)]
     at_ms: Option<UnixMs>,
     error: Option<String>,
@@ -175,11 +179,12 @@ pub(in crate::http) async fn show(State(api): State<Arc<ApiState>>) -> Json<Pipe
 )]
 pub(in crate::http) async fn change(
     State(api): State<Arc<ApiState>>,
+    Extension(caller): Extension<Caller>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Published>, Problem> {
     let body: PipelineBody = json::read(&headers, body).await?;
-    let generation = api.pipelines.change(Scope::Default, body.into_patch(), Source::Admin).await?;
+    let generation = api.pipelines.change(Scope::Default, body.into_patch(), caller.name()).await?;
     Ok(Json(Published { generation }))
 }
 
@@ -188,8 +193,11 @@ pub(in crate::http) async fn change(
     post, path = "/admin/pipeline/rollback", tag = "policies", operation_id = "rollBackPipeline",
     responses((status = 200, description = "The earlier pipeline is active again.", body = Published), RollbackProblems)
 )]
-pub(in crate::http) async fn rollback(State(api): State<Arc<ApiState>>) -> Result<Json<Published>, Problem> {
-    let generation = api.pipelines.rollback(Scope::Default).await?;
+pub(in crate::http) async fn rollback(
+    State(api): State<Arc<ApiState>>,
+    Extension(caller): Extension<Caller>,
+) -> Result<Json<Published>, Problem> {
+    let generation = api.pipelines.rollback(Scope::Default, caller.name()).await?;
     Ok(Json(Published { generation }))
 }
 
@@ -218,6 +226,7 @@ pub(in crate::http) async fn list(State(api): State<Arc<ApiState>>) -> Result<Js
 )]
 pub(in crate::http) async fn upload(
     State(api): State<Arc<ApiState>>,
+    Extension(caller): Extension<Caller>,
     Query(UploadQuery { name }): Query<UploadQuery>,
     headers: HeaderMap,
     body: Body,
@@ -225,7 +234,7 @@ pub(in crate::http) async fn upload(
     let name = name.ok_or_else(|| Problem::malformed("expected ?name=NAME, the policy's name in a pipeline"))?;
     let bytes = json::bytes(&headers, body, COMPONENT_BYTES_MAX).await?;
     let signature = headers.get(SIGNATURE).map(|value| String::from_utf8_lossy(value.as_bytes()));
-    let uploaded = api.pipelines.upload(&name, bytes, signature.as_deref()).await?;
+    let uploaded = api.pipelines.upload(&name, bytes, signature.as_deref(), caller.name()).await?;
     Ok((StatusCode::CREATED, Json(uploaded.into())))
 }
 
@@ -271,12 +280,12 @@ impl From<&FailureReport> for FailureLine {
 }
 
 impl From<HistoryEntry> for HistoryLine {
-    fn from(HistoryEntry { at_ms, source, result }: HistoryEntry) -> Self {
+    fn from(HistoryEntry { at_ms, author, result }: HistoryEntry) -> Self {
         let (generation, error) = match result {
             Ok(generation) => (Some(generation), None),
             Err(error) => (None, Some(error)),
         };
-        Self { at_ms, source, generation, error }
+        Self { at_ms, author, generation, error }
     }
 }
 
@@ -294,6 +303,7 @@ impl From<ListedPolicy> for PolicyLine {
             contract: version.as_ref().map(|version| version.contract.clone()),
             signed_by: signed_by.map(|key| key.to_string()),
             source: version.as_ref().map(|version| version.source.clone()),
+            who: version.as_ref().and_then(|version| version.registered_by.clone()),
             at_ms: version.map(|version| version.registered_at_ms),
             error,
         }
@@ -325,12 +335,16 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::policy::Source;
 
     #[test]
     fn a_refused_change_has_an_error_and_no_generation_in_the_history() {
-        let refused = HistoryEntry { at_ms: 7, source: Source::Folder, result: Err("not a component".to_owned()) };
+        let author = Author { source: Source::Rollout, who: Some("anna".to_owned()), rollout: Some(3) };
+        let refused = HistoryEntry { at_ms: 7, author, result: Err("not a component".to_owned()) };
         let line = serde_json::to_value(HistoryLine::from(refused)).expect("JSON");
-        let expected = json!({ "atMs": 7, "source": "folder", "generation": null, "error": "not a component" });
+        let expected = json!({
+            "atMs": 7, "source": "rollout", "who": "anna", "rollout": 3, "generation": null, "error": "not a component",
+        });
         assert_eq!(line, expected);
     }
 

@@ -15,6 +15,7 @@ fn version(name: &str, digest: &str, at: i64) -> PolicyVersion {
         bytes: 3,
         signature: None,
         source: "admin".to_owned(),
+        registered_by: Some("anna".to_owned()),
         registered_at_ms: at,
     }
 }
@@ -39,7 +40,7 @@ pub(crate) async fn the_version_that_was_registered_last_is_the_newest_of_its_na
         register(ledger, registered, &[1, 2, 3]).await;
     }
     assert_eq!(ledger.policy_versions().await.expect("reads"), [other.clone(), two.clone(), one]);
-    let again = PolicyVersion { source: "folder".to_owned(), ..version("a", "d1", 4) };
+    let again = PolicyVersion { source: "folder".to_owned(), registered_by: None, ..version("a", "d1", 4) };
     register(ledger, &again, &[1, 2, 3]).await;
     assert_eq!(ledger.policy_versions().await.expect("reads"), [again, other, two]);
     assert_eq!(bytes(ledger, "d1").await, Some(vec![1, 2, 3]));

@@ -29,6 +29,7 @@ pub(super) async fn register(writers: &MySqlPool, version: &PolicyVersion, bytes
         .bind(&version.contract)
         .bind(version.bytes.cast_signed())
         .bind(&version.source)
+        .bind(&version.registered_by)
         .bind(version.registered_at_ms)
         .execute(&mut *transaction)
         .await

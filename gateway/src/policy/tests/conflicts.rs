@@ -3,31 +3,30 @@
 use serde_json::json;
 
 use super::{Fixture, built, patch, pick_with};
-use crate::policy::{Pipelines, Scope, Source};
+use crate::policy::{Author, Pipelines, Scope};
 
 /// Another process changes the user's limit, and the first one has not noticed it yet.
 async fn change_by_another(fixture: &Fixture) {
     let other = fixture.start_again().await.expect("starts");
     let limit = patch(json!({ "user-limit": { "config": { "limit": 7 } } }));
-    assert_eq!(other.change(Scope::Default, limit, Source::Admin).await.expect("is made"), 2);
+    assert_eq!(other.change(Scope::Default, limit, "ben").await.expect("is made"), 2);
 }
 
 /// Generation 3 is active, with the change of the other process, and every change is listed once.
-fn assert_made_on_top(pipelines: &Pipelines, source: Source) {
+fn assert_made_on_top(pipelines: &Pipelines, author: Author) {
     assert_eq!(pipelines.current().number(), 3);
     assert_eq!(pipelines.current().pipeline().user_limit.config["limit"], 7);
-    let history = pipelines.history().into_iter().map(|entry| (entry.source, entry.result.ok()));
-    assert!(history.eq([(source, Some(3)), (Source::Admin, Some(2)), (Source::File, Some(1))]));
+    let history = pipelines.history().into_iter().map(|entry| (entry.author, entry.result.ok()));
+    assert!(history.eq([(author, Some(3)), (Author::admin("ben"), Some(2)), (Author::FILE, Some(1))]));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_is_made_on_top_of_one_that_another_process_has_just_made() {
     let fixture = Fixture::start().await;
     change_by_another(&fixture).await;
-    let number =
-        fixture.pipelines.change(Scope::Default, pick_with("hash-user"), Source::Admin).await.expect("is made");
+    let number = fixture.pipelines.change(Scope::Default, pick_with("hash-user"), "anna").await.expect("is made");
     assert_eq!(number, 3);
-    assert_made_on_top(&fixture.pipelines, Source::Admin);
+    assert_made_on_top(&fixture.pipelines, Author::admin("anna"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -35,7 +34,7 @@ async fn a_change_that_another_process_has_just_made_too_is_listed_once() {
     let fixture = Fixture::start().await;
     change_by_another(&fixture).await;
     let same = patch(json!({ "user-limit": { "config": { "limit": 7 } } }));
-    assert_eq!(fixture.pipelines.change(Scope::Default, same, Source::Admin).await.expect("changes nothing"), 2);
+    assert_eq!(fixture.pipelines.change(Scope::Default, same, "anna").await.expect("changes nothing"), 2);
     assert_eq!(fixture.pipelines.history().len(), 2);
 }
 
@@ -45,5 +44,5 @@ async fn a_replaced_component_is_activated_on_top_of_what_another_process_has_ju
     change_by_another(&fixture).await;
     std::fs::copy(built("hash-user"), fixture.folder.join("random.wasm")).expect("copies a policy");
     fixture.pipelines.apply_file_changes(None).await;
-    assert_made_on_top(&fixture.pipelines, Source::Folder);
+    assert_made_on_top(&fixture.pipelines, Author::FOLDER);
 }

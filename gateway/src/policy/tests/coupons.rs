@@ -12,7 +12,7 @@ use crate::coupon::GenerationNo;
 use crate::ledger::GenerationRow;
 use crate::policy::component::ComponentBytes;
 use crate::policy::digest::Digest;
-use crate::policy::{ChangeError, PipelinePatch, Pipelines, Scope, Source};
+use crate::policy::{Author, ChangeError, PipelinePatch, Pipelines, Scope};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -27,7 +27,7 @@ fn picks(pipelines: &Pipelines, id: u64) -> (String, GenerationNo) {
 }
 
 async fn change(pipelines: &Arc<Pipelines>, scope: Scope, patch: PipelinePatch) -> GenerationNo {
-    pipelines.change(scope, patch, Source::Admin).await.expect("the pipeline changes")
+    pipelines.change(scope, patch, "anna").await.expect("the pipeline changes")
 }
 
 fn limit(number: u32) -> PipelinePatch {
@@ -89,10 +89,10 @@ async fn a_coupon_that_removes_its_pipeline_follows_the_default_in_all_hooks_and
     let fixture = Fixture::start().await;
     let pipelines = &fixture.pipelines;
     change(pipelines, own(), pick_with("hash-user")).await;
-    assert_eq!(pipelines.clear(coupon(104), Source::Admin).await.expect("is removed"), 3);
+    assert_eq!(pipelines.clear(coupon(104), "anna").await.expect("is removed"), 3);
     assert_eq!(picks(pipelines, 104), ("random".into(), 3));
-    assert_eq!(pipelines.clear(coupon(104), Source::Admin).await.expect("nothing to do"), 3);
-    assert_eq!(pipelines.clear(coupon(105), Source::Admin).await.expect("nothing to do"), 1);
+    assert_eq!(pipelines.clear(coupon(104), "anna").await.expect("nothing to do"), 3);
+    assert_eq!(pipelines.clear(coupon(105), "anna").await.expect("nothing to do"), 1);
     let restarted = fixture.start_again().await.expect("starts again");
     assert_eq!(picks(&restarted, 104), ("random".into(), 3));
 }
@@ -101,19 +101,20 @@ async fn a_coupon_that_removes_its_pipeline_follows_the_default_in_all_hooks_and
 async fn a_rollback_of_a_coupon_returns_to_what_it_set_before() {
     let fixture = Fixture::start().await;
     let pipelines = &fixture.pipelines;
-    let refused = pipelines.rollback(own()).await.expect_err("nothing is set");
+    let refused = pipelines.rollback(own(), "ben").await.expect_err("nothing is set");
     assert!(matches!(refused, ChangeError::NoEarlierPipeline), "{refused}");
     change(pipelines, own(), pick_with("hash-user")).await;
-    let refused = pipelines.rollback(own()).await.expect_err("the first one has none before it");
+    let refused = pipelines.rollback(own(), "ben").await.expect_err("the first one has none before it");
     assert!(matches!(refused, ChangeError::NoEarlierPipeline), "{refused}");
     change(pipelines, own(), limit(3)).await;
     std::fs::remove_file(fixture.folder.join("hash-user.wasm")).expect("removes");
-    assert_eq!(pipelines.rollback(own()).await.expect("rolls back"), 4);
+    assert_eq!(pipelines.rollback(own(), "ben").await.expect("rolls back"), 4);
     let deciding = pipelines.deciding(coupon(104));
     assert_eq!(Hook::ALL.map(|hook| deciding.is_own(hook)), [false, false, true]);
     let history = pipelines.history_of(coupon(104)).await.expect("reads").into_iter();
-    let history: Vec<_> = history.map(|entry| (entry.source, entry.result.ok())).collect();
-    assert_eq!(history, [(Source::Rollback, Some(4)), (Source::Admin, Some(3)), (Source::Admin, Some(2))]);
+    let history: Vec<_> = history.map(|entry| (entry.author, entry.result.ok())).collect();
+    let (anna, ben) = (Author::admin("anna"), Author::rollback("ben"));
+    assert_eq!(history, [(ben, Some(4)), (anna.clone(), Some(3)), (anna, Some(2))]);
     assert_eq!(pipelines.history().len(), 1, "the default pipeline did not change");
 }
 
@@ -122,7 +123,7 @@ async fn a_rollback_of_the_default_pipeline_skips_the_changes_of_coupons() {
     let Fixture { pipelines, _data, .. } = Fixture::start().await;
     change(&pipelines, Scope::Default, pick_with("hash-user")).await;
     change(&pipelines, own(), limit(3)).await;
-    assert_eq!(pipelines.rollback(Scope::Default).await.expect("rolls back"), 4);
+    assert_eq!(pipelines.rollback(Scope::Default, "ben").await.expect("rolls back"), 4);
     assert_eq!((picks(&pipelines, 105), picks(&pipelines, 104)), (("random".into(), 4), ("random".into(), 4)));
 }
 
@@ -192,7 +193,7 @@ async fn a_pipeline_of_a_coupon_that_does_not_load_leaves_the_one_before_and_is_
         assert!(not_loaded.error.ends_with("missing or damaged: upload the policy again"), "{}", not_loaded.error);
     }
     let follower = tokio::spawn(restarted.follow().run);
-    restarted.upload("guest", picker("", "").bytes.to_vec(), None).await.expect("is a policy");
+    restarted.upload("guest", picker("", "").bytes.to_vec(), None, "anna").await.expect("is a policy");
     fixture.record_own(4, picker("", "")).await;
     let followed = async {
         while picks(&restarted, 104) != ("guest".into(), 4) {
@@ -207,14 +208,14 @@ async fn a_pipeline_of_a_coupon_that_does_not_load_leaves_the_one_before_and_is_
 #[tokio::test(flavor = "multi_thread")]
 async fn a_policy_of_a_coupon_passes_the_same_checks() {
     let Fixture { pipelines, _data, .. } = Fixture::start().await;
-    pipelines.upload("traps", picker("", "unreachable").bytes.to_vec(), None).await.expect("is a policy");
+    pipelines.upload("traps", picker("", "unreachable").bytes.to_vec(), None, "anna").await.expect("is a policy");
     for (spec, expected) in [
         (json!({ "policy": "traps" }), "shard-picker: the policy failed its trial"),
         (json!({ "policy": "unknown" }), "the policy `unknown` is unknown"),
         (json!({ "on_failure": "skip" }), "pipeline.shard-picker.on_failure: expected `fallback` or `refuse`"),
         (json!({ "budget_fuel": 10 }), "shard-picker: a decision costs "),
     ] {
-        let refused = pipelines.change(own(), patch(json!({ "shard-picker": spec })), Source::Admin).await;
+        let refused = pipelines.change(own(), patch(json!({ "shard-picker": spec })), "anna").await;
         let refused = refused.expect_err("is refused").to_string();
         assert!(refused.starts_with(expected), "{refused}");
     }

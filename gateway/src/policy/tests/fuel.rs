@@ -5,7 +5,7 @@ use serde_json::{Map, json};
 use super::guest::{picker, spin};
 use super::{Fixture, built, options, patch, request};
 use crate::policy::wire::Shard;
-use crate::policy::{MeteredPolicy, OfflineHost, Scope, Source, bench};
+use crate::policy::{MeteredPolicy, OfflineHost, Scope, bench};
 use crate::telemetry::FailureReason;
 
 fn picker_of(bytes: &[u8]) -> impl Future<Output = MeteredPolicy<Vec<Shard>>> {
@@ -48,7 +48,7 @@ async fn a_policy_over_its_budget_is_refused_with_its_figure_and_one_within_it_i
     let Fixture { pipelines, _data, .. } = Fixture::start().await;
     let budget = async |fuel: u64| {
         let spec = json!({ "shard-picker": { "policy": "hash-user", "budget_fuel": fuel } });
-        pipelines.change(Scope::Default, patch(spec), Source::Admin).await.map_err(|error| error.to_string())
+        pipelines.change(Scope::Default, patch(spec), "anna").await.map_err(|error| error.to_string())
     };
     let error = budget(10).await.expect_err("is over the budget");
     let costs = error.strip_prefix("shard-picker: a decision costs ").and_then(|rest| rest.split_once(' '));
@@ -59,7 +59,7 @@ async fn a_policy_over_its_budget_is_refused_with_its_figure_and_one_within_it_i
     assert_eq!(budget(costs).await, Ok(2));
     assert_eq!(pipelines.current().pipeline().shard_picker.budget_fuel, costs);
     let removed = json!({ "shard-picker": { "budget_fuel": 0 } });
-    pipelines.change(Scope::Default, patch(removed), Source::Admin).await.expect("removes the budget");
+    pipelines.change(Scope::Default, patch(removed), "anna").await.expect("removes the budget");
 }
 
 #[tokio::test]

@@ -10,13 +10,13 @@ use crate::counters::PerHook;
 use crate::policy::component::ComponentBytes;
 use crate::policy::digest::Digest;
 use crate::policy::records::{self, ObservedFiles};
-use crate::policy::{Pipeline, Scope, Source};
+use crate::policy::{Author, Pipeline, Scope};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_that_changes_nothing_publishes_no_generation() {
     let Fixture { pipelines, _data, .. } = Fixture::start().await;
     for same in [json!({}), json!({ "shard-picker": { "policy": "random" } })] {
-        assert_eq!(pipelines.change(Scope::Default, patch(same), Source::Admin).await.expect("accepted"), 1);
+        assert_eq!(pipelines.change(Scope::Default, patch(same), "anna").await.expect("accepted"), 1);
     }
     assert_eq!(pipelines.history().len(), 1, "the first generation");
 }
@@ -24,11 +24,12 @@ async fn a_change_that_changes_nothing_publishes_no_generation() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_history_survives_a_restart() {
     let fixture = Fixture::start().await;
-    fixture.pipelines.change(Scope::Default, pick_with("hash-user"), Source::Admin).await.expect("the picker changes");
-    fixture.pipelines.rollback(Scope::Default).await.expect("rolls back");
+    fixture.pipelines.change(Scope::Default, pick_with("hash-user"), "anna").await.expect("the picker changes");
+    fixture.pipelines.rollback(Scope::Default, "ben").await.expect("rolls back");
     let restarted = fixture.start_again().await.expect("starts again");
-    let history = restarted.history().into_iter().map(|entry| (entry.source, entry.result.ok()));
-    assert!(history.eq([(Source::Rollback, Some(3)), (Source::Admin, Some(2)), (Source::File, Some(1))]));
+    let history = restarted.history().into_iter().map(|entry| (entry.author, entry.result.ok()));
+    let expected = [(Author::rollback("ben"), 3), (Author::admin("anna"), 2), (Author::FILE, 1)];
+    assert!(history.eq(expected.map(|(author, number)| (author, Some(number)))));
 }
 
 /// Records the default pipeline with another shard picker.
@@ -36,7 +37,7 @@ async fn record(fixture: &Fixture, number: u64, picker: ComponentBytes) {
     let mut resolved = default_pipeline();
     resolved.components.shard_picker = picker;
     let observed = ObservedFiles { file: Pipeline::default(), folder: PerHook::default() };
-    records::publish(&*fixture.ledger, number, &resolved, observed, Source::Admin).await.expect("records");
+    records::publish(&*fixture.ledger, number, &resolved, observed, &Author::admin("anna")).await.expect("records");
 }
 
 fn broken() -> ComponentBytes {
@@ -46,7 +47,7 @@ fn broken() -> ComponentBytes {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gateway_starts_with_the_newest_recorded_generation_that_loads() {
     let fixture = Fixture::start().await;
-    fixture.pipelines.change(Scope::Default, pick_with("hash-user"), Source::Admin).await.expect("the picker changes");
+    fixture.pipelines.change(Scope::Default, pick_with("hash-user"), "anna").await.expect("the picker changes");
     record(&fixture, 3, broken()).await;
     let restarted = fixture.start_again().await.expect("starts again");
     let active = restarted.current();
@@ -54,7 +55,8 @@ async fn a_gateway_starts_with_the_newest_recorded_generation_that_loads() {
     let not_loaded = restarted.not_loaded(Scope::Default).expect("reported");
     assert_eq!(not_loaded.generation, 3);
     assert!(not_loaded.error.starts_with("shard-picker: not a WebAssembly component"), "{}", not_loaded.error);
-    let number = restarted.rollback(Scope::Default).await.expect("a rollback undoes the generation that does not load");
+    let number =
+        restarted.rollback(Scope::Default, "ben").await.expect("a rollback undoes the generation that does not load");
     assert_eq!((number, restarted.current().pipeline()), (4, active.pipeline()));
     assert_eq!(restarted.not_loaded(Scope::Default), None);
 }

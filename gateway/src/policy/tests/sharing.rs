@@ -7,7 +7,7 @@ use serde_json::json;
 use super::guest::picker;
 use super::{Fixture, patch, request};
 use crate::policy::wire::Shard;
-use crate::policy::{Pipelines, Scope, Source};
+use crate::policy::{Pipelines, Scope};
 
 const SHARDS: [Shard; 2] = [
     Shard { shard_no: 0, remaining: 1, unsettled: 0, lag_records: 0 },
@@ -21,16 +21,16 @@ const PICKS_ANOTHER_SHARD_WHEN_IT_IS_OLD: &str = "
 const TRAPS_FOR_OTHER_USERS: &str = "(if (i64.ne (local.get 2) (i64.const 0)) (then unreachable))";
 
 async fn activate(pipelines: &Arc<Pipelines>, pick: &str) {
-    pipelines.upload("guest", picker("", pick).bytes.to_vec(), None).await.expect("is a policy");
+    pipelines.upload("guest", picker("", pick).bytes.to_vec(), None, "anna").await.expect("is a policy");
     let spec = json!({ "shard-picker": { "policy": "guest", "on_failure": "refuse", "deadline_ms": 1000 } });
-    pipelines.change(Scope::Default, patch(spec), Source::Admin).await.expect("the picker changes");
+    pipelines.change(Scope::Default, patch(spec), "anna").await.expect("the picker changes");
 }
 
 async fn change_another_hook(pipelines: &Arc<Pipelines>) {
     let before = pipelines.current().number();
     let spec = json!({ "rate-shaper": { "deadline_ms": 50 } });
     assert_eq!(
-        pipelines.change(Scope::Default, patch(spec), Source::Admin).await.expect("the rate shaper changes"),
+        pipelines.change(Scope::Default, patch(spec), "anna").await.expect("the rate shaper changes"),
         before + 1
     );
 }

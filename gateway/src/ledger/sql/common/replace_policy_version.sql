@@ -1,2 +1,2 @@
-REPLACE INTO policy_version (name, digest, order_no, world, contract, bytes, source, registered_at_ms)
-SELECT ?, ?, newest, ?, ?, ?, ?, ? FROM policy_order WHERE only_row = 1
+REPLACE INTO policy_version (name, digest, order_no, world, contract, bytes, source, registered_by, registered_at_ms)
+SELECT ?, ?, newest, ?, ?, ?, ?, ?, ? FROM policy_order WHERE only_row = 1
