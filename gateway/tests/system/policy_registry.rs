@@ -52,7 +52,11 @@ async fn join(ports: Ports, files: Files) -> Fixture {
 
 impl Fixture {
     async fn change_picker(&self, spec: Value) -> Answer {
-        let answer = self.operate(Method::PUT, "/admin/pipeline", Some(json!({ "shard-picker": spec }))).await;
+        self.change_hook("shard-picker", spec).await
+    }
+
+    async fn change_hook(&self, hook: &str, spec: Value) -> Answer {
+        let answer = self.operate(Method::PUT, "/admin/pipeline", Some(json!({ hook: spec }))).await;
         assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
         answer
     }
@@ -112,6 +116,46 @@ async fn simultaneous_uploads_of_one_name_have_the_same_order_on_every_gateway()
     assert!(here.versions("mine").await[0].starts_with(&there.picker().await));
     let same = there.change_picker(json!({ "policy": "mine" })).await;
     assert_eq!(same.body, change.body, "it is the newest version there too");
+    stop_all([here, there]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_version_that_a_pipeline_names_by_its_digest_decides_on_every_gateway_and_after_a_restart() {
+    let (here, ports) = start(with_policies()).await;
+    let there = join(ports, Files::new()).await;
+    let older = here.upload("mine", built("lottery")).await.body["digest"].clone();
+    let older = older.as_str().expect("a digest");
+    let newer = there.upload("mine", built("token-bucket")).await;
+    assert_eq!(here.versions("mine").await, [newer.body["digest"].as_str().expect("a digest"), older]);
+    let nobody_is_drawn = json!({ "policy": format!("mine@sha256:{older}"), "config": { "ratio": 0.0 } });
+    let change = here.change_hook("rate-shaper", nobody_is_drawn).await;
+    there.follows(&change).await;
+    let assert_decides = async |gateway: &Fixture| {
+        let pipeline = gateway.pipeline().await;
+        assert_eq!(pipeline["generation"], change.body["generation"]);
+        assert_eq!(pipeline["pipeline"]["rate-shaper"]["policy"], format!("mine@sha256:{older}"));
+        assert!(pipeline["hooks"]["rate-shaper"]["version"].as_str().is_some_and(|version| older.starts_with(version)));
+        assert_eq!(gateway.issue(1).await.body["reason"], "NOT_DRAWN");
+    };
+    assert_decides(&here).await;
+    assert_decides(&there).await;
+    let [files, other_files] = stop_all([here, there]).await;
+    let (here, ports) = start(files).await;
+    let there = join(ports, other_files).await;
+    assert_decides(&here).await;
+    assert_decides(&there).await;
+
+    let unknown = json!({ "rate-shaper": { "policy": "mine@sha256:000000000000" } });
+    let refused = there.operate(Method::PUT, "/admin/pipeline", Some(unknown)).await;
+    let expected = (StatusCode::UNPROCESSABLE_ENTITY, &"POLICY_REFUSED".into());
+    assert_eq!((refused.status, &refused.body["reason"]), expected, "{}", refused.body);
+    let detail =
+        "the policy `mine` has no version that begins with 000000000000: `sluice policy list` prints its versions";
+    assert_eq!(refused.body["detail"], detail);
+    assert_decides(&there).await;
+
+    there.change_hook("rate-shaper", json!({ "policy": "mine", "config": { "per_second": 50000 } })).await;
+    assert_eq!(there.issue(1).await.status, StatusCode::ACCEPTED, "without a digest, the newest version decides");
     stop_all([here, there]).await;
 }
 
