@@ -86,7 +86,10 @@ impl Follower {
 
     async fn follow_one(&mut self, stored: Stored) -> Result<(), ChangeError> {
         let id = stored.rollout.id;
-        if let Some(away) = self.followed.get(&id).and_then(|followed| followed.suspended_for) {
+        let is_promoting = stored.rollout.status == Status::Promoting;
+        let suspended_for = self.followed.get(&id).and_then(|followed| followed.suspended_for);
+        // A promotion is not taken back: the candidate may be published already.
+        if let Some(away) = suspended_for.filter(|_| !is_promoting) {
             let reason = format!("a gateway could not read the ledger for {} s", away.as_secs());
             return self.roll_back(&stored, reason, Vec::new()).await;
         }
@@ -99,7 +102,7 @@ impl Follower {
                 return self.roll_back(&stored, format!("the candidate cannot be loaded: {error}"), Vec::new()).await;
             }
         }
-        if stored.rollout.status == Status::Promoting { self.finish_promotion(&stored).await } else { Ok(()) }
+        if is_promoting { self.finish_promotion(&stored).await } else { Ok(()) }
     }
 
     /// What the way of a request needs. It is kept while neither the rollout nor the active pipeline has changed.

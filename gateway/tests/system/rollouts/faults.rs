@@ -85,15 +85,37 @@ async fn without_the_ledger_no_rollout_is_started_changed_or_ended() {
     pair.stop().await;
 }
 
-/// As if a process had died after it decided to promote the candidate.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_promotion_that_nobody_finished_is_finished_by_the_gateways_that_run() {
     let (pair, id) = start().await;
+    decide_to_promote(&pair).await;
+    is_promoted(pair, id).await;
+}
+
+/// The candidate may have been published before the ledger went away.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_promotion_is_finished_after_the_ledger_was_away_for_too_long() {
+    let (pair, id) = start().await;
+    decide_to_promote(&pair).await;
+    pair.faults.is_down.store(true, Ordering::Relaxed);
+    for gateway in &pair.gateways {
+        eventually("the gateway returns to the active policies", async || (running(gateway).await == 0).then_some(()))
+            .await;
+    }
+    pair.faults.is_down.store(false, Ordering::Relaxed);
+    is_promoted(pair, id).await;
+}
+
+/// As a process does that dies right afterwards.
+async fn decide_to_promote(pair: &Pair) {
     let row = pair.ports.ledger.rollouts().newest(1).await.expect("reads").remove(0);
     let record = row.record.replacen(r#""state":"running""#, r#""state":"promoting""#, 1);
     assert_ne!(record, row.record);
     let promoting = sluice::ledger::RolloutRow { version: row.version + 1, record, ..row };
     assert!(pair.ports.ledger.rollouts().update(&promoting).await.expect("updates"));
+}
+
+async fn is_promoted(pair: Pair, id: u64) {
     let (over, _) = pair.load_until_over(id).await;
     assert_eq!(over["status"]["state"], "promoted", "{over}");
     let generation = over["status"]["generation"].clone();
