@@ -40,6 +40,7 @@ mod memory;
 mod openapi;
 mod operators;
 mod rollout_example;
+mod rollout_faults;
 mod shared_counters;
 mod simulate;
 mod pipeline_changes;

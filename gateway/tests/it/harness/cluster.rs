@@ -5,6 +5,8 @@ use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use sqlx::{AssertSqlSafe, Connection, MySqlConnection};
+
 use super::databases::{Database, Databases};
 use super::topic::Topic;
 use super::{Gateway, Launch, Process, eventually};
@@ -128,6 +130,21 @@ impl Cluster {
         let ended = self.database(group).try_sql(query).await;
         assert_eq!(ended.code, Some(0), "{ended}");
         ended.stdout.lines().last().and_then(|number| number.parse().ok()).expect("a number")
+    }
+
+    /// Locks rows until the session is dropped: statements that change them wait.
+    pub(crate) async fn lock(&self, select: &str) -> MySqlConnection {
+        let mut session = MySqlConnection::connect(&self.database(0).url()).await.expect("the server runs");
+        for statement in ["START TRANSACTION".to_owned(), format!("{select} FOR UPDATE")] {
+            sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut session).await.expect("the rows are locked");
+        }
+        session
+    }
+
+    /// The number of sessions that execute a statement with this beginning.
+    pub(crate) async fn sessions_in(&self, statement: &str) -> u64 {
+        let sessions = "SELECT count(*) FROM information_schema.processlist WHERE db = database()";
+        self.number(&format!("{sessions} AND info LIKE '{statement}%'")).await
     }
 
     fn database(&self, group: usize) -> Database {

@@ -16,6 +16,8 @@ const VITESS: u16 = 13308;
 pub(crate) enum Databases {
     /// One group, on MariaDB.
     One,
+    /// One group, on the second MariaDB server, which a test may stop.
+    Second,
     /// A group on each of two MariaDB servers.
     TwoServers,
     /// A group on each of two unsharded keyspaces of Vitess.
@@ -36,6 +38,7 @@ impl Databases {
         let on = |port, name: &str| Database { port, name: name.to_owned() };
         match self {
             Self::One => vec![on(MARIADB[0], cluster)],
+            Self::Second => vec![on(MARIADB[1], cluster)],
             Self::TwoServers => MARIADB.map(|port| on(port, cluster)).into(),
             Self::TwoKeyspaces => ["first", "second"].map(|keyspace| on(VITESS, keyspace)).into(),
             Self::TwoShards => ["sharded:-80", "sharded:80-"].map(|shard| on(VITESS, shard)).into(),
