@@ -5,10 +5,11 @@ use utoipa::ToSchema;
 
 use crate::coupon::{UserId, mix64};
 
-/// A share of the users, exact to a hundredth of a percent.
+/// A share of the users, exact to a hundredth of a percent. It leaves some to the active policies: without them, there is
+/// nothing to judge a candidate by.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(try_from = "f64", into = "f64")]
-#[schema(value_type = f64, minimum = 0, maximum = 100)]
+#[schema(value_type = f64, minimum = 0, maximum = 99.99)]
 pub struct Percent(u16);
 
 /// Of all users.
@@ -18,10 +19,10 @@ impl Percent {
     pub const ZERO: Self = Self(0);
 
     /// # Panics
-    /// If there are more than 100 of them.
+    /// If there are more than 99 of them.
     #[must_use]
     pub const fn of(percent: u16) -> Self {
-        assert!(percent <= 100);
+        assert!(percent < 100);
         Self(percent * 100)
     }
 
@@ -45,11 +46,14 @@ impl TryFrom<f64> for Percent {
     fn try_from(percent: f64) -> Result<Self, String> {
         let hundredths = (percent * 100.0).round();
         let is_exact = (hundredths - percent * 100.0).abs() < 1e-6;
-        if (0.0..=f64::from(WHOLE)).contains(&hundredths) && is_exact {
+        if (0.0..f64::from(WHOLE)).contains(&hundredths) && is_exact {
             // In range, and whole.
             Ok(Self(hundredths as u16))
         } else {
-            Err(format!("expected a number from 0 to 100 with at most two decimals, found {percent}"))
+            Err(format!(
+                "expected a number from 0 to 99.99 with at most two decimals, found {percent}: all users are served after \
+                 a promotion"
+            ))
         }
     }
 }
@@ -86,15 +90,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_larger_share_has_all_users_of_a_smaller_one(number in 1_u64..1 << 53, salt: u64, shares in [0_u16..=100, 0..=100]) {
+        fn a_larger_share_has_all_users_of_a_smaller_one(number in 1_u64..1 << 53, salt: u64, shares in [0_u16..100, 0..100]) {
             let [smaller, larger] = [shares[0].min(shares[1]), shares[0].max(shares[1])].map(Percent::of);
             prop_assert!(!smaller.holds(user(number), salt) || larger.holds(user(number), salt));
             prop_assert!(!Percent::ZERO.holds(user(number), salt));
-            prop_assert!(Percent::of(100).holds(user(number), salt));
         }
 
         #[test]
-        fn json_is_a_number_of_percent(hundredths in 0_u16..=10_000) {
+        fn json_is_a_number_of_percent(hundredths in 0_u16..10_000) {
             let json = serde_json::to_string(&Percent(hundredths)).expect("JSON");
             prop_assert_eq!(serde_json::from_str::<Percent>(&json).expect("reads"), Percent(hundredths));
         }
@@ -102,9 +105,9 @@ mod tests {
 
     #[test]
     fn what_is_no_share_is_refused() {
-        for wrong in ["-1", "100.01", "0.001", "1e300"] {
+        for wrong in ["-1", "100", "0.001", "1e300"] {
             let error = serde_json::from_str::<Percent>(wrong).expect_err(wrong).to_string();
-            assert!(error.starts_with("expected a number from 0 to 100 with at most two decimals"), "{error}");
+            assert!(error.starts_with("expected a number from 0 to 99.99 with at most two decimals"), "{error}");
         }
     }
 }

@@ -19,7 +19,7 @@ const DECISIONS_MAX: usize = 10_000;
 /// A start shares the processors with requests.
 const THREADS: usize = 1;
 /// For each hook. A candidate that loops in every call would otherwise take minutes, for an answer that nobody awaits.
-const REPLAY_MAX: Duration = Duration::from_secs(20);
+const REPLAY_MAX: Duration = Duration::from_secs(10);
 
 /// How the candidate must do on the recorded decisions of the gateway that starts the rollout.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, ToSchema)]

@@ -1,5 +1,6 @@
 //! What operators do with rollouts, and the choice of the arm for each request.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -123,9 +124,11 @@ impl Rollouts {
     /// [`RolloutError`], if it is over or being promoted.
     pub async fn set_canary(&self, id: RolloutId, percent: Percent, who: &str) -> Result<Rollout, RolloutError> {
         self.change(id, |rollout| {
+            check_tried(rollout.shadow, percent)?;
             if rollout.canary_percent != percent {
                 rollout.step(percent, event(who, format!("the candidate serves {percent} of the users")));
             }
+            Ok(())
         })
         .await
     }
@@ -136,7 +139,7 @@ impl Rollouts {
     /// [`RolloutError`], if it is over or being promoted.
     pub async fn promote(&self, id: RolloutId, who: &str) -> Result<Rollout, RolloutError> {
         let promoted = event(who, "promoted: the candidate becomes the pipeline".to_owned());
-        self.change(id, |rollout| rollout.set_status(Status::Promoting, promoted.clone())).await
+        self.change(id, |rollout| Ok(rollout.set_status(Status::Promoting, promoted.clone()))).await
     }
 
     /// Returns all users to the active policies.
@@ -147,17 +150,18 @@ impl Rollouts {
         let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
         let aborted = event(who, format!("aborted{reason}"));
         let status = Status::Aborted { by: who.to_owned() };
-        let rollout = self.change(id, |rollout| rollout.set_status(status.clone(), aborted.clone())).await?;
+        let rollout = self.change(id, |rollout| Ok(rollout.set_status(status.clone(), aborted.clone()))).await?;
         self.telemetry.emit(RolloutEnded(rollout.status.as_str()));
         Ok(rollout)
     }
 
-    async fn change(&self, id: RolloutId, change: impl Fn(&mut Rollout)) -> Result<Rollout, RolloutError> {
+    async fn change(
+        &self,
+        id: RolloutId,
+        change: impl Fn(&mut Rollout) -> Result<(), RolloutError>,
+    ) -> Result<Rollout, RolloutError> {
         let changed = self.store.change(id, |rollout| match &rollout.status {
-            Status::Running => {
-                change(rollout);
-                Ok(())
-            }
+            Status::Running => change(rollout),
             Status::Promoting => Err(RolloutError::Promoting(id)),
             status => Err(RolloutError::Over { id, status: status.clone() }),
         });
@@ -166,12 +170,14 @@ impl Rollouts {
         Ok(rollout)
     }
 
-    /// The newest rollouts, newest first.
+    /// The rollouts that run and the newest ones, newest first.
     ///
     /// # Errors
     /// When the ledger cannot be read.
     pub async fn list(&self) -> Result<Vec<Rollout>, RolloutError> {
-        Ok(self.store.newest().await?.into_iter().map(|stored| stored.rollout).collect())
+        let stored = [self.store.newest().await?, self.store.running().await?].into_iter().flatten();
+        let by_id: BTreeMap<_, _> = stored.map(|stored| (stored.rollout.id, stored.rollout)).collect();
+        Ok(by_id.into_values().rev().collect())
     }
 
     /// A rollout with both arms side by side.
@@ -192,14 +198,21 @@ fn check(new: &NewRollout) -> Result<(), RolloutError> {
     if let Some(auto) = auto {
         auto.check().map_err(RolloutError::Invalid)?;
     }
-    if !shadow && canary_percent.is_zero() && auto.is_none() {
-        let message = "canaryPercent: expected more than 0 if shadow is false, or nothing would be tried";
-        return Err(RolloutError::Invalid(message.to_owned()));
+    if auto.is_none() {
+        check_tried(*shadow, *canary_percent)?;
     }
     if !(0.0..=1.0).contains(&replay.changed) || !(0.0..=1.0).contains(&replay.failures) {
         return Err(RolloutError::Invalid("replay: expected shares from 0 to 1".to_owned()));
     }
     Ok(())
+}
+
+fn check_tried(shadow: bool, percent: Percent) -> Result<(), RolloutError> {
+    if shadow || !percent.is_zero() {
+        return Ok(());
+    }
+    let message = "canaryPercent: expected more than 0 if shadow is false, or nothing would be tried";
+    Err(RolloutError::Invalid(message.to_owned()))
 }
 
 fn event(who: &str, what: String) -> Event {

@@ -248,8 +248,9 @@ async fn a_body_that_makes_no_sense_is_refused_and_the_field_named() {
         (with("percent", json!(5)), "percent"),
         (with("shadow", json!("no")), "shadow"),
         (with("shadow", json!(false)), "canaryPercent"),
-        (with("canaryPercent", json!(101)), "canaryPercent"),
+        (with("canaryPercent", json!(100)), "canaryPercent"),
         (with("auto", json!({ "percents": [10, 1] })), "auto.percents"),
+        (with("auto", json!({ "percents": [10, 100] })), "99.99"),
         (with("auto", json!({ "seconds": 0 })), "auto.seconds"),
         (with("auto", json!([])), "auto"),
         (with("guards", json!({ "speed": 1 })), "speed"),
@@ -267,7 +268,9 @@ async fn a_body_that_makes_no_sense_is_refused_and_the_field_named() {
     {
         is_refused(&system.operate(Method::PATCH, path, Some(body)).await, 422, "INVALID");
     }
-    is_refused(&system.post_rollout("/1/abort", Some(json!({ "why": "late" }))).await, 422, "INVALID");
+    for body in [json!({ "why": "late" }), json!({ "reason": "x\n\u{1b}[2J" }), json!({ "reason": "x".repeat(501) })] {
+        is_refused(&system.post_rollout("/1/abort", Some(body)).await, 422, "INVALID");
+    }
     is_refused(&system.post_rollout("", Some(with("couponId", json!(9)))).await, 404, "COUPON_NOT_FOUND");
     assert_eq!(system.operate(Method::GET, ROLLOUTS, None).await.body, json!([]), "nothing was started");
     system.stop().await;
@@ -293,5 +296,45 @@ async fn a_candidate_that_fails_a_check_is_refused_and_nothing_starts() {
         assert!(answer.body["detail"].as_str().is_some_and(|found| found.contains(detail)), "{body}: {}", answer.body);
     }
     assert_eq!(system.operate(Method::GET, ROLLOUTS, None).await.body, json!([]));
+    system.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_candidate_without_a_shadow_keeps_some_users() {
+    let system = Fixture::start().await;
+    let mut body = weighted();
+    (body["shadow"], body["canaryPercent"]) = (json!(false), json!(5));
+    system.started(body).await;
+    let nobody = json!({ "canaryPercent": 0 });
+    is_refused(&system.operate(Method::PATCH, "/admin/rollouts/1", Some(nobody)).await, 422, "INVALID");
+    system.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollout_that_runs_is_listed_however_many_came_after_it() {
+    let system = Fixture::start().await;
+    system.started(weighted()).await;
+    let mut of_a_coupon = weighted();
+    of_a_coupon["couponId"] = json!(104);
+    for _ in 0..51 {
+        let started = system.started(of_a_coupon.clone()).await;
+        assert_eq!(system.post_rollout(&format!("/{}/abort", started["id"]), None).await.status, 200);
+    }
+    let listed = system.operate(Method::GET, ROLLOUTS, None).await.body;
+    let ids: Vec<u64> = listed.as_array().expect("a list").iter().filter_map(|line| line["id"].as_u64()).collect();
+    assert_eq!((ids.len(), ids[0], ids[50]), (51, 52, 1));
+    system.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_closed_campaign_has_no_rollout() {
+    let system = Fixture::start().await;
+    let mut of_a_coupon = weighted();
+    of_a_coupon["couponId"] = json!(104);
+    let rollout = system.started(of_a_coupon.clone()).await;
+    assert_eq!(system.operate(Method::POST, "/admin/coupons/104/close", None).await.status, 200);
+    is_refused(&system.post_rollout(&format!("/{}/promote", rollout["id"]), None).await, 409, "CLOSED");
+    assert_eq!(system.post_rollout(&format!("/{}/abort", rollout["id"]), None).await.status, 200);
+    is_refused(&system.post_rollout("", Some(of_a_coupon)).await, 409, "CLOSED");
     system.stop().await;
 }

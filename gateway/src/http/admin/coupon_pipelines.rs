@@ -106,12 +106,7 @@ pub(in crate::http) async fn change(
 ) -> Result<Json<Published>, Problem> {
     let coupon = find(&api, &coupon).await?;
     let body: PipelineBody = json::read(&headers, body).await?;
-    if api.campaigns.get(coupon).is_some_and(|cached| cached.campaign.entry_at(now_ms()) == Entry::Closed) {
-        return Err(Problem::new(
-            CLOSED,
-            format!("the campaign of coupon {coupon} is closed: nothing decides about it"),
-        ));
-    }
+    check_not_closed(&api, coupon)?;
     let generation = api.pipelines.change(Scope::Coupon(coupon), body.into_patch(), caller.name()).await?;
     Ok(Json(Published { generation }))
 }
@@ -157,6 +152,15 @@ pub(in crate::http) async fn rollback(
 
 async fn find(api: &ApiState, text: &str) -> Result<CouponId, Problem> {
     check_campaign(api, parse_coupon(text)?).await
+}
+
+/// A closed campaign has no requests, so nothing decides about them.
+pub(super) fn check_not_closed(api: &ApiState, coupon: CouponId) -> Result<(), Problem> {
+    if api.campaigns.get(coupon).is_some_and(|cached| cached.campaign.entry_at(now_ms()) == Entry::Closed) {
+        let detail = format!("the campaign of coupon {coupon} is closed: nothing decides about it");
+        return Err(Problem::new(CLOSED, detail));
+    }
+    Ok(())
 }
 
 /// A coupon that has a campaign. Another gateway may have created it a moment ago.

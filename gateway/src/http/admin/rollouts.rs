@@ -16,23 +16,23 @@ use super::super::error::Problem;
 use super::super::json;
 use super::super::openapi::problems::{self, problems};
 use super::super::problem_type::{
-    COUPON_NOT_FOUND, LEDGER_UNAVAILABLE, PIPELINE_CHANGED, POLICY_REFUSED, POLICY_UNAVAILABLE, ProblemType,
+    CLOSED, COUPON_NOT_FOUND, LEDGER_UNAVAILABLE, PIPELINE_CHANGED, POLICY_REFUSED, POLICY_UNAVAILABLE, ProblemType,
     ROLLOUT_NOT_FOUND, ROLLOUT_OVER, ROLLOUT_RUNNING,
 };
 use super::super::state::ApiState;
 use super::Caller;
-use super::coupon_pipelines::check_campaign;
+use super::coupon_pipelines::{check_campaign, check_not_closed};
 use crate::rollout::{RolloutError, RolloutId};
 
 /// What a change of a rollout may be answered.
 const CHANGE: &[ProblemType] = &[ROLLOUT_NOT_FOUND, ROLLOUT_OVER, PIPELINE_CHANGED, LEDGER_UNAVAILABLE];
 
 problems!(StartProblems: problems::EVERY_CALL, problems::GUARDED, problems::BODY, problems::JSON,
-    &[COUPON_NOT_FOUND, ROLLOUT_RUNNING, PIPELINE_CHANGED, POLICY_REFUSED, LEDGER_UNAVAILABLE, POLICY_UNAVAILABLE]);
+    &[COUPON_NOT_FOUND, CLOSED, ROLLOUT_RUNNING, PIPELINE_CHANGED, POLICY_REFUSED, LEDGER_UNAVAILABLE, POLICY_UNAVAILABLE]);
 problems!(ListProblems: problems::EVERY_CALL, problems::GUARDED, &[LEDGER_UNAVAILABLE]);
 problems!(ShowProblems: problems::EVERY_CALL, problems::GUARDED, &[ROLLOUT_NOT_FOUND, LEDGER_UNAVAILABLE]);
 problems!(ChangeProblems: problems::EVERY_CALL, problems::GUARDED, problems::BODY, problems::JSON, CHANGE);
-problems!(PromoteProblems: problems::EVERY_CALL, problems::GUARDED, CHANGE);
+problems!(PromoteProblems: problems::EVERY_CALL, problems::GUARDED, &[CLOSED], CHANGE);
 
 /// Start a rollout
 ///
@@ -57,7 +57,7 @@ pub(in crate::http) async fn start(
     let body: NewRolloutBody = json::read(&headers, body).await?;
     let new = body.check()?;
     if let Some(coupon) = new.coupon_id {
-        check_campaign(&api, coupon).await?;
+        check_not_closed(&api, check_campaign(&api, coupon).await?)?;
     }
     let rollout = api.rollouts.start(new, caller.name()).await?;
     let location = [(header::LOCATION, format!("/admin/rollouts/{}", rollout.id))];
@@ -67,7 +67,7 @@ pub(in crate::http) async fn start(
 /// List the rollouts
 #[utoipa::path(
     get, path = "/admin/rollouts", tag = "rollouts", operation_id = "listRollouts",
-    responses((status = 200, description = "The newest 50, newest first.", body = Vec<RolloutLine>), ListProblems)
+    responses((status = 200, description = "Those that run, and the newest 50. Newest first.", body = Vec<RolloutLine>), ListProblems)
 )]
 pub(in crate::http) async fn list(State(api): State<Arc<ApiState>>) -> Result<Json<Vec<RolloutLine>>, Problem> {
     let rollouts = api.rollouts.list().await?;
@@ -120,7 +120,11 @@ pub(in crate::http) async fn promote(
     Path(id): Path<String>,
     Extension(caller): Extension<Caller>,
 ) -> Result<Json<RolloutBody>, Problem> {
-    Ok(Json(api.rollouts.promote(parse_id(&id)?, caller.name()).await?.into()))
+    let id = parse_id(&id)?;
+    if let Some(coupon) = api.rollouts.get(id).await?.rollout.scope.coupon() {
+        check_not_closed(&api, coupon)?;
+    }
+    Ok(Json(api.rollouts.promote(id, caller.name()).await?.into()))
 }
 
 /// Abort a rollout
@@ -139,7 +143,7 @@ pub(in crate::http) async fn abort(
     body: Body,
 ) -> Result<Json<RolloutBody>, Problem> {
     let body: Option<AbortBody> = json::read_optional(&headers, body).await?;
-    let reason = body.and_then(|body| body.reason);
+    let reason = body.map(AbortBody::check).transpose()?.flatten();
     Ok(Json(api.rollouts.abort(parse_id(&id)?, reason.as_deref(), caller.name()).await?.into()))
 }
 

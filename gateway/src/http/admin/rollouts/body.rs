@@ -48,8 +48,25 @@ pub(super) struct CanaryBody {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct AbortBody {
-    /// For its history.
-    pub(super) reason: Option<String>,
+    /// For its history: a line of text.
+    #[schema(max_length = 500)]
+    reason: Option<String>,
+}
+
+const REASON_CHARACTERS_MAX: usize = 500;
+
+impl AbortBody {
+    /// Terminals show the reason in a table.
+    pub(super) fn check(self) -> Result<Option<String>, Problem> {
+        let is_line = |reason: &String| {
+            reason.chars().count() <= REASON_CHARACTERS_MAX && !reason.chars().any(|character| character.is_control())
+        };
+        if self.reason.as_ref().is_none_or(is_line) {
+            return Ok(self.reason);
+        }
+        let message = format!("`reason`: expected a line of at most {REASON_CHARACTERS_MAX} characters");
+        Err(Problem::invalid("reason", message))
+    }
 }
 
 const fn yes() -> bool {

@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 
 use crate::counters::{Hook, PerHook};
 use crate::coupon::{CouponId, UnixMs};
-use crate::policy::{Digest, HookSpec, OwnHooks, PinnedHook, Scope};
+use crate::policy::{Digest, HookSpec, OwnHooks, PinnedHook};
 use crate::rollout::{
     Auto, Event, Guards, HookTally, MeasuredRollout, Percent, Reading, Rollout, RolloutId, ShadowTally, Status, Tallies,
 };
@@ -127,7 +127,8 @@ struct ShadowBody {
     arm: ArmBody,
     /// Decisions that were compared with those of the active policy.
     compared: u64,
-    /// Of these, the ones of which one lets the request go on and the other does not, or which pick another shard.
+    /// Of these, the ones of which one lets the request go on and the other does not, or delays it by over 100 ms more, or
+    /// which pick another shard.
     different: u64,
     different_share: f64,
     /// Requests about which the candidate was not asked, because the queue was full or the counters were unavailable.
@@ -136,13 +137,9 @@ struct ShadowBody {
 
 impl From<Rollout> for RolloutBody {
     fn from(rollout: Rollout) -> Self {
-        let coupon_id = match rollout.scope {
-            Scope::Default => None,
-            Scope::Coupon(coupon) => Some(coupon),
-        };
         let line = RolloutLine {
             id: rollout.id,
-            coupon_id,
+            coupon_id: rollout.scope.coupon(),
             status: rollout.status,
             hooks: changed_hooks(rollout.candidate, rollout.replaced),
             canary_percent: rollout.canary_percent,
