@@ -154,6 +154,15 @@ pub enum Shaping {
 }
 
 impl Shaping {
+    /// How long a request waits before it goes on, in milliseconds.
+    #[must_use]
+    pub const fn delay_ms(&self) -> u32 {
+        match self {
+            Self::Delay(delay_ms) => *delay_ms,
+            Self::Pass | Self::Shed(_) => 0,
+        }
+    }
+
     pub(super) fn is_valid(&self) -> bool {
         !matches!(self, Self::Shed(rejection) if !rejection.is_valid())
     }

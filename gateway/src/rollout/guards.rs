@@ -29,8 +29,8 @@ pub struct Guards {
     /// The difference between the shares of refused requests.
     #[schema(minimum = 0, maximum = 1)]
     pub refusals: f64,
-    /// The share of the shadow's decisions in which one policy lets the request go on and the other does not. A shard
-    /// picker is not judged by it: two good ones often pick different shards.
+    /// The share of the shadow's decisions in which one policy lets the request go on and the other does not, or delays it
+    /// by over 100 ms more. A shard picker is not judged by it: two good ones often pick different shards.
     #[schema(minimum = 0, maximum = 1)]
     pub divergence: f64,
     /// The total variation distance between the shards that the arms picked: 0 if both spread requests equally, 1 if they

@@ -29,9 +29,20 @@ pub trait Shadowed: OwnedContext {
     }
 }
 
+/// Users notice no smaller difference. A shadow is asked a little later, so delays are never quite the same.
+const DELAY_DIFFERENCE_MS_MAX: u32 = 100;
+
 impl Shadowed for Load {
     fn asked(asked: Asked<Self>) -> AnyAsked {
         AnyAsked::Shaper(asked)
+    }
+
+    fn agree(one: &Shaping, other: &Shaping) -> bool {
+        match (one, other) {
+            (Shaping::Shed(_), Shaping::Shed(_)) => true,
+            (Shaping::Shed(_), _) | (_, Shaping::Shed(_)) => false,
+            _ => one.delay_ms().abs_diff(other.delay_ms()) <= DELAY_DIFFERENCE_MS_MAX,
+        }
     }
 
     fn decide(&self, by: &Generation, request: &Request, measured: &[Measured]) -> Decided<Shaping> {
@@ -60,5 +71,22 @@ impl Shadowed for Vec<Shard> {
 
     fn agree(one: &u32, other: &u32) -> bool {
         one == other
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::Rejection;
+
+    #[test]
+    fn shapers_agree_unless_one_sheds_or_delays_much_longer() {
+        let shed =
+            || Shaping::Shed(Rejection { code: "BUSY".to_owned(), retry_after_ms: None, message: None, link: None });
+        let agree = |one: &Shaping, other: &Shaping| Load::agree(one, other);
+        assert!(agree(&Shaping::Pass, &Shaping::Delay(100)) && agree(&Shaping::Delay(1900), &Shaping::Delay(2000)));
+        assert!(agree(&shed(), &shed()));
+        assert!(!agree(&Shaping::Pass, &shed()) && !agree(&shed(), &Shaping::Delay(1)));
+        assert!(!agree(&Shaping::Pass, &Shaping::Delay(101)) && !agree(&Shaping::Delay(2000), &Shaping::Delay(0)));
     }
 }
