@@ -63,6 +63,14 @@ impl Pipelines {
         Ok(self.generation_of(scope).with(loaded))
     }
 
+    /// The first of these hooks that is not active as it is here.
+    #[must_use]
+    pub fn first_changed(&self, scope: Scope, hooks: &OwnHooks) -> Option<Hook> {
+        let active = self.generation_of(scope);
+        let differs = |hook: &Hook| hooks[*hook].as_ref().is_some_and(|pinned| *pinned != active.pinned(*hook));
+        Hook::ALL.into_iter().find(differs)
+    }
+
     /// A candidate's policy on the engine that meters fuel, for a replay.
     ///
     /// # Errors

@@ -12,8 +12,8 @@ use super::meter::Meter;
 use super::record::{Event, Next, Rollout, RolloutId, Status};
 use super::service::Rollouts;
 use super::store::Stored;
+use crate::counters::Hook;
 use crate::coupon::now_ms;
-use crate::ledger::LedgerError;
 use crate::policy::{ChangeError, HeldHooks};
 use crate::telemetry::RolloutEnded;
 
@@ -21,6 +21,8 @@ use crate::telemetry::RolloutEnded;
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// How soon a bad candidate is rolled back after its guards can tell.
 const JUDGE_EVERY: Duration = Duration::from_secs(1);
+/// A change of the pipeline reaches all gateways sooner, so a difference that lasts is none of a gateway that is behind.
+const DISPLACED_MAX: Duration = Duration::from_secs(5);
 /// Other rollouts wait no longer for the publication of one.
 const PROMOTION_MAX: Duration = Duration::from_secs(2);
 
@@ -29,6 +31,8 @@ pub(super) struct Follower {
     followed: BTreeMap<RolloutId, Followed>,
     /// When the ledger was last read.
     read_at: Instant,
+    /// When the ledger last took a report.
+    written_at: Instant,
     judge_at: Instant,
     meter: Meter,
 }
@@ -37,14 +41,16 @@ pub(super) struct Follower {
 struct Followed {
     stored: Stored,
     live: Arc<Live>,
-    /// For how long the ledger could not be read, once that was too long. The active policies decide until then.
+    /// For how long the ledger was unavailable, once that was too long. The active policies decide until then.
     suspended_for: Option<Duration>,
+    /// Since when a hook differs from what the candidate is to replace.
+    displaced_since: Option<Instant>,
 }
 
 impl Follower {
     pub(super) fn new(rollouts: Arc<Rollouts>) -> Self {
         let (now, meter) = (Instant::now(), Meter::new(rollouts.telemetry.clone()));
-        Self { rollouts, followed: BTreeMap::new(), read_at: now, judge_at: now, meter }
+        Self { rollouts, followed: BTreeMap::new(), read_at: now, written_at: now, judge_at: now, meter }
     }
 
     pub(super) async fn run(mut self) {
@@ -64,8 +70,12 @@ impl Follower {
             Ok(running) => {
                 self.read_at = Instant::now();
                 self.follow(running).await;
+                self.suspend(self.written_at);
             }
-            Err(error) => self.suspend(&error),
+            Err(error) => {
+                tracing::debug!(%error, "rollouts not read; tried again");
+                self.suspend(self.read_at);
+            }
         }
         self.publish();
     }
@@ -90,19 +100,35 @@ impl Follower {
         let suspended_for = self.followed.get(&id).and_then(|followed| followed.suspended_for);
         // A promotion is not taken back: the candidate may be published already.
         if let Some(away) = suspended_for.filter(|_| !is_promoting) {
-            let reason = format!("a gateway could not read the ledger for {} s", away.as_secs());
+            let reason = format!("the ledger was unavailable for a gateway for {} s", away.as_secs());
             return self.roll_back(&stored, reason, Vec::new()).await;
         }
         match self.load(&stored).await {
-            Ok(live) => {
-                self.followed.insert(id, Followed { stored: stored.clone(), live, suspended_for: None });
-            }
+            Ok(live) => self.keep(&stored, live),
             Err(error) if error.is_transient() => return Err(error),
             Err(error) => {
                 return self.roll_back(&stored, format!("the candidate cannot be loaded: {error}"), Vec::new()).await;
             }
         }
         if is_promoting { self.finish_promotion(&stored).await } else { Ok(()) }
+    }
+
+    fn keep(&mut self, stored: &Stored, live: Arc<Live>) {
+        let Rollout { id, scope, replaced, status, .. } = &stored.rollout;
+        let is_displaced =
+            *status == Status::Running && self.rollouts.pipelines.first_changed(*scope, replaced).is_some();
+        let known_since = self.followed.get(id).and_then(|followed| followed.displaced_since);
+        let displaced_since = is_displaced.then(|| known_since.unwrap_or_else(Instant::now));
+        let followed = Followed { stored: stored.clone(), live, suspended_for: None, displaced_since };
+        self.followed.insert(*id, followed);
+    }
+
+    /// The hook that was changed in another way: by a file while no gateway ran, by a call at the moment of the start, or
+    /// by the default pipeline that a coupon follows. The candidate would be compared with something else from then on.
+    fn displaced(&self, rollout: &Rollout) -> Option<Hook> {
+        let since = self.followed.get(&rollout.id)?.displaced_since?;
+        let changed = self.rollouts.pipelines.first_changed(rollout.scope, &rollout.replaced);
+        changed.filter(|_| since.elapsed() >= DISPLACED_MAX)
     }
 
     /// What the way of a request needs. It is kept while neither the rollout nor the active pipeline has changed.
@@ -141,6 +167,9 @@ impl Follower {
     }
 
     async fn judge_all(&mut self) {
+        if self.followed.is_empty() {
+            self.written_at = Instant::now();
+        }
         let mut nearest = Vec::new();
         for id in self.followed.keys().copied().collect::<Vec<_>>() {
             match self.judge_one(id).await {
@@ -157,8 +186,15 @@ impl Follower {
         let rollout = &stored.rollout;
         self.meter.measured(id, rollout.step_no, &own);
         self.rollouts.store.report(rollout, &own).await?;
+        self.written_at = Instant::now();
         let tallies = self.rollouts.store.tallies(rollout).await?;
         let readings = rollout.judge(&tallies);
+        if let Some(hook) = self.displaced(rollout) {
+            let reason =
+                format!("the {} was changed in another way, so what the rollout replaces is gone", hook.as_str());
+            self.roll_back(&stored, reason, readings.clone()).await?;
+            return Ok(readings);
+        }
         match rollout.next(now_ms(), &readings, rollout.fewest_decisions(&tallies)) {
             Next::Stay => {}
             Next::RollBack(reason) => self.roll_back(&stored, reason, readings.clone()).await?,
@@ -217,14 +253,14 @@ impl Follower {
     }
 
     /// Nobody can roll back while the ledger is away, so a gateway returns to the active policies by itself.
-    fn suspend(&mut self, error: &LedgerError) {
-        let away = self.read_at.elapsed();
+    fn suspend(&mut self, since: Instant) {
+        let away = since.elapsed();
         for (id, followed) in &mut self.followed {
             if away.as_secs() < followed.stored.rollout.guards.ledger_seconds {
                 continue;
             }
             if followed.suspended_for.is_none() {
-                tracing::error!(rollout = id, %error, "the ledger is unavailable: the active policies decide until it answers");
+                tracing::error!(rollout = id, "the ledger is unavailable: the active policies decide until it answers");
             }
             followed.suspended_for = Some(away);
         }

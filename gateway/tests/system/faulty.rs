@@ -48,6 +48,8 @@ pub(crate) struct LedgerFaults {
     pub(crate) is_down: AtomicBool,
     /// Reads and settlements are answered only when this ends, as if the server were suspended.
     pub(crate) is_suspended: AtomicBool,
+    /// Rollouts and reports on them are not written, as if the disk were full.
+    pub(crate) is_read_only: AtomicBool,
     /// Until its sender is dropped, reads of stock and changes of campaigns are done but not answered.
     gate: Mutex<Option<watch::Receiver<()>>>,
     held_answers: AtomicU32,
@@ -75,6 +77,11 @@ impl LedgerFaults {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         if self.is_down.load(Ordering::Relaxed) { Err(gone()) } else { Ok(()) }
+    }
+
+    async fn reach_to_write(&self) -> Result<(), LedgerError> {
+        self.reach().await?;
+        if self.is_read_only.load(Ordering::Relaxed) { Err(gone()) } else { Ok(()) }
     }
 
     async fn pass_gate(&self) {

@@ -29,21 +29,21 @@ impl RolloutTable for FaultyLedger {
 
     fn create<'a>(&'a self, row: &'a RolloutRow) -> BoxFuture<'a, Result<bool, LedgerError>> {
         Box::pin(async move {
-            self.faults.reach().await?;
+            self.faults.reach_to_write().await?;
             self.inner.rollouts().create(row).await
         })
     }
 
     fn update<'a>(&'a self, row: &'a RolloutRow) -> BoxFuture<'a, Result<bool, LedgerError>> {
         Box::pin(async move {
-            self.faults.reach().await?;
+            self.faults.reach_to_write().await?;
             self.inner.rollouts().update(row).await
         })
     }
 
     fn report<'a>(&'a self, report: &'a RolloutReport) -> BoxFuture<'a, Result<(), LedgerError>> {
         Box::pin(async move {
-            self.faults.reach().await?;
+            self.faults.reach_to_write().await?;
             self.inner.rollouts().report(report).await
         })
     }

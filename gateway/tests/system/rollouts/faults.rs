@@ -30,6 +30,12 @@ async fn a_ledger_that_does_not_answer_is_as_one_that_is_down() {
     is_rolled_back_after(|faults| &faults.is_suspended).await;
 }
 
+/// Nobody could stop a bad candidate.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ledger_that_can_only_be_read_is_as_one_that_is_down() {
+    is_rolled_back_after(|faults| &faults.is_read_only).await;
+}
+
 async fn is_rolled_back_after(fault: impl Fn(&LedgerFaults) -> &AtomicBool) {
     let (pair, id) = start().await;
     assert!(pair.round().await.by_canary > 0);
@@ -45,7 +51,7 @@ async fn is_rolled_back_after(fault: impl Fn(&LedgerFaults) -> &AtomicBool) {
     let (over, _) = pair.load_until_over(id).await;
     assert_eq!(over["status"]["state"], "rolled-back", "{over}");
     let reason = over["status"]["reason"].as_str().expect("a reason");
-    assert!(reason.starts_with("a gateway could not read the ledger for "), "{reason}");
+    assert!(reason.starts_with("the ledger was unavailable for a gateway for "), "{reason}");
     assert_eq!(pair.generations().await, before);
     pair.stop().await;
 }

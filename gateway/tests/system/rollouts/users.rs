@@ -55,6 +55,29 @@ async fn the_same_users_belong_to_the_canary_on_all_gateways_and_after_a_restart
     pair.stop().await;
 }
 
+/// Its comparison would otherwise go on with another policy than the one that it names.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollout_whose_active_policy_changes_in_another_way_is_rolled_back() {
+    let pair = Pair::start().await;
+    let id = pair
+        .roll_out(
+            json!({ "couponId": COUPON, "hooks": { "shard-picker": { "policy": "weighted" } }, "canaryPercent": 10 }),
+        )
+        .await;
+    let other_hook = json!({ "rate-shaper": { "deadline_ms": 6 } });
+    let changed = pair.gateways[1].operate(Method::PUT, "/admin/pipeline", Some(other_hook)).await;
+    assert_eq!(changed.status, StatusCode::OK, "{}", changed.body);
+    // The coupon follows the default pipeline until its own is promoted.
+    let same_hook = json!({ "shard-picker": { "policy": "hash-user" } });
+    let changed = pair.gateways[1].operate(Method::PUT, "/admin/pipeline", Some(same_hook)).await;
+    assert_eq!(changed.status, StatusCode::OK, "{}", changed.body);
+    let (over, _) = pair.load_until_over(id).await;
+    let reason = over["status"]["reason"].as_str().expect("a reason");
+    assert_eq!(reason, "the shard-picker was changed in another way, so what the rollout replaces is gone");
+    assert_eq!(over["history"].as_array().map(Vec::len), Some(4), "the other hook ended nothing: {over}");
+    pair.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_good_candidate_goes_through_all_steps_and_no_request_fails() {
     let pair = Pair::start().await;
