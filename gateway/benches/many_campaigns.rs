@@ -12,7 +12,6 @@ use common::backlog::{Backlog, Ids};
 use common::distributed::Stage;
 use reqwest::Client;
 use serde_json::{Value, json};
-use sluice::ledger;
 use tokio::time::{interval, sleep};
 
 const CAMPAIGNS: [u64; 2] = [100, 10_000];
@@ -34,10 +33,8 @@ fn main() {
 
 async fn measure(campaigns: u64) {
     let stage = Stage::create().await;
-    let ledger = ledger::open(&stage.ledger(), stage.log().partitions).await.expect("opens");
     let all = Backlog { records: 0, first_coupon: 1, coupons: campaigns, stock: 1_000_000, ids: Ids::Hashes };
-    all.create_campaigns(&*ledger).await;
-    ledger.close().await;
+    all.create_campaigns_on(&stage).await;
     let variables = stage.variables(None);
     let variables = variables.each_ref().map(|(name, value)| (*name, value.as_str()));
     let start = |role| Server::sluice(role, &variables);

@@ -52,11 +52,15 @@ impl Ids {
 impl Backlog {
     /// Creates the campaigns and appends the records, as a gateway would.
     pub(crate) async fn fill(self, stage: &Stage) {
+        self.create_campaigns_on(stage).await;
+        self.append(&stage.log()).await;
+    }
+
+    pub(crate) async fn create_campaigns_on(self, stage: &Stage) {
         let opened = ledger::open_unverified(&stage.ledger(), stage.log().partitions).await;
         let ledger = opened.expect("opens");
         self.create_campaigns(&*ledger).await;
         ledger.close().await;
-        self.append(&stage.log()).await;
     }
 
     pub(crate) async fn create_campaigns(self, ledger: &dyn Ledger) {

@@ -2,6 +2,7 @@
 //! request fails because of either.
 
 mod bad_candidates;
+#[path = "../common/candidates.rs"]
 mod candidates;
 mod faults;
 mod users;

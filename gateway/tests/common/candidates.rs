@@ -1,6 +1,6 @@
 //! Shard pickers in WebAssembly text that misbehave in one way.
 
-const WORLD: &str = include_str!("../../common/shard_picker.wat");
+const WORLD: &str = include_str!("shard_picker.wat");
 
 /// Picks a shard by the entropy, which is local 4. The list of shards is at local 7, and its length in local 8; a shard
 /// has 32 bytes and begins with its number.
