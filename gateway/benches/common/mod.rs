@@ -85,6 +85,25 @@ impl Server {
         }
     }
 
+    /// Registers a component as the newest version of a policy. Returns its digest.
+    pub(crate) async fn upload(&self, policy: &str, component: Vec<u8>) -> String {
+        let url = self.admin_url(&format!("/admin/policies?name={policy}"));
+        let answer = reqwest::Client::new().post(url).body(component).send().await.expect("answers");
+        let (status, body) = (answer.status(), answer.json::<Value>().await.expect("JSON"));
+        assert!(status.is_success(), "{status}: {body}");
+        body["digest"].as_str().expect("a digest").to_owned()
+    }
+
+    /// Instances of policies.
+    pub(crate) async fn instances(&self) -> f64 {
+        self.metric("sluice_policy_instances").await
+    }
+
+    /// Rollouts that this gateway takes part in.
+    pub(crate) async fn rollouts_running(&self) -> f64 {
+        self.metric("sluice_rollouts_running").await
+    }
+
     /// Accepted records that are not settled.
     pub(crate) async fn lag(&self) -> f64 {
         self.metric("sluice_log_lag_records").await
