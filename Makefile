@@ -113,7 +113,8 @@ vitess: ## Test ledger groups on Vitess: two keyspaces, and two shards of one. I
 		$(step) 'tests on Vitess' cargo test --locked -p sluice --test it -- --ignored --nocapture vitess::; }; \
 		status=$$?; infra/native/services down; exit $$status
 
-# Others: aged_log and aged_ledger (many records and outcomes), many_campaigns, counters (one Redis and a cluster).
+# Others: aged_log and aged_ledger (many records and outcomes), many_campaigns, counters (one Redis and a cluster),
+# rollout and roll_back (what good and bad candidates cost), coupon_pipelines.
 BENCH ?= policy accept accept_kafka drain
 bench: policies ## Measure what BENCH names: policy accept accept_kafka drain, as ratios; latency, growth. Leaves the servers running.
 	infra/native/services up kafka mariadb mariadb-2 redis $(if $(filter counters,$(BENCH)),redis-cluster)
