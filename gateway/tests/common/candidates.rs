@@ -30,11 +30,13 @@ pub(super) fn traps_sometimes() -> Vec<u8> {
     picker(&format!("(if {is_chosen} (then unreachable))"), BY_ENTROPY)
 }
 
-/// Takes some milliseconds, where a good one takes microseconds.
-pub(super) fn slow() -> Vec<u8> {
-    let spin = "(local.set $n (i64.const 10000000))
-        (loop $again (br_if $again (i32.eqz (i64.eqz (local.tee $n (i64.sub (local.get $n) (i64.const 1)))))))";
-    picker(spin, BY_ENTROPY)
+/// Takes a millisecond or two for a million turns, where a good one takes microseconds.
+pub(super) fn slow(turns: u32) -> Vec<u8> {
+    let spin = format!(
+        "(local.set $n (i64.const {turns}))
+        (loop $again (br_if $again (i32.eqz (i64.eqz (local.tee $n (i64.sub (local.get $n) (i64.const 1)))))))"
+    );
+    picker(&spin, BY_ENTROPY)
 }
 
 pub(super) fn always_shard_0() -> Vec<u8> {
