@@ -174,7 +174,7 @@ impl Pair {
         self.wait_until_running(1).await;
     }
 
-    /// Until each gateway takes part in so many rollouts.
+    /// Until each gateway takes part in this number of rollouts.
     pub(super) async fn wait_until_running(&self, expected: u64) {
         for gateway in &self.cluster.gateways {
             let running = async || gateway.metrics().await.sum("sluice_rollouts_running", &[]) as u64;
