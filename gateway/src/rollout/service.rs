@@ -139,7 +139,7 @@ impl Rollouts {
     /// [`RolloutError`], if it is over or being promoted.
     pub async fn promote(&self, id: RolloutId, who: &str) -> Result<Rollout, RolloutError> {
         let promoted = event(who, "promoted: the candidate becomes the pipeline".to_owned());
-        self.change(id, |rollout| Ok(rollout.set_status(Status::Promoting, promoted.clone()))).await
+        self.set_status(id, &Status::Promoting, &promoted).await
     }
 
     /// Returns all users to the active policies.
@@ -150,9 +150,17 @@ impl Rollouts {
         let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
         let aborted = event(who, format!("aborted{reason}"));
         let status = Status::Aborted { by: who.to_owned() };
-        let rollout = self.change(id, |rollout| Ok(rollout.set_status(status.clone(), aborted.clone()))).await?;
+        let rollout = self.set_status(id, &status, &aborted).await?;
         self.telemetry.emit(RolloutEnded(rollout.status.as_str()));
         Ok(rollout)
+    }
+
+    async fn set_status(&self, id: RolloutId, status: &Status, event: &Event) -> Result<Rollout, RolloutError> {
+        self.change(id, |rollout| {
+            rollout.set_status(status.clone(), event.clone());
+            Ok(())
+        })
+        .await
     }
 
     async fn change(

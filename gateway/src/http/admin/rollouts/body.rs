@@ -58,9 +58,8 @@ const REASON_CHARACTERS_MAX: usize = 500;
 impl AbortBody {
     /// Terminals show the reason in a table.
     pub(super) fn check(self) -> Result<Option<String>, Problem> {
-        let is_line = |reason: &String| {
-            reason.chars().count() <= REASON_CHARACTERS_MAX && !reason.chars().any(|character| character.is_control())
-        };
+        let is_line =
+            |reason: &String| reason.chars().count() <= REASON_CHARACTERS_MAX && !reason.chars().any(char::is_control);
         if self.reason.as_ref().is_none_or(is_line) {
             return Ok(self.reason);
         }
