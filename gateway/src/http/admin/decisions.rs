@@ -18,7 +18,7 @@ use super::super::error::Problem;
 use super::super::openapi::problems::{self, problems};
 use super::super::problem_type::NOT_FOUND;
 use super::super::state::ApiState;
-use crate::coupon::RequestId;
+use crate::coupon::{CouponId, RequestId};
 use crate::decisions::{Cursor, Decision, Filter, Outcome, Reader, explain};
 
 /// How often a client that follows gets what is new.
@@ -28,7 +28,7 @@ const FOLLOW_EVERY: Duration = Duration::from_millis(500);
 #[into_params(parameter_in = Query)]
 pub(in crate::http) struct DecisionsQuery {
     /// Only of this coupon.
-    #[param(pattern = "^[1-9][0-9]*$")]
+    #[param(value_type = Option<CouponId>)]
     coupon: Option<String>,
     /// Only of requests that arrived at this time or later.
     #[param(format = "date-time", example = "2026-12-24T00:00:00Z")]

@@ -49,7 +49,7 @@ pub(super) struct CanaryBody {
 #[serde(deny_unknown_fields)]
 pub(super) struct AbortBody {
     /// For its history: a line of text.
-    #[schema(max_length = 500)]
+    #[schema(max_length = 500, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
     reason: Option<String>,
 }
 
