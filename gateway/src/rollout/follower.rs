@@ -43,8 +43,8 @@ struct Followed {
     live: Arc<Live>,
     /// For how long the ledger was unavailable, once that was too long. The active policies decide until then.
     suspended_for: Option<Duration>,
-    /// Since when a hook differs from what the candidate is to replace.
-    displaced_since: Option<Instant>,
+    /// The hook that differs from what the candidate is to replace, and since when one does.
+    displaced: Option<(Hook, Instant)>,
 }
 
 impl Follower {
@@ -115,20 +115,18 @@ impl Follower {
 
     fn keep(&mut self, stored: &Stored, live: Arc<Live>) {
         let Rollout { id, scope, replaced, status, .. } = &stored.rollout;
-        let is_displaced =
-            *status == Status::Running && self.rollouts.pipelines.first_changed(*scope, replaced).is_some();
-        let known_since = self.followed.get(id).and_then(|followed| followed.displaced_since);
-        let displaced_since = is_displaced.then(|| known_since.unwrap_or_else(Instant::now));
-        let followed = Followed { stored: stored.clone(), live, suspended_for: None, displaced_since };
+        let changed = self.rollouts.pipelines.first_changed(*scope, replaced).filter(|_| *status == Status::Running);
+        let known = self.followed.get(id).and_then(|followed| followed.displaced);
+        let displaced = changed.map(|hook| (hook, known.map_or_else(Instant::now, |(_, since)| since)));
+        let followed = Followed { stored: stored.clone(), live, suspended_for: None, displaced };
         self.followed.insert(*id, followed);
     }
 
     /// The hook that was changed in another way: by a file while no gateway ran, by a call at the moment of the start, or
     /// by the default pipeline that a coupon follows. The candidate would be compared with something else from then on.
-    fn displaced(&self, rollout: &Rollout) -> Option<Hook> {
-        let since = self.followed.get(&rollout.id)?.displaced_since?;
-        let changed = self.rollouts.pipelines.first_changed(rollout.scope, &rollout.replaced);
-        changed.filter(|_| since.elapsed() >= DISPLACED_MAX)
+    fn displaced(&self, id: RolloutId) -> Option<Hook> {
+        let (hook, since) = self.followed.get(&id)?.displaced?;
+        (since.elapsed() >= DISPLACED_MAX).then_some(hook)
     }
 
     /// What the way of a request needs. It is kept while neither the rollout nor the active pipeline has changed.
@@ -189,7 +187,7 @@ impl Follower {
         self.written_at = Instant::now();
         let tallies = self.rollouts.store.tallies(rollout).await?;
         let readings = rollout.judge(&tallies);
-        if let Some(hook) = self.displaced(rollout) {
+        if let Some(hook) = self.displaced(id) {
             let reason =
                 format!("the {} was changed in another way, so what the rollout replaces is gone", hook.as_str());
             self.roll_back(&stored, reason, readings.clone()).await?;

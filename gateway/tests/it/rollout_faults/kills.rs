@@ -6,8 +6,8 @@ use super::step::{Step, UnderWay};
 use super::{CALLED, OTHER, Pair};
 use crate::harness::Databases;
 
-/// Who is killed in which step, and the states that the rollout may have afterwards. In a step that both gateways take, it
-/// does not matter which one is killed.
+/// The step, the gateways that are killed in it, and the states that the rollout may have afterwards. If both gateways do
+/// the step, only one of them is killed: they do the same.
 const CASES: &[(Step, &[usize], &[&str])] = &[
     (Step::Check, &[CALLED], &["none"]),
     (Step::Check, &[OTHER], &["running"]),
