@@ -99,9 +99,11 @@ upgrade: policies ## Test an upgrade from an earlier release with records in fli
 	git archive '$(FROM)' | tar --extract --directory target/earlier
 	@$(step) 'build the earlier release' cargo build --release --locked --manifest-path target/earlier/Cargo.toml \
 		--target-dir target/earlier-build -p sluice
+	@SLUICE=$(CURDIR)/target/earlier-build/release/sluice $(step) 'build its policies' target/earlier/policies/build
 	@$(MAKE) --no-print-directory tests-built
 	@{ $(step) 'start the servers' infra/native/services up kafka mariadb redis && \
-		SLUICE_EARLIER=$(CURDIR)/target/earlier-build/release/sluice $(step) 'upgrade tests' \
+		SLUICE_EARLIER=$(CURDIR)/target/earlier-build/release/sluice \
+		SLUICE_EARLIER_POLICIES=$(CURDIR)/target/earlier/policies $(step) 'upgrade tests' \
 			cargo test --locked -p sluice --test it -- --ignored --nocapture upgrade::; }; \
 		status=$$?; infra/native/services down; exit $$status
 
