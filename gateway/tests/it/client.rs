@@ -15,8 +15,9 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// Above the 30 s for which a status call may wait.
-const ANSWER_MAX: Duration = Duration::from_secs(40);
+/// Above the 30 s for which a status call may wait, and above what a change takes that compiles policies on a busy
+/// machine.
+const ANSWER_MAX: Duration = Duration::from_secs(120);
 
 type Connection = SendRequest<Full<Bytes>>;
 

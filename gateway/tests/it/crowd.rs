@@ -8,8 +8,9 @@ use crate::client::{Answer, Client, SendError, post};
 use crate::harness::{Campaign, Gateway, payload};
 use crate::load::{self, Latencies};
 
-/// All accepted requests must settle within this time after the last one.
-const TIMEOUT: Duration = Duration::from_secs(60);
+/// All accepted requests must settle within this time after the last one. After faults, a partition may wait half a
+/// minute for its takeover.
+const TIMEOUT: Duration = Duration::from_secs(180);
 
 #[derive(Clone)]
 pub(crate) struct Crowd {

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use crate::crowd::Crowd;
 use crate::harness::{Gateway, eventually};
 
-const TIMEOUT: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(120);
+
 /// Records every decision.
 async fn gateway() -> Gateway {
     Gateway::with(&[("DECISIONS__SAMPLE", "1"), ("DECISIONS__SAMPLE_REFUSALS", "1")]).await

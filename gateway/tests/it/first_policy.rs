@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use crate::harness::{Exit, Gateway, Process, machine};
 
-/// The first build compiles the dependencies of a policy twice: for its tests, and for WebAssembly.
-const TIMEOUT: Duration = Duration::from_secs(240);
+/// The first build compiles the dependencies of a policy twice: for its tests, and for WebAssembly. That takes
+/// minutes on a slow machine.
+const TIMEOUT: Duration = Duration::from_mins(10);
 
 fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the package lies in the repository")

@@ -9,9 +9,9 @@ const PER_SECOND: f64 = 150.0;
 /// Users of each coupon in each part of the test: before, during and after the outage.
 const USERS: u64 = 400;
 const USERS_LONG: u64 = 10_000;
-const RECOVERED_WITHIN: Duration = Duration::from_secs(60);
-/// An outcome takes milliseconds. More than this would be a wait for the other group's database.
-const SETTLED_WITHIN: Duration = Duration::from_secs(3);
+const RECOVERED_WITHIN: Duration = Duration::from_secs(120);
+/// An outcome takes milliseconds. A wait for the other group's database would take the 10 s of its timeouts.
+const SETTLED_WITHIN: Duration = Duration::from_secs(8);
 
 async fn reaches(gateway: &Gateway, group: &str) -> bool {
     gateway.metrics().await.sum("sluice_ledger_group_reachable", &[("group", group)]) == 1.0
@@ -46,9 +46,14 @@ async fn a_database_killed_under_load_stops_only_its_group_and_loses_nothing() {
     let gateway = &cluster.gateways[0];
     eventually("the outage is noticed", RECOVERED_WITHIN, async || (!reaches(gateway, "1").await).then_some(())).await;
     assert!(reaches(gateway, "0").await);
-    let ready = gateway.operator.get("/readyz").await;
-    let ledger = ready.json()["ledger"].as_str().unwrap_or_default().to_owned();
-    assert!(ready.status == 200 && ledger.starts_with("ledger group 1: "), "{ready}");
+    let names_the_group = async || {
+        let ready = gateway.operator.get("/readyz").await;
+        assert_eq!(ready.status, 200, "{ready}");
+        // Group 0 is named first if its database is busy for longer than readiness waits.
+        let ledger = ready.json()["ledger"].as_str().unwrap_or_default().to_owned();
+        ledger.starts_with("ledger group 1: ").then_some(())
+    };
+    eventually("readiness names the group", RECOVERED_WITHIN, names_the_group).await;
     let settled = async || (gateway.audit(first.coupon).await.granted == 2 * users).then_some(());
     eventually("requests of the first group are settled", SETTLED_WITHIN, settled).await;
     cluster.gateways[1].kill().await;

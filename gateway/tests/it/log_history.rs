@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::crowd::Crowd;
 use crate::harness::{Campaign, Cluster, Gateway, Home, Launch, Process, eventually, free_address};
 
-const WITHIN: Duration = Duration::from_secs(60);
+const WITHIN: Duration = Duration::from_secs(120);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_deleted_from_kafka_stop_only_their_partition_until_they_are_skipped() {

@@ -4,6 +4,7 @@ mod back_to_back;
 mod sources;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::crowd::Crowd;
@@ -13,9 +14,8 @@ const SHARDS: u32 = 4;
 const PER_SECOND: f64 = 2_000.0;
 const CHANGE_EVERY: Duration = Duration::from_secs(2);
 const CHANGES: usize = 14;
-/// 30 seconds of requests.
-const USERS: u64 = 60_000;
-const CAMPAIGN: Campaign = Campaign::of(200_000, SHARDS);
+/// More coupons than there are requests, also on a machine where changes take long.
+const CAMPAIGN: Campaign = Campaign::of(2_000_000, SHARDS);
 
 /// Each has a distribution over shards that the test can recognise.
 const PICKERS: [&str; 4] = ["round-robin", "always-zero", "random", "hash-user"];
@@ -53,21 +53,25 @@ async fn pipeline_changes_under_load_fail_no_request_and_each_answer_names_its_g
     gateway.home.install_hostile("always-zero");
     let crowd = Crowd::at(&gateway, gateway.create(CAMPAIGN).await);
     let mut picker_of = BTreeMap::from([(gateway.set_shard_picker("random").await, "random")]);
+    let is_over = AtomicBool::new(false);
     let changing = async {
-        // However long a change takes, the last one comes before the requests end.
-        let mut ticks = tokio::time::interval(CHANGE_EVERY);
-        ticks.tick().await;
+        // However long a change takes, each generation then decides for the whole time: a few requests would not show
+        // which policy did.
         for picker in PICKERS.into_iter().cycle().take(CHANGES) {
-            ticks.tick().await;
+            tokio::time::sleep(CHANGE_EVERY).await;
             picker_of.insert(gateway.set_shard_picker(picker).await, picker);
         }
+        tokio::time::sleep(CHANGE_EVERY).await;
+        is_over.store(true, Ordering::Relaxed);
     };
-    tokio::join!(changing, crowd.send_at_rate(PER_SECOND, 1..=USERS));
-    println!("{USERS} requests at {PER_SECOND}/s over {} generations: {}", CHANGES + 1, crowd.latencies());
+    let users = (1..).take_while(|_| !is_over.load(Ordering::Relaxed));
+    tokio::join!(changing, crowd.send_at_rate(PER_SECOND, users));
+    let sent = crowd.history.exchanges().len();
+    println!("{sent} requests at {PER_SECOND}/s over {} generations: {}", CHANGES + 1, crowd.latencies());
 
     let report = crowd.verify(&gateway, CAMPAIGN).await;
     report.assert_holds();
-    assert_eq!((report.accepted as u64, report.issued() as u64), (USERS, USERS), "0 failed requests");
+    assert_eq!((report.accepted, report.issued()), (sent, sent), "0 failed requests");
     let by_generation = shards_by_generation(&crowd);
     assert_eq!(
         by_generation.keys().collect::<Vec<_>>(),
@@ -86,8 +90,8 @@ async fn pipeline_changes_under_load_at_most_double_p99_latency() {
     machine::exclusive();
     let gateway = Gateway::start().await;
     let coupon = gateway.create(CAMPAIGN).await;
-    let (unchanged, changed) = (Crowd::at(&gateway, coupon), Crowd::at(&gateway, coupon));
-    unchanged.send_at_rate(PER_SECOND, 1..=6_000).await;
+    let [before, changed, after] = [(); 3].map(|()| Crowd::at(&gateway, coupon));
+    before.send_at_rate(PER_SECOND, 1..=6_000).await;
     let changing = async {
         for picker in ["hash-user", "random"].into_iter().cycle().take(10) {
             tokio::time::sleep(Duration::from_millis(280)).await;
@@ -95,11 +99,10 @@ async fn pipeline_changes_under_load_at_most_double_p99_latency() {
         }
     };
     tokio::join!(changing, changed.send_at_rate(PER_SECOND, 10_001..=16_000));
-    let (unchanged, changed) = (unchanged.latencies(), changed.latencies());
-    println!("without changes {unchanged}; with 10 changes {changed}");
-    // Other work on the machine slows both runs, a stalled change only one.
-    assert!(
-        changed.quantile(0.99) <= unchanged.quantile(0.99) * 2 + Duration::from_millis(50),
-        "{changed}, {unchanged}"
-    );
+    after.send_at_rate(PER_SECOND, 20_001..=26_000).await;
+    let [before, changed, after] = [before, changed, after].map(|crowd| crowd.latencies());
+    println!("without changes {before}, then {after}; with 10 changes {changed}");
+    // The machine may become slower or faster between two runs. A stalled change slows only the run with changes.
+    let unchanged = before.quantile(0.99).max(after.quantile(0.99));
+    assert!(changed.quantile(0.99) <= unchanged * 2 + Duration::from_millis(50), "{changed}, {before}, {after}");
 }

@@ -8,11 +8,13 @@ use std::time::{Duration, Instant};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use rustix::process::{Pid, Signal, kill_process};
+use tokio::net::TcpStream;
 
 use crate::checker::Reply;
 use crate::client::Client;
 use crate::crowd::Crowd;
 use crate::harness::{Campaign, Gateway, Home, Launch, Process, eventually, free_address, machine};
+use crate::supervision::begin_request;
 
 /// Fixed, so that kills users at the same moments in every run.
 const SEED: u64 = 30;
@@ -21,7 +23,7 @@ const KILLS: usize = 30;
 const LIFE_MAX_MS: u64 = 900;
 const PER_SECOND: f64 = 1_500.0;
 const RETRY_EVERY: Duration = Duration::from_millis(50);
-const TIMEOUT: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Only users with a key retry: without one, a retry is another request.
 async fn retry_until_answered(crowd: Crowd, user: u64) {
@@ -75,7 +77,8 @@ async fn a_graceful_stop_under_load_loses_no_accepted_request() {
     let crowd = Crowd::at(&gateway, gateway.create(campaign).await);
     let sender = crowd.clone();
     let burst = tokio::spawn(async move { sender.send_burst(64, 1..=40_000).await });
-    tokio::time::sleep(Duration::from_millis(1500)).await;
+    let is_under_way = async || (crowd.history.exchanges().len() > 5_000).then_some(());
+    eventually("the load is under way", TIMEOUT, is_under_way).await;
     gateway.stop().await;
     burst.await.expect("the load does not panic");
 
@@ -87,6 +90,8 @@ async fn a_graceful_stop_under_load_loses_no_accepted_request() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_in_flight_at_shutdown_are_answered() {
+    // The requests are in flight at the same time only if all arrive within two seconds.
+    machine::exclusive();
     let mut gateway = Gateway::start().await;
     // The policy delays every request by two seconds, so all are in flight at the stop.
     gateway.activate_hostile("rate-shaper", "stall").await;
@@ -94,10 +99,16 @@ async fn requests_in_flight_at_shutdown_are_answered() {
     let crowd = Crowd::at(&gateway, gateway.create(campaign).await);
     let sender = crowd.clone();
     let burst = tokio::spawn(async move { sender.send_burst(50, 1..=50).await });
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    let are_in_flight = async || (gateway.metrics().await.value("sluice_issue_in_flight", &[]) == 50.0).then_some(());
+    eventually("all are in flight", TIMEOUT, are_in_flight).await;
+    // Keeps the process in its drain on a machine where that takes longer than the requests.
+    let incomplete = begin_request(&gateway).await;
     gateway.terminate();
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    let is_refused = async || TcpStream::connect(gateway.http).await.is_err().then_some(());
+    eventually("new connections are refused", TIMEOUT, is_refused).await;
     assert_eq!(crowd.request(51).await, Reply::NotSent, "new connections are refused");
+    assert_eq!(gateway.operator.get("/livez").await.status, 200, "while the process drains");
+    drop(incomplete);
     burst.await.expect("the load does not panic");
     assert_eq!(gateway.wait_for_exit().await.code, Some(0));
 
@@ -109,6 +120,7 @@ async fn requests_in_flight_at_shutdown_are_answered() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sigterm_stops_an_idle_gateway_within_3_seconds_without_warnings() {
+    machine::exclusive();
     let mut gateway = Gateway::start().await;
     let begun = Instant::now();
     let log = gateway.stop().await;

@@ -9,7 +9,7 @@ use crate::crowd::Crowd;
 use crate::harness::{Campaign, Exit, Gateway, Home, Launch, Process};
 
 /// It compiles the policies first.
-const TIMEOUT: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(240);
 const PICKERS: [&str; 5] = ["hash-user", "power-of-two", "random", "round-robin", "weighted"];
 
 fn home() -> Home {

@@ -9,10 +9,10 @@ use tokio::net::TcpStream;
 use crate::harness::{Cluster, Gateway, Launch, eventually, payload};
 
 const COUPON: u64 = 104;
-const NOTICED_WITHIN: Duration = Duration::from_secs(30);
+const NOTICED_WITHIN: Duration = Duration::from_secs(60);
 
 /// A request whose body is not complete keeps the process in its drain.
-async fn begin_request(gateway: &Gateway) -> TcpStream {
+pub(crate) async fn begin_request(gateway: &Gateway) -> TcpStream {
     let mut stream = TcpStream::connect(gateway.home.http).await.expect("connects");
     let head =
         "POST /coupon/issue HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{";
@@ -90,6 +90,8 @@ async fn a_ledger_poller_that_panics_ends_the_process_and_the_other_processes_go
     cluster.gateways[1].stop().await;
     cluster.gateways[1].restart_with_panic_in("ledger poller").await;
     assert_exits_because_of(&mut cluster.gateways[1], "ledger poller").await;
-    assert_eq!(cluster.gateways[0].operator.get("/readyz").await.status, 200);
+    // On a busy machine, a server may answer a single check too late.
+    let is_ready = async || (cluster.gateways[0].operator.get("/readyz").await.status == 200).then_some(());
+    eventually("the other gateway is ready", NOTICED_WITHIN, is_ready).await;
     cluster.tear_down().await;
 }

@@ -9,7 +9,7 @@ use crate::certificates::{Authority, Pair};
 use crate::client::raw;
 use crate::harness::{Exit, Gateway, Launch, Process, free_address};
 
-const TIMEOUT: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(120);
 const WARNING: &str = "other machines can reach the admin listener without TLS, and tokens can be read on the way: set \
                        admin.tls_certificate_file and admin.tls_key_file, or set admin.listen to a loopback address";
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::harness::{Exit, Home, Launch, Process, authority};
 
-const TIMEOUT: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(120);
 const WRONG_PASSWORD: &str = "wr0ng";
 
 /// Runs a command with a wrong password for every server that the variables name.

@@ -8,12 +8,13 @@ use serde_json::json;
 use sluice::config::Config;
 
 use crate::bomb::bomb;
-use crate::harness::{Files, Fixture, PATIENCE};
+use crate::harness::{Answer, Files, Fixture, eventually};
 
 /// Takes seconds, and more than 64 MiB.
 const LARGE: usize = 20_000;
-/// Takes longer than any test waits.
+/// Takes longer than [`ENDS_WITHIN`], and the slower the machine, the longer.
 const ENDLESS: usize = 120_000;
+const ENDS_WITHIN: Duration = Duration::from_secs(45);
 
 /// With a folder of policies and a cache of its own.
 fn on_own_folders(files: &Files) -> impl FnOnce(&mut Config) + use<> {
@@ -48,6 +49,20 @@ impl Fixture {
         std::fs::write(self.files.path("policies").join(format!("{policy}.wasm")), component).expect("writes");
     }
 
+    /// How a component that takes too much to compile is refused, and how often it was compiled. A busy machine may reach
+    /// the limit on the time that passes first, and is then to be asked again.
+    async fn refusal_of(&self, policy: &str) -> (Answer, u64) {
+        let mut compilations = 0;
+        let answer = eventually("the compiler reaches its own limit", async || {
+            compilations += 1;
+            let answer = self.pick_with(policy).await;
+            let is_busy = answer.body["detail"].as_str().is_some_and(|detail| detail.contains("the machine is busy"));
+            (!is_busy).then_some(answer)
+        })
+        .await;
+        (answer, compilations)
+    }
+
     /// Of `sluice_policy_compilations_total`.
     async fn compilations(&self, outcome: &str) -> u64 {
         let metrics = self.metrics().await;
@@ -78,12 +93,12 @@ async fn a_component_that_takes_too_much_to_compile_is_refused_with_the_limit_an
             }
         };
         system.install("bomb", &too_much);
-        let (answer, ()) = tokio::join!(system.pick_with("bomb"), requests);
+        let ((answer, compilations), ()) = tokio::join!(system.refusal_of("bomb"), requests);
         assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY, "{}", answer.body);
         let detail = answer.body["detail"].as_str().expect("a detail");
         assert!(detail.starts_with(&format!("shard-picker: compile the component: {expected}")), "{detail}");
         assert_eq!(system.pick_with("bomb").await.body, answer.body);
-        assert_eq!(system.compilations("failed").await, 1, "it is not compiled again");
+        assert_eq!(system.compilations("failed").await, compilations, "it is not compiled again");
         system.stop().await;
     }
 }
@@ -96,7 +111,8 @@ async fn a_client_that_disconnects_stops_the_compiler() {
     assert!(change.is_err(), "the client has given up");
     // One component is compiled at a time, so the next one shows that the compiler has ended.
     system.install("next", &std::fs::read(built("weighted")).expect("reads"));
-    let next = tokio::time::timeout(PATIENCE, system.pick_with("next")).await.expect("the next component is compiled");
+    let next = tokio::time::timeout(ENDS_WITHIN, system.pick_with("next")).await;
+    let next = next.expect("the next component is compiled");
     assert_eq!(next.status, StatusCode::OK, "{}", next.body);
     assert_eq!(system.compilations("failed").await, 0, "no limit ended it");
     system.stop().await;

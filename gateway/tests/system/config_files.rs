@@ -12,7 +12,7 @@ use crate::harness::{Files, Fixture, eventually, share, shared_ports, stop_all};
 
 const FILE: &str = "sluice.toml";
 /// Longer than an edit needs to be noticed and followed.
-const QUIET: Duration = Duration::from_millis(1_500);
+const QUIET: Duration = Duration::from_secs(4);
 
 fn pick_with(policy: &str) -> String {
     format!("[pipeline.shard-picker]\npolicy = \"{policy}\"\n")

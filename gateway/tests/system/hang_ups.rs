@@ -10,7 +10,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use crate::faulty::{FaultyLedger, LedgerFaults};
-use crate::harness::{Files, Fixture, eventually, payload, replace_ledger};
+use crate::harness::{Files, Fixture, PATIENCE, eventually, payload, replace_ledger};
 use crate::stuck_log::StuckLog;
 
 /// By then the listener has noticed that a client is gone.
@@ -37,7 +37,7 @@ async fn hang_up_after_enqueueing(system: &Fixture, log: &StuckLog, user: u64) {
 }
 
 async fn assert_user_limit(system: &Fixture, user: u64) {
-    let second = tokio::time::timeout(Duration::from_secs(5), system.issue(user)).await.expect("refused at once");
+    let second = tokio::time::timeout(PATIENCE, system.issue(user)).await.expect("refused at once");
     assert_eq!(second.body["reason"], "USER_LIMIT", "{}", second.body);
 }
 
@@ -64,11 +64,11 @@ async fn a_request_whose_client_hung_up_holds_its_place_in_flight_until_its_reco
     let replace = |ports| log.replace(ports);
     let system = Fixture::with(Files::new(), |config| config.http.in_flight_max = 1, replace).await;
     hang_up_after_enqueueing(&system, &log, 1).await;
-    let second = tokio::time::timeout(Duration::from_secs(5), system.issue(2)).await.expect("refused at once");
+    let second = tokio::time::timeout(PATIENCE, system.issue(2)).await.expect("refused at once");
     assert_eq!(second.body["reason"], "OVERLOADED");
     log.acknowledge();
     let free = async || {
-        let answer = tokio::time::timeout(Duration::from_millis(200), system.issue_under("k", payload(1))).await;
+        let answer = tokio::time::timeout(Duration::from_secs(5), system.issue_under("k", payload(1))).await;
         (answer.ok()?.status == StatusCode::ACCEPTED).then_some(())
     };
     eventually("the place is free again", free).await;

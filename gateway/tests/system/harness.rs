@@ -16,8 +16,8 @@ use tempfile::TempDir;
 
 use crate::faulty::{FaultyLedger, LedgerFaults};
 
-/// Longer than anything takes here, also on a machine that compiles at the same time.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+/// Longer than anything takes here, also on a slow machine that compiles at the same time.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A running system and its files.
 pub(crate) struct Fixture {
@@ -197,9 +197,12 @@ impl Fixture {
 
     /// Waits for the outcome behind a status URL.
     pub(crate) async fn outcome(&self, status_url: &str) -> Value {
-        let answer = self.call(Method::GET, &format!("{status_url}&wait=20s"), None).await;
-        assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
-        answer.body
+        eventually("the request has an outcome", async || {
+            let answer = self.call(Method::GET, &format!("{status_url}&wait=20s"), None).await;
+            assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
+            (answer.body["status"] != "PENDING").then_some(answer.body)
+        })
+        .await
     }
 
     /// The status URL of a request that does not exist.

@@ -202,10 +202,14 @@ async fn a_database_that_fails_stops_only_its_group() {
             let pending = groups.system.call(Method::GET, &waiting[0], None).await;
             assert_eq!(pending.body["status"], "PENDING", "{}", pending.body);
             assert_unavailable(&groups.system.call(Method::GET, Fixture::UNKNOWN_REQUEST, None).await);
-            let ready = groups.system.ready().await;
-            assert_eq!(ready.status, StatusCode::OK, "{}", ready.body);
             let named = format!("ledger group {failing}: ");
-            assert!(ready.body["ledger"].as_str().is_some_and(|ledger| ledger.starts_with(&named)), "{}", ready.body);
+            // On a busy machine, the other database may answer a single check too late.
+            eventually("readiness names the group that fails", async || {
+                let ready = groups.system.ready().await;
+                assert_eq!(ready.status, StatusCode::OK, "{}", ready.body);
+                ready.body["ledger"].as_str()?.starts_with(&named).then_some(())
+            })
+            .await;
             let series = |group, value| format!("sluice_ledger_group_reachable{{group=\"{group}\"}} {value}");
             if groups.faults[failing].is_down.load(Ordering::Relaxed) {
                 let list = groups.list("").await;
@@ -214,9 +218,12 @@ async fn a_database_that_fails_stops_only_its_group() {
                 assert!(list.body["detail"].as_str().is_some_and(|detail| detail.contains(&named)), "{}", list.body);
                 let audit = groups.system.operate(Method::GET, &format!("/admin/coupons/{down}/audit"), None).await;
                 assert_unavailable(&audit);
-                let metrics = groups.system.metrics().await;
-                let has = |line: String| metrics.lines().any(|found| found == line);
-                assert!(has(series(failing, 0)) && has(series(1 - failing, 1)), "{metrics}");
+                eventually("the metric shows which group can be reached", async || {
+                    let metrics = groups.system.metrics().await;
+                    let has = |line: String| metrics.lines().any(|found| found == line);
+                    (has(series(failing, 0)) && has(series(1 - failing, 1))).then_some(())
+                })
+                .await;
             }
             fault(&groups.faults[failing]).store(false, Ordering::Relaxed);
             groups.system.sees_the_ledger().await;

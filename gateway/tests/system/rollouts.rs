@@ -9,7 +9,6 @@ mod users;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use futures_util::future::join_all;
 use reqwest::{Method, StatusCode};
@@ -19,7 +18,7 @@ use sluice::config::Role;
 use sluice::telemetry::Telemetry;
 
 use crate::faulty::{FaultyLedger, LedgerFaults};
-use crate::harness::{Answer, Files, Fixture, eventually, payload_for, replace_ledger, share, stop_all};
+use crate::harness::{Answer, Files, Fixture, PATIENCE, eventually, payload_for, replace_ledger, share, stop_all};
 
 /// Larger than any test needs.
 const COUPON: u64 = 7;
@@ -106,7 +105,7 @@ impl Pair {
                 }
             }
         };
-        let over = tokio::time::timeout(Duration::from_secs(60), rounds).await.expect("the rollout ends");
+        let over = tokio::time::timeout(PATIENCE, rounds).await.expect("the rollout ends");
         for gateway in &self.gateways {
             eventually("the gateway has seen the end", async || (running(gateway).await == 0).then_some(())).await;
         }

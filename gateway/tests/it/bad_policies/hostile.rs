@@ -89,8 +89,12 @@ impl Gateway {
         let with =
             |reason: &&str| metrics.sum("sluice_policy_failures_total", &[labels[0], labels[1], ("reason", reason)]);
         let fitting: f64 = expected.iter().map(with).sum();
-        // On a busy machine any policy may miss its deadline, or use more than its share of time.
-        let preempted = with(&"deadline") + with(&"over_budget");
+        // On a busy machine any policy may miss its deadline, several times in a row, or use more than its share of time.
+        let preempted: f64 = ["deadline", "circuit_open", "over_budget"]
+            .iter()
+            .filter(|reason| !expected.contains(reason))
+            .map(with)
+            .sum();
         assert!(failures <= fitting + preempted, "{guest}: {failures} failures, {fitting} of them expected");
         assert!(expected.is_empty() || fitting > 0.0, "{guest}: none of {expected:?}");
     }
@@ -131,14 +135,16 @@ async fn requests_without_a_trap_are_not_delayed_by_requests_with_one() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_trap_is_reported_once_with_its_message_and_the_facts_of_the_call() {
-    let gateway = Gateway::start().await;
+    const FAILED: &str = "policy gave no decision; repeats are only counted in sluice_policy_failures_total";
+    let mut gateway = Gateway::start().await;
     gateway.activate_hostile("shard-picker", "trap").await;
     let crowd = Crowd::at(&gateway, 104);
     crowd.send_burst(1, 41..=44).await;
     let pipeline = gateway.pipeline().await;
-    let lines = gateway.log_lines("policy gave no decision; repeats are only counted in sluice_policy_failures_total");
-    let logged: Vec<_> = lines.iter().filter(|line| line["reason"] == "trap").collect();
-    assert_eq!(logged.len(), 1, "{lines:?}");
+    // Only the log of a process that has ended is complete.
+    let log = gateway.stop().await;
+    let logged: Vec<_> = log.iter().filter(|line| line["message"] == FAILED && line["reason"] == "trap").collect();
+    assert_eq!(logged.len(), 1, "{logged:?}");
     let shown = &pipeline["hooks"]["shard-picker"]["failures"][0];
     for report in [logged[0], shown] {
         let text = |key: &str| report[key].as_str().unwrap_or_else(|| panic!("{key} is missing: {report}"));

@@ -34,9 +34,11 @@ impl History {
 }
 
 async fn follow(history: Arc<History>, client: Arc<Client>, receipt: Receipt, deadline: Instant) {
+    // Those before this one may have taken longer than the deadline.
+    let unavailable_until = Instant::now().max(deadline) + UNAVAILABLE_MAX;
     loop {
         let seen = poll_status(&client, &receipt, deadline).await;
-        if is_unavailable(&seen) && Instant::now() < deadline + UNAVAILABLE_MAX {
+        if is_unavailable(&seen) && Instant::now() < unavailable_until {
             tokio::time::sleep(POLL_INTERVAL).await;
             continue;
         }

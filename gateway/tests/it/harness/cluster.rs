@@ -11,7 +11,9 @@ use super::databases::{Database, Databases};
 use super::topic::Topic;
 use super::{Gateway, Launch, Process, eventually};
 
-const COMMAND_MAX: Duration = Duration::from_secs(30);
+const COMMAND_MAX: Duration = Duration::from_secs(120);
+/// `distributed` measures the promised 2 s. This is patience, for a machine where other tests run.
+const KNOWN_WITHIN: Duration = Duration::from_secs(60);
 /// The default of Redis, and far more than the clusters that run at the same time.
 const REDIS_DATABASES: usize = 16;
 static NEXT_DATABASE: AtomicUsize = AtomicUsize::new(0);
@@ -109,7 +111,7 @@ impl Cluster {
             let coupon = coupon.to_string();
             let stock = async || gateway.metrics().await.sum("sluice_shard_remaining", &[("coupon", &coupon)]);
             let knows_it = async || (stock().await > 0.0).then_some(());
-            eventually("every gateway knows the campaign", Duration::from_secs(2), knows_it).await;
+            eventually("every gateway knows the campaign", KNOWN_WITHIN, knows_it).await;
         }
     }
 
@@ -141,10 +143,14 @@ impl Cluster {
         session
     }
 
-    /// The number of sessions that execute a statement with this beginning.
+    /// The number of sessions that execute a statement with this beginning. Asked without the command-line client, which
+    /// starts slowly on a busy machine: a gateway gives up a statement that waits for a lock for 2 s.
     pub(crate) async fn sessions_in(&self, statement: &str) -> u64 {
+        let mut session = MySqlConnection::connect(&self.database(0).url()).await.expect("the server runs");
         let sessions = "SELECT count(*) FROM information_schema.processlist WHERE db = database()";
-        self.number(&format!("{sessions} AND info LIKE '{statement}%'")).await
+        let count = sqlx::query_scalar(AssertSqlSafe(format!("{sessions} AND info LIKE '{statement}%'")));
+        let count: i64 = count.fetch_one(&mut session).await.expect("a number");
+        count.unsigned_abs()
     }
 
     fn database(&self, group: usize) -> Database {

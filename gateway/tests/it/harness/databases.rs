@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{Exit, Process};
 
-const STATEMENTS_MAX: Duration = Duration::from_secs(30);
+const STATEMENTS_MAX: Duration = Duration::from_secs(120);
 
 /// The ports of `mariadb` and `mariadb-2`.
 const MARIADB: [u16; 2] = [13306, 13307];

@@ -13,8 +13,11 @@ use rdkafka::{Offset, TopicPartitionList};
 use serde_json::{Value, json};
 
 const PARTITIONS: i32 = 12;
-const TIMEOUT: Duration = Duration::from_secs(30);
-const READ_TIMEOUT: Duration = Duration::from_secs(2);
+const TIMEOUT: Duration = Duration::from_secs(120);
+/// A new consumer asks for the partitions' leaders and offsets first.
+const FIRST_RECORD_WITHIN: Duration = Duration::from_secs(20);
+/// There are no more records once none has come for this long.
+const NEXT_RECORD_WITHIN: Duration = Duration::from_secs(2);
 /// Above the range of the ledger's column, so that the record can never settle.
 const GENERATION_TOO_LARGE: u64 = u64::MAX;
 
@@ -113,11 +116,12 @@ impl Topic {
                 start.add_partition_offset(&name, partition, Offset::OffsetTail(100)).expect("an offset");
             }
             consumer.assign(&start).expect("partitions to read");
-            let begun = Instant::now();
+            let mut wait_until = Instant::now() + FIRST_RECORD_WITHIN;
             let mut records = Vec::new();
-            while records.len() < records_max && begun.elapsed() < READ_TIMEOUT {
+            while records.len() < records_max && Instant::now() < wait_until {
                 // An unreachable broker yields an error; the other partitions still have records.
                 let Some(Ok(message)) = consumer.poll(Duration::from_millis(100)) else { continue };
+                wait_until = Instant::now() + NEXT_RECORD_WITHIN;
                 if let (true, Some(key), Some(payload)) = (is_valid(&message), message.key(), message.payload()) {
                     records.push((message.partition(), key.to_vec(), payload.to_vec()));
                 }

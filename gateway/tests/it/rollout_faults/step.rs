@@ -69,9 +69,12 @@ impl Step {
             Self::RollBack => json!({ "rate-shaper": { "policy": "lottery", "config": { "ratio": 0.5 } } }),
             _ => json!({ "shard-picker": { "policy": self.candidate(active) } }),
         };
+        // A gateway that loads the candidate slowly must not find that it is to be rolled back: it would not take part at
+        // all. The other one needs 6 s for these decisions.
+        let decisions_min = if self == Self::RollBack { 300 } else { 20 };
         // On a busy machine, a few calls may be slow or fail.
         let guards = json!({
-            "decisionsMin": 20, "failures": 1, "fallbacks": 1, "spread": 1, "callP99Ratio": 1000,
+            "decisionsMin": decisions_min, "failures": 1, "fallbacks": 1, "spread": 1, "callP99Ratio": 1000,
             "ledgerSeconds": ledger_seconds,
         });
         let mut rollout = json!({ "hooks": hooks, "guards": guards });
@@ -92,9 +95,11 @@ impl Pair {
         let rollout = step.rollout(&before.picker, self.ledger_seconds);
         match step {
             Step::Check => {
+                // Otherwise a test that is not scheduled for a while would come after the end of the call.
+                let lock = self.cluster.lock("SELECT * FROM rollout").await;
                 let call = self.call("/admin/rollouts", &rollout);
                 tokio::time::sleep(CHECKS_BEGUN).await;
-                UnderWay { call: Some(call), lock: None }
+                UnderWay { call: Some(call), lock: Some(lock) }
             }
             Step::Start => {
                 let lock = self.cluster.lock("SELECT * FROM rollout").await;
