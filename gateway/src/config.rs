@@ -59,6 +59,9 @@ pub struct Config {
     /// Whether the file was there to be read.
     #[serde(skip)]
     pub is_from_file: bool,
+    /// How many public connections this process has file descriptors for. No limit if absent.
+    #[serde(skip)]
+    pub connections_room: Option<usize>,
 }
 
 /// What a process does. Gateways and consumers that share a log, a ledger and counters form one system.

@@ -68,8 +68,8 @@ fn limit_connections(config: &mut Config) {
             connections_max = room,
             "http.connections_max reduced: the limit of open files leaves room for no more; raise that limit"
         );
-        config.http.connections_max = room;
     }
+    config.connections_room = Some(room);
 }
 
 /// The signals that end the process. SIGHUP is one of them: a terminal that closes is no reason to skip the drain. A

@@ -100,8 +100,9 @@ pub(in crate::app) async fn spawn(
 fn serve_public(core: &mut Core, bound: Bound, router: axum::Router) {
     let stop = core.stages.public.clone();
     let options = &core.config.http;
+    let room = core.config.connections_room.unwrap_or(usize::MAX);
     let limits = ConnectionLimits {
-        connections_max: options.connections_max,
+        connections_max: options.connections_max.min(room),
         keep_alive: Duration::from_secs(options.keep_alive_seconds),
         drain: Duration::from_secs(options.drain_seconds),
         half_close: true,
