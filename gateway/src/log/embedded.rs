@@ -246,9 +246,11 @@ mod tests {
     use std::pin::Pin;
     use std::task::{Context, Wake, Waker};
 
+    use tokio::sync::watch;
+
     use super::*;
     use crate::log::contract::contract_tests;
-    use crate::log::{Headers, Stored};
+    use crate::log::{Headers, Reader, Stored};
 
     async fn temporary() -> (Embedded, tempfile::TempDir) {
         let folder = tempfile::tempdir().expect("a temporary folder");
@@ -296,6 +298,22 @@ mod tests {
         assert!(Pin::new(&mut ack).poll(&mut Context::from_waker(&waker)).is_pending());
         client.log.close().await;
         assert_eq!(*client.end_seen.lock().expect("no panic"), Some(1));
+    }
+
+    /// A commit is in the file a moment before the writer publishes it.
+    #[tokio::test]
+    async fn a_reader_does_not_read_past_the_published_end() {
+        let (log, _folder) = temporary().await;
+        for _ in 0..3 {
+            log.append(PartitionNo(3), record()).expect("queued").await.expect("durable");
+        }
+        let (published, end) = watch::channel(2);
+        let mut reader = FileReader { partition: PartitionNo(3), end, file: Arc::clone(&log.file) };
+        let read = reader.read(0, 1024).await.expect("reads").expect("is open");
+        assert_eq!(read.len(), 2);
+        published.send_replace(3);
+        let read = reader.read(2, 1024).await.expect("reads").expect("is open");
+        assert_eq!(read.iter().map(|stored| stored.offset).collect::<Vec<_>>(), [2]);
     }
 
     #[tokio::test]

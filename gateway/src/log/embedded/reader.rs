@@ -25,11 +25,10 @@ impl FileReader {
         if from > end {
             return Err(ReadError::Gap(Gap::Short { from, end }));
         }
-        if self.end.wait_for(|end| *end > from).await.is_err() {
-            return Ok(None);
-        }
-        // Offsets have no gaps, so a batch that begins here or later is not needed.
-        let until = from.saturating_add(records_max as u64);
+        let Ok(end) = self.end.wait_for(|end| *end > from).await.map(|end| *end) else { return Ok(None) };
+        // Offsets have no gaps, so a batch that begins here or later is not needed. The file may hold batches behind the
+        // end that the writer is about to publish: a reader ahead of the end would look like a log that lost records.
+        let until = end.min(from.saturating_add(records_max as u64));
         let rows = sqlx::query(include_str!("../sql/embedded/select_batches.sql"))
             .bind(self.partition.0)
             .bind(from.cast_signed())
