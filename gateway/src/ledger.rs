@@ -107,6 +107,16 @@ pub enum Shards {
     All,
 }
 
+impl Shards {
+    /// Adds those of another choice.
+    pub fn add(&mut self, more: Self) {
+        match (&mut *self, more) {
+            (Self::Some(numbers), Self::Some(more)) => numbers.extend(more),
+            _ => *self = Self::All,
+        }
+    }
+}
+
 /// Stock that a batch takes from one shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StockDecrement {
@@ -293,7 +303,8 @@ pub trait Ledger: Send + Sync + 'static {
     /// Records that these outcomes of a campaign are deleted. The campaign itself stays.
     fn record_deletion(&self, coupon: CouponId, deletion: Deletion) -> BoxFuture<'_, Result<(), LedgerError>>;
 
-    /// Begins a settlement of a partition. Dropping the transaction rolls it back.
+    /// Begins a settlement of a partition; on a ledger that is not shared, also of others of its group. Dropping the
+    /// transaction rolls it back.
     fn begin(&self, partition: PartitionNo) -> BoxFuture<'_, Result<Box<dyn Transaction>, LedgerError>>;
 
     /// The newest generations of a coupon's own pipeline or, without a coupon, of the default pipeline; newest first.
@@ -349,7 +360,8 @@ pub trait Ledger: Send + Sync + 'static {
 /// One settlement: reads under locks, writes, commits. READ COMMITTED is sufficient.
 ///
 /// Locks are taken in one order everywhere (partition offset, campaigns by coupon, shards by coupon and number), so that
-/// settlements wait for each other instead of deadlocking. The number of statements does not depend on the batch.
+/// settlements wait for each other instead of deadlocking. The number of statements does not depend on the records; each
+/// partition has its own two, for its offset.
 pub trait Transaction: Send {
     /// Locks and reads the offset of a claimed partition.
     fn lock_offset(&mut self, partition: PartitionNo) -> BoxFuture<'_, Result<PartitionOffset, LedgerError>>;

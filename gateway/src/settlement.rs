@@ -1,11 +1,13 @@
 //! The second half of a request's path: a batch from one partition becomes outcomes in the ledger.
 //!
 //! One task per partition reads in offset order and settles a batch in one transaction: outcomes, stock and offset
-//! together. A rejection is a row; a failure rolls the whole batch back, and the batch is settled again. Nothing
-//! here knows which log and which ledger it runs on.
+//! together. On a ledger with one writer, the partitions that wait for their turn share a transaction. A rejection is a
+//! row; a failure rolls the whole batch back, and the batch is settled again. Nothing here knows which log and which
+//! ledger it runs on.
 
 mod batch;
 mod catch_up;
+mod committer;
 mod context;
 mod dead_letters;
 mod exhausted;
@@ -14,6 +16,7 @@ mod progress;
 mod record;
 mod releases;
 mod takeover;
+mod transaction;
 mod verdict;
 
 use std::collections::HashMap;
@@ -23,14 +26,16 @@ use serde::{Deserialize, Serialize};
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
+use self::committer::Committer;
 use self::partition::PartitionTask;
 use crate::background::TaskFailure;
 use crate::bounded::bounded;
-use crate::coupon::PartitionNo;
+use crate::coupon::{GroupNo, PartitionNo};
 use crate::telemetry::PartitionOwned;
 
+pub use committer::share;
 pub use context::Settlement;
-pub use exhausted::Exhausted;
+pub use exhausted::{Exhausted, union};
 pub use progress::Progress;
 pub use verdict::{Facts, Item, Verdict, settle};
 
@@ -63,6 +68,8 @@ impl Settlement {
         for partition in (0..settlement.log.partitions()).map(PartitionNo) {
             settlement.telemetry.emit(PartitionOwned { partition, is_owned: false });
         }
+        let committer = |group| Arc::new(Committer::new(Arc::clone(&settlement), group));
+        let committers: Vec<Arc<Committer>> = settlement.layout.groups().map(committer).collect();
         let mut assignments = settlement.log.assignments();
         let mut partitions: JoinSet<PartitionNo> = JoinSet::new();
         let mut running: HashMap<Id, PartitionNo> = HashMap::new();
@@ -72,7 +79,9 @@ impl Settlement {
                 assignment = assignments.recv() => {
                     let assignment = assignment.ok_or_else(|| TaskFailure::ended("partition assignment"))?;
                     let partition = assignment.partition;
-                    let task = PartitionTask::new(Arc::clone(&settlement), partition);
+                    let group = settlement.layout.group_of(partition).unwrap_or(GroupNo::FIRST);
+                    let committer = Arc::clone(&committers[group.index()]);
+                    let task = PartitionTask::new(Arc::clone(&settlement), committer, partition);
                     let stop = stop.clone();
                     let id = partitions.spawn(async move {
                         task.run(assignment, stop).await;

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::batch::{Batches, Fenced, RETRY_MAX, RETRY_MIN, back_off};
 use super::catch_up::catch_up;
+use super::committer::Committer;
 use super::context::Settlement;
 use super::releases::Releases;
 use super::takeover::Takeover;
@@ -35,10 +36,10 @@ pub(super) struct PartitionTask {
 }
 
 impl PartitionTask {
-    pub(super) fn new(settlement: Arc<Settlement>, partition: PartitionNo) -> Self {
+    pub(super) fn new(settlement: Arc<Settlement>, committer: Arc<Committer>, partition: PartitionNo) -> Self {
         let pending_max = PENDING_BATCHES_MAX * settlement.batch_records_max as usize;
         let releases = Arc::new(Releases::new(Arc::clone(&settlement.counters), pending_max));
-        let batches = Batches::new(Arc::clone(&settlement), partition, Arc::clone(&releases));
+        let batches = Batches::new(Arc::clone(&settlement), committer, partition, Arc::clone(&releases));
         Self { settlement, partition, batches, releases, claim: None }
     }
 

@@ -17,7 +17,7 @@ pub(super) fn item(partition: PartitionNo, stored: &Stored) -> Item {
         Ok(accepted) => accepted.request_id,
         Err(_) => header.unwrap_or_else(|| RequestId::from_log_position(partition, stored.offset)),
     };
-    Item { offset: stored.offset, request_id, content }
+    Item { partition, offset: stored.offset, request_id, content }
 }
 
 /// The request as the counters know it.

@@ -1,4 +1,4 @@
-//! Decides the outcome of each request of a batch, from what was read under locks.
+//! Decides the outcome of each request of a transaction, from what was read under locks.
 //!
 //! A pure function, so that property tests check its invariants on thousands of generated batches.
 
@@ -9,9 +9,10 @@ use crate::coupon::{
 };
 use crate::ledger::{Grants, LockedStock, StockDecrement};
 
-/// One record of a batch.
+/// One record.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Item {
+    pub partition: PartitionNo,
     pub offset: Offset,
     pub request_id: RequestId,
     /// The decoded record, or why it cannot be decoded.
@@ -21,17 +22,17 @@ pub struct Item {
 /// What the transaction read under locks before the decision.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Facts {
-    /// Requests of the batch that already have an outcome.
+    /// Requests that already have an outcome.
     pub replays: BTreeSet<RequestId>,
     pub grants: Grants,
-    /// The campaigns of the batch. An absent entry means that the coupon has no campaign.
+    /// The campaigns of the requests. An absent entry means that the coupon has no campaign.
     pub stock: BTreeMap<CouponId, LockedStock>,
 }
 
-/// The decision for a batch, ready to be written.
+/// The decision for a transaction, ready to be written.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Verdict {
-    /// One outcome for each decided request that had none, in offset order.
+    /// One outcome for each decided request that had none. Those of a partition are in offset order.
     pub settled: Vec<Settled>,
     /// How much stock to subtract from each shard.
     pub takes: Vec<StockDecrement>,
@@ -39,25 +40,43 @@ pub struct Verdict {
     pub steals: BTreeMap<CouponId, u64>,
     /// The number of requests that already had an outcome.
     pub replayed: u64,
-    /// How many items are decided, counted from the start of the batch.
-    pub decided: usize,
-    /// Coupons whose other shards must be read: that of the next item, and others that would stop a later item.
+    /// How many items of each partition are decided, counted from its first one. Without any, a partition is absent.
+    pub decided: BTreeMap<PartitionNo, usize>,
+    /// Coupons whose other shards must be read: those that stopped a partition, and others that would stop it later.
     pub exhausted: BTreeSet<CouponId>,
     /// The locked stock after the decision.
     pub left: BTreeMap<CouponId, LockedStock>,
 }
 
-/// Decides a batch in offset order, and stops at the first item that needs shards which were not read.
+impl Verdict {
+    /// How many items of a partition are decided, counted from its first one.
+    #[must_use]
+    pub fn decided_of(&self, partition: PartitionNo) -> usize {
+        self.decided.get(&partition).copied().unwrap_or(0)
+    }
+
+    /// The outcomes of a partition, in offset order.
+    pub fn settled_of(&self, partition: PartitionNo) -> impl Iterator<Item = &Settled> {
+        self.settled.iter().filter(move |settled| settled.partition == partition)
+    }
+}
+
+/// Decides items of one partition or several, those of each in offset order. A partition stops at its first item that
+/// needs shards which were not read; the others go on.
 #[must_use]
-pub fn settle(partition: PartitionNo, items: &[Item], facts: Facts, settled_at_ms: UnixMs) -> Verdict {
+pub fn settle(items: &[&Item], facts: Facts, settled_at_ms: UnixMs) -> Verdict {
     let Facts { replays: mut seen, mut grants, stock } = facts;
     let mut takes: BTreeMap<(CouponId, ShardNo), u64> = BTreeMap::new();
+    let mut stopped = BTreeSet::new();
     let mut verdict = Verdict { left: stock, ..Verdict::default() };
 
-    for item in items {
+    for (index, item) in items.iter().enumerate() {
+        if stopped.contains(&item.partition) {
+            continue;
+        }
         if seen.contains(&item.request_id) {
             verdict.replayed += 1;
-            verdict.decided += 1;
+            *verdict.decided.entry(item.partition).or_default() += 1;
             continue;
         }
         let outcome = match &item.content {
@@ -77,19 +96,21 @@ pub fn settle(partition: PartitionNo, items: &[Item], facts: Facts, settled_at_m
                     }
                     Decision::Reject(reason) => Outcome::Rejected(reason),
                     Decision::ReadAllShards => {
-                        verdict.exhausted = exhausted(&items[verdict.decided..], &verdict.left);
-                        break;
+                        stopped.insert(item.partition);
+                        let undecided = items[index..].iter().filter(|later| later.partition == item.partition);
+                        verdict.exhausted.extend(exhausted(undecided, &verdict.left));
+                        continue;
                     }
                 }
             }
         };
         seen.insert(item.request_id);
-        verdict.decided += 1;
+        *verdict.decided.entry(item.partition).or_default() += 1;
         verdict.settled.push(Settled {
             request_id: item.request_id,
             subject: item.content.as_ref().ok().map(subject),
             outcome,
-            partition,
+            partition: item.partition,
             offset: item.offset,
             settled_at_ms,
         });
@@ -130,12 +151,15 @@ fn decide(accepted: &Accepted, stock: Option<&LockedStock>, grants: &Grants) -> 
 }
 
 /// All of them at once: many coupons that sell out together would otherwise cost a transaction each.
-fn exhausted(undecided: &[Item], left: &BTreeMap<CouponId, LockedStock>) -> BTreeSet<CouponId> {
+fn exhausted<'a>(
+    undecided: impl Iterator<Item = &'a &'a Item>,
+    left: &BTreeMap<CouponId, LockedStock>,
+) -> BTreeSet<CouponId> {
     let is_empty = |accepted: &&Accepted| {
         let stock = left.get(&accepted.request.coupon_id).filter(|stock| !stock.complete);
         stock.is_some_and(|stock| stock.shards.get(&accepted.shard_no).is_none_or(|remaining| *remaining == 0))
     };
-    let accepted = undecided.iter().filter_map(|item| item.content.as_ref().ok());
+    let accepted = undecided.filter_map(|item| item.content.as_ref().ok());
     accepted.filter(is_empty).map(|accepted| accepted.request.coupon_id).collect()
 }
 

@@ -4,6 +4,7 @@ use super::*;
 use crate::coupon::{Arm, CampaignCounts, IssueRequest, Terms};
 
 const PARTITION: PartitionNo = PartitionNo(0);
+const PARTITIONS: u32 = 3;
 const SHARDS: u32 = 3;
 
 fn coupon(number: u64) -> CouponId {
@@ -36,7 +37,15 @@ fn item(offset: Offset, id: u8, coupon_no: u64, user: u64, shard: u32) -> Item {
         campaign_counts: CampaignCounts::default(),
         request,
     };
-    Item { offset, request_id, content: Ok(accepted) }
+    Item { partition: PARTITION, offset, request_id, content: Ok(accepted) }
+}
+
+fn in_partition(partition: u32, item: Item) -> Item {
+    Item { partition: PartitionNo(partition), ..item }
+}
+
+fn settle(items: &[Item], facts: Facts) -> Verdict {
+    super::settle(&items.iter().collect::<Vec<_>>(), facts, 0)
 }
 
 fn stock(per_user_limit: u32, remaining: &[u64], complete: bool) -> LockedStock {
@@ -59,7 +68,7 @@ fn issued(shard: u32, grant_no: u32) -> Outcome {
 fn one_rejection_in_a_batch_of_100_leaves_99_issued() {
     let mut items: Vec<_> = (0..99).map(|n| item(u64::from(n), n, 1, u64::from(n) + 1, 0)).collect();
     items.push(item(99, 200, 1, 1, 0));
-    let verdict = settle(PARTITION, &items, facts(stock(1, &[1000], true)), 0);
+    let verdict = settle(&items, facts(stock(1, &[1000], true)));
     assert_eq!(outcomes(&verdict).iter().filter(|outcome| matches!(outcome, Outcome::Issued { .. })).count(), 99);
     assert_eq!(outcomes(&verdict)[99], Outcome::Rejected(Reason::UserLimit));
 }
@@ -67,10 +76,10 @@ fn one_rejection_in_a_batch_of_100_leaves_99_issued() {
 #[test]
 fn an_empty_picked_shard_needs_all_shards_locked_before_the_decision() {
     let items = [item(0, 1, 1, 1, 0), item(1, 2, 1, 2, 0)];
-    let partial = settle(PARTITION, &items, facts(stock(1, &[1], false)), 0);
-    assert_eq!((partial.decided, partial.exhausted), (1, [coupon(1)].into()));
+    let partial = settle(&items, facts(stock(1, &[1], false)));
+    assert_eq!((partial.decided_of(PARTITION), partial.exhausted), (1, [coupon(1)].into()));
 
-    let complete = settle(PARTITION, &items[1..], facts(stock(1, &[0, 0, 5], true)), 0);
+    let complete = settle(&items[1..], facts(stock(1, &[0, 0, 5], true)));
     assert_eq!(outcomes(&complete), [issued(2, 1)]);
     assert_eq!(complete.steals, [(coupon(1), 1)].into());
 }
@@ -83,47 +92,79 @@ fn coupons_that_run_out_together_stop_the_batch_once() {
         stock: [(coupon(1), stock(0)), (coupon(2), stock(0)), (coupon(3), stock(5))].into(),
         ..Facts::default()
     };
-    let verdict = settle(PARTITION, &items, facts, 0);
-    assert_eq!((verdict.decided, verdict.exhausted), (0, [coupon(1), coupon(2)].into()));
+    let verdict = settle(&items, facts);
+    assert_eq!((verdict.decided_of(PARTITION), verdict.exhausted), (0, [coupon(1), coupon(2)].into()));
 }
 
 #[test]
 fn a_request_is_sold_out_when_every_shard_is_empty() {
-    let verdict = settle(PARTITION, &[item(0, 1, 1, 1, 0)], facts(stock(1, &[0, 0], true)), 0);
+    let verdict = settle(&[item(0, 1, 1, 1, 0)], facts(stock(1, &[0, 0], true)));
     assert_eq!(outcomes(&verdict), [Outcome::Rejected(Reason::SoldOut)]);
 }
 
 #[test]
 fn a_request_for_a_shard_that_a_reshard_removed_gets_another_shard() {
-    let verdict = settle(PARTITION, &[item(0, 1, 1, 1, 7)], facts(stock(1, &[4], true)), 0);
+    let verdict = settle(&[item(0, 1, 1, 1, 7)], facts(stock(1, &[4], true)));
     assert_eq!(outcomes(&verdict), [issued(0, 1)]);
 }
 
 #[test]
 fn an_undecodable_record_and_a_coupon_without_campaign_are_invalid() {
-    let unreadable = Item { offset: 0, request_id: RequestId::from([1; 16]), content: Err("truncated".into()) };
-    let verdict = settle(PARTITION, &[unreadable, item(1, 2, 9, 1, 0)], facts(stock(1, &[4], true)), 0);
+    let unreadable = Item { content: Err("truncated".into()), ..item(0, 1, 1, 1, 0) };
+    let verdict = settle(&[unreadable, item(1, 2, 9, 1, 0)], facts(stock(1, &[4], true)));
     assert_eq!(outcomes(&verdict), [Outcome::Rejected(Reason::Invalid); 2]);
 }
 
 #[test]
 fn a_request_that_is_twice_in_a_batch_is_settled_once() {
-    let verdict = settle(PARTITION, &[item(0, 1, 1, 1, 0), item(1, 1, 1, 1, 0)], facts(stock(5, &[4], true)), 0);
+    let verdict = settle(&[item(0, 1, 1, 1, 0), item(1, 1, 1, 1, 0)], facts(stock(5, &[4], true)));
     assert_eq!((outcomes(&verdict), verdict.replayed), (vec![issued(0, 1)], 1));
 }
 
+#[test]
+fn a_request_that_is_in_two_partitions_is_settled_once() {
+    let items = [in_partition(1, item(7, 1, 1, 1, 0)), in_partition(2, item(3, 1, 1, 1, 0))];
+    let verdict = settle(&items, facts(stock(5, &[4], true)));
+    assert_eq!((outcomes(&verdict), verdict.replayed), (vec![issued(0, 1)], 1));
+    assert_eq!(verdict.decided, [(PartitionNo(1), 1), (PartitionNo(2), 1)].into());
+    assert_eq!(verdict.settled_of(PartitionNo(2)).count(), 0);
+}
+
+#[test]
+fn a_user_whose_requests_are_in_two_partitions_is_granted_one_coupon() {
+    let items = [in_partition(1, item(7, 1, 1, 1, 0)), in_partition(2, item(3, 2, 1, 1, 1))];
+    let verdict = settle(&items, facts(stock(1, &[4, 4], true)));
+    assert_eq!(outcomes(&verdict), [issued(0, 1), Outcome::Rejected(Reason::UserLimit)]);
+}
+
+#[test]
+fn a_partition_that_needs_more_shards_holds_up_no_other() {
+    let items = [item(0, 1, 1, 1, 0), item(1, 2, 1, 2, 1), in_partition(1, item(0, 3, 1, 3, 1))];
+    let verdict = settle(&items, facts(stock(1, &[0, 4], false)));
+    assert_eq!((outcomes(&verdict), verdict.decided), (vec![issued(1, 1)], [(PartitionNo(1), 1)].into()));
+    assert_eq!(verdict.exhausted, [coupon(1)].into());
+}
+
 prop_compose! {
-    /// Batches in which request ids, users and shards often repeat, and shards run out.
-    fn batch()(
-        rows in proptest::collection::vec((0..40_u8, 1..3_u64, 1..12_u64, 0..SHARDS + 1), 0..60),
+    /// Batches of several partitions, in which request ids, users and shards often repeat, and shards run out.
+    fn batches()(
+        rows in proptest::collection::vec((0..PARTITIONS, 0..40_u8, 1..3_u64, 1..12_u64, 0..SHARDS + 1), 0..60),
         remaining in proptest::collection::vec(0..8_u64, SHARDS as usize),
         limit in 1..4_u32,
         complete in any::<bool>(),
         replays in proptest::collection::btree_set(0..40_u8, 0..6),
         grants in proptest::collection::hash_map(1..12_u64, 0..4_u32, 0..6),
     ) -> (Vec<Item>, Facts) {
-        let items = (0..).zip(rows)
-            .map(|(offset, (id, coupon, user, shard))| item(offset, id, coupon, user, shard))
+        let mut next_offsets = [0; PARTITIONS as usize];
+        let mut next_offset = |partition: u32| {
+            let next = &mut next_offsets[partition as usize];
+            *next += 1;
+            *next - 1
+        };
+        let items = rows.into_iter()
+            .map(|(partition, id, coupon, user, shard)| {
+                in_partition(partition, item(next_offset(partition), id, coupon, user, shard))
+            })
             .collect();
         let facts = Facts {
             replays: replays.into_iter().map(|id| RequestId::from([id; 16])).collect(),
@@ -137,9 +178,9 @@ prop_compose! {
 
 proptest! {
     #[test]
-    fn granted_and_remaining_add_up_to_the_stock_before((items, facts) in batch()) {
+    fn granted_and_remaining_add_up_to_the_stock_before((items, facts) in batches()) {
         let before: u64 = facts.stock.values().flat_map(|stock| stock.shards.values()).sum();
-        let verdict = settle(PARTITION, &items, facts, 0);
+        let verdict = settle(&items, facts);
         let remaining: u64 = verdict.left.values().flat_map(|stock| stock.shards.values()).sum();
         let taken: u64 = verdict.takes.iter().map(|take| take.records).sum();
         let granted = outcomes(&verdict).iter().filter(|outcome| matches!(outcome, Outcome::Issued { .. })).count();
@@ -148,18 +189,33 @@ proptest! {
     }
 
     #[test]
-    fn every_decided_item_has_exactly_one_outcome((items, facts) in batch()) {
-        let verdict = settle(PARTITION, &items, facts, 0);
-        prop_assert_eq!(verdict.settled.len() as u64 + verdict.replayed, verdict.decided as u64);
-        prop_assert_eq!(verdict.exhausted.is_empty(), verdict.decided == items.len());
+    fn every_decided_item_has_exactly_one_outcome((items, facts) in batches()) {
+        let verdict = settle(&items, facts);
+        let decided: usize = verdict.decided.values().sum();
+        prop_assert_eq!(verdict.settled.len() as u64 + verdict.replayed, decided as u64);
+        prop_assert_eq!(verdict.exhausted.is_empty(), decided == items.len());
         let request_ids: BTreeSet<_> = verdict.settled.iter().map(|settled| settled.request_id).collect();
         prop_assert_eq!(request_ids.len(), verdict.settled.len());
     }
 
     #[test]
-    fn no_user_exceeds_the_limit_and_grant_numbers_have_no_gap((items, facts) in batch()) {
+    fn each_partition_is_decided_in_order_up_to_an_exhausted_coupon((items, facts) in batches()) {
+        let verdict = settle(&items, facts);
+        for partition in (0..PARTITIONS).map(PartitionNo) {
+            let decided = verdict.decided_of(partition);
+            let offsets: Vec<Offset> = verdict.settled_of(partition).map(|settled| settled.offset).collect();
+            prop_assert!(offsets.is_sorted() && offsets.iter().all(|offset| *offset < decided as Offset));
+            if let Some(next) = items.iter().filter(|item| item.partition == partition).nth(decided) {
+                let accepted = next.content.as_ref().expect("others need no shard");
+                prop_assert!(verdict.exhausted.contains(&accepted.request.coupon_id));
+            }
+        }
+    }
+
+    #[test]
+    fn no_user_exceeds_the_limit_and_grant_numbers_have_no_gap((items, facts) in batches()) {
         let (limit, held) = (facts.stock[&coupon(1)].per_user_limit, facts.grants.clone());
-        let verdict = settle(PARTITION, &items, facts, 0);
+        let verdict = settle(&items, facts);
         let mut next = held;
         for settled in &verdict.settled {
             if let (Outcome::Issued { grant_no, .. }, Some(subject)) = (settled.outcome, &settled.subject) {
@@ -172,8 +228,8 @@ proptest! {
     }
 
     #[test]
-    fn no_request_is_sold_out_while_a_shard_has_stock((items, facts) in batch()) {
-        let verdict = settle(PARTITION, &items, facts, 0);
+    fn no_request_is_sold_out_while_a_shard_has_stock((items, facts) in batches()) {
+        let verdict = settle(&items, facts);
         if outcomes(&verdict).contains(&Outcome::Rejected(Reason::SoldOut)) {
             prop_assert!(verdict.left.values().all(|stock| stock.complete));
             prop_assert_eq!(verdict.left.values().flat_map(|stock| stock.shards.values()).sum::<u64>(), 0);
@@ -181,30 +237,33 @@ proptest! {
     }
 
     #[test]
-    fn stock_is_taken_only_from_shards_that_were_read_with_stock((items, facts) in batch()) {
+    fn stock_is_taken_only_from_shards_that_were_read_with_stock((items, facts) in batches()) {
         let before = facts.stock.clone();
-        for take in settle(PARTITION, &items, facts, 0).takes {
+        for take in settle(&items, facts).takes {
             let had = before[&take.coupon_id].shards.get(&take.shard_no).copied().unwrap_or(0);
             prop_assert!((1..=had).contains(&take.records), "{take:?} from {had}");
         }
     }
 
     #[test]
-    fn a_batch_settled_in_two_parts_ends_like_the_whole_batch((items, facts) in batch(), split in 0..60_usize) {
-        let whole = settle(PARTITION, &items, facts.clone(), 0);
+    fn batches_settled_in_two_transactions_end_like_in_one((items, facts) in batches(), split in 0..60_usize) {
+        let whole = outcomes(&settle(&items, facts.clone()));
         let split = split.min(items.len());
-        let first = settle(PARTITION, &items[..split], facts.clone(), 0);
-        let mut both = outcomes(&first);
-        if first.exhausted.is_empty() {
-            let mut later = Facts { stock: first.left.clone(), ..facts };
-            for settled in &first.settled {
-                later.replays.insert(settled.request_id);
-                if let (Outcome::Issued { grant_no, .. }, Some(subject)) = (settled.outcome, &settled.subject) {
-                    later.grants.insert((subject.coupon_id, subject.user_id), grant_no);
-                }
-            }
-            both.extend(outcomes(&settle(PARTITION, &items[split..], later, 0)));
+        let first = settle(&items[..split], facts.clone());
+        let both = outcomes(&first);
+        if !first.exhausted.is_empty() {
+            // Other partitions go on.
+            prop_assert!(whole.starts_with(&both));
+            return Ok(());
         }
-        prop_assert_eq!(both, outcomes(&whole));
+        let mut later = Facts { stock: first.left.clone(), ..facts };
+        for settled in &first.settled {
+            later.replays.insert(settled.request_id);
+            if let (Outcome::Issued { grant_no, .. }, Some(subject)) = (settled.outcome, &settled.subject) {
+                later.grants.insert((subject.coupon_id, subject.user_id), grant_no);
+            }
+        }
+        let second = outcomes(&settle(&items[split..], later));
+        prop_assert_eq!([both, second].concat(), whole);
     }
 }

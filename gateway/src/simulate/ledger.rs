@@ -37,7 +37,7 @@ impl SimulatedLedger {
     /// Locks shards that have stock, and reads what a verdict needs. `None` while another transaction holds one of them.
     ///
     /// An empty shard stays empty, so it needs no lock.
-    pub(super) fn lock(&mut self, wanted: &BTreeMap<CouponId, Shards>, items: &[Item]) -> Option<(Facts, Locks)> {
+    pub(super) fn lock(&mut self, wanted: &BTreeMap<CouponId, Shards>, items: &[&Item]) -> Option<(Facts, Locks)> {
         let mut stock = BTreeMap::new();
         let mut locks = Locks::new();
         for (coupon, shards) in wanted {
@@ -65,12 +65,15 @@ impl SimulatedLedger {
     }
 
     /// Makes the stock of these shards visible to others, and releases the locks.
-    pub(super) fn commit(&mut self, partition: PartitionNo, next_offset: Offset, locks: Locks) {
+    pub(super) fn commit(&mut self, locks: Locks) {
         for (coupon, shard) in locks {
             let campaign = self.campaign(coupon);
             campaign.committed.insert(shard, campaign.stock[&shard]);
             campaign.locked.remove(&shard);
         }
+    }
+
+    pub(super) fn advance(&mut self, partition: PartitionNo, next_offset: Offset) {
         self.next_offsets[partition.0 as usize] = next_offset;
     }
 
@@ -100,14 +103,14 @@ impl SimulatedLedger {
         self.campaigns.get_mut(&coupon).expect("requests name campaigns of the scenario")
     }
 
-    fn replays(&self, items: &[Item]) -> BTreeSet<RequestId> {
+    fn replays(&self, items: &[&Item]) -> BTreeSet<RequestId> {
         if self.settled.is_empty() {
             return BTreeSet::new();
         }
         items.iter().map(|item| item.request_id).filter(|request| self.remembers(*request)).collect()
     }
 
-    fn grants(&self, items: &[Item]) -> Grants {
+    fn grants(&self, items: &[&Item]) -> Grants {
         let requests = items.iter().filter_map(|item| Some(&item.content.as_ref().ok()?.request));
         let holders = requests.map(|request| (request.coupon_id, request.user_id));
         holders.filter_map(|holder| Some((holder, *self.grants.get(&holder)?))).collect()

@@ -12,11 +12,10 @@ use super::group_commit::GroupCommit;
 use super::prediction::Prediction;
 use super::random::{Random, Use};
 use super::scenario::{Arrival, Scenario};
-use super::settlement::Settlement;
+use super::settlement::{Settlement, Transaction};
 use super::system::System;
 use super::tally::Tally;
 use crate::admission::SAMPLE_EVERY;
-use crate::coupon::PartitionNo;
 use crate::policy::OfflinePipeline;
 
 pub(super) struct Model<'a> {
@@ -46,8 +45,8 @@ enum Event {
     Delayed(Candidate),
     /// The log made a group of records durable.
     Durable,
-    /// The transaction of a partition commits.
-    Commit(PartitionNo),
+    /// A transaction commits.
+    Commit(Box<Transaction>),
     Timer(Timer),
 }
 
@@ -106,7 +105,7 @@ impl<'a> Model<'a> {
             Event::Retry(arrival) => self.arrive(arrival),
             Event::Delayed(candidate) => self.place(candidate),
             Event::Durable => self.make_durable(),
-            Event::Commit(partition) => self.commit(partition),
+            Event::Commit(transaction) => self.commit(*transaction),
             Event::Timer(timer) => self.tick(timer),
         }
     }

@@ -10,7 +10,7 @@ use super::virtual_time::virtual_ms;
 use crate::coupon::{
     Accepted, Arm, CampaignCounts, IssueRequest, NewCampaign, Offset, Outcome, PartitionNo, ShardNo, Terms, UnixMs,
 };
-use crate::settlement::{Exhausted, Item, Verdict, settle};
+use crate::settlement::{Exhausted, Item, Verdict, settle, share, union};
 
 /// An accepted request.
 #[derive(Debug, Clone, Copy)]
@@ -27,7 +27,7 @@ pub(super) struct Settlement {
     system: System,
     partitions: Vec<Partition>,
     /// With a batch that waits for its transaction, longest first.
-    ready: VecDeque<PartitionNo>,
+    ready: Vec<PartitionNo>,
     open: u32,
     lag_records: u64,
     peak_lag_records: u64,
@@ -42,29 +42,29 @@ struct Partition {
     next_offset: Offset,
     batch: VecDeque<Record>,
     exhausted: Exhausted,
-    transaction: Option<Transaction>,
 }
 
 /// Open until it commits.
-struct Transaction {
+pub(super) struct Transaction {
+    pub(super) duration: Duration,
+    /// Each with the arrival of the oldest record of its batch.
+    pub(super) partitions: Vec<(PartitionNo, UnixMs)>,
     verdict: Verdict,
     locks: Locks,
 }
 
-/// A transaction that began.
-pub(super) struct Begun {
-    pub(super) partition: PartitionNo,
-    pub(super) duration: Duration,
-    /// Arrival of the oldest record of its batch.
-    pub(super) oldest_ms: UnixMs,
-}
-
 /// A transaction that committed.
 pub(super) struct Committed {
-    pub(super) next_offset: Offset,
+    pub(super) partitions: Vec<Advanced>,
     /// Each record, with its outcome unless it had one before.
     pub(super) records: Vec<(Record, Option<Outcome>)>,
     pub(super) verdict: Verdict,
+}
+
+/// A partition of a transaction that committed.
+pub(super) struct Advanced {
+    pub(super) partition: PartitionNo,
+    pub(super) next_offset: Offset,
     /// Whether the batch has no more records.
     pub(super) is_batch_done: bool,
 }
@@ -76,7 +76,7 @@ impl Settlement {
             campaigns: campaigns.to_vec(),
             system: system.clone(),
             partitions: (0..system.partitions).map(|_| Partition::default()).collect(),
-            ready: VecDeque::new(),
+            ready: Vec::new(),
             open: 0,
             lag_records: 0,
             peak_lag_records: 0,
@@ -107,70 +107,109 @@ impl Settlement {
         if partition.batch.is_empty() && !partition.waiting.is_empty() {
             let records = partition.waiting.len().min(records_max);
             partition.batch.extend(partition.waiting.drain(..records));
-            self.ready.push_back(partition_no);
+            self.ready.push(partition_no);
         }
     }
 
     /// Reads new batches, and begins every transaction that need not wait for another one.
-    pub(super) fn begin(&mut self, now: Duration) -> Vec<Begun> {
+    pub(super) fn begin(&mut self, now: Duration) -> Vec<Transaction> {
         (0..self.system.partitions).map(PartitionNo).for_each(|partition| self.read(partition));
-        let ready = std::mem::take(&mut self.ready);
-        let mut begun = Vec::new();
-        for partition in ready {
-            match self.try_begin(partition, now) {
+        let (mut begun, mut blocked) = (Vec::new(), Vec::new());
+        while self.open < self.system.transactions_max && !self.ready.is_empty() {
+            let next = self.next();
+            match self.try_begin(&next, now) {
                 Some(transaction) => begun.push(transaction),
-                None => self.ready.push_back(partition),
+                None => blocked.extend(next),
             }
         }
+        blocked.append(&mut self.ready);
+        self.ready = blocked;
         begun
     }
 
-    fn try_begin(&mut self, partition_no: PartitionNo, now: Duration) -> Option<Begun> {
-        if self.open == self.system.transactions_max {
-            return None;
-        }
-        let partition = &mut self.partitions[partition_no.0 as usize];
-        let items = items(&self.campaigns, partition);
-        let (facts, locks) = self.ledger.lock(&partition.exhausted.wanted(&items), &items)?;
-        let verdict = settle(partition_no, &items, facts, virtual_ms(now));
+    /// The partitions of the next transaction: those that wait share it if there is one transaction at a time.
+    fn next(&mut self) -> Vec<PartitionNo> {
+        let mut ready = std::mem::take(&mut self.ready);
+        let records_max = self.system.batch_records_max;
+        let (next, later) = if self.system.transactions_max == 1 {
+            share(ready, records_max, |partition| self.partitions[partition.0 as usize].batch.len())
+        } else {
+            let later = ready.split_off(1);
+            (ready, later)
+        };
+        self.ready = later;
+        next
+    }
+
+    fn try_begin(&mut self, partitions: &[PartitionNo], now: Duration) -> Option<Transaction> {
+        let batches: Vec<Vec<Item>> = partitions.iter().map(|partition| self.items(*partition)).collect();
+        let wanted = partitions.iter().zip(&batches);
+        let wanted = wanted.map(|(partition, items)| self.partitions[partition.0 as usize].exhausted.wanted(items));
+        let items: Vec<&Item> = batches.iter().flatten().collect();
+        let (facts, locks) = self.ledger.lock(&union(wanted), &items)?;
+        let verdict = settle(&items, facts, virtual_ms(now));
         self.ledger.decide(&verdict);
-        let sent_twice = |record: &&Record| record.arrival.attempt != Attempt::Only;
-        for record in partition.batch.iter().take(verdict.decided).filter(sent_twice) {
-            self.ledger.remember(record.arrival.request_id);
+        let mut oldest = Vec::new();
+        for &partition_no in partitions {
+            let batch = &self.partitions[partition_no.0 as usize].batch;
+            let sent_twice = |record: &&Record| record.arrival.attempt != Attempt::Only;
+            for record in batch.iter().take(verdict.decided_of(partition_no)).filter(sent_twice) {
+                self.ledger.remember(record.arrival.request_id);
+            }
+            oldest.push((partition_no, batch.front().map_or(0, |record| virtual_ms(record.arrival.at))));
         }
-        let oldest_ms = partition.batch.front().map_or(0, |record| virtual_ms(record.arrival.at));
-        let duration = self.system.speed.settlement(verdict.decided);
-        partition.transaction = Some(Transaction { verdict, locks });
+        let duration = self.duration(partitions, verdict.decided.values().sum());
         self.open += 1;
-        Some(Begun { partition: partition_no, duration: self.slowed(partition_no, duration), oldest_ms })
+        Some(Transaction { duration, partitions: oldest, verdict, locks })
     }
 
-    fn slowed(&self, partition: PartitionNo, duration: Duration) -> Duration {
+    /// The slow partition slows the transaction that it shares.
+    fn duration(&self, partitions: &[PartitionNo], records: usize) -> Duration {
+        let duration = self.system.speed.settlement(records);
         let slow = PartitionNo::of(self.campaigns[0].coupon_id, ShardNo(0), self.system.partitions);
-        if partition == slow { duration.mul_f64(self.system.slow_partition) } else { duration }
+        if partitions.contains(&slow) { duration.mul_f64(self.system.slow_partition) } else { duration }
     }
 
-    /// Ends the open transaction of a partition.
-    pub(super) fn commit(&mut self, partition_no: PartitionNo) -> Committed {
-        let partition = &mut self.partitions[partition_no.0 as usize];
-        let Transaction { verdict, locks } = partition.transaction.take().expect("its transaction is open");
-        let first_offset = partition.next_offset;
-        partition.next_offset += verdict.decided as Offset;
-        let next_offset = partition.next_offset;
-        self.ledger.commit(partition_no, next_offset, locks);
-        partition.exhausted.remember(&verdict);
-        let mut settled = verdict.settled.iter().peekable();
-        let decided = (first_offset..).zip(partition.batch.drain(..verdict.decided));
-        let records = decided
-            .map(|(offset, record)| (record, settled.next_if(|next| next.offset == offset).map(|next| next.outcome)))
-            .collect();
-        let is_batch_done = partition.batch.is_empty();
+    /// Ends an open transaction.
+    pub(super) fn commit(&mut self, transaction: Transaction) -> Committed {
+        let Transaction { partitions, verdict, locks, .. } = transaction;
+        self.ledger.commit(locks);
+        let mut records = Vec::new();
+        let advance = |(partition, _)| self.advance(partition, &verdict, &mut records);
+        let partitions = partitions.into_iter().map(advance).collect();
         self.open -= 1;
-        self.lag_records -= verdict.decided as u64;
+        Committed { partitions, records, verdict }
+    }
+
+    /// Advances a partition behind the records that a verdict decided.
+    fn advance(
+        &mut self,
+        partition_no: PartitionNo,
+        verdict: &Verdict,
+        records: &mut Vec<(Record, Option<Outcome>)>,
+    ) -> Advanced {
+        let partition = &mut self.partitions[partition_no.0 as usize];
+        let decided = verdict.decided_of(partition_no);
+        let mut settled = verdict.settled_of(partition_no).peekable();
+        let mut outcome_at = |at| settled.next_if(|next| next.offset == at).map(|settled| settled.outcome);
+        let at_offsets = (partition.next_offset..).zip(partition.batch.drain(..decided));
+        records.extend(at_offsets.map(|(offset, record)| (record, outcome_at(offset))));
+        partition.next_offset += decided as Offset;
+        partition.exhausted.remember(verdict, partition_no);
+        let (next_offset, is_batch_done) = (partition.next_offset, partition.batch.is_empty());
         if !is_batch_done {
-            self.ready.push_back(partition_no);
+            self.ready.push(partition_no);
         }
-        Committed { next_offset, records, verdict, is_batch_done }
+        self.lag_records -= decided as u64;
+        self.ledger.advance(partition_no, next_offset);
+        Advanced { partition: partition_no, next_offset, is_batch_done }
+    }
+
+    /// The batch of a partition, as the log would deliver it.
+    fn items(&self, partition_no: PartitionNo) -> Vec<Item> {
+        let partition = &self.partitions[partition_no.0 as usize];
+        let records = (partition.next_offset..).zip(&partition.batch);
+        records.map(|(offset, record)| item(&self.campaigns, offset, record)).collect()
     }
 
     fn partition(&mut self, partition: PartitionNo) -> &mut Partition {
@@ -178,30 +217,26 @@ impl Settlement {
     }
 }
 
-/// The batch of a partition, as the log would deliver it.
-fn items(campaigns: &[NewCampaign], partition: &Partition) -> Vec<Item> {
-    let item = |(offset, record): (Offset, &Record)| {
-        let Record { arrival, shard_no, .. } = *record;
-        let campaign = &campaigns[arrival.campaign];
-        let request = IssueRequest {
-            user_id: arrival.user,
-            coupon_id: campaign.coupon_id,
-            policy_id: campaign.policy_id,
-            terms: terms(),
-        };
-        let accepted = Accepted {
-            request_id: arrival.request_id,
-            arrived_at_ms: virtual_ms(arrival.at),
-            shard_no,
-            generation: 0,
-            arm: Arm::Active,
-            fingerprint: None,
-            campaign_counts: CampaignCounts::default(),
-            request,
-        };
-        Item { offset, request_id: arrival.request_id, content: Ok(accepted) }
+fn item(campaigns: &[NewCampaign], offset: Offset, record: &Record) -> Item {
+    let Record { arrival, shard_no, partition, .. } = *record;
+    let campaign = &campaigns[arrival.campaign];
+    let request = IssueRequest {
+        user_id: arrival.user,
+        coupon_id: campaign.coupon_id,
+        policy_id: campaign.policy_id,
+        terms: terms(),
     };
-    (partition.next_offset..).zip(&partition.batch).map(item).collect()
+    let accepted = Accepted {
+        request_id: arrival.request_id,
+        arrived_at_ms: virtual_ms(arrival.at),
+        shard_no,
+        generation: 0,
+        arm: Arm::Active,
+        fingerprint: None,
+        campaign_counts: CampaignCounts::default(),
+        request,
+    };
+    Item { partition, offset, request_id: arrival.request_id, content: Ok(accepted) }
 }
 
 /// No decision depends on them.

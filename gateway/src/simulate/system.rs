@@ -10,7 +10,8 @@ pub struct System {
     pub partitions: u32,
     /// The most records that one transaction settles.
     pub batch_records_max: u32,
-    /// Settlements at the same time. An embedded ledger has one writer.
+    /// Settlements at the same time. An embedded ledger has one writer: the partitions that wait for it share a
+    /// transaction.
     pub transactions_max: u32,
     /// The interval at which gateways read the stock. `None` if they settle themselves, and know it at once.
     pub stock_poll: Option<Duration>,

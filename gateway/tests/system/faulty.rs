@@ -36,6 +36,8 @@ pub(crate) struct LedgerFaults {
     pub(crate) commit_answers_lost: AtomicU32,
     /// The outcomes of this user are refused for good, as if a value did not fit its column.
     pub(crate) poison_user: AtomicU64,
+    /// Settlements that have begun read and write nothing until this ends.
+    pub(crate) settlements_are_held: AtomicBool,
     /// How many settlements have begun.
     pub(crate) settlements: AtomicU32,
     /// How often settlements have locked stock and read grants.
@@ -339,6 +341,9 @@ impl Ledger for FaultyLedger {
         assert!(!self.faults.settlement_panics.load(Ordering::Relaxed), "the ledger is cursed");
         self.faults.settlements.fetch_add(1, Ordering::Relaxed);
         Box::pin(async move {
+            while self.faults.settlements_are_held.load(Ordering::Relaxed) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
             self.faults.reach().await?;
             let inner = self.inner.begin(partition).await?;
             Ok(Box::new(FaultyTransaction { inner, faults: Arc::clone(&self.faults) }) as Box<dyn Transaction>)

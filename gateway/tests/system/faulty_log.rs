@@ -1,13 +1,13 @@
 //! A log whose partitions are revoked or accept no records, and whose dead letters fail, when a test says so.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use futures_util::future::BoxFuture;
 use sluice::app::Ports;
 use sluice::coupon::{LogId, Offset, PartitionNo};
-use sluice::log::{Ack, AppendError, Assignment, DeadLetter, Gap, Log, LogError, Record};
+use sluice::log::{Ack, AppendError, Assignment, DeadLetter, Gap, Log, LogError, ReadError, Reader, Record, Stored};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -19,6 +19,8 @@ pub(crate) struct LogFaults {
     pub(crate) dead_letters_fail: AtomicBool,
     /// The number of records in each call.
     pub(crate) dead_letters: Mutex<Vec<usize>>,
+    /// How many records settlement has read.
+    pub(crate) records_read: AtomicU64,
     /// Partitions that accept no records.
     pub(crate) refusing: Mutex<BTreeSet<PartitionNo>>,
     /// The known end offsets are those of an empty log, as if another gateway had appended all records just now.
@@ -74,11 +76,12 @@ impl Log for FaultyLog {
     fn assignments(&self) -> mpsc::Receiver<Assignment> {
         let mut inner = self.inner.assignments();
         let (sender, receiver) = mpsc::channel(self.partitions() as usize);
-        let revoked = self.faults.revoked.clone();
+        let faults = Arc::clone(&self.faults);
         tokio::spawn(async move {
-            while let Some(assignment) = inner.recv().await {
+            while let Some(Assignment { partition, reader, .. }) = inner.recv().await {
+                let reader = Box::new(CountingReader { inner: reader, faults: Arc::clone(&faults) });
                 // Fails once settlement has ended.
-                let _ = sender.send(Assignment { revoked: revoked.clone(), ..assignment }).await;
+                let _ = sender.send(Assignment { partition, reader, revoked: faults.revoked.clone() }).await;
             }
         });
         receiver
@@ -122,5 +125,22 @@ impl Log for FaultyLog {
 
     fn close(&self) -> BoxFuture<'_, ()> {
         self.inner.close()
+    }
+}
+
+struct CountingReader {
+    inner: Box<dyn Reader>,
+    faults: Arc<LogFaults>,
+}
+
+impl Reader for CountingReader {
+    fn read(&mut self, from: Offset, records_max: usize) -> BoxFuture<'_, Result<Option<Vec<Stored>>, ReadError>> {
+        Box::pin(async move {
+            let read = self.inner.read(from, records_max).await;
+            if let Ok(Some(records)) = &read {
+                self.faults.records_read.fetch_add(records.len() as u64, Ordering::Relaxed);
+            }
+            read
+        })
     }
 }

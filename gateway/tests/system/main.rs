@@ -44,6 +44,7 @@ mod retries;
 mod rollout_api;
 mod rollouts;
 mod settlement;
+mod shared_transactions;
 mod signatures;
 mod slow_policies;
 mod starts;

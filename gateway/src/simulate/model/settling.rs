@@ -1,29 +1,31 @@
 //! From durable records to outcomes.
 
 use super::{Event, Model};
-use crate::coupon::{Outcome, PartitionNo};
+use crate::coupon::Outcome;
 use crate::simulate::gateway::Gateway;
-use crate::simulate::settlement::{Begun, Committed, Record};
+use crate::simulate::settlement::{Advanced, Committed, Record, Transaction};
 use crate::simulate::tally::SettledRequest;
 
 impl Model<'_> {
     pub(super) fn settle(&mut self) {
-        for Begun { partition, duration, oldest_ms } in self.settlement.begin(self.events.now()) {
+        for transaction in self.settlement.begin(self.events.now()) {
             for gateway in self.settling_gateways() {
-                gateway.progress.begin(partition, oldest_ms);
+                for (partition, oldest_ms) in &transaction.partitions {
+                    gateway.progress.begin(*partition, *oldest_ms);
+                }
             }
-            self.events.schedule_after(duration, Event::Commit(partition));
+            self.events.schedule_after(transaction.duration, Event::Commit(Box::new(transaction)));
         }
     }
 
-    pub(super) fn commit(&mut self, partition: PartitionNo) {
-        let committed = self.settlement.commit(partition);
+    pub(super) fn commit(&mut self, transaction: Transaction) {
+        let committed = self.settlement.commit(transaction);
         for (record, outcome) in &committed.records {
             if let Some(outcome) = outcome {
                 self.note_outcome(record, *outcome);
             }
         }
-        self.publish(partition, &committed);
+        self.publish(&committed);
         self.settle();
     }
 
@@ -39,21 +41,23 @@ impl Model<'_> {
     }
 
     /// Reports a commit to the gateways that settle themselves.
-    fn publish(&mut self, partition: PartitionNo, committed: &Committed) {
+    fn publish(&mut self, committed: &Committed) {
         if self.system.stock_poll.is_some() {
             return;
         }
-        let Committed { next_offset, records, verdict, is_batch_done } = committed;
+        let Committed { partitions, records, verdict } = committed;
         for (record, _) in records {
             self.gateways[record.gateway].subtract_unsettled(record.arrival.campaign, record.shard_no);
         }
         let granted = verdict.takes.iter().map(|take| take.records).sum();
         for gateway in &mut self.gateways {
             gateway.publish(verdict);
-            gateway.progress.catch_up(partition, *next_offset);
             gateway.progress.grant(granted);
-            if *is_batch_done {
-                gateway.progress.finish(partition);
+            for Advanced { partition, next_offset, is_batch_done } in partitions {
+                gateway.progress.catch_up(*partition, *next_offset);
+                if *is_batch_done {
+                    gateway.progress.finish(*partition);
+                }
             }
         }
     }

@@ -46,6 +46,26 @@ fn requests_that_wait_longer_than_the_stock_lasts_are_rejected() {
     assert_eq!((outcomes.refused_users, outcomes.inverted_users), (7, 0));
 }
 
+/// The drain of ten records in ten partitions: from 910 ms on, when the last one is durable.
+fn drain_of_ten_partitions(system: &System) -> u64 {
+    let load = json!({ "executor": "constant-arrival-rate", "rate": 10, "duration": "1s" });
+    let ten = scenario(json!({ "load": load, "crowd": { "users": 10 } }));
+    predict(&ten, system, picker("round-robin"), 1).outcomes.drain_ms
+}
+
+#[test]
+fn partitions_that_wait_for_the_writer_share_a_transaction_up_to_its_most_records() {
+    // The first is settled from 10 to 1015 ms. The other nine share a transaction of 1045 ms.
+    let system = with_transactions_of(Duration::from_secs(1));
+    assert_eq!(drain_of_ten_partitions(&system), 1015 + 1045 - 910);
+    // In transactions of four, four and one.
+    let small = System { batch_records_max: 4, ..system.clone() };
+    assert_eq!(drain_of_ten_partitions(&small), 1015 + 1020 + 1020 + 1005 - 910);
+    // Each has its own, the last one from 910 ms on.
+    let server = System { transactions_max: 12, ..system };
+    assert_eq!(drain_of_ten_partitions(&server), 1005);
+}
+
 #[test]
 fn round_robin_picks_all_shards_equally_often() {
     let prediction = predict(&scenario(json!({ "total": 1200 })), &EMBEDDED, picker("round-robin"), 1);
