@@ -56,6 +56,8 @@ impl Batches {
         let mut wait = RETRY_MIN;
         let mut start = 0;
         let mut length_max = items.len();
+        // Whatever made the batch fail may be in its records, and would fail every partition that shares a transaction.
+        let mut has_failed = false;
         while start < items.len() {
             let end = items.len().min(start + length_max);
             let part = Arc::new(Part {
@@ -64,9 +66,11 @@ impl Batches {
                 batch: Arc::clone(&items),
                 range: start..end,
                 wanted: self.exhausted.wanted(&items[start..end]),
-                is_suspect: length_max < items.len(),
+                is_suspect: has_failed,
             });
-            match self.committer.settle(&part).await {
+            let attempt = self.committer.settle(&part).await;
+            has_failed |= attempt.is_err();
+            match attempt {
                 Ok(Attempt::Done(verdict)) => {
                     self.exhausted.remember(&verdict, partition);
                     start += verdict.decided_of(partition);

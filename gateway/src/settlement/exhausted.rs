@@ -42,10 +42,11 @@ impl Exhausted {
             *needed_help.entry(subject.coupon_id).or_insert(false) |= is_sold_out || is_stolen;
         }
         self.0.retain(|coupon| needed_help.get(coupon).copied().unwrap_or(true));
-        if self.0.len() + verdict.exhausted.len() > COUPONS_MAX {
+        let Some(exhausted) = verdict.exhausted.get(&partition) else { return };
+        if self.0.len() + exhausted.len() > COUPONS_MAX {
             self.0.clear();
         }
-        self.0.extend(&verdict.exhausted);
+        self.0.extend(exhausted);
     }
 }
 
@@ -80,13 +81,15 @@ mod tests {
     #[test]
     fn a_coupon_is_read_with_all_its_shards_until_a_batch_needs_no_help() {
         let mut exhausted = Exhausted::default();
-        exhausted.remember(&Verdict { exhausted: [coupon(7)].into(), ..Verdict::default() }, PARTITION);
-        assert!(exhausted.0.contains(&coupon(7)), "its picked shard is empty");
+        let other = PartitionNo(PARTITION.0 + 1);
+        let stopped = BTreeMap::from([(PARTITION, [coupon(7)].into()), (other, [coupon(9)].into())]);
+        exhausted.remember(&Verdict { exhausted: stopped, ..Verdict::default() }, PARTITION);
+        assert_eq!(exhausted.0, [coupon(7)].into(), "its picked shard is empty");
         exhausted.remember(&issued(coupon(7), 1), PARTITION);
         assert!(exhausted.0.contains(&coupon(7)), "another shard helped");
         exhausted.remember(&issued(coupon(8), 0), PARTITION);
         assert!(exhausted.0.contains(&coupon(7)), "the batch had no record of it");
-        exhausted.remember(&issued(coupon(7), 0), PartitionNo(PARTITION.0 + 1));
+        exhausted.remember(&issued(coupon(7), 0), other);
         assert!(exhausted.0.contains(&coupon(7)), "another partition needed no help");
         exhausted.remember(&issued(coupon(7), 0), PARTITION);
         assert!(exhausted.0.is_empty());

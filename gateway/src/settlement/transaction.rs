@@ -24,7 +24,7 @@ pub(super) struct Part {
     pub(super) range: Range<usize>,
     /// The shards that the verdict on them needs.
     pub(super) wanted: BTreeMap<CouponId, Shards>,
-    /// One of the items may never be stored, so no other partition shares the transaction.
+    /// The batch has failed before, so no other partition shares the transaction.
     pub(super) is_suspect: bool,
 }
 

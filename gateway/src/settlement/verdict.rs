@@ -42,8 +42,9 @@ pub struct Verdict {
     pub replayed: u64,
     /// How many items of each partition are decided, counted from its first one. Without any, a partition is absent.
     pub decided: BTreeMap<PartitionNo, usize>,
-    /// Coupons whose other shards must be read: those that stopped a partition, and others that would stop it later.
-    pub exhausted: BTreeSet<CouponId>,
+    /// Of each partition that stopped, the coupons whose other shards must be read: the one that stopped it, and others
+    /// that would stop it later.
+    pub exhausted: BTreeMap<PartitionNo, BTreeSet<CouponId>>,
     /// The locked stock after the decision.
     pub left: BTreeMap<CouponId, LockedStock>,
 }
@@ -67,11 +68,10 @@ impl Verdict {
 pub fn settle(items: &[&Item], facts: Facts, settled_at_ms: UnixMs) -> Verdict {
     let Facts { replays: mut seen, mut grants, stock } = facts;
     let mut takes: BTreeMap<(CouponId, ShardNo), u64> = BTreeMap::new();
-    let mut stopped = BTreeSet::new();
     let mut verdict = Verdict { left: stock, ..Verdict::default() };
 
     for (index, item) in items.iter().enumerate() {
-        if stopped.contains(&item.partition) {
+        if verdict.exhausted.contains_key(&item.partition) {
             continue;
         }
         if seen.contains(&item.request_id) {
@@ -96,9 +96,8 @@ pub fn settle(items: &[&Item], facts: Facts, settled_at_ms: UnixMs) -> Verdict {
                     }
                     Decision::Reject(reason) => Outcome::Rejected(reason),
                     Decision::ReadAllShards => {
-                        stopped.insert(item.partition);
                         let undecided = items[index..].iter().filter(|later| later.partition == item.partition);
-                        verdict.exhausted.extend(exhausted(undecided, &verdict.left));
+                        verdict.exhausted.insert(item.partition, exhausted(undecided, &verdict.left));
                         continue;
                     }
                 }

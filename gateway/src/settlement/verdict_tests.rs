@@ -77,7 +77,7 @@ fn one_rejection_in_a_batch_of_100_leaves_99_issued() {
 fn an_empty_picked_shard_needs_all_shards_locked_before_the_decision() {
     let items = [item(0, 1, 1, 1, 0), item(1, 2, 1, 2, 0)];
     let partial = settle(&items, facts(stock(1, &[1], false)));
-    assert_eq!((partial.decided_of(PARTITION), partial.exhausted), (1, [coupon(1)].into()));
+    assert_eq!((partial.decided_of(PARTITION), partial.exhausted), (1, [(PARTITION, [coupon(1)].into())].into()));
 
     let complete = settle(&items[1..], facts(stock(1, &[0, 0, 5], true)));
     assert_eq!(outcomes(&complete), [issued(2, 1)]);
@@ -93,7 +93,10 @@ fn coupons_that_run_out_together_stop_the_batch_once() {
         ..Facts::default()
     };
     let verdict = settle(&items, facts);
-    assert_eq!((verdict.decided_of(PARTITION), verdict.exhausted), (0, [coupon(1), coupon(2)].into()));
+    assert_eq!(
+        (verdict.decided_of(PARTITION), verdict.exhausted),
+        (0, [(PARTITION, [coupon(1), coupon(2)].into())].into())
+    );
 }
 
 #[test]
@@ -142,7 +145,7 @@ fn a_partition_that_needs_more_shards_holds_up_no_other() {
     let items = [item(0, 1, 1, 1, 0), item(1, 2, 1, 2, 1), in_partition(1, item(0, 3, 1, 3, 1))];
     let verdict = settle(&items, facts(stock(1, &[0, 4], false)));
     assert_eq!((outcomes(&verdict), verdict.decided), (vec![issued(1, 1)], [(PartitionNo(1), 1)].into()));
-    assert_eq!(verdict.exhausted, [coupon(1)].into());
+    assert_eq!(verdict.exhausted, [(PARTITION, [coupon(1)].into())].into());
 }
 
 prop_compose! {
@@ -207,7 +210,7 @@ proptest! {
             prop_assert!(offsets.is_sorted() && offsets.iter().all(|offset| *offset < decided as Offset));
             if let Some(next) = items.iter().filter(|item| item.partition == partition).nth(decided) {
                 let accepted = next.content.as_ref().expect("others need no shard");
-                prop_assert!(verdict.exhausted.contains(&accepted.request.coupon_id));
+                prop_assert!(verdict.exhausted[&partition].contains(&accepted.request.coupon_id));
             }
         }
     }
