@@ -20,8 +20,8 @@ pub(super) const RETRY_MIN: Duration = Duration::from_millis(10);
 /// Bounds how long settlement stays idle after the ledger is reachable again.
 pub(super) const RETRY_MAX: Duration = Duration::from_secs(1);
 
-/// Settles the batches of one partition. Dropped at any point, it leaves no half batch: a transaction of its own is rolled
-/// back, one that another partition runs goes on, and what is not committed is settled after the next claim.
+/// Settles the batches of one partition. Dropped at any point, it leaves no half batch: its own transaction is rolled
+/// back, and a shared one that another partition runs goes on. Records without a commit are settled after the next claim.
 pub(super) struct Batches {
     settlement: Arc<Settlement>,
     committer: Arc<Committer>,

@@ -14,7 +14,7 @@ use crate::load;
 const SEED: u64 = 104;
 /// An operator's change on one process is active on all within this time.
 const ACTIVE_WITHIN: Duration = Duration::from_secs(2);
-/// For what is not measured.
+/// For the steps around the measured ones.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 #[tokio::test(flavor = "multi_thread")]

@@ -12,7 +12,7 @@ use crate::load;
 
 /// The coupon of a new ledger, which the README requests.
 const FIRST_COUPON: u64 = 104;
-/// For what is not measured, on a busy machine.
+/// For waits that measure nothing, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 impl Gateway {
