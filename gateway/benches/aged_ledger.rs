@@ -22,8 +22,9 @@ const OUTCOMES: u64 = 20_000_000;
 const CHUNK: u64 = 500_000;
 const ROUNDS: u64 = 3;
 const RECORDS: u64 = 250_000;
-/// The coupon of the old outcomes.
 const OLD_COUPON: u64 = 5;
+/// All of it is issued.
+const OLD: Backlog = Backlog { records: 0, first_coupon: OLD_COUPON, coupons: 1, stock: OUTCOMES, ids: Ids::UnderKeys };
 /// Audits a second while settlement runs: more than any dashboard asks for.
 const AUDITS_EVERY: Duration = Duration::from_millis(100);
 /// Added to every round trip: a database in the same region.
@@ -60,11 +61,14 @@ async fn compare() {
     report("aged, audited ten times a second", beside(paced, drain_one(coupons.next().expect("a number"))).await);
     report("aged, during recounts", beside(recount, drain_one(coupons.next().expect("a number"))).await);
     ledger.close().await;
+    let rejected = Backlog { records: RECORDS, ..OLD };
+    rejected.append(&aged.log()).await;
+    report("aged, more requests with keys for the old coupon", rejected.drain(&aged, None, &[]).await.0);
     aged.delete().await;
 }
 
 fn report(what: &str, rate: f64) {
-    println!("settled, {what:36}{rate:8.0}/s");
+    println!("settled, {what:49}{rate:8.0}/s");
 }
 
 /// The tallies were written by `insert_outcomes`, and the rows were counted.
@@ -96,7 +100,7 @@ async fn beside<F: Future<Output = ()>>(other: impl Fn() -> F, drain: impl Futur
 
 /// Reports the median of some rounds, each with a new coupon.
 async fn drain_near_and_far(ledger: &str, stage: &Stage, far: SocketAddr, coupons: &mut impl Iterator<Item = u64>) {
-    for (ids, keys) in [(Ids::OrderedByTime, "without keys"), (Ids::Hashes, "with keys")] {
+    for (ids, keys) in [(Ids::OrderedByTime, "without keys"), (Ids::UnderKeys, "with keys")] {
         for (database, distance) in [(None, "near"), (Some(far), "far")] {
             let mut rates = Vec::new();
             for _ in 0..ROUNDS {
@@ -116,8 +120,7 @@ async fn drain_once(stage: &Stage, coupon: u64, ids: Ids, database: Option<Socke
 
 /// Inserts outcomes as settlement would have, of one coupon that sold out. MariaDB's `seq_1_to_N` is a table of numbers.
 async fn insert_outcomes(stage: &Stage, ledger: &dyn Ledger) {
-    let old = Backlog { records: 0, first_coupon: OLD_COUPON, coupons: 1, stock: OUTCOMES, ids: Ids::Hashes };
-    old.create_campaigns(ledger).await;
+    OLD.create_campaigns(ledger).await;
     let mut connection = stage.connect().await;
     let mut execute = async |statement: String| {
         connection.execute(AssertSqlSafe(statement)).await.expect("inserts");
@@ -130,18 +133,23 @@ async fn insert_outcomes(stage: &Stage, ledger: &dyn Ledger) {
            FROM seq_1_to_{OUTCOMES} GROUP BY seq % {SHARDS}"
     ))
     .await;
-    // The ids lie as far apart as hashes do, in the order in which they are inserted fastest.
-    let apart = u64::MAX / OUTCOMES;
+    // The ids lie as far apart as hashes under keys do, in the order in which they are inserted fastest.
+    let of_coupon = hex(&OLD.request_id(1).as_bytes()[..2]);
+    let apart = (1 << 48) / OUTCOMES;
     for first in (1..=OUTCOMES).step_by(usize::try_from(CHUNK).expect("small")) {
         let last = OUTCOMES.min(first + CHUNK - 1);
         execute(format!(
             "INSERT INTO issue_outcome (request_id, status, coupon_id, user_id, grant_no, shard_no, picked_shard_no,
                                         generation, partition_no, log_offset, arrived_at_ms, settled_at_ms, terms_digest)
-             SELECT unhex(concat(lpad(hex(seq * {apart}), 16, '0'), lpad(hex(seq), 16, '0'))), 'ISSUED', {OLD_COUPON},
+             SELECT unhex(concat('{of_coupon}', lpad(hex(seq * {apart}), 12, '0'), lpad(hex(seq), 16, '0'))), 'ISSUED', {OLD_COUPON},
                     seq, 1, seq % {SHARDS}, seq % {SHARDS}, 1, seq % {SHARDS}, seq DIV {SHARDS}, 1700000000000,
                     1700000000000, repeat('d', 16)
                FROM seq_{first}_to_{last}"
         ))
         .await;
     }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -33,7 +33,7 @@ fn main() {
 
 async fn measure(campaigns: u64) {
     let stage = Stage::create().await;
-    let all = Backlog { records: 0, first_coupon: 1, coupons: campaigns, stock: 1_000_000, ids: Ids::Hashes };
+    let all = Backlog { records: 0, first_coupon: 1, coupons: campaigns, stock: 1_000_000, ids: Ids::UnderKeys };
     all.create_campaigns_on(&stage).await;
     let variables = stage.variables(None);
     let variables = variables.each_ref().map(|(name, value)| (*name, value.as_str()));

@@ -36,15 +36,15 @@ pub(crate) struct Backlog {
 pub(crate) enum Ids {
     /// As of requests without an Idempotency-Key: new rows are neighbours in the ledger's index.
     OrderedByTime,
-    /// As of requests with a key: new rows are anywhere in it.
-    Hashes,
+    /// As of requests with a key: new rows are anywhere among those of their coupon.
+    UnderKeys,
 }
 
 impl Ids {
-    fn id(self, user: u64) -> RequestId {
+    fn id(self, request: &IssueRequest) -> RequestId {
         match self {
             Self::OrderedByTime => RequestId::new(),
-            Self::Hashes => RequestId::from_log_position(PartitionNo(u32::MAX), user),
+            Self::UnderKeys => request.id_under(b"one request of each user"),
         }
     }
 }
@@ -89,13 +89,19 @@ impl Backlog {
         let coupon = self.first_coupon + user % self.coupons;
         // As even as a random picker, but no shard is exhausted early.
         let shard_no = ShardNo(u32::try_from(user / self.coupons % u64::from(SHARDS)).expect("a shard"));
-        let accepted = accepted(self.ids.id(user), user, coupon, shard_no);
+        let request = request(user, coupon);
+        let accepted = accepted(self.ids.id(&request), request, shard_no);
         let coupon_id = accepted.request.coupon_id;
         let group = GroupNo::of(coupon_id, layout.number_of_groups());
         let partition = layout.partition(group, coupon_id, shard_no);
         let decided_by = DecidedBy { generation: accepted.generation, arm: accepted.arm };
         let headers = Headers { request_id: Some(accepted.request_id), traceparent: None, decided_by };
         (partition, Record { key: format!("{coupon}:{shard_no}"), headers, value: accepted.encode() })
+    }
+
+    /// The id of this user's request.
+    pub(crate) fn request_id(self, user: u64) -> RequestId {
+        self.ids.id(&request(user, self.first_coupon + user % self.coupons))
     }
 
     /// Settles the records with one new consumer, which reaches the database at `database` if that is given. Returns
@@ -140,7 +146,16 @@ fn campaign(coupon: u64, stock: u64) -> NewCampaign {
     }
 }
 
-fn accepted(request_id: RequestId, user: u64, coupon: u64, shard_no: ShardNo) -> Accepted {
+fn request(user: u64, coupon: u64) -> IssueRequest {
+    IssueRequest {
+        user_id: user.try_into().expect("in range"),
+        coupon_id: coupon.try_into().expect("in range"),
+        policy_id: 21_u64.try_into().expect("in range"),
+        terms: terms(),
+    }
+}
+
+fn accepted(request_id: RequestId, request: IssueRequest, shard_no: ShardNo) -> Accepted {
     Accepted {
         request_id,
         arrived_at_ms: now_ms(),
@@ -149,12 +164,7 @@ fn accepted(request_id: RequestId, user: u64, coupon: u64, shard_no: ShardNo) ->
         arm: Arm::Active,
         fingerprint: None,
         campaign_counts: CampaignCounts::default(),
-        request: IssueRequest {
-            user_id: user.try_into().expect("in range"),
-            coupon_id: coupon.try_into().expect("in range"),
-            policy_id: 21_u64.try_into().expect("in range"),
-            terms: terms(),
-        },
+        request,
     }
 }
 

