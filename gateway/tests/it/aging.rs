@@ -3,6 +3,8 @@
 //!
 //! `SLUICE_AGING_MINUTES` makes the long form shorter, with a clock that runs faster.
 
+mod plot;
+
 use std::collections::HashMap;
 use std::fmt;
 use std::fs::File;
@@ -157,8 +159,8 @@ async fn what_a_gateway_keeps_stays_bounded_while_campaigns_come_and_go() {
     let gateway = Gateway::launch(Launch::with(&RETENTION).with_clock_speed(speed)).await;
     let users = (PER_SECOND * seconds as f64) as u64;
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("aging.csv");
-    let mut plot = File::create(&path).expect("a file");
-    writeln!(plot, "{}", Sample::COLUMNS).expect("writes");
+    let mut table = File::create(&path).expect("a file");
+    writeln!(table, "{}", Sample::COLUMNS).expect("writes");
     let (begun, mut samples, mut accepted) = (Instant::now(), Vec::new(), 0);
     for round in 0..rounds {
         // A third of the requests finds no coupon left.
@@ -173,10 +175,11 @@ async fn what_a_gateway_keeps_stays_bounded_while_campaigns_come_and_go() {
         assert_eq!(gateway.change(campaign.coupon, "close", Value::Null).await.status, 200);
         let sample = Sample::take(&gateway, begun).await;
         println!("round {round}: {sample}");
-        writeln!(plot, "{sample}").expect("writes");
+        writeln!(table, "{sample}").expect("writes");
         samples.push(sample);
+        std::fs::write(path.with_extension("svg"), plot::svg(&samples)).expect("writes");
     }
-    println!("{accepted} accepted in {:.0?}; sizes in {}", begun.elapsed(), path.display());
+    println!("{accepted} accepted in {:.0?}; sizes in {}, plotted in aging.svg", begun.elapsed(), path.display());
     if rounds == ROUNDS.1 {
         assert_bounded(&samples);
     }
