@@ -70,6 +70,23 @@ async fn trimming_deletes_a_bounded_number_of_batches_between_appends() {
 }
 
 #[tokio::test]
+async fn a_partition_that_cannot_be_trimmed_does_not_keep_the_batches_of_the_others() {
+    let folder = temporary();
+    let (log, mut trimmer) = open(&folder).await;
+    for partition in [PartitionNo(0), PARTITION] {
+        fill(&log, partition, 100, 1).await;
+        log.trim(partition, 100);
+    }
+    let refuse = "CREATE TRIGGER refuse BEFORE DELETE ON record_batch WHEN OLD.partition_no = 0
+                  BEGIN SELECT RAISE(ABORT, 'unreadable'); END";
+    sqlx::query(refuse).execute(&log.file.writer).await.expect("creates");
+    for _ in 0..ROUND {
+        trimmer.step().await;
+    }
+    assert_eq!((batches(&log, PartitionNo(0)).await, batches(&log, PARTITION).await), (100, 1));
+}
+
+#[tokio::test]
 async fn a_step_deletes_fewer_batches_if_they_are_large() {
     let folder = temporary();
     let (log, mut trimmer) = open(&folder).await;

@@ -63,17 +63,19 @@ impl Trimmer {
         self.due
     }
 
-    /// Trims one partition and plans the next step. A failure is logged, and trimming pauses for a minute.
+    /// Trims one partition and plans the next step. A failure is logged, and trimming pauses for a minute. Then it
+    /// continues with the next partition: one that cannot be trimmed does not keep the records of the others.
     pub(super) async fn step(&mut self) {
-        match self.trim(self.partition).await {
+        let partition = self.partition;
+        self.partition = (partition + 1) % self.settled.0.len();
+        match self.trim(partition).await {
             Ok(deleted) => self.has_deleted |= deleted > 0,
             Err(error) => {
-                tracing::warn!(partition = self.partition, %error, "log not trimmed, retrying in a minute");
+                tracing::warn!(partition, %error, "log not trimmed, retrying in its next turn");
                 self.due = Instant::now() + ROUND_EVERY;
                 return;
             }
         }
-        self.partition = (self.partition + 1) % self.settled.0.len();
         let is_idle = self.partition == 0 && !std::mem::take(&mut self.has_deleted);
         self.due = Instant::now() + if is_idle { ROUND_EVERY } else { STEP_PAUSE };
     }
