@@ -6,10 +6,11 @@ use crate::log::Options;
 pub(super) const MIN_INSYNC_REPLICAS: &str = "min.insync.replicas";
 pub(super) const RETENTION_MS: &str = "retention.ms";
 /// Settings with one valid value, and what happens with another one.
-pub(super) const FIXED: [(&str, &str, &str); 3] = [
+pub(super) const FIXED: [(&str, &str, &str); 4] = [
     ("cleanup.policy", "delete", "compaction deletes requests of the same shard"),
     ("retention.bytes", "-1", "a bound on the size deletes requests that are not settled"),
     ("unclean.leader.election.enable", "false", "a replica that is not in sync could become leader without them"),
+    ("message.timestamp.type", "LogAppendTime", "the requests of a gateway whose clock is slow are deleted early"),
 ];
 
 /// `retention.ms` of the options; -1 keeps all records.
@@ -76,6 +77,7 @@ mod tests {
             ("cleanup.policy", "compact,delete", "sluice expects delete"),
             ("retention.bytes", "1000", "sluice expects -1"),
             ("unclean.leader.election.enable", "true", "sluice expects false"),
+            ("message.timestamp.type", "CreateTime", "sluice expects LogAppendTime"),
             (RETENTION_MS, "1000", "log.retention_hours expects 604800000"),
         ] {
             let problem = check_with(&options, name, value).expect_err("is refused");

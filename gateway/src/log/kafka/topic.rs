@@ -62,7 +62,6 @@ async fn create_topics(address: &Address, config: &ClientConfig, options: &Optio
     let topic = |name, retention| {
         let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(options.replicas.cast_signed()))
             .set(MIN_INSYNC_REPLICAS, &min_insync)
-            .set("message.timestamp.type", "LogAppendTime")
             .set(RETENTION_MS, retention);
         FIXED.into_iter().fold(topic, |topic, (name, value, _)| topic.set(name, value))
     };
