@@ -11,11 +11,11 @@ use std::time::Instant;
 use crate::coupon::Offset;
 use crate::log::{Ack, AckSender, AppendError, Record};
 
-/// About a third of the broker's largest batch, at the size of a usual request.
-pub(super) const BATCH_RECORDS_MAX: usize = 1024;
-/// Per partition: two batches. A partition that acknowledges nothing, such as one without a leader, must leave most of
-/// a gateway's requests in flight to the others.
-const PENDING_RECORDS_MAX: usize = 2048;
+/// About a sixth of the broker's largest batch, at the size of a usual request. Larger batches are not faster.
+pub(super) const BATCH_RECORDS_MAX: usize = 512;
+/// Per partition: one batch. The partitions of a broker that stops answering, a third of them in a small cluster, then
+/// hold at most half of the requests that a gateway has in flight by default.
+const PENDING_RECORDS_MAX: usize = BATCH_RECORDS_MAX;
 
 /// The acknowledgement that a record waits for.
 pub(super) struct PendingAck {
@@ -166,12 +166,14 @@ mod tests {
     #[test]
     fn pending_records_are_sent_in_order_once_the_batch_in_flight_is_complete() {
         let (batcher, commands) = Batcher::new(2);
-        let _acks = push(&batcher, 2 + BATCH_RECORDS_MAX);
+        let _acks = push(&batcher, 1 + BATCH_RECORDS_MAX);
         assert!(commands.try_recv().is_err(), "the first record is in flight");
         batcher.complete(0, false);
         assert_eq!(commands.try_recv(), Ok(SendCommand::Send(0)));
         let batch = batcher.next_batch(0);
         assert_eq!(keys(&batch), (1..=BATCH_RECORDS_MAX).collect::<Vec<_>>());
+        let (pending, _ack) = PendingAck::pair();
+        assert!(matches!(batcher.push(0, record(1 + BATCH_RECORDS_MAX), pending), Ok(Pushed::Pending)));
         for _ in 0..BATCH_RECORDS_MAX {
             assert!(commands.try_recv().is_err(), "the batch is not complete");
             batcher.complete(0, false);

@@ -13,6 +13,9 @@ use super::broker_errors::{BrokerErrors, client_creation_failed};
 use crate::coupon::Offset;
 use crate::log::OpenError;
 
+/// After this time the library disconnects from a broker that does not answer, and asks another one. By default that
+/// takes a minute, in which it may ask the same one again and again.
+const BROKER_ANSWERS_WITHIN_MS: &str = "1500";
 /// The library delivers errors only when polled. Those that it has, it delivers within this time.
 const POLL_MAX: Duration = Duration::from_millis(50);
 
@@ -27,6 +30,7 @@ impl MetadataClient {
         let mut config = config.clone();
         // `BrokerErrors` reads closed connections from the library's log, whatever this process logs.
         config.set_log_level(RDKafkaLogLevel::Info);
+        config.set("socket.timeout.ms", BROKER_ANSWERS_WITHIN_MS);
         let client = BaseConsumer::from_config_and_context(&config, BrokerErrors::default())
             .map_err(|error| client_creation_failed(address, error))?;
         Ok(Self { client, topic: address.topic.clone() })
