@@ -110,6 +110,9 @@ impl Monitor {
                 self.count_unread(partition, &reason)
             }),
         };
+        if let Some(lost) = self.status.lost(PartitionNo(known.id().unsigned_abs())) {
+            return Err(format!("the brokers lost the acknowledged records [{}, {})", lost.start, lost.end).into());
+        }
         if in_sync < self.min_insync_replicas {
             return Err(format!("{in_sync} of {} in-sync replicas", self.min_insync_replicas).into());
         }
@@ -190,6 +193,16 @@ mod tests {
         assert_eq!(problems(&broker), [None, None]);
         monitor.publish(monitor.check());
         assert!(problems(&broker).iter().all(Option::is_some), "{:?}", problems(&broker));
+    }
+
+    #[test]
+    fn a_partition_that_lost_acknowledged_records_accepts_none() {
+        let broker = MockBroker::start(2);
+        let monitor = start(&broker, 1);
+        broker.status.advance(PartitionNo(1), 5);
+        monitor.publish(monitor.check());
+        let lost = Some("the brokers lost the acknowledged records [0, 5)".to_owned());
+        assert_eq!(problems(&broker), [None, lost]);
     }
 
     #[test]

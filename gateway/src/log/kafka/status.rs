@@ -1,5 +1,6 @@
 //! What this process knows of each partition: its end offset, and whether it accepts records.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -17,6 +18,8 @@ struct PartitionStatus {
     end: AtomicU64,
     /// The start and the end that a broker last reported. Unlike `end`, they can go back.
     reported: [AtomicU64; 2],
+    /// Offsets that were durable before the end went back.
+    lost: Mutex<Option<Range<Offset>>>,
     /// Why records appended now would not become durable.
     problem: Mutex<Option<Arc<str>>>,
     /// Every request asks all partitions of its coupon, on all workers: so they take the lock only if there is a problem.
@@ -89,10 +92,14 @@ impl TopicStatus {
     ) -> Result<(), E> {
         let Some(status) = self.get(partition) else { return Ok(()) };
         let mut waiting = std::mem::take(&mut *lock(&status.waiting));
+        let durable = status.end.load(Ordering::Relaxed);
         match read() {
             Ok(reported @ [_, end]) => {
                 std::iter::zip(&status.reported, reported)
                     .for_each(|(known, offset)| known.store(offset, Ordering::Relaxed));
+                if end < durable {
+                    lock(&status.lost).get_or_insert(end..durable);
+                }
                 self.advance(partition, end);
                 waiting.into_iter().for_each(|waiter| waiter.complete(end));
                 Ok(())
@@ -102,6 +109,13 @@ impl TopicStatus {
                 Err(error)
             }
         }
+    }
+
+    /// Offsets that were acknowledged and are gone. New records would get them again, and settlement would take those for
+    /// the ones that it has settled: so the partition accepts no records until this process is started again, which
+    /// compares the log with the ledger.
+    pub(super) fn lost(&self, partition: PartitionNo) -> Option<Range<Offset>> {
+        lock(&self.get(partition)?.lost).clone()
     }
 
     /// What is missing at an offset, by the last report, which may be older than the offset.
@@ -163,6 +177,20 @@ mod tests {
         assert_eq!((&mut late).now_or_never(), None, "nothing was read");
         assert_eq!(status.read_offsets(PARTITION, || Ok::<_, ()>([0, 9])), Ok(()));
         assert_eq!(late.now_or_never(), Some(Ok(9)));
+    }
+
+    #[test]
+    fn an_end_that_goes_back_behind_acknowledged_records_is_a_loss_and_a_late_acknowledgement_is_none() {
+        let status = TopicStatus::new(2);
+        let acknowledged_meanwhile = || {
+            status.advance(PARTITION, 9);
+            Ok::<_, ()>([0, 7])
+        };
+        assert_eq!(status.read_offsets(PARTITION, acknowledged_meanwhile), Ok(()));
+        assert_eq!(status.lost(PARTITION), None, "the end was read before the acknowledgement");
+        assert_eq!(status.read_offsets(PARTITION, || Ok::<_, ()>([0, 7])), Ok(()));
+        assert_eq!(status.read_offsets(PARTITION, || Ok::<_, ()>([0, 12])), Ok(()));
+        assert_eq!(status.lost(PARTITION), Some(7..9), "it stays lost, although later records have these offsets");
     }
 
     #[test]
