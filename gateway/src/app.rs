@@ -31,6 +31,7 @@ pub async fn check(config: &Config) -> Result<Vec<String>, StartError> {
     telemetry::check(&config.telemetry).map_err(StartError::Telemetry)?;
     log::check(&config.log)?;
     ledger::check(&config.ledger)?;
+    ports::check_shared(config)?;
     counters::check(&config.counters)?;
     listeners::read_tokens(config)?;
     listeners::Certificates::read(config)?;

@@ -21,7 +21,7 @@ use crate::coupon::{DecidedBy, LogId, Offset, PartitionNo, RequestId};
 
 pub use ensured::{Change, Ensured};
 pub use gap::Gap;
-pub use open::{check, ensure_topics, open};
+pub use open::{check, ensure_topics, is_shared, open};
 pub use options::{Options, SaslMechanism};
 
 /// What is appended.

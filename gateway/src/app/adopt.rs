@@ -24,7 +24,10 @@ pub enum OldLog<'a> {
 pub enum AdoptError {
     #[error(transparent)]
     Start(#[from] StartError),
-    #[error("the ledger settles this log already: start sluice")]
+    #[error(
+        "the ledger settles this log already: start sluice; if the log was restored and lacks records that the ledger \
+         has settled, give --lost"
+    )]
     Same,
     #[error("--from: {url} is not the log that the ledger settles: name that log, or give --lost if it is lost")]
     NotTheOldLog { url: String },
@@ -40,24 +43,31 @@ pub enum AdoptError {
     },
 }
 
-/// Binds the ledger to the log of the configuration, and continues at its oldest records. No process may run
-/// meanwhile. Returns the identity of the log.
+/// Binds the ledger to the log of the configuration, and continues at its oldest records. If the ledger settles this log
+/// already and the log lost what it has settled, continues where the log ends. No process may run meanwhile. Returns the
+/// identity of the log.
 ///
 /// # Errors
 /// [`AdoptError`]. The ledger is unchanged, or the next start completes the move.
 pub async fn adopt(config: &Config, old: OldLog<'_>) -> Result<LogId, AdoptError> {
     let ledger = ledger::open_unverified(&config.ledger, config.log.partitions).await.map_err(StartError::from)?;
     let log = open(&config.whole_log()).await?;
+    let layout = GroupLayout::new(ledger.groups(), config.log.partitions);
     let bound = ledger.log_identity(GroupNo::FIRST).await.map_err(StartError::from)?;
     match log.identity().await.map_err(StartError::from)? {
-        Some(found) if bound.is_some_and(|bound| bound.log_id == found) => return Err(AdoptError::Same),
+        Some(found) if bound.is_some_and(|bound| bound.log_id == found) => {
+            if !matches!(old, OldLog::Lost) {
+                return Err(AdoptError::Same);
+            }
+            continue_at_end(&*log, &*ledger, layout, found).await?;
+            return close(&*log, &*ledger, found).await;
+        }
         Some(found) => return Err(StartError::OtherLedger(found).into()),
         None => {}
     }
     if let OldLog::At(url) = old {
         check_settled(config, url, &*ledger, bound).await?;
     }
-    let layout = GroupLayout::new(ledger.groups(), config.log.partitions);
     let adopted = LogId::random();
     // The first group last: until then, a repetition of a move that was cut short knows the old log.
     for group in layout.groups().collect::<Vec<_>>().into_iter().rev() {
@@ -65,9 +75,45 @@ pub async fn adopt(config: &Config, old: OldLog<'_>) -> Result<LogId, AdoptError
     }
     let log_id = identity::compare(&*log, &*ledger).await?;
     identity::bind(&*log, &*ledger, log_id).await?;
+    close(&*log, &*ledger, log_id).await
+}
+
+async fn close(log: &dyn Log, ledger: &dyn Ledger, log_id: LogId) -> Result<LogId, AdoptError> {
     log.close().await;
     ledger.close().await;
     Ok(log_id)
+}
+
+/// The log was restored from a backup, and lacks records that the ledger has settled: new records get their offsets, so
+/// these partitions continue where the log ends. The others continue where they are.
+///
+/// # Errors
+/// [`AdoptError::Same`] if no partition lacks any.
+async fn continue_at_end(
+    log: &dyn Log,
+    ledger: &dyn Ledger,
+    layout: GroupLayout,
+    log_id: LogId,
+) -> Result<(), AdoptError> {
+    let mut is_short = false;
+    for group in layout.groups() {
+        let partitions = layout.partitions_of(group);
+        let (mut settled_offsets, mut next_offsets) = (Vec::new(), Vec::new());
+        for partition in partitions.clone() {
+            let settled = ledger.next_offset(partition).await.map_err(StartError::from)?;
+            settled_offsets.push(settled);
+            next_offsets.push(match log.gap(partition, settled).await.map_err(StartError::from)? {
+                Some(Gap::Short { end, .. }) => end,
+                _ => settled,
+            });
+        }
+        if next_offsets != settled_offsets {
+            is_short = true;
+            let first = partitions.min().unwrap_or(PartitionNo(0));
+            ledger.adopt_log(group, log_id, first, &next_offsets, now_ms()).await.map_err(StartError::from)?;
+        }
+    }
+    if is_short { Ok(()) } else { Err(AdoptError::Same) }
 }
 
 async fn adopt_in(
@@ -121,9 +167,10 @@ async fn check_partitions(
 ) -> Result<(), AdoptError> {
     for partition in partitions {
         let settled = ledger.next_offset(partition).await.map_err(StartError::from)?;
-        let end = old.end_offset(partition);
-        if settled != end {
-            return Err(AdoptError::Unsettled { partition, settled, end });
+        // Read now: the end that the log knows since it was opened is 0 for a partition that had no leader.
+        let behind = old.gap(partition, settled + 1).await.map_err(StartError::from)?;
+        if !matches!(behind, Some(Gap::Short { end, .. }) if end == settled) {
+            return Err(AdoptError::Unsettled { partition, settled, end: old.end_offset(partition) });
         }
     }
     Ok(())

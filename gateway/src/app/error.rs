@@ -18,6 +18,11 @@ pub enum StartError {
     ReadLedger(#[from] LedgerError),
     #[error(transparent)]
     ReadLog(#[from] crate::log::LogError),
+    #[error(
+        "ledger.url: `{url}` is for one process, but log.url names a topic, which several processes use: set ledger.url \
+         to a database server, such as `mysql://user@host:3306/database`"
+    )]
+    UnsharedLedger { url: String },
     /// The ledger settles another log.
     #[error(
         "log.url and ledger.url do not belong together: the ledger settles the log {expected}, but log.url names {}: \
@@ -34,7 +39,7 @@ pub enum StartError {
     /// The log lacks records that the ledger has settled.
     #[error(
         "log.url and ledger.url do not belong together: partition {partition} of the log ends at offset {end}, but the \
-         ledger has settled it up to {settled}: restore the log, or move the ledger to this log with `sluice log adopt`"
+         ledger has settled it up to {settled}: restore the log, or continue it with `sluice log adopt --lost`"
     )]
     ShortLog {
         partition: PartitionNo,

@@ -4,7 +4,7 @@
 //! that it was seen: from then on, a log without it is another log.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::error::StartError;
 use super::retry::retry;
@@ -19,6 +19,8 @@ const WATCH_EVERY: Duration = Duration::from_secs(60);
 /// seen it for a day, a log without it is accepted: no gateway has appended to another one meanwhile, so that one is
 /// shorter than what the ledger has settled, and the start is refused for that.
 const SEEN_MS_MAX: UnixMs = 24 * 3600 * 1000;
+/// From the choice of an identity until it is in the log.
+const STORED_WITHIN: Duration = Duration::from_secs(5);
 const TASK: &str = "log identity";
 
 /// The identity that log and ledger share, or a new one if neither has any.
@@ -49,7 +51,9 @@ pub(super) async fn compare(log: &dyn Log, ledger: &dyn Ledger) -> Result<LogId,
 /// [`StartError::OtherLog`] if another ledger stored its identity in the log meanwhile.
 pub(super) async fn bind(log: &dyn Log, ledger: &dyn Ledger, proposed: LogId) -> Result<LogId, StartError> {
     let expected = ledger.propose_log(proposed).await?;
-    if read(log).await?.is_none() {
+    if expected != proposed {
+        await_identity(log).await?;
+    } else if read(log).await?.is_none() {
         retry(|| log.set_identity(expected), |_| true).await?;
     }
     let found = read(log).await?;
@@ -58,6 +62,16 @@ pub(super) async fn bind(log: &dyn Log, ledger: &dyn Ledger, proposed: LogId) ->
     }
     ledger.see_log(expected, now_ms()).await?;
     Ok(expected)
+}
+
+/// Another process proposed its identity first, and stores it in its log. If this is the same log, it appears here.
+/// This process does not store it: an embedded log of its own would look like that of the other.
+async fn await_identity(log: &dyn Log) -> Result<(), StartError> {
+    let begun = Instant::now();
+    while read(log).await?.is_none() && begun.elapsed() < STORED_WITHIN {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    Ok(())
 }
 
 /// A log that is open may still be electing the broker that keeps its identity.
@@ -123,6 +137,34 @@ mod tests {
         assert!(matches!(compare(&*second, &*ledger).await, Err(StartError::OtherLog { found: None, .. })));
         ledger.see_log(bound, now_ms() - SEEN_MS_MAX - 1).await.expect("stores");
         assert_eq!(compare(&*second, &*ledger).await.expect("the identity has expired"), bound);
+    }
+
+    #[tokio::test]
+    async fn of_two_logs_that_start_with_one_new_ledger_at_once_it_settles_one() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let (first, second) = (open_log(&folder, "log").await, open_log(&folder, "other").await);
+        let ledger = open_ledger(&folder).await;
+        let proposed = compare(&*first, &*ledger).await.expect("both are new");
+        let late = compare(&*second, &*ledger).await.expect("nothing is stored yet");
+        bind(&*first, &*ledger, proposed).await.expect("binds");
+        assert!(matches!(bind(&*second, &*ledger, late).await, Err(StartError::OtherLog { found: None, .. })));
+        assert_eq!(second.identity().await.expect("reads"), None, "it may be bound to another ledger");
+    }
+
+    #[tokio::test]
+    async fn a_process_that_proposes_late_finds_the_identity_in_the_log_that_both_share() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let (log, ledger) = (open_log(&folder, "log").await, open_ledger(&folder).await);
+        let proposed = compare(&*log, &*ledger).await.expect("both are new");
+        ledger.propose_log(proposed).await.expect("proposes");
+        let late = bind(&*log, &*ledger, LogId::random());
+        let store = async {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            log.set_identity(proposed).await
+        };
+        let (bound, stored) = tokio::join!(late, store);
+        stored.expect("stores");
+        assert_eq!(bound.expect("binds"), proposed);
     }
 
     #[tokio::test]

@@ -29,6 +29,17 @@ pub struct Ports {
     pub background: Vec<Background>,
 }
 
+/// With a ledger each, two processes that start at the same time would both grant the whole stock.
+///
+/// # Errors
+/// [`StartError::UnsharedLedger`]
+pub(super) fn check_shared(config: &Config) -> Result<(), StartError> {
+    if log::is_shared(&config.log) && !ledger::is_shared(&config.ledger) {
+        return Err(StartError::UnsharedLedger { url: config.ledger.redacted().url });
+    }
+    Ok(())
+}
+
 impl Ports {
     /// Opens what the configuration names, retrying while a dependency is unreachable. Creates no file but compiled
     /// components if the first pipeline of a new ledger cannot be loaded.
@@ -36,6 +47,7 @@ impl Ports {
     /// # Errors
     /// [`StartError`] when an option is invalid or a dependency rejects this process. A retry would not help.
     pub async fn open(config: &Config) -> Result<Self, StartError> {
+        check_shared(config)?;
         let telemetry = Telemetry::new();
         if config.role != Role::Consumer && ledger::is_new(&config.ledger) {
             // A recorded pipeline has its components in the ledger. A new ledger takes them from the folder.

@@ -27,7 +27,7 @@ pub(super) enum Command {
         #[arg(long)]
         to: u64,
     },
-    /// Move the ledger to the log of log.url, which must be new. Stop all gateways and consumers first.
+    /// Move the ledger to the log of log.url, which must be new or restored. Stop all gateways and consumers first.
     #[command(group = ArgGroup::new("old").required(true))]
     Adopt {
         #[command(flatten)]
@@ -35,7 +35,8 @@ pub(super) enum Command {
         /// The URL of the log that the ledger settled until now. It must be settled completely.
         #[arg(long, value_name = "URL", group = "old")]
         from: Option<String>,
-        /// The old log is lost. Its accepted requests that are not settled never get an outcome.
+        /// The old log is lost: its accepted requests that are not settled never get an outcome. Or the log was restored
+        /// from a backup and lacks records that the ledger has settled: it continues where it ends.
         #[arg(long, group = "old")]
         lost: bool,
     },

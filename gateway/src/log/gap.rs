@@ -49,8 +49,8 @@ impl Gap {
             ),
             Self::Short { from, end } => format!(
                 "partition {partition} of the log ends at offset {end}, but the ledger has settled it up to {from}: \
-                 the log was created again or restored: restore the log, or stop all processes and move the ledger \
-                 to this log with `sluice log adopt`"
+                 the log was created again or restored: restore the log, or stop all processes and continue \
+                 it with `sluice log adopt --lost`"
             ),
         }
     }

@@ -35,6 +35,12 @@ pub fn check(options: &Options) -> Result<(), OpenError> {
     }
 }
 
+/// Whether the URL names a topic, which several processes can use.
+#[must_use]
+pub fn is_shared(options: &Options) -> bool {
+    matches!(Adapter::of(options), Ok(Adapter::Kafka(_)))
+}
+
 /// Opens the log that the URL names. Its background tasks make records durable: run them until it is closed.
 ///
 /// # Errors

@@ -41,6 +41,14 @@ fn remove(files: &Files, name: &str) {
     }
 }
 
+/// Copies a database that no process has open.
+fn copy(files: &Files, from: &str, to: &str) {
+    remove(files, to);
+    for ending in ["", "-wal"] {
+        let _ = std::fs::copy(files.path(&format!("{from}{ending}")), files.path(&format!("{to}{ending}")));
+    }
+}
+
 async fn start_error(config: Config) -> String {
     let ports = Ports::open(&config).await.expect("embedded ports open");
     System::start(config, ports).await.err().expect("the start is refused").to_string()
@@ -174,6 +182,44 @@ async fn a_ledger_moves_to_a_new_log_once_the_old_one_is_settled() {
     assert_eq!(log["identity"], adopted.to_string());
     assert_eq!((&log["changes"][0]["reason"], &log["changes"][0]["to"]), (&"ADOPT".into(), &0.into()), "{log}");
     assert_eq!(system.audit(104).await["granted"], 7);
+    system.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_was_restored_from_a_backup_continues_where_it_ends_once_the_operator_says_so() {
+    let (files, status_urls) = backlog(10).await;
+    copy(&files, "log", "backup");
+    let system = start(files).await;
+    let later = system.accepted(11).await;
+    assert_eq!(system.outcome(&later).await["status"], "ISSUED");
+    let files = system.stop().await;
+    copy(&files, "backup", "log");
+    let mut config = files.config();
+    config.log.partitions = 2;
+    let error = start_error(config.clone()).await;
+    assert!(error.contains("ends at offset"), "{error}");
+    let url = config.log.url.clone();
+    let adopt = async |old| {
+        eventually("the refused start has closed the log", async || match adopt(&config, old).await {
+            Err(error) if error.to_string().contains("another sluice process has") => None,
+            answer => Some(answer.map_err(|error| error.to_string())),
+        })
+        .await
+    };
+    let refused = adopt(OldLog::At(&url)).await.expect_err("does not say that records are lost");
+    assert!(refused.contains("give --lost"), "{refused}");
+    adopt(OldLog::Lost).await.expect("continues where the log ends");
+    let refused = adopt(OldLog::Lost).await.expect_err("is done already");
+    assert!(refused.contains("settles this log already"), "{refused}");
+
+    let system = start(files).await;
+    for url in status_urls.iter().chain([&later]) {
+        assert_eq!(system.outcome(url).await["status"], "ISSUED", "{url}");
+    }
+    for user in 12..=20 {
+        assert_eq!(system.outcome(&system.accepted(user).await).await["status"], "ISSUED");
+    }
+    assert_eq!(system.audit(104).await["granted"], 20);
     system.stop().await;
 }
 
