@@ -143,6 +143,8 @@ impl PartitionTask {
         match ledger.next_offset(partition).await {
             Ok(skipped_to) if skipped_to != next_offset => {
                 progress.advance(partition, skipped_to);
+                // Nothing may be behind the gap yet.
+                progress.set_gap(partition, None);
                 tracing::warn!(%partition, offset = skipped_to, "partition continues behind a skipped gap");
                 skipped_to
             }

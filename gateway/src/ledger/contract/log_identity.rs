@@ -23,6 +23,8 @@ pub(crate) async fn a_skip_moves_only_the_offset_that_it_names(ledger: &dyn Ledg
     assert!(ledger.skip(PARTITION, 0, 4, 7).await.expect("skips"));
     assert!(!ledger.skip(PARTITION, 0, 4, 8).await.expect("is refused"), "a skip applies once");
     assert_eq!(ledger.next_offset(PARTITION).await.expect("reads"), 4);
+    let claim = ledger.claim(PARTITION).await.expect("claims");
+    assert_eq!((claim.next_offset, claim.released_offset), (4, 0), "requests before the gap may not be released yet");
     let reason = OffsetChangeReason::Skip;
     let change = OffsetChange { partition: PARTITION, from: 0, to: 4, reason, changed_at_ms: 7 };
     assert_eq!(ledger.offset_changes(GroupNo::FIRST, 9).await.expect("reads"), [change]);

@@ -88,7 +88,6 @@ pub(super) async fn skip(
     let mut transaction = writers.begin().await.map_err(during(step))?;
     let touched = sqlx::query(include_str!("../sql/common/skip_offsets.sql"))
         .bind(to.cast_signed())
-        .bind(to.cast_signed())
         .bind(partition.0)
         .bind(from.cast_signed())
         .execute(&mut *transaction)

@@ -89,7 +89,6 @@ pub(super) async fn skip(
     let mut transaction = begin(file, step).await?;
     let touched = sqlx::query(include_str!("../sql/common/skip_offsets.sql"))
         .bind(to.cast_signed())
-        .bind(to.cast_signed())
         .bind(partition.0)
         .bind(from.cast_signed())
         .execute(&mut *transaction)

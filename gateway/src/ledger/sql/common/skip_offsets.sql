@@ -1,2 +1,3 @@
--- The counters keep what they counted for rejected requests among the missing records.
-UPDATE partition_offset SET next_offset = ?, released_offset = ? WHERE partition_no = ? AND next_offset = ?
+-- `released_offset` stays: rejected requests before the missing records may not be released yet. The next claim reads
+-- them again, and passes over the gap.
+UPDATE partition_offset SET next_offset = ? WHERE partition_no = ? AND next_offset = ?
