@@ -16,6 +16,7 @@ mod submission;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use self::earlier::KeyState;
 use self::judgement::Judgement;
 use self::reservation::Reservation;
 use self::submission::Candidate;
@@ -139,13 +140,16 @@ impl Admission {
         };
         let campaign = match self.expect_open(Arc::clone(&campaign), &candidate.submission).await {
             Ok(campaign) => campaign,
-            Err(refusal) if !self.earlier.holds_key(&candidate).await? => return Err(unknown.unwrap_or(refusal)),
-            // Nothing is appended for a campaign that is over: its outcomes may be deleted, and would not tell a replay.
-            Err(Refusal::Closed) => {
-                return self.earlier.await_outcome(candidate.request_id, group).await?.ok_or(Refusal::Closed);
-            }
-            // Appended again, settlement drops one of the two records.
-            Err(_) => campaign,
+            Err(refusal) => match (self.earlier.key_state(&candidate).await?, &refusal) {
+                // Nothing is appended for a campaign that is over: its outcomes may be deleted, and would not tell a replay.
+                (KeyState::Held, Refusal::Closed) | (KeyState::Unknown, Refusal::Closed | Refusal::Paused) => {
+                    return self.earlier.await_outcome(candidate.request_id, group).await?.ok_or(refusal);
+                }
+                // Appended again, settlement drops one of the two records.
+                (KeyState::Held, _) => campaign,
+                // Once a coupon is sold out, most requests are refused: too many for each to wait for settlement.
+                (KeyState::Unknown | KeyState::NotHeld, _) => return Err(unknown.unwrap_or(refusal)),
+            },
         };
         let accepting = Arc::clone(self).accept(Arc::clone(chosen), candidate, campaign, in_flight);
         self.detached.run(accepting).await

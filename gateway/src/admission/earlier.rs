@@ -17,6 +17,16 @@ use crate::settlement::Progress;
 /// Settlement takes milliseconds, and another process learns of it within half a second.
 const SETTLED_WITHIN: Duration = Duration::from_secs(2);
 
+/// Whether a request holds its Idempotency-Key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum KeyState {
+    /// If no outcome of it is known, it was accepted moments ago, maybe by another gateway.
+    Held,
+    NotHeld,
+    /// The counters do not answer.
+    Unknown,
+}
+
 /// Finds requests that were accepted earlier.
 pub struct EarlierRequests {
     ledger: Arc<dyn Ledger>,
@@ -94,17 +104,17 @@ impl EarlierRequests {
         }
     }
 
-    /// Whether the request holds its Idempotency-Key. If no outcome of it is known, it was accepted moments ago, maybe
-    /// by another gateway. While the counters are unavailable, the request counts as new.
+    /// Whether the request holds its Idempotency-Key.
     ///
     /// # Errors
     /// [`Refusal::IdempotencyConflict`] when another request holds the key.
-    pub(super) async fn holds_key(&self, candidate: &Candidate) -> Result<bool, Refusal> {
-        let Some(fingerprint) = candidate.fingerprint else { return Ok(false) };
+    pub(super) async fn key_state(&self, candidate: &Candidate) -> Result<KeyState, Refusal> {
+        let Some(fingerprint) = candidate.fingerprint else { return Ok(KeyState::NotHeld) };
         match self.counters.key_holder(fingerprint).await {
-            Ok(Some(holder)) if holder == candidate.request_id => Ok(true),
+            Ok(Some(holder)) if holder == candidate.request_id => Ok(KeyState::Held),
             Ok(Some(_)) => Err(Refusal::IdempotencyConflict),
-            Ok(None) | Err(_) => Ok(false),
+            Ok(None) => Ok(KeyState::NotHeld),
+            Err(_) => Ok(KeyState::Unknown),
         }
     }
 

@@ -14,6 +14,8 @@ pub(crate) struct FaultyCounters {
     inner: Local,
     /// Forgetting fails, as in an outage.
     pub(crate) forget_fails: AtomicBool,
+    /// Asking for the holder of a key fails, as if the answer came too late.
+    pub(crate) key_holder_fails: AtomicBool,
     /// Forgetting never ends, as if the process crashed before it.
     pub(crate) forget_hangs: AtomicBool,
 }
@@ -34,6 +36,9 @@ impl Counters for FaultyCounters {
     }
 
     fn key_holder(&self, fingerprint: Fingerprint) -> Answer<'_, Option<RequestId>> {
+        if self.key_holder_fails.load(Ordering::Relaxed) {
+            return Answer::Left(ready(Err(Unavailable("the answer came too late".to_owned()))));
+        }
         self.inner.key_holder(fingerprint)
     }
 

@@ -11,6 +11,7 @@ use sluice::counters::{Hook, Subject};
 use sluice::coupon::{CampaignCounts, Fingerprint, IssueRequest, now_ms};
 
 use crate::faulty::{FaultyLedger, LedgerFaults};
+use crate::faulty_counters::FaultyCounters;
 use crate::harness::{Answer, Files, Fixture, eventually, payload, replace_ledger, share, stop_all};
 
 const KEY: &str = "one-key";
@@ -77,6 +78,37 @@ async fn it_is_the_same_request_although_the_campaign_closed_before_the_first_at
     assert_eq!(retry.body["requestId"], first.body["requestId"]);
     let of_user = |outcome: &&Value| outcome["userId"] == 1;
     assert_eq!(here.export(104).await.iter().filter(of_user).count(), 1);
+    drop(ports);
+    stop_all([here, there, consumer]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_is_not_refused_as_paused_or_closed_while_the_counters_do_not_answer() {
+    let data = Files::new();
+    let counters = Arc::new(FaultyCounters::default());
+    let mut ports = counters.replace(open(&data).await);
+    let here = start(&mut ports, Role::Gateway).await;
+    let there = start(&mut ports, Role::Gateway).await;
+    let first = here.issue_under(KEY, payload(1)).await;
+    assert_eq!(first.body["status"], "PENDING", "{}", first.body);
+    counters.key_holder_fails.store(true, Ordering::Relaxed);
+    let paused = here.operate(Method::POST, "/admin/coupons/104/pause", None).await;
+    assert_eq!(paused.status, StatusCode::OK, "{}", paused.body);
+    let is_known = async || (there.issue(9).await.body["reason"] == "PAUSED").then_some(());
+    eventually("the other gateway knows that the campaign is paused", is_known).await;
+    assert_eq!(reason(&there.issue_under(KEY, payload(1)).await), (503, "LEDGER_UNAVAILABLE"));
+    here.close_for(&there).await;
+    assert_eq!(reason(&there.issue_under(KEY, payload(1)).await), (503, "LEDGER_UNAVAILABLE"));
+
+    let consumer = start(&mut ports, Role::Consumer).await;
+    let retry = eventually("the retry is answered", async || {
+        let retry = there.issue_under(KEY, payload(1)).await;
+        (retry.status != StatusCode::SERVICE_UNAVAILABLE).then_some(retry)
+    })
+    .await;
+    assert_eq!((retry.status, &retry.body["status"]), (StatusCode::ACCEPTED, &"ISSUED".into()), "{}", retry.body);
+    assert_eq!(retry.body["requestId"], first.body["requestId"]);
+    assert_eq!(reason(&there.issue_under("another-key", payload(2)).await), (409, "CLOSED"), "all is settled");
     drop(ports);
     stop_all([here, there, consumer]).await;
 }
