@@ -300,6 +300,10 @@ pub trait Ledger: Send + Sync + 'static {
         requests: &'a BTreeSet<RequestId>,
     ) -> BoxFuture<'a, Result<(), LedgerError>>;
 
+    /// Deletes terms of a campaign whose outcomes are all deleted, and returns how many. Terms that an earlier version
+    /// stored belong to no campaign and stay.
+    fn delete_terms(&self, coupon: CouponId, rows_max: u32) -> BoxFuture<'_, Result<u64, LedgerError>>;
+
     /// Records that these outcomes of a campaign are deleted. The campaign itself stays.
     fn record_deletion(&self, coupon: CouponId, deletion: Deletion) -> BoxFuture<'_, Result<(), LedgerError>>;
 

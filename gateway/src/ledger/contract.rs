@@ -335,6 +335,7 @@ macro_rules! contract_tests {
             the_offsets_of_all_claimed_partitions_are_read_at_once,
             outcomes_are_listed_page_by_page_each_once,
             deleted_outcomes_are_gone_and_the_campaign_stays,
+            the_terms_of_a_campaign_are_deleted_in_bounded_steps,
             a_campaign_is_expired_until_its_deletion_is_recorded,
             components_are_deleted_with_the_last_generation_that_names_them,
             the_version_that_was_registered_last_is_the_newest_of_its_name,

@@ -286,6 +286,13 @@ impl Ledger for Groups {
         })
     }
 
+    fn delete_terms(&self, coupon: CouponId, rows_max: u32) -> BoxFuture<'_, Result<u64, LedgerError>> {
+        Box::pin(async move {
+            let Some((_, database)) = self.0.of_coupon(coupon).await? else { return Ok(0) };
+            database.delete_terms(coupon, rows_max).await
+        })
+    }
+
     fn record_deletion(&self, coupon: CouponId, deletion: Deletion) -> BoxFuture<'_, Result<(), LedgerError>> {
         Box::pin(async move {
             let Some((_, database)) = self.0.of_coupon(coupon).await? else { return Ok(()) };

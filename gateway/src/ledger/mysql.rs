@@ -251,6 +251,10 @@ impl Ledger for Mysql {
         Box::pin(within("delete outcomes", retention::delete_outcomes(&self.writers, coupon, requests)))
     }
 
+    fn delete_terms(&self, coupon: CouponId, rows_max: u32) -> BoxFuture<'_, Result<u64, LedgerError>> {
+        Box::pin(within("delete terms", retention::delete_terms(&self.writers, coupon, rows_max)))
+    }
+
     fn record_deletion(&self, coupon: CouponId, deletion: Deletion) -> BoxFuture<'_, Result<(), LedgerError>> {
         Box::pin(within("record the deletion", retention::record_deletion(&self.writers, coupon, deletion)))
     }

@@ -253,6 +253,10 @@ impl Ledger for Sqlite {
         Box::pin(retention::delete_outcomes(&self.file, coupon, requests))
     }
 
+    fn delete_terms(&self, coupon: CouponId, rows_max: u32) -> BoxFuture<'_, Result<u64, LedgerError>> {
+        Box::pin(retention::delete_terms(&self.file, coupon, rows_max))
+    }
+
     fn record_deletion(&self, coupon: CouponId, deletion: Deletion) -> BoxFuture<'_, Result<(), LedgerError>> {
         Box::pin(retention::record_deletion(&self.file, coupon, deletion))
     }

@@ -333,6 +333,10 @@ impl Ledger for FaultyLedger {
         self.inner.delete_outcomes(coupon, requests)
     }
 
+    fn delete_terms(&self, coupon: CouponId, rows_max: u32) -> BoxFuture<'_, Result<u64, LedgerError>> {
+        self.inner.delete_terms(coupon, rows_max)
+    }
+
     fn record_deletion(&self, coupon: CouponId, deletion: Deletion) -> BoxFuture<'_, Result<(), LedgerError>> {
         self.inner.record_deletion(coupon, deletion)
     }

@@ -111,6 +111,7 @@ async fn rejections_are_deleted_first_then_all_outcomes_but_not_the_campaign() {
     assert_eq!((count(&rest, "ISSUED"), rest.len()), (1, 1));
     shared.sweep(Some(0), Some(0)).await;
     assert_eq!(system.export(COUPON).await, Vec::<Value>::new());
+    assert_eq!(shared.ledger.delete_terms(coupon(), 9).await.expect("deletes"), 0, "the sweep has deleted them");
     let due = shared.ledger.expired_campaigns(GroupNo::FIRST, Deletion::All, i64::MAX, 9).await.expect("reads");
     assert_eq!(due, Vec::<CouponId>::new());
     let audit = system.operate(Method::GET, &format!("/admin/coupons/{COUPON}/audit?recount=true"), None).await.body;

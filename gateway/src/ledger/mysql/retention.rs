@@ -69,6 +69,15 @@ pub(super) async fn delete_outcomes(
     transaction.commit().await.map_err(during("commit"))
 }
 
+pub(super) async fn delete_terms(writers: &MySqlPool, coupon: CouponId, rows_max: u32) -> Result<u64, LedgerError> {
+    let deleted = sqlx::query(limited(include_str!("../sql/mysql/delete_terms.sql"), rows_max))
+        .bind(coupon.as_i64())
+        .execute(writers)
+        .await
+        .map_err(during("delete terms"))?;
+    Ok(deleted.rows_affected())
+}
+
 pub(super) async fn record_deletion(
     writers: &MySqlPool,
     coupon: CouponId,

@@ -75,6 +75,18 @@ pub(super) async fn delete_outcomes(
     transaction.commit().await.map_err(during("commit"))
 }
 
+pub(super) async fn delete_terms(file: &SqliteFile, coupon: CouponId, rows_max: u32) -> Result<u64, LedgerError> {
+    let step = "delete terms";
+    check(file, step)?;
+    let deleted = sqlx::query(include_str!("../sql/sqlite/delete_terms.sql"))
+        .bind(coupon.as_i64())
+        .bind(rows_max)
+        .execute(&file.writer)
+        .await
+        .map_err(during(step))?;
+    Ok(deleted.rows_affected())
+}
+
 pub(super) async fn record_deletion(
     file: &SqliteFile,
     coupon: CouponId,

@@ -1,7 +1,8 @@
 use sqlx::migrate::Migrator;
 
 use super::*;
-use crate::coupon::now_ms;
+use crate::coupon::{Outcome, ShardNo, now_ms};
+use crate::ledger::contract::{PARTITION, settled};
 
 async fn temporary() -> (Sqlite, tempfile::TempDir) {
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -98,6 +99,23 @@ async fn outcomes_written_before_the_tallies_are_counted_and_keep_their_terms() 
     assert!(audit.recount.is_some_and(|recount| recount.agrees));
     let kept = sqlx::query("SELECT request_id FROM issue_outcome WHERE terms = '{}' AND terms_digest IS NULL");
     assert_eq!(kept.fetch_all(&ledger.file.readers).await.expect("reads").len(), 2);
+}
+
+#[tokio::test]
+async fn each_grant_refers_to_its_terms_which_its_campaign_stores_once() {
+    let (ledger, _folder) = temporary().await;
+    for (name, coupon) in [(1, 104_u64), (2, 104), (3, 105)] {
+        let mut grant = settled(name, name.into(), Outcome::Issued { shard: ShardNo(0), grant_no: 1 });
+        grant.subject.as_mut().expect("a subject").coupon_id = coupon.try_into().expect("in range");
+        let mut transaction = ledger.begin(PARTITION).await.expect("begins");
+        transaction.insert_outcomes(&[grant]).await.expect("inserts");
+        transaction.commit().await.expect("commits");
+    }
+    let referring = "SELECT outcome.coupon_id, stored.terms FROM issue_outcome AS outcome \
+                       JOIN issue_terms AS stored ON digest = terms_digest AND stored.coupon_id = outcome.coupon_id";
+    assert_eq!(sqlx::query(referring).fetch_all(&ledger.file.readers).await.expect("reads").len(), 3);
+    let stored = sqlx::query("SELECT digest FROM issue_terms").fetch_all(&ledger.file.readers).await.expect("reads");
+    assert_eq!(stored.len(), 2);
 }
 
 #[tokio::test]
