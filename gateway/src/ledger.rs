@@ -33,7 +33,7 @@ use futures_util::future::BoxFuture;
 
 use crate::coupon::{
     Arm, Audit, Campaign, CampaignChange, ChangeKey, CouponId, Fingerprint, GenerationNo, GroupNo, LogId, NewCampaign,
-    Offset, Outcome, PartitionNo, PolicyId, RequestId, Settled, ShardNo, ShardStock, UnixMs, UserId,
+    Offset, Outcome, PartitionNo, PolicyId, RequestId, Settled, ShardNo, ShardStock, Terms, UnixMs, UserId,
 };
 
 pub use error::{CampaignError, LedgerError, OpenError};
@@ -283,6 +283,16 @@ pub trait Ledger: Send + Sync + 'static {
         last: Option<&'a ListedOutcome>,
         rows_max: u32,
     ) -> BoxFuture<'a, Result<Vec<ListedOutcome>, LedgerError>>;
+
+    /// The terms of those of a campaign's requests that were granted.
+    fn terms<'a>(
+        &'a self,
+        coupon: CouponId,
+        requests: &'a [RequestId],
+    ) -> BoxFuture<'a, Result<BTreeMap<RequestId, Terms>, LedgerError>>;
+
+    /// Whether outcomes of a campaign were deleted; `None` if the coupon has no campaign.
+    fn outcomes_deleted(&self, coupon: CouponId) -> BoxFuture<'_, Result<Option<bool>, LedgerError>>;
 
     /// Campaigns of a group that closed before this time, and for which this deletion is not recorded.
     fn expired_campaigns(

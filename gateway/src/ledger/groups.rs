@@ -17,7 +17,7 @@ use super::{
 };
 use crate::coupon::{
     Audit, Campaign, CampaignChange, ChangeKey, CouponId, Fingerprint, GenerationNo, GroupLayout, GroupNo, LogId,
-    NewCampaign, Offset, PartitionNo, RequestId, ShardStock, UnixMs,
+    NewCampaign, Offset, PartitionNo, RequestId, ShardStock, Terms, UnixMs,
 };
 
 pub use self::members::Opener;
@@ -258,6 +258,24 @@ impl Ledger for Groups {
         Box::pin(async move {
             let Some((_, database)) = self.0.of_coupon(coupon).await? else { return Ok(Vec::new()) };
             database.outcomes(coupon, last, rows_max).await
+        })
+    }
+
+    fn terms<'a>(
+        &'a self,
+        coupon: CouponId,
+        requests: &'a [RequestId],
+    ) -> BoxFuture<'a, Result<BTreeMap<RequestId, Terms>, LedgerError>> {
+        Box::pin(async move {
+            let Some((_, database)) = self.0.of_coupon(coupon).await? else { return Ok(BTreeMap::new()) };
+            database.terms(coupon, requests).await
+        })
+    }
+
+    fn outcomes_deleted(&self, coupon: CouponId) -> BoxFuture<'_, Result<Option<bool>, LedgerError>> {
+        Box::pin(async move {
+            let Some((_, database)) = self.0.of_coupon(coupon).await? else { return Ok(None) };
+            database.outcomes_deleted(coupon).await
         })
     }
 

@@ -32,7 +32,7 @@ use super::{
 };
 use crate::coupon::{
     Audit, Campaign, CampaignChange, ChangeKey, CouponId, Fingerprint, GenerationNo, GroupNo, LogId, NewCampaign,
-    Offset, PartitionNo, RequestId, ShardStock, UnixMs,
+    Offset, PartitionNo, RequestId, ShardStock, Terms, UnixMs,
 };
 
 pub(super) use self::schema::migrate;
@@ -228,6 +228,18 @@ impl Ledger for Mysql {
         rows_max: u32,
     ) -> BoxFuture<'a, Result<Vec<ListedOutcome>, LedgerError>> {
         Box::pin(within("list the outcomes", retention::outcomes(&self.readers, coupon, last, rows_max)))
+    }
+
+    fn terms<'a>(
+        &'a self,
+        _: CouponId,
+        requests: &'a [RequestId],
+    ) -> BoxFuture<'a, Result<BTreeMap<RequestId, Terms>, LedgerError>> {
+        Box::pin(within("read the terms", retention::terms(&self.readers, requests)))
+    }
+
+    fn outcomes_deleted(&self, coupon: CouponId) -> BoxFuture<'_, Result<Option<bool>, LedgerError>> {
+        Box::pin(within("read what is deleted", retention::outcomes_deleted(&self.readers, coupon)))
     }
 
     fn expired_campaigns(

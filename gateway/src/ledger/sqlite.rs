@@ -30,7 +30,7 @@ use super::{
 };
 use crate::coupon::{
     Audit, Campaign, CampaignChange, ChangeKey, CouponId, Fingerprint, GenerationNo, GroupNo, LogId, NewCampaign,
-    Offset, PartitionNo, RequestId, ShardStock, UnixMs,
+    Offset, PartitionNo, RequestId, ShardStock, Terms, UnixMs,
 };
 use crate::sqlite_file::{SqliteFile, SqliteFileError};
 
@@ -233,6 +233,18 @@ impl Ledger for Sqlite {
         rows_max: u32,
     ) -> BoxFuture<'a, Result<Vec<ListedOutcome>, LedgerError>> {
         Box::pin(retention::outcomes(&self.file.readers, coupon, last, rows_max))
+    }
+
+    fn terms<'a>(
+        &'a self,
+        _: CouponId,
+        requests: &'a [RequestId],
+    ) -> BoxFuture<'a, Result<BTreeMap<RequestId, Terms>, LedgerError>> {
+        Box::pin(retention::terms(&self.file.readers, requests))
+    }
+
+    fn outcomes_deleted(&self, coupon: CouponId) -> BoxFuture<'_, Result<Option<bool>, LedgerError>> {
+        Box::pin(retention::outcomes_deleted(&self.file.readers, coupon))
     }
 
     fn expired_campaigns(

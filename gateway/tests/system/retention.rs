@@ -146,6 +146,13 @@ async fn an_export_has_one_line_for_every_outcome() {
     let all = system.export(COUPON).await;
     assert_eq!(all.iter().map(|outcome| &outcome["userId"]).collect::<Vec<_>>(), [1, 2, 3]);
     assert_eq!((count(&all, "ISSUED"), count(&all, "REJECTED")), (1, 2));
+    let sent = request(1);
+    for field in ["typeSnapshot", "discountRateSnapshot", "discountAmountSnapshot", "usagePeriodSnapshot", "expiredAt"]
+    {
+        let issued = all.iter().find(|outcome| outcome["status"] == "ISSUED").expect("a grant");
+        assert_eq!(issued["terms"][field], sent[field], "{field}");
+    }
+    assert!(all.iter().all(|outcome| (outcome["status"] == "ISSUED") != outcome["terms"].is_null()), "of grants only");
     for (listed, status_url) in all.iter().zip(&status_urls) {
         let outcome = system.outcome(status_url).await;
         for field in ["requestId", "status", "reason", "couponId", "shardNo", "settledAt"] {
@@ -154,6 +161,20 @@ async fn an_export_has_one_line_for_every_outcome() {
     }
     let unknown = system.operate(Method::GET, "/admin/coupons/9/outcomes", None).await;
     assert_eq!((unknown.status, &unknown.body["reason"]), (StatusCode::NOT_FOUND, &"COUPON_NOT_FOUND".into()));
+    system.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_export_says_whether_outcomes_were_deleted() {
+    let (files, status_urls) = closed_with_backlog().await;
+    let (system, shared) = Shared::start(files, |_| {}).await;
+    for status_url in &status_urls {
+        system.outcome(status_url).await;
+    }
+    let export = || system.operate(Method::GET, "/admin/coupons/105/outcomes", None);
+    assert!(!export().await.headers.contains_key("sluice-outcomes-deleted"));
+    shared.sweep(Some(0), Some(1)).await;
+    assert_eq!(export().await.headers["sluice-outcomes-deleted"], "true");
     system.stop().await;
 }
 

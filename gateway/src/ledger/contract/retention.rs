@@ -61,6 +61,7 @@ pub(crate) async fn deleted_outcomes_are_gone_and_the_campaign_stays(ledger: &dy
     let recount = async || ledger.recount(coupon()).await.expect("reads").expect("exists");
     let before = recount().await;
     assert!(before.recount.as_ref().is_some_and(|recount| recount.agrees && !recount.outcomes_deleted));
+    assert_eq!(ledger.outcomes_deleted(coupon()).await.expect("reads"), Some(false));
     let deleted: BTreeSet<RequestId> = [2, 3, 4].map(|name| RequestId::from([name; 16])).into();
     let delete = || ledger.delete_outcomes(coupon(), &deleted);
     let (one, other) = tokio::join!(delete(), delete());
@@ -68,6 +69,7 @@ pub(crate) async fn deleted_outcomes_are_gone_and_the_campaign_stays(ledger: &dy
     assert_eq!(list(ledger, 9).await.len(), 1);
     assert_eq!(ledger.outcome(GroupNo::FIRST, RequestId::from([2; 16])).await.expect("reads"), None);
     assert_eq!(ledger.campaign(coupon()).await.expect("reads"), Some(created));
+    assert_eq!(ledger.outcomes_deleted(coupon()).await.expect("reads"), Some(true));
     let after = recount().await;
     assert!(after.recount.as_ref().is_some_and(|recount| !recount.agrees && recount.outcomes_deleted));
     assert_eq!(Audit { recount: None, ..after }, Audit { recount: None, ..before }, "the tallies stay");
@@ -80,6 +82,15 @@ fn grant(name: u8, coupon: CouponId, minute: u8) -> Settled {
     subject.coupon_id = coupon;
     subject.terms.expired_at = Some(format!("2026-01-01T00:{minute:02}:00").parse().expect("a date"));
     settled
+}
+
+pub(crate) async fn the_terms_of_grants_are_read_as_written(ledger: &dyn Ledger) {
+    let rows = [grant(1, coupon(), 1), grant(2, coupon(), 2), grant(3, coupon(), 1), settled(4, 4, REJECTED)];
+    insert(ledger, &rows).await;
+    let written = rows[..3].iter().map(|row| (row.request_id, row.subject.as_ref().expect("a subject").terms.clone()));
+    let names: Vec<_> = (1..=9).map(|name| RequestId::from([name; 16])).collect();
+    assert_eq!(ledger.terms(coupon(), &names).await.expect("reads"), written.collect());
+    assert_eq!(ledger.terms(coupon(), &[]).await.expect("reads").len(), 0);
 }
 
 pub(crate) async fn the_terms_of_a_campaign_are_deleted_in_bounded_steps(ledger: &dyn Ledger) {
