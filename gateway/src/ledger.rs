@@ -33,7 +33,7 @@ use futures_util::future::BoxFuture;
 
 use crate::coupon::{
     Arm, Audit, Campaign, CampaignChange, ChangeKey, CouponId, Fingerprint, GenerationNo, GroupNo, LogId, NewCampaign,
-    Offset, Outcome, PartitionNo, PolicyId, RequestId, Settled, ShardNo, ShardStock, UnixMs, UserId,
+    Offset, Outcome, PartitionNo, PolicyId, RequestId, Settled, ShardNo, ShardStock, Terms, UnixMs, UserId,
 };
 
 pub use error::{CampaignError, LedgerError, OpenError};
@@ -284,6 +284,16 @@ pub trait Ledger: Send + Sync + 'static {
         rows_max: u32,
     ) -> BoxFuture<'a, Result<Vec<ListedOutcome>, LedgerError>>;
 
+    /// The terms of those of a campaign's requests that were granted.
+    fn terms<'a>(
+        &'a self,
+        coupon: CouponId,
+        requests: &'a [RequestId],
+    ) -> BoxFuture<'a, Result<BTreeMap<RequestId, Terms>, LedgerError>>;
+
+    /// Whether outcomes of a campaign were deleted; `None` if the coupon has no campaign.
+    fn outcomes_deleted(&self, coupon: CouponId) -> BoxFuture<'_, Result<Option<bool>, LedgerError>>;
+
     /// Campaigns of a group that closed before this time, and for which this deletion is not recorded.
     fn expired_campaigns(
         &self,
@@ -299,6 +309,10 @@ pub trait Ledger: Send + Sync + 'static {
         coupon: CouponId,
         requests: &'a BTreeSet<RequestId>,
     ) -> BoxFuture<'a, Result<(), LedgerError>>;
+
+    /// Deletes terms of a campaign whose outcomes are all deleted, and returns how many. Terms that an earlier version
+    /// stored belong to no campaign and stay.
+    fn delete_terms(&self, coupon: CouponId, rows_max: u32) -> BoxFuture<'_, Result<u64, LedgerError>>;
 
     /// Records that these outcomes of a campaign are deleted. The campaign itself stays.
     fn record_deletion(&self, coupon: CouponId, deletion: Deletion) -> BoxFuture<'_, Result<(), LedgerError>>;

@@ -1,4 +1,4 @@
-//! Deletes the outcomes of campaigns that have been closed for long enough, while settlement goes on.
+//! Deletes the outcomes of campaigns that have been closed for long enough, and their terms, while settlement goes on.
 //!
 //! A request whose outcome is deleted must not be granted again. Its campaign is closed, so no gateway accepts it. And
 //! before anything is deleted, every partition is settled past the end that it had long after the campaign closed, so no
@@ -17,7 +17,7 @@ use crate::settlement::Progress;
 
 /// Interval between sweeps. No client waits for a deletion.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
-/// One transaction deletes at most this many outcomes: it delays a settlement about as long as a batch does.
+/// One transaction deletes at most this many rows: it delays a settlement about as long as a batch does.
 const CHUNK_ROWS_MAX: u32 = 1000;
 /// Pause between chunks. Most of the time belongs to settlement.
 const CHUNK_PAUSE: Duration = Duration::from_millis(50);
@@ -76,11 +76,24 @@ impl Retention {
     }
 
     async fn delete(&self, coupon: CouponId, deletion: Deletion) -> Result<(), LedgerError> {
+        let rows = self.delete_outcomes(coupon, deletion).await?;
+        if deletion == Deletion::All {
+            self.delete_terms(coupon).await?;
+        }
+        self.ledger.record_deletion(coupon, deletion).await?;
+        if rows > 0 {
+            tracing::info!(%coupon, rows, ?deletion, "old outcomes deleted");
+        }
+        Ok(())
+    }
+
+    /// Returns how many were deleted.
+    async fn delete_outcomes(&self, coupon: CouponId, deletion: Deletion) -> Result<usize, LedgerError> {
         let mut rows = 0;
         let mut last = None;
         loop {
             let page = self.ledger.outcomes(coupon, last.as_ref(), CHUNK_ROWS_MAX).await?;
-            let Some(end) = page.last() else { break };
+            let Some(end) = page.last() else { return Ok(rows) };
             let expired = page.iter().filter(|listed| deletion.includes(listed.outcome));
             let expired: BTreeSet<RequestId> = expired.map(|listed| listed.request_id).collect();
             if !expired.is_empty() {
@@ -90,9 +103,12 @@ impl Retention {
             last = Some(*end);
             tokio::time::sleep(CHUNK_PAUSE).await;
         }
-        self.ledger.record_deletion(coupon, deletion).await?;
-        if rows > 0 {
-            tracing::info!(%coupon, rows, ?deletion, "old outcomes deleted");
+    }
+
+    /// After the outcomes that refer to them: an outcome never lacks its terms.
+    async fn delete_terms(&self, coupon: CouponId) -> Result<(), LedgerError> {
+        while self.ledger.delete_terms(coupon, CHUNK_ROWS_MAX).await? > 0 {
+            tokio::time::sleep(CHUNK_PAUSE).await;
         }
         Ok(())
     }

@@ -77,6 +77,10 @@ pub(super) struct Download {
 }
 
 impl Download {
+    pub(super) fn has_header(&self, name: &str) -> bool {
+        self.response.headers().contains_key(name)
+    }
+
     /// The next part; `None` at the end.
     pub(super) async fn next(&mut self) -> Result<Option<Vec<u8>>, AdminClientError> {
         let cut_short = |problem: String| AdminClientError::CutShort { url: self.url.clone(), problem };

@@ -19,6 +19,7 @@ enum Command {
     #[command(flatten)]
     Call(Call),
     /// Print all outcomes of one campaign, one JSON object a line.
+    /// Exits with 1 if outcomes of the campaign were deleted: the output has only those that are left.
     Export {
         /// The coupon id.
         coupon: u64,
@@ -148,12 +149,20 @@ fn check_audit(audit: &Value, recount: bool) -> Result<(), &'static str> {
 /// Ends early without a failure when the reader of standard output has all it wants.
 async fn export(client: &AdminClient, coupon: u64) -> Result<(), Failure> {
     let mut outcomes = client.download(&format!("/admin/coupons/{coupon}/outcomes")).await.map_err(Failure::run)?;
+    let outcomes_deleted = outcomes.has_header("sluice-outcomes-deleted");
     while let Some(lines) = outcomes.next().await.map_err(Failure::run)? {
         if print_bytes(&lines)? == Reader::Closed {
-            break;
+            return Ok(());
         }
     }
-    Ok(())
+    if outcomes_deleted { Err(incomplete(coupon)) } else { Ok(()) }
+}
+
+fn incomplete(coupon: u64) -> Failure {
+    Failure::run(format!(
+        "export of coupon {coupon} is incomplete: outcomes were deleted before it; export a campaign within \
+         ledger.keep_rejections_hours after it closed"
+    ))
 }
 
 async fn call(client: &AdminClient, command: &Call) -> Result<Value, AdminClientError> {
@@ -182,5 +191,38 @@ async fn call(client: &AdminClient, command: &Call) -> Result<Value, AdminClient
         Call::Reshard { coupon, shards } => {
             client.post_once(&path(coupon, "/reshard"), json!({ "shards": shards })).await
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct CommandLine {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    #[test]
+    fn an_export_after_outcomes_were_deleted_fails_and_says_so() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("binds");
+        let admin = format!("http://{}", listener.local_addr().expect("bound"));
+        let gateway = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().expect("a connection");
+            assert!(stream.read(&mut [0; 4096]).expect("a request") > 0);
+            let answer = b"HTTP/1.1 200 OK\r\nSluice-Outcomes-Deleted: true\r\nContent-Length: 0\r\n\r\n";
+            stream.write_all(answer).expect("answers");
+        });
+        let CommandLine { args } = CommandLine::parse_from(["coupon", "export", "104", "--admin", &admin]);
+        let failure = run(&args).err().expect("fails");
+        gateway.join().expect("answered");
+        assert_eq!(failure.code, 1);
+        assert!(failure.message.starts_with("export of coupon 104 is incomplete: "), "{}", failure.message);
     }
 }

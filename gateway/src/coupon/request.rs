@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use utoipa::ToSchema;
 
 use super::{Arm, CouponId, GenerationNo, PolicyId, RequestId, ShardNo, UnixMs, UserId};
 
@@ -30,7 +31,7 @@ impl IssueRequest {
 }
 
 /// The coupon's terms as the client saw them. They are stored with the grant; no decision depends on them.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Terms {
     /// The discount type, such as `FIXED`.
@@ -44,6 +45,7 @@ pub struct Terms {
     /// In days.
     pub usage_period_snapshot: Option<u32>,
     /// Has no time zone, and may be in the past.
+    #[schema(value_type = Option<String>, format = "date-time-local")]
     pub expired_at: Option<jiff::civil::DateTime>,
 }
 

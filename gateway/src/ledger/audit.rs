@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::LedgerError;
-use super::rows::{Columns, column, count};
+use super::rows::{self, Columns, column, count};
 use crate::coupon::{Audit, Campaign, Reason, Recount, ShardAudit, ShardNo};
 
 /// The outcomes of a campaign, added up.
@@ -85,7 +85,7 @@ pub(super) fn recount<R: Columns>(
     let (tallied, counted) = (Totals::of_tallies(tallies)?, Totals::of_outcomes(outcomes, users)?);
     let recount = Recount {
         agrees: tallied == counted,
-        outcomes_deleted: count(deletion, "read what is deleted", "deletion_began")? > 0,
+        outcomes_deleted: rows::outcomes_deleted(deletion)?,
         granted: counted.granted,
         sold_out: counted.sold_out,
         user_limit: counted.user_limit,

@@ -29,7 +29,7 @@ pub(crate) use rollouts::*;
 
 pub(crate) const PARTITION: PartitionNo = PartitionNo(3);
 
-fn coupon() -> CouponId {
+pub(crate) fn coupon() -> CouponId {
     104_u64.try_into().expect("in range")
 }
 
@@ -37,7 +37,7 @@ fn user(number: u64) -> UserId {
     number.try_into().expect("in range")
 }
 
-fn campaign(total: u64, shards: u32) -> NewCampaign {
+pub(crate) fn campaign(total: u64, shards: u32) -> NewCampaign {
     NewCampaign {
         coupon_id: coupon(),
         policy_id: 21_u64.try_into().expect("in range"),
@@ -141,6 +141,7 @@ pub(crate) async fn an_unknown_coupon_has_no_campaign(ledger: &dyn Ledger) {
     assert_eq!(ledger.campaign(coupon()).await.expect("reads"), None);
     assert_eq!(ledger.audit(coupon()).await.expect("reads"), None);
     assert_eq!(ledger.recount(coupon()).await.expect("reads"), None);
+    assert_eq!(ledger.outcomes_deleted(coupon()).await.expect("reads"), None);
     let changed = ledger.change_campaign(coupon(), CampaignChange::Pause, None).await;
     assert!(matches!(changed, Err(CampaignError::NotFound(_))), "{changed:?}");
 }
@@ -335,6 +336,8 @@ macro_rules! contract_tests {
             the_offsets_of_all_claimed_partitions_are_read_at_once,
             outcomes_are_listed_page_by_page_each_once,
             deleted_outcomes_are_gone_and_the_campaign_stays,
+            the_terms_of_grants_are_read_as_written,
+            the_terms_of_a_campaign_are_deleted_in_bounded_steps,
             a_campaign_is_expired_until_its_deletion_is_recorded,
             components_are_deleted_with_the_last_generation_that_names_them,
             the_version_that_was_registered_last_is_the_newest_of_its_name,

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::coupon::{
     Audit, Campaign, CampaignChange, ChangeKey, CouponId, Fingerprint, GenerationNo, GroupLayout, GroupNo, LogId,
-    NewCampaign, Offset, PartitionNo, RequestId, ShardStock, UnixMs,
+    NewCampaign, Offset, PartitionNo, RequestId, ShardStock, Terms, UnixMs,
 };
 
 pub use self::members::Opener;
@@ -261,6 +261,24 @@ impl Ledger for Groups {
         })
     }
 
+    fn terms<'a>(
+        &'a self,
+        coupon: CouponId,
+        requests: &'a [RequestId],
+    ) -> BoxFuture<'a, Result<BTreeMap<RequestId, Terms>, LedgerError>> {
+        Box::pin(async move {
+            let Some((_, database)) = self.0.of_coupon(coupon).await? else { return Ok(BTreeMap::new()) };
+            database.terms(coupon, requests).await
+        })
+    }
+
+    fn outcomes_deleted(&self, coupon: CouponId) -> BoxFuture<'_, Result<Option<bool>, LedgerError>> {
+        Box::pin(async move {
+            let Some((_, database)) = self.0.of_coupon(coupon).await? else { return Ok(None) };
+            database.outcomes_deleted(coupon).await
+        })
+    }
+
     fn expired_campaigns(
         &self,
         group: GroupNo,
@@ -283,6 +301,13 @@ impl Ledger for Groups {
         Box::pin(async move {
             let Some((_, database)) = self.0.of_coupon(coupon).await? else { return Ok(()) };
             database.delete_outcomes(coupon, requests).await
+        })
+    }
+
+    fn delete_terms(&self, coupon: CouponId, rows_max: u32) -> BoxFuture<'_, Result<u64, LedgerError>> {
+        Box::pin(async move {
+            let Some((_, database)) = self.0.of_coupon(coupon).await? else { return Ok(0) };
+            database.delete_terms(coupon, rows_max).await
         })
     }
 

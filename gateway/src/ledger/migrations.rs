@@ -24,6 +24,7 @@ pub(super) static MYSQL: LazyLock<Migrator> = LazyLock::new(|| {
         (12, "arm", include_str!("../../../migrations/mysql/0012_arm.sql")),
         (13, "rollouts", include_str!("../../../migrations/mysql/0013_rollouts.sql")),
         (14, "registered_by", include_str!("../../../migrations/mysql/0014_registered_by.sql")),
+        (15, "terms_of_campaigns", include_str!("../../../migrations/mysql/0015_terms_of_campaigns.sql")),
     ])
 });
 
@@ -43,6 +44,7 @@ pub(super) static SQLITE: LazyLock<Migrator> = LazyLock::new(|| {
         (12, "arm", include_str!("../../../migrations/sqlite/0012_arm.sql")),
         (13, "rollouts", include_str!("../../../migrations/sqlite/0013_rollouts.sql")),
         (14, "registered_by", include_str!("../../../migrations/sqlite/0014_registered_by.sql")),
+        (15, "terms_of_campaigns", include_str!("../../../migrations/sqlite/0015_terms_of_campaigns.sql")),
     ])
 });
 

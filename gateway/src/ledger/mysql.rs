@@ -32,7 +32,7 @@ use super::{
 };
 use crate::coupon::{
     Audit, Campaign, CampaignChange, ChangeKey, CouponId, Fingerprint, GenerationNo, GroupNo, LogId, NewCampaign,
-    Offset, PartitionNo, RequestId, ShardStock, UnixMs,
+    Offset, PartitionNo, RequestId, ShardStock, Terms, UnixMs,
 };
 
 pub(super) use self::schema::migrate;
@@ -230,6 +230,18 @@ impl Ledger for Mysql {
         Box::pin(within("list the outcomes", retention::outcomes(&self.readers, coupon, last, rows_max)))
     }
 
+    fn terms<'a>(
+        &'a self,
+        _: CouponId,
+        requests: &'a [RequestId],
+    ) -> BoxFuture<'a, Result<BTreeMap<RequestId, Terms>, LedgerError>> {
+        Box::pin(within("read the terms", retention::terms(&self.readers, requests)))
+    }
+
+    fn outcomes_deleted(&self, coupon: CouponId) -> BoxFuture<'_, Result<Option<bool>, LedgerError>> {
+        Box::pin(within("read what is deleted", retention::outcomes_deleted(&self.readers, coupon)))
+    }
+
     fn expired_campaigns(
         &self,
         _: GroupNo,
@@ -249,6 +261,10 @@ impl Ledger for Mysql {
         requests: &'a BTreeSet<RequestId>,
     ) -> BoxFuture<'a, Result<(), LedgerError>> {
         Box::pin(within("delete outcomes", retention::delete_outcomes(&self.writers, coupon, requests)))
+    }
+
+    fn delete_terms(&self, coupon: CouponId, rows_max: u32) -> BoxFuture<'_, Result<u64, LedgerError>> {
+        Box::pin(within("delete terms", retention::delete_terms(&self.writers, coupon, rows_max)))
     }
 
     fn record_deletion(&self, coupon: CouponId, deletion: Deletion) -> BoxFuture<'_, Result<(), LedgerError>> {

@@ -48,7 +48,9 @@ impl OutcomeRow {
             offset: settled.offset,
             arrived_at_ms: subject.map(|subject| subject.arrived_at_ms),
             settled_at_ms: settled.settled_at_ms,
-            terms: subject.filter(|_| grant_no.is_some()).map(|subject| StoredTerms::of(&subject.terms)),
+            terms: subject
+                .filter(|_| grant_no.is_some())
+                .map(|subject| StoredTerms::of(subject.coupon_id, &subject.terms)),
         }
     }
 }

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::coupon::{
     Arm, Campaign, CampaignState, CouponId, GroupNo, Offset, Outcome, PartitionNo, PolicyId, Reason, RequestId,
-    ShardNo, ShardStock,
+    ShardNo, ShardStock, Terms,
 };
 
 /// A type that both databases can decode. With it, a function over rows needs one bound instead of one per column.
@@ -223,6 +223,22 @@ fn listed_outcome(row: &impl Columns) -> Result<ListedOutcome, LedgerError> {
         arrived_at_ms: column(row, step, "arrived_at_ms")?,
         settled_at_ms: column(row, step, "settled_at_ms")?,
     })
+}
+
+pub(super) fn terms<R: Columns>(rows: &[R]) -> Result<BTreeMap<RequestId, Terms>, LedgerError> {
+    let step = "read the terms";
+    rows.iter()
+        .map(|row| {
+            let (request, json): (RequestId, String) = (request_id(row, step)?, column(row, step, "terms")?);
+            let terms = serde_json::from_str(&json);
+            Ok((request, terms.map_err(|error| corrupt(step, format!("terms of request {request}: {error}")))?))
+        })
+        .collect()
+}
+
+/// Of the row of `select_deletion_began.sql`.
+pub(super) fn outcomes_deleted(row: &impl Columns) -> Result<bool, LedgerError> {
+    Ok(count(row, "read what is deleted", "deletion_began")? > 0)
 }
 
 pub(super) fn coupon_ids<R: Columns>(rows: &[R]) -> Result<Vec<CouponId>, LedgerError> {

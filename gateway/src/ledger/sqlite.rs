@@ -30,7 +30,7 @@ use super::{
 };
 use crate::coupon::{
     Audit, Campaign, CampaignChange, ChangeKey, CouponId, Fingerprint, GenerationNo, GroupNo, LogId, NewCampaign,
-    Offset, PartitionNo, RequestId, ShardStock, UnixMs,
+    Offset, PartitionNo, RequestId, ShardStock, Terms, UnixMs,
 };
 use crate::sqlite_file::{SqliteFile, SqliteFileError};
 
@@ -235,6 +235,18 @@ impl Ledger for Sqlite {
         Box::pin(retention::outcomes(&self.file.readers, coupon, last, rows_max))
     }
 
+    fn terms<'a>(
+        &'a self,
+        _: CouponId,
+        requests: &'a [RequestId],
+    ) -> BoxFuture<'a, Result<BTreeMap<RequestId, Terms>, LedgerError>> {
+        Box::pin(retention::terms(&self.file.readers, requests))
+    }
+
+    fn outcomes_deleted(&self, coupon: CouponId) -> BoxFuture<'_, Result<Option<bool>, LedgerError>> {
+        Box::pin(retention::outcomes_deleted(&self.file.readers, coupon))
+    }
+
     fn expired_campaigns(
         &self,
         _: GroupNo,
@@ -251,6 +263,10 @@ impl Ledger for Sqlite {
         requests: &'a BTreeSet<RequestId>,
     ) -> BoxFuture<'a, Result<(), LedgerError>> {
         Box::pin(retention::delete_outcomes(&self.file, coupon, requests))
+    }
+
+    fn delete_terms(&self, coupon: CouponId, rows_max: u32) -> BoxFuture<'_, Result<u64, LedgerError>> {
+        Box::pin(retention::delete_terms(&self.file, coupon, rows_max))
     }
 
     fn record_deletion(&self, coupon: CouponId, deletion: Deletion) -> BoxFuture<'_, Result<(), LedgerError>> {

@@ -1,4 +1,4 @@
-//! The terms of grants: each distinct set is stored once, and outcomes refer to it by its digest.
+//! The terms of grants: each distinct set of a campaign is stored once, and outcomes refer to it by its digest.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
@@ -8,12 +8,13 @@ use serde::{Serialize, Serializer};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use crate::coupon::Terms;
+use crate::coupon::{CouponId, Terms};
 
 /// Some MiB. Past it the set starts again: terms that are inserted a second time change nothing.
 const KNOWN_MAX: usize = 65_536;
 
-/// The first 128 bits of the SHA-256 of the terms' JSON.
+/// The first 128 bits of the SHA-256 of the coupon and the terms' JSON. With the coupon, no two campaigns share a row, so
+/// the row can be deleted with its campaign's outcomes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct TermsDigest([u8; 16]);
 
@@ -33,27 +34,36 @@ impl Serialize for TermsDigest {
 /// The terms of a grant, as stored.
 pub(super) struct StoredTerms {
     pub(super) digest: TermsDigest,
-    json: String,
+    pub(super) coupon_id: CouponId,
+    pub(super) json: String,
 }
 
 impl StoredTerms {
-    pub(super) fn of(terms: &Terms) -> Self {
+    pub(super) fn of(coupon_id: CouponId, terms: &Terms) -> Self {
         let json = serde_json::to_string(terms).expect("terms serialize to JSON");
+        let hash = Sha256::new_with_prefix(coupon_id.get().to_be_bytes()).chain_update(&json).finalize();
         let mut digest = [0; 16];
-        digest.copy_from_slice(&Sha256::digest(&json)[..16]);
-        Self { digest: TermsDigest(digest), json }
+        digest.copy_from_slice(&hash[..16]);
+        Self { digest: TermsDigest(digest), coupon_id, json }
     }
 }
 
-/// The terms that this process has seen stored. They are never deleted.
+/// The terms that this process has seen stored.
+///
+/// The retention, perhaps of another process, deletes terms while they are known here. No later grant refers to them: a
+/// digest belongs to one campaign, whose terms are deleted only after the campaign has closed and every record that it
+/// may still have had is settled. A closed campaign never opens again.
 #[derive(Default)]
 pub(super) struct KnownTerms(Mutex<HashSet<TermsDigest>>);
 
 impl KnownTerms {
     /// Those that may not be stored yet, each once, in the order in which every settlement inserts them.
-    pub(super) fn unknown<'a>(&self, terms: impl Iterator<Item = &'a StoredTerms>) -> BTreeMap<TermsDigest, String> {
+    pub(super) fn unknown<'a>(
+        &self,
+        terms: impl Iterator<Item = &'a StoredTerms>,
+    ) -> BTreeMap<TermsDigest, &'a StoredTerms> {
         let known = self.0.lock().expect("not poisoned");
-        terms.filter(|terms| !known.contains(&terms.digest)).map(|terms| (terms.digest, terms.json.clone())).collect()
+        terms.filter(|terms| !known.contains(&terms.digest)).map(|terms| (terms.digest, terms)).collect()
     }
 
     /// Call it only after the commit: a transaction that is rolled back stores nothing.
@@ -71,14 +81,25 @@ mod tests {
     use super::*;
 
     fn terms(days: u32) -> StoredTerms {
-        StoredTerms::of(&Terms {
+        terms_of(104, days)
+    }
+
+    fn terms_of(coupon: u64, days: u32) -> StoredTerms {
+        let terms = Terms {
             type_snapshot: "FIXED".into(),
             discount_rate_snapshot: None,
             discount_amount_snapshot: None,
             minimum_order_amount_snapshot: None,
             usage_period_snapshot: Some(days),
             expired_at: None,
-        })
+        };
+        StoredTerms::of(coupon.try_into().expect("in range"), &terms)
+    }
+
+    #[test]
+    fn campaigns_with_the_same_terms_do_not_share_a_row() {
+        assert_eq!(terms_of(104, 1).digest, terms_of(104, 1).digest);
+        assert_ne!(terms_of(104, 1).digest, terms_of(105, 1).digest);
     }
 
     #[test]

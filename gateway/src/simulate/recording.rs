@@ -10,7 +10,7 @@ use super::scenario::{Arrival, Attempt, Demand, REQUESTS_MAX, Scenario};
 use super::tally::{Outcomes, SettledRequest, Tally};
 use crate::coupon::{CouponId, NewCampaign, Outcome, PolicyId, Reason, RequestId, ShardNo, UserId};
 
-/// An export does not name the coupon's terms.
+/// An export does not have the `policyId`.
 const POLICY_ID: u64 = 1;
 
 /// The requests of a campaign that were accepted, and their outcomes.

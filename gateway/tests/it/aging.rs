@@ -47,11 +47,12 @@ struct Sample {
     ledger_bytes: u64,
     memory_bytes: u64,
     outcomes: u64,
+    terms: u64,
     batches: u64,
 }
 
 impl Sample {
-    const COLUMNS: &str = "seconds,log_bytes,ledger_bytes,memory_bytes,outcomes,batches";
+    const COLUMNS: &str = "seconds,log_bytes,ledger_bytes,memory_bytes,outcomes,terms,batches";
 
     async fn take(gateway: &Gateway, begun: Instant) -> Self {
         let data = gateway.home.path().join("data");
@@ -61,16 +62,18 @@ impl Sample {
             ledger_bytes: bytes(&data, "ledger.db"),
             memory_bytes: gateway.memory().now,
             outcomes: rows(&data.join("ledger.db"), "SELECT count(*) FROM issue_outcome").await,
+            terms: rows(&data.join("ledger.db"), "SELECT count(*) FROM issue_terms").await,
             batches: rows(&data.join("log"), "SELECT count(*) FROM record_batch").await,
         }
     }
 
-    fn sizes(&self) -> [(&'static str, u64); 5] {
+    fn sizes(&self) -> [(&'static str, u64); 6] {
         [
             ("log, bytes", self.log_bytes),
             ("ledger, bytes", self.ledger_bytes),
             ("memory, bytes", self.memory_bytes),
             ("outcomes", self.outcomes),
+            ("sets of terms", self.terms),
             ("batches", self.batches),
         ]
     }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use sluice::coupon::{
     Audit, Campaign, CampaignChange, ChangeKey, CouponId, Fingerprint, GenerationNo, GroupNo, LogId, NewCampaign,
-    Offset, PartitionNo, RequestId, ShardStock, UnixMs,
+    Offset, PartitionNo, RequestId, ShardStock, Terms, UnixMs,
 };
 use sluice::ledger::{
     CampaignChanges, CampaignError, Claim, Deletion, GenerationRow, Ledger, LedgerError, ListedOutcome, LogIdentity,
@@ -315,6 +315,18 @@ impl Ledger for FaultyLedger {
         self.inner.outcomes(coupon, last, rows_max)
     }
 
+    fn terms<'a>(
+        &'a self,
+        coupon: CouponId,
+        requests: &'a [RequestId],
+    ) -> BoxFuture<'a, Result<BTreeMap<RequestId, Terms>, LedgerError>> {
+        self.inner.terms(coupon, requests)
+    }
+
+    fn outcomes_deleted(&self, coupon: CouponId) -> BoxFuture<'_, Result<Option<bool>, LedgerError>> {
+        self.inner.outcomes_deleted(coupon)
+    }
+
     fn expired_campaigns(
         &self,
         group: GroupNo,
@@ -331,6 +343,10 @@ impl Ledger for FaultyLedger {
         requests: &'a BTreeSet<RequestId>,
     ) -> BoxFuture<'a, Result<(), LedgerError>> {
         self.inner.delete_outcomes(coupon, requests)
+    }
+
+    fn delete_terms(&self, coupon: CouponId, rows_max: u32) -> BoxFuture<'_, Result<u64, LedgerError>> {
+        self.inner.delete_terms(coupon, rows_max)
     }
 
     fn record_deletion(&self, coupon: CouponId, deletion: Deletion) -> BoxFuture<'_, Result<(), LedgerError>> {

@@ -111,6 +111,7 @@ async fn rejections_are_deleted_first_then_all_outcomes_but_not_the_campaign() {
     assert_eq!((count(&rest, "ISSUED"), rest.len()), (1, 1));
     shared.sweep(Some(0), Some(0)).await;
     assert_eq!(system.export(COUPON).await, Vec::<Value>::new());
+    assert_eq!(shared.ledger.delete_terms(coupon(), 9).await.expect("deletes"), 0, "the sweep has deleted them");
     let due = shared.ledger.expired_campaigns(GroupNo::FIRST, Deletion::All, i64::MAX, 9).await.expect("reads");
     assert_eq!(due, Vec::<CouponId>::new());
     let audit = system.operate(Method::GET, &format!("/admin/coupons/{COUPON}/audit?recount=true"), None).await.body;
@@ -145,6 +146,13 @@ async fn an_export_has_one_line_for_every_outcome() {
     let all = system.export(COUPON).await;
     assert_eq!(all.iter().map(|outcome| &outcome["userId"]).collect::<Vec<_>>(), [1, 2, 3]);
     assert_eq!((count(&all, "ISSUED"), count(&all, "REJECTED")), (1, 2));
+    let sent = request(1);
+    for field in ["typeSnapshot", "discountRateSnapshot", "discountAmountSnapshot", "usagePeriodSnapshot", "expiredAt"]
+    {
+        let issued = all.iter().find(|outcome| outcome["status"] == "ISSUED").expect("a grant");
+        assert_eq!(issued["terms"][field], sent[field], "{field}");
+    }
+    assert!(all.iter().all(|outcome| (outcome["status"] == "ISSUED") != outcome["terms"].is_null()), "of grants only");
     for (listed, status_url) in all.iter().zip(&status_urls) {
         let outcome = system.outcome(status_url).await;
         for field in ["requestId", "status", "reason", "couponId", "shardNo", "settledAt"] {
@@ -153,6 +161,20 @@ async fn an_export_has_one_line_for_every_outcome() {
     }
     let unknown = system.operate(Method::GET, "/admin/coupons/9/outcomes", None).await;
     assert_eq!((unknown.status, &unknown.body["reason"]), (StatusCode::NOT_FOUND, &"COUPON_NOT_FOUND".into()));
+    system.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_export_says_whether_outcomes_were_deleted() {
+    let (files, status_urls) = closed_with_backlog().await;
+    let (system, shared) = Shared::start(files, |_| {}).await;
+    for status_url in &status_urls {
+        system.outcome(status_url).await;
+    }
+    let export = || system.operate(Method::GET, "/admin/coupons/105/outcomes", None);
+    assert!(!export().await.headers.contains_key("sluice-outcomes-deleted"));
+    shared.sweep(Some(0), Some(1)).await;
+    assert_eq!(export().await.headers["sluice-outcomes-deleted"], "true");
     system.stop().await;
 }
 

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::{PARTITION, begin, campaign, coupon, issued, settled};
-use crate::coupon::{Audit, CampaignChange, GroupNo, NewCampaign, Outcome, Reason, RequestId, Settled, now_ms};
+use crate::coupon::{
+    Audit, CampaignChange, CouponId, GroupNo, NewCampaign, Outcome, Reason, RequestId, Settled, now_ms,
+};
 use crate::ledger::{Deletion, Ledger, ListedOutcome};
 
 const REJECTED: Outcome = Outcome::Rejected(Reason::UserLimit);
@@ -59,6 +61,7 @@ pub(crate) async fn deleted_outcomes_are_gone_and_the_campaign_stays(ledger: &dy
     let recount = async || ledger.recount(coupon()).await.expect("reads").expect("exists");
     let before = recount().await;
     assert!(before.recount.as_ref().is_some_and(|recount| recount.agrees && !recount.outcomes_deleted));
+    assert_eq!(ledger.outcomes_deleted(coupon()).await.expect("reads"), Some(false));
     let deleted: BTreeSet<RequestId> = [2, 3, 4].map(|name| RequestId::from([name; 16])).into();
     let delete = || ledger.delete_outcomes(coupon(), &deleted);
     let (one, other) = tokio::join!(delete(), delete());
@@ -66,9 +69,46 @@ pub(crate) async fn deleted_outcomes_are_gone_and_the_campaign_stays(ledger: &dy
     assert_eq!(list(ledger, 9).await.len(), 1);
     assert_eq!(ledger.outcome(GroupNo::FIRST, RequestId::from([2; 16])).await.expect("reads"), None);
     assert_eq!(ledger.campaign(coupon()).await.expect("reads"), Some(created));
+    assert_eq!(ledger.outcomes_deleted(coupon()).await.expect("reads"), Some(true));
     let after = recount().await;
     assert!(after.recount.as_ref().is_some_and(|recount| !recount.agrees && recount.outcomes_deleted));
     assert_eq!(Audit { recount: None, ..after }, Audit { recount: None, ..before }, "the tallies stay");
+}
+
+/// A grant of a coupon, with terms that expire at this minute.
+fn grant(name: u8, coupon: CouponId, minute: u8) -> Settled {
+    let mut settled = settled(name, name.into(), issued(1));
+    let subject = settled.subject.as_mut().expect("a subject");
+    subject.coupon_id = coupon;
+    subject.terms.expired_at = Some(format!("2026-01-01T00:{minute:02}:00").parse().expect("a date"));
+    settled
+}
+
+pub(crate) async fn the_terms_of_grants_are_read_as_written(ledger: &dyn Ledger) {
+    let rows = [grant(1, coupon(), 1), grant(2, coupon(), 2), grant(3, coupon(), 1), settled(4, 4, REJECTED)];
+    insert(ledger, &rows).await;
+    let written = rows[..3].iter().map(|row| (row.request_id, row.subject.as_ref().expect("a subject").terms.clone()));
+    let names: Vec<_> = (1..=9).map(|name| RequestId::from([name; 16])).collect();
+    assert_eq!(ledger.terms(coupon(), &names).await.expect("reads"), written.collect());
+    assert_eq!(ledger.terms(coupon(), &[]).await.expect("reads").len(), 0);
+}
+
+pub(crate) async fn the_terms_of_a_campaign_are_deleted_in_bounded_steps(ledger: &dyn Ledger) {
+    let other = 105_u64.try_into().expect("in range");
+    let rows = [
+        grant(1, coupon(), 1),
+        grant(2, coupon(), 1),
+        grant(3, coupon(), 2),
+        grant(4, coupon(), 3),
+        grant(5, other, 1),
+        grant(6, other, 4),
+    ];
+    insert(ledger, &rows).await;
+    let delete = async |coupon, rows_max| ledger.delete_terms(coupon, rows_max).await.expect("deletes");
+    assert_eq!(delete(coupon(), 2).await, 2);
+    assert_eq!(delete(coupon(), 2).await, 1);
+    assert_eq!(delete(coupon(), 2).await, 0);
+    assert_eq!(delete(other, 9).await, 2, "the other campaign has its own");
 }
 
 pub(crate) async fn a_campaign_is_expired_until_its_deletion_is_recorded(ledger: &dyn Ledger) {

@@ -10,7 +10,7 @@ use crate::coupon::Settled;
 use crate::ledger::LedgerError;
 use crate::ledger::outcome_row::{OutcomeRow, json};
 use crate::ledger::tally::tally_rows;
-use crate::ledger::terms::TermsDigest;
+use crate::ledger::terms::{StoredTerms, TermsDigest};
 
 pub(super) const INSERT: &str = "insert the outcomes";
 
@@ -20,17 +20,17 @@ const STATEMENT_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// One statement, unless the terms are too long for one.
 pub(super) async fn insert_terms(
     connection: &mut MySqlConnection,
-    terms: BTreeMap<TermsDigest, String>,
+    terms: BTreeMap<TermsDigest, &StoredTerms>,
 ) -> Result<(), LedgerError> {
-    let mut terms = terms.into_iter().peekable();
+    let mut terms = terms.into_values().peekable();
     while terms.peek().is_some() {
         let mut insert: QueryBuilder<MySql> = QueryBuilder::new(include_str!("../sql/mysql/insert_terms.sql"));
         let (mut separator, mut bytes) = ("VALUES ", 0);
-        while let Some((digest, json)) =
-            terms.next_if(|(_, json)| bytes == 0 || bytes + json.len() <= STATEMENT_BYTES_MAX)
+        while let Some(StoredTerms { digest, coupon_id, json }) =
+            terms.next_if(|terms| bytes == 0 || bytes + terms.json.len() <= STATEMENT_BYTES_MAX)
         {
             bytes += json.len();
-            insert.push(separator).push(format_args!("(x'{digest}', ")).push_bind(json).push(")");
+            insert.push(separator).push(format_args!("(x'{digest}', {coupon_id}, ")).push_bind(json).push(")");
             separator = ", ";
         }
         insert.push(" ON DUPLICATE KEY UPDATE digest = digest");

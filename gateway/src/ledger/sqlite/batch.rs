@@ -9,16 +9,16 @@ use crate::coupon::Settled;
 use crate::ledger::LedgerError;
 use crate::ledger::outcome_row::{OutcomeRow, json};
 use crate::ledger::tally::tally_rows;
-use crate::ledger::terms::TermsDigest;
+use crate::ledger::terms::{StoredTerms, TermsDigest};
 
 pub(super) async fn insert_terms(
     connection: &mut SqliteConnection,
-    terms: BTreeMap<TermsDigest, String>,
+    terms: BTreeMap<TermsDigest, &StoredTerms>,
 ) -> Result<(), LedgerError> {
     if terms.is_empty() {
         return Ok(());
     }
-    let rows: Vec<_> = terms.into_iter().collect();
+    let rows: Vec<_> = terms.into_values().map(|terms| (terms.digest, terms.coupon_id, &terms.json)).collect();
     insert(connection, "insert the terms", include_str!("../sql/sqlite/insert_terms.sql"), json(&rows)).await
 }
 

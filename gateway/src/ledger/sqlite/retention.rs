@@ -1,11 +1,11 @@
-//! Lists the outcomes of a campaign, and deletes them once it has been closed for long enough.
+//! Lists the outcomes of a campaign and their terms, and deletes them once it has been closed for long enough.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sqlx::SqlitePool;
 
 use super::call::{begin, check, during};
-use crate::coupon::{CouponId, RequestId, UnixMs};
+use crate::coupon::{CouponId, RequestId, Terms, UnixMs};
 use crate::ledger::outcome_row::{hexadecimal, json};
 use crate::ledger::retention::Cursor;
 use crate::ledger::{Deletion, LedgerError, ListedOutcome, rows};
@@ -36,6 +36,28 @@ pub(super) async fn outcomes(
         .await
         .map_err(during("list the outcomes"))?;
     rows::listed_outcomes(&rows)
+}
+
+pub(super) async fn terms(
+    readers: &SqlitePool,
+    requests: &[RequestId],
+) -> Result<BTreeMap<RequestId, Terms>, LedgerError> {
+    let ids: Vec<_> = requests.iter().map(hexadecimal).collect();
+    let rows = sqlx::query(include_str!("../sql/sqlite/select_terms.sql"))
+        .bind(json(&ids))
+        .fetch_all(readers)
+        .await
+        .map_err(during("read the terms"))?;
+    rows::terms(&rows)
+}
+
+pub(super) async fn outcomes_deleted(readers: &SqlitePool, coupon: CouponId) -> Result<Option<bool>, LedgerError> {
+    let row = sqlx::query(include_str!("../sql/common/select_deletion_began.sql"))
+        .bind(coupon.as_i64())
+        .fetch_optional(readers)
+        .await
+        .map_err(during("read what is deleted"))?;
+    row.as_ref().map(rows::outcomes_deleted).transpose()
 }
 
 pub(super) async fn expired_campaigns(
@@ -73,6 +95,18 @@ pub(super) async fn delete_outcomes(
         .await
         .map_err(during(step))?;
     transaction.commit().await.map_err(during("commit"))
+}
+
+pub(super) async fn delete_terms(file: &SqliteFile, coupon: CouponId, rows_max: u32) -> Result<u64, LedgerError> {
+    let step = "delete terms";
+    check(file, step)?;
+    let deleted = sqlx::query(include_str!("../sql/sqlite/delete_terms.sql"))
+        .bind(coupon.as_i64())
+        .bind(rows_max)
+        .execute(&file.writer)
+        .await
+        .map_err(during(step))?;
+    Ok(deleted.rows_affected())
 }
 
 pub(super) async fn record_deletion(

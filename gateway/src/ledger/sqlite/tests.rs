@@ -1,7 +1,8 @@
 use sqlx::migrate::Migrator;
 
 use super::*;
-use crate::coupon::now_ms;
+use crate::coupon::{Outcome, ShardNo, now_ms};
+use crate::ledger::contract::{PARTITION, settled};
 
 async fn temporary() -> (Sqlite, tempfile::TempDir) {
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -98,6 +99,53 @@ async fn outcomes_written_before_the_tallies_are_counted_and_keep_their_terms() 
     assert!(audit.recount.is_some_and(|recount| recount.agrees));
     let kept = sqlx::query("SELECT request_id FROM issue_outcome WHERE terms = '{}' AND terms_digest IS NULL");
     assert_eq!(kept.fetch_all(&ledger.file.readers).await.expect("reads").len(), 2);
+}
+
+#[tokio::test]
+async fn terms_that_earlier_versions_stored_are_read_and_stay() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("ledger.db");
+    let path = path.to_str().expect("utf-8");
+    let file = open_file(path).await.expect("opens");
+    let mut writer = file.writer.acquire().await.expect("connects");
+    migrations::SQLITE.run_to(14, &mut *writer).await.expect("migrates to the version before");
+    let columns = "status, coupon_id, user_id, grant_no, shard_no, partition_no, log_offset, settled_at_ms";
+    let issued = "'ISSUED', 104, 1";
+    let old = format!(
+        r#"INSERT INTO issue_terms VALUES (zeroblob(16), '{{"typeSnapshot":"SHARED"}}');
+           INSERT INTO issue_outcome ({columns}, request_id, terms) VALUES
+               ({issued}, 1, 0, 3, 0, 2, unhex(hex(zeroblob(15)) || '01'), '{{"typeSnapshot":"OWN"}}');
+           INSERT INTO issue_outcome ({columns}, request_id, terms_digest) VALUES
+               ({issued}, 2, 0, 3, 1, 2, unhex(hex(zeroblob(15)) || '02'), zeroblob(16))"#
+    );
+    sqlx::raw_sql(sqlx::AssertSqlSafe(old)).execute(&mut *writer).await.expect("inserts");
+    drop(writer);
+    file.close().await;
+    drop(file);
+
+    let ledger = Sqlite::open(path).await.expect("opens");
+    let coupon = 104_u64.try_into().expect("in range");
+    assert_eq!(ledger.delete_terms(coupon, 9).await.expect("deletes"), 0);
+    let requests = [1, 2].map(|name| u128::to_be_bytes(name).into());
+    let terms = ledger.terms(coupon, &requests).await.expect("reads");
+    assert_eq!(requests.map(|request| terms[&request].type_snapshot.as_str()), ["OWN", "SHARED"]);
+}
+
+#[tokio::test]
+async fn each_grant_refers_to_its_terms_which_its_campaign_stores_once() {
+    let (ledger, _folder) = temporary().await;
+    for (name, coupon) in [(1, 104_u64), (2, 104), (3, 105)] {
+        let mut grant = settled(name, name.into(), Outcome::Issued { shard: ShardNo(0), grant_no: 1 });
+        grant.subject.as_mut().expect("a subject").coupon_id = coupon.try_into().expect("in range");
+        let mut transaction = ledger.begin(PARTITION).await.expect("begins");
+        transaction.insert_outcomes(&[grant]).await.expect("inserts");
+        transaction.commit().await.expect("commits");
+    }
+    let referring = "SELECT known.terms FROM issue_outcome AS outcome \
+                       JOIN issue_terms AS known ON digest = terms_digest AND known.coupon_id = outcome.coupon_id";
+    assert_eq!(sqlx::query(referring).fetch_all(&ledger.file.readers).await.expect("reads").len(), 3);
+    let stored = sqlx::query("SELECT digest FROM issue_terms").fetch_all(&ledger.file.readers).await.expect("reads");
+    assert_eq!(stored.len(), 2);
 }
 
 #[tokio::test]

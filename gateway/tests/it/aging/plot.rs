@@ -38,6 +38,7 @@ const PANELS: [Panel; 3] = [
         lines: &[
             Line { name: "batches in the log", colour: BLUE, size: |sample| sample.batches as f64 },
             Line { name: "outcomes in the ledger", colour: RED, size: |sample| sample.outcomes as f64 },
+            Line { name: "sets of terms", colour: GREEN, size: |sample| sample.terms as f64 },
         ],
     },
     Panel {

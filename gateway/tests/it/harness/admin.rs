@@ -35,10 +35,12 @@ impl Campaign {
     }
 }
 
-/// The body of `POST /coupon/issue` with all fields.
+/// The body of `POST /coupon/issue` with all fields, as from a shop that counts the expiry from the request: each user
+/// sees other terms.
 pub(crate) fn payload(user: u64, coupon: u64) -> String {
+    let (hour, minute, second) = (user / 3600 % 24, user / 60 % 60, user % 60);
     format!(
-        r#"{{"userId":{user},"couponId":{coupon},"policyId":{},"typeSnapshot":"FIXED","discountRateSnapshot":10.0,"discountAmountSnapshot":1000,"minimumOrderAmountSnapshot":5000,"usagePeriodSnapshot":30,"expiredAt":"2025-12-31T23:59:59"}}"#,
+        r#"{{"userId":{user},"couponId":{coupon},"policyId":{},"typeSnapshot":"FIXED","discountRateSnapshot":10.0,"discountAmountSnapshot":1000,"minimumOrderAmountSnapshot":5000,"usagePeriodSnapshot":30,"expiredAt":"2025-12-31T{hour:02}:{minute:02}:{second:02}"}}"#,
         Campaign::POLICY
     )
 }

@@ -1,2 +1,2 @@
 -- The code appends VALUES and what to do about terms that another settlement has stored.
-INSERT INTO issue_terms (digest, terms)
+INSERT INTO issue_terms (digest, coupon_id, terms)
