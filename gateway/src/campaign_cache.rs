@@ -14,6 +14,7 @@
 
 mod cached;
 mod group_state;
+mod refresher;
 mod stock_reads;
 #[cfg(test)]
 mod tests;
