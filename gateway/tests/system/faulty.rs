@@ -36,6 +36,8 @@ pub(crate) struct LedgerFaults {
     pub(crate) commit_answers_lost: AtomicU32,
     /// The outcomes of this user are refused for good, as if a value did not fit its column.
     pub(crate) poison_user: AtomicU64,
+    /// The outcomes of this coupon are not deleted, as if their rows were damaged.
+    pub(crate) undeletable_coupon: AtomicU64,
     /// Settlements that have begun read and write nothing until this ends.
     pub(crate) settlements_are_held: AtomicBool,
     /// How many settlements have begun.
@@ -330,6 +332,10 @@ impl Ledger for FaultyLedger {
         coupon: CouponId,
         requests: &'a BTreeSet<RequestId>,
     ) -> BoxFuture<'a, Result<(), LedgerError>> {
+        if self.faults.undeletable_coupon.load(Ordering::Relaxed) == coupon.get() {
+            let damaged = LedgerError::Permanent { step: "delete outcomes", source: "a row is damaged".into() };
+            return Box::pin(std::future::ready(Err(damaged)));
+        }
         self.inner.delete_outcomes(coupon, requests)
     }
 
