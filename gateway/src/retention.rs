@@ -4,6 +4,9 @@
 //! before anything is deleted, every partition is settled past the end that it had long after the campaign closed, so no
 //! record of it is left to be settled. Several processes may delete at the same time: each row is deleted once. Each
 //! ledger group has a task of its own, which waits for no other group.
+//!
+//! With the last outcome of a campaign, the pipeline of its coupon ends: it decides nothing any more, and would keep its
+//! components for ever. Pipelines are in the first group: while that is down, other groups attempt this step again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -101,6 +104,10 @@ impl Retention {
             last = Some(*end);
             tokio::time::sleep(CHUNK_PAUSE).await;
         }
+        if deletion == Deletion::All {
+            self.ledger.end_pipeline(coupon).await?;
+        }
+        // Last: until then, each sweep attempts all of this again.
         self.ledger.record_deletion(coupon, deletion).await?;
         if rows > 0 {
             tracing::info!(%coupon, rows, ?deletion, "old outcomes deleted");

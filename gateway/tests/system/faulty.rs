@@ -380,6 +380,10 @@ impl Ledger for FaultyLedger {
         self.inner.publish_generation(row, components)
     }
 
+    fn end_pipeline(&self, coupon: CouponId) -> BoxFuture<'_, Result<(), LedgerError>> {
+        self.inner.end_pipeline(coupon)
+    }
+
     fn register_policy<'a>(
         &'a self,
         version: &'a PolicyVersion,

@@ -169,6 +169,37 @@ async fn rejections_are_deleted_first_then_all_outcomes_but_not_the_campaign() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_pipeline_of_a_coupon_ends_with_the_last_outcome_of_its_campaign() {
+    let (system, shared) = Shared::start(Files::new(), |_| {}).await;
+    let path = format!("/admin/coupons/{COUPON}/pipeline");
+    let new = json!({ "couponId": COUPON, "policyId": 21, "total": 1, "shards": 1 });
+    assert_eq!(system.operate(Method::POST, "/admin/coupons", Some(new)).await.status, StatusCode::CREATED);
+    for policy in ["hash-user", "round-robin"] {
+        let patch = json!({ "shard-picker": { "policy": policy } });
+        assert_eq!(system.operate(Method::PUT, &path, Some(patch)).await.status, StatusCode::OK);
+    }
+    system.operate(Method::POST, &format!("/admin/coupons/{COUPON}/close"), None).await;
+    let history = async |system: &Fixture| {
+        let shown = system.operate(Method::GET, &path, None).await;
+        assert_eq!(shown.status, StatusCode::OK, "{}", shown.body);
+        shown.body["history"].as_array().expect("a list").len()
+    };
+    shared.sweep(Some(0), Some(1)).await;
+    assert_eq!(history(&system).await, 2, "rejections alone do not end it");
+    shared.sweep(Some(0), Some(0)).await;
+    assert_eq!(history(&system).await, 0);
+    let rollback = system.operate(Method::POST, &format!("{path}/rollback"), None).await;
+    assert_eq!(rollback.body["reason"], "NOTHING_TO_ROLL_BACK", "{}", rollback.body);
+
+    drop(shared);
+    let (system, _) = Shared::start(system.stop().await, |_| {}).await;
+    assert_eq!(history(&system).await, 0);
+    let next = system.pick_with("hash-user").await;
+    assert_eq!(next.body["generation"], 4, "the numbers before are taken: {}", next.body);
+    system.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_deleted_while_a_record_is_not_settled() {
     let (files, _) = closed_with_backlog().await;
     let (system, shared) = Shared::start(files, |config| config.role = Role::Gateway).await;
