@@ -14,7 +14,10 @@
 
 mod cached;
 mod group_state;
+mod refresher;
 mod stock_reads;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
@@ -284,7 +287,7 @@ impl CampaignCache {
         // Before the map is replaced, so that every reader finds the campaign in one of the two.
         self.closed.write().unwrap_or_else(PoisonError::into_inner).extend(closed.iter().copied());
         for gone in closed.iter().filter_map(|(coupon, _)| next.remove(coupon)) {
-            self.forget_metrics(&gone);
+            self.forget(&gone);
         }
         self.campaigns.store(Arc::new(next));
     }
@@ -310,8 +313,10 @@ impl CampaignCache {
         campaigns.insert(coupon_id, Arc::new(cached));
     }
 
-    fn forget_metrics(&self, gone: &CachedCampaign) {
+    /// Forgets what else is kept of a campaign.
+    fn forget(&self, gone: &CachedCampaign) {
         let coupon_id = gone.campaign.coupon_id;
+        self.group(gone.campaign.group).stock_reads.forget(coupon_id);
         for shard in &gone.shards {
             self.telemetry.emit(ShardGone { coupon_id, shard_no: shard.shard_no });
         }

@@ -344,6 +344,10 @@ pub trait Ledger: Send + Sync + 'static {
         components: &'a [(String, Arc<[u8]>)],
     ) -> BoxFuture<'a, Result<bool, LedgerError>>;
 
+    /// Ends a coupon's own pipeline for good: deletes its generations, and old versions and components that nothing else
+    /// names. If its newest generation is the newest of all, that row stays, without a pipeline: its number is taken.
+    fn end_pipeline(&self, coupon: CouponId) -> BoxFuture<'_, Result<(), LedgerError>>;
+
     /// Makes this version the newest of its policy. Stores its component, also over damaged bytes. A version without a
     /// signature leaves the one that is stored. Deletes old versions that no stored generation names, and their
     /// components.

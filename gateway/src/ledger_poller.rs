@@ -2,7 +2,7 @@
 //! changed, and the stock of those that may accept requests.
 //!
 //! Each ledger group has a poller of its own, which waits for no other group. A process that has the ledger to itself
-//! runs none.
+//! runs none: once a minute, its campaign cache refreshes.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -4,8 +4,11 @@
 //! before anything is deleted, every partition is settled past the end that it had long after the campaign closed, so no
 //! record of it is left to be settled. Several processes may delete at the same time: each row is deleted once. Each
 //! ledger group has a task of its own, which waits for no other group.
+//!
+//! With the last outcome of a campaign, the pipeline of its coupon ends: it decides nothing any more, and would keep its
+//! components for ever. Pipelines are in the first group: while that is down, other groups attempt this step again.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,10 +42,17 @@ impl Retention {
     pub fn background(self) -> Background {
         Background::new(self.group.task("retention"), async move {
             let mut is_logged = false;
+            let mut logged = BTreeSet::new();
             loop {
                 fault_point("retention");
                 match self.sweep().await {
-                    Ok(()) => is_logged = false,
+                    Ok(failed) => {
+                        is_logged = false;
+                        for (coupon, error) in failed.iter().filter(|(coupon, _)| !logged.contains(*coupon)) {
+                            tracing::warn!(%coupon, %error, "old outcomes of a campaign not deleted, retrying every minute");
+                        }
+                        logged = failed.into_keys().collect();
+                    }
                     Err(error) if !is_logged => {
                         tracing::warn!(group = %self.group, %error, "old outcomes not deleted, retrying every minute");
                         is_logged = true;
@@ -54,11 +64,12 @@ impl Retention {
         })
     }
 
-    /// Deletes what is due.
+    /// Deletes what is due. Returns the campaigns whose deletion failed: the next sweep attempts them again.
     ///
     /// # Errors
-    /// The ledger cannot be read or written. The next sweep continues.
-    pub async fn sweep(&self) -> Result<(), LedgerError> {
+    /// The ledger does not tell what is due.
+    pub async fn sweep(&self) -> Result<BTreeMap<CouponId, LedgerError>, LedgerError> {
+        let mut failed = BTreeMap::new();
         for (deletion, keep) in [(Deletion::Rejections, self.keep.rejections), (Deletion::All, self.keep.outcomes)] {
             let Some(keep) = keep else { continue };
             let keep_ms = UnixMs::try_from(keep.as_millis()).unwrap_or(UnixMs::MAX);
@@ -69,17 +80,22 @@ impl Retention {
                 continue;
             }
             for coupon in expired {
-                self.delete(coupon, deletion).await?;
+                // Each sweep begins with the same campaigns: one that always fails must not hold up the others.
+                if let Err(error) = self.delete(coupon, deletion).await {
+                    failed.insert(coupon, error);
+                }
             }
         }
-        Ok(())
+        Ok(failed)
     }
 
     async fn delete(&self, coupon: CouponId, deletion: Deletion) -> Result<(), LedgerError> {
         let rows = self.delete_outcomes(coupon, deletion).await?;
         if deletion == Deletion::All {
             self.delete_terms(coupon).await?;
+            self.ledger.end_pipeline(coupon).await?;
         }
+        // Last: until then, each sweep attempts all of this again.
         self.ledger.record_deletion(coupon, deletion).await?;
         if rows > 0 {
             tracing::info!(%coupon, rows, ?deletion, "old outcomes deleted");

@@ -1,7 +1,7 @@
 //! Reads that confirm in the ledger that a coupon is sold out.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex as SyncMutex, PoisonError};
+use std::sync::{Arc, Mutex as SyncMutex, MutexGuard as SyncMutexGuard, PoisonError};
 use std::time::Instant;
 
 use tokio::sync::Mutex;
@@ -48,8 +48,21 @@ impl StockReads {
         self.breaker.read(shared).await
     }
 
+    /// Drops what was read of a coupon whose campaign is over: no request asks for its stock again.
+    pub(super) fn forget(&self, coupon: CouponId) {
+        self.lock().remove(&coupon);
+    }
+
+    #[cfg(test)]
+    pub(super) fn knows(&self, coupon: CouponId) -> bool {
+        self.lock().contains_key(&coupon)
+    }
+
     fn last(&self, coupon: CouponId) -> Arc<LastRead> {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(last.entry(coupon).or_default())
+        Arc::clone(self.lock().entry(coupon).or_default())
+    }
+
+    fn lock(&self) -> SyncMutexGuard<'_, HashMap<CouponId, Arc<LastRead>>> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

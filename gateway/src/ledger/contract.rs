@@ -364,6 +364,8 @@ macro_rules! contract_tests {
             a_generation_is_published_once_with_its_components,
             each_pipeline_has_generations_of_its_own,
             the_number_of_a_deleted_generation_stays_taken,
+            the_end_of_a_pipeline_deletes_what_only_its_generations_name,
+            the_newest_number_stays_taken_when_its_pipeline_ends,
             the_first_proposed_log_is_kept,
             a_skip_moves_only_the_offset_that_it_names,
             adopting_a_log_resets_every_partition_and_fences_all_claims,

@@ -15,12 +15,18 @@ pub struct GenerationRow {
     pub number: GenerationNo,
     /// The coupon whose own pipeline it is; `None` is the default pipeline.
     pub coupon: Option<CouponId>,
-    /// JSON; only the policy host interprets it.
+    /// JSON; only the policy host interprets it. Empty if the pipeline has ended, and only its number is left.
     pub pipeline: String,
     pub published_at_ms: UnixMs,
 }
 
 impl GenerationRow {
+    /// Whether only the number is left of a coupon's pipeline.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.pipeline.is_empty()
+    }
+
     /// How many generations of its pipeline are kept.
     pub(super) fn kept_max(&self) -> u32 {
         if self.coupon.is_none() { GENERATIONS_MAX } else { GENERATIONS_OF_A_COUPON_MAX }

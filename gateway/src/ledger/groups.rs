@@ -346,6 +346,10 @@ impl Ledger for Groups {
         self.0.first().publish_generation(row, components)
     }
 
+    fn end_pipeline(&self, coupon: CouponId) -> BoxFuture<'_, Result<(), LedgerError>> {
+        self.0.first().end_pipeline(coupon)
+    }
+
     fn register_policy<'a>(
         &'a self,
         version: &'a PolicyVersion,

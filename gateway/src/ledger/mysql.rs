@@ -302,6 +302,10 @@ impl Ledger for Mysql {
         Box::pin(within("store the generation", pipeline::publish(&self.writers, row, components)))
     }
 
+    fn end_pipeline(&self, coupon: CouponId) -> BoxFuture<'_, Result<(), LedgerError>> {
+        Box::pin(within("end the pipeline of a coupon", pipeline::end(&self.writers, coupon)))
+    }
+
     fn register_policy<'a>(
         &'a self,
         version: &'a PolicyVersion,

@@ -304,6 +304,10 @@ impl Ledger for Sqlite {
         Box::pin(pipeline::publish(&self.file, row, components))
     }
 
+    fn end_pipeline(&self, coupon: CouponId) -> BoxFuture<'_, Result<(), LedgerError>> {
+        Box::pin(pipeline::end(&self.file, coupon))
+    }
+
     fn register_policy<'a>(
         &'a self,
         version: &'a PolicyVersion,

@@ -119,7 +119,7 @@ impl Pipelines {
     /// Loads what other processes recorded of coupons. A pipeline that cannot be loaded holds up none of the others.
     pub(super) async fn load_coupons(&self, rows: &[GenerationRow]) {
         let mut loaded = Vec::new();
-        for row in rows {
+        for row in rows.iter().filter(|row| !row.has_ended()) {
             if let Some(coupon) = row.coupon.filter(|coupon| !(self.is_over)(*coupon)) {
                 loaded.push((coupon, self.load_row(coupon, row).await));
             }

@@ -55,7 +55,8 @@ impl RecordedHooks {
 
 /// Newest first, without those that cannot be read.
 pub(super) async fn read(ledger: &dyn Ledger, coupon: CouponId) -> Result<Vec<RecordedHooks>, LedgerError> {
-    Ok(ledger.generations(Some(coupon), HISTORY_MAX).await?.iter().filter_map(parse).collect())
+    let rows = ledger.generations(Some(coupon), HISTORY_MAX).await?;
+    Ok(rows.iter().filter(|row| !row.has_ended()).filter_map(parse).collect())
 }
 
 pub(super) fn parse(row: &GenerationRow) -> Option<RecordedHooks> {

@@ -6,16 +6,16 @@ use sluice::app::Ports;
 use sluice::campaign_cache::{CachedShard, CampaignCache};
 use sluice::coupon::{
     Accepted, Arm, CampaignChange, CampaignCounts, CampaignState, CouponId, GroupLayout, GroupNo, IssueRequest,
-    NewCampaign, PartitionNo, RequestId, ShardNo,
+    NewCampaign, PartitionNo, RequestId, ShardNo, now_ms,
 };
-use sluice::ledger::{Ledger, StockDecrement};
+use sluice::ledger::{self, Ledger, StockDecrement};
 use sluice::log::{Headers, Record};
 use sluice::settlement::{Progress, Settlement};
 use sluice::telemetry::BatchSettled;
 use tokio_util::sync::CancellationToken;
 
 use crate::faulty::{FaultyLedger, LedgerFaults};
-use crate::harness::{Files, eventually};
+use crate::harness::{Files, Fixture, eventually, replace_ledger};
 
 const LAYOUT: GroupLayout = GroupLayout::new(1, 12);
 
@@ -127,6 +127,34 @@ async fn a_campaign_past_its_closing_time_is_answered_closed_from_the_start() {
         let campaign = &cache.get(over.coupon_id).expect("is known").campaign;
         assert_eq!((campaign.state, campaign.policy_id), (CampaignState::Closed, over.policy_id));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_campaign_past_its_closing_time_leaves_a_process_that_has_the_ledger_to_itself() {
+    let files = Files::new();
+    let ledger = ledger::open(&files.config().ledger, 12).await.expect("opens");
+    let closes_at_ms = now_ms() + 1_000;
+    let closing = NewCampaign {
+        coupon_id: 105_u64.try_into().expect("in range"),
+        closes_at_ms: Some(closes_at_ms),
+        ..campaign()
+    };
+    for new in [campaign(), closing] {
+        ledger.create_campaign(&new).await.expect("creates");
+    }
+    ledger.close().await;
+    drop(ledger);
+    let faults = Arc::new(LedgerFaults::default());
+    let held = faults.hold_answers();
+    let replace = |ports| replace_ledger(ports, |ledger| FaultyLedger::wrap(ledger, &faults));
+    let system = Fixture::with(files, |_| {}, replace).await;
+    eventually("the stock is read", async || faults.has_held_answer().then_some(())).await;
+    eventually("the campaign is over", async || (now_ms() > closes_at_ms).then_some(())).await;
+    drop(held);
+    let has_left = async || (!system.metrics().await.contains("coupon=\"105\"")).then_some(());
+    eventually("the campaign leaves", has_left).await;
+    assert!(system.metrics().await.contains("coupon=\"104\""));
+    system.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

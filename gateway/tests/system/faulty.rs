@@ -36,6 +36,8 @@ pub(crate) struct LedgerFaults {
     pub(crate) commit_answers_lost: AtomicU32,
     /// The outcomes of this user are refused for good, as if a value did not fit its column.
     pub(crate) poison_user: AtomicU64,
+    /// The outcomes of this coupon are not deleted, as if their rows were damaged.
+    pub(crate) undeletable_coupon: AtomicU64,
     /// Settlements that have begun read and write nothing until this ends.
     pub(crate) settlements_are_held: AtomicBool,
     /// How many settlements have begun.
@@ -342,6 +344,10 @@ impl Ledger for FaultyLedger {
         coupon: CouponId,
         requests: &'a BTreeSet<RequestId>,
     ) -> BoxFuture<'a, Result<(), LedgerError>> {
+        if self.faults.undeletable_coupon.load(Ordering::Relaxed) == coupon.get() {
+            let damaged = LedgerError::Permanent { step: "delete outcomes", source: "a row is damaged".into() };
+            return Box::pin(std::future::ready(Err(damaged)));
+        }
         self.inner.delete_outcomes(coupon, requests)
     }
 
@@ -388,6 +394,10 @@ impl Ledger for FaultyLedger {
         components: &'a [(String, Arc<[u8]>)],
     ) -> BoxFuture<'a, Result<bool, LedgerError>> {
         self.inner.publish_generation(row, components)
+    }
+
+    fn end_pipeline(&self, coupon: CouponId) -> BoxFuture<'_, Result<(), LedgerError>> {
+        self.inner.end_pipeline(coupon)
     }
 
     fn register_policy<'a>(

@@ -2,19 +2,24 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use sluice::app::Ports;
 use sluice::config::{Config, Role};
-use sluice::coupon::{CouponId, GroupLayout, GroupNo, Offset, PartitionNo};
+use sluice::coupon::{
+    Arm, CouponId, GroupLayout, GroupNo, NewCampaign, Offset, Outcome, PartitionNo, RequestId, Settled, SettledRequest,
+    ShardNo,
+};
 use sluice::ledger::{self, Deletion, Ledger};
 use sluice::log::Log;
 use sluice::retention::Retention;
 use sluice::settlement::Progress;
 
-use crate::harness::{Files, Fixture, payload};
+use crate::faulty::{FaultyLedger, LedgerFaults};
+use crate::harness::{Files, Fixture, eventually, payload};
 
 /// One coupon that three users asked for.
 const COUPON: u64 = 105;
@@ -72,8 +77,48 @@ impl Shared {
         let settled = self.ledger.next_offsets(GroupNo::FIRST).await.expect("reads");
         // Closing times are in milliseconds.
         tokio::time::sleep(Duration::from_millis(2)).await;
-        self.retention(&settled, rejections, outcomes).sweep().await.expect("sweeps");
+        let failed = self.retention(&settled, rejections, outcomes).sweep().await.expect("sweeps");
+        assert!(failed.is_empty(), "{failed:?}");
     }
+}
+
+/// Stores a campaign that closed long ago, with one grant.
+async fn store_expired(ledger: &dyn Ledger, coupon_id: CouponId) {
+    let new = NewCampaign {
+        coupon_id,
+        policy_id: 21_u64.try_into().expect("in range"),
+        total: 1,
+        shards: 1,
+        per_user_limit: 1,
+        opens_at_ms: None,
+        closes_at_ms: Some(1),
+    };
+    ledger.create_campaign(&new).await.expect("creates");
+    let granted = SettledRequest {
+        coupon_id,
+        user_id: 1_u64.try_into().expect("in range"),
+        picked_shard: ShardNo(0),
+        generation: 1,
+        arm: Arm::Active,
+        fingerprint: None,
+        arrived_at_ms: 1,
+        terms: serde_json::from_value(json!({ "typeSnapshot": "FIXED" })).expect("terms"),
+    };
+    let settled = Settled {
+        request_id: RequestId::new(),
+        subject: Some(granted),
+        outcome: Outcome::Issued { shard: ShardNo(0), grant_no: 1 },
+        partition: PartitionNo(0),
+        offset: 0,
+        settled_at_ms: 1,
+    };
+    let mut transaction = ledger.begin(PartitionNo(0)).await.expect("begins");
+    transaction.insert_outcomes(&[settled]).await.expect("inserts");
+    transaction.commit().await.expect("commits");
+}
+
+async fn outcomes(ledger: &dyn Ledger, coupon: CouponId) -> usize {
+    ledger.outcomes(coupon, None, 9).await.expect("reads").len()
 }
 
 /// A closed campaign with three requests that are not settled yet.
@@ -125,6 +170,37 @@ async fn rejections_are_deleted_first_then_all_outcomes_but_not_the_campaign() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_pipeline_of_a_coupon_ends_with_the_last_outcome_of_its_campaign() {
+    let (system, shared) = Shared::start(Files::new(), |_| {}).await;
+    let path = format!("/admin/coupons/{COUPON}/pipeline");
+    let new = json!({ "couponId": COUPON, "policyId": 21, "total": 1, "shards": 1 });
+    assert_eq!(system.operate(Method::POST, "/admin/coupons", Some(new)).await.status, StatusCode::CREATED);
+    for policy in ["hash-user", "round-robin"] {
+        let patch = json!({ "shard-picker": { "policy": policy } });
+        assert_eq!(system.operate(Method::PUT, &path, Some(patch)).await.status, StatusCode::OK);
+    }
+    system.operate(Method::POST, &format!("/admin/coupons/{COUPON}/close"), None).await;
+    let history = async |system: &Fixture| {
+        let shown = system.operate(Method::GET, &path, None).await;
+        assert_eq!(shown.status, StatusCode::OK, "{}", shown.body);
+        shown.body["history"].as_array().expect("a list").len()
+    };
+    shared.sweep(Some(0), Some(1)).await;
+    assert_eq!(history(&system).await, 2, "rejections alone do not end it");
+    shared.sweep(Some(0), Some(0)).await;
+    assert_eq!(history(&system).await, 0);
+    let rollback = system.operate(Method::POST, &format!("{path}/rollback"), None).await;
+    assert_eq!(rollback.body["reason"], "NOTHING_TO_ROLL_BACK", "{}", rollback.body);
+
+    drop(shared);
+    let (system, _) = Shared::start(system.stop().await, |_| {}).await;
+    assert_eq!(history(&system).await, 0);
+    let next = system.pick_with("hash-user").await;
+    assert_eq!(next.body["generation"], 4, "the numbers before are taken: {}", next.body);
+    system.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_deleted_while_a_record_is_not_settled() {
     let (files, _) = closed_with_backlog().await;
     let (system, shared) = Shared::start(files, |config| config.role = Role::Gateway).await;
@@ -133,6 +209,39 @@ async fn nothing_is_deleted_while_a_record_is_not_settled() {
     assert!(tokio::time::timeout(Duration::from_millis(200), retention.sweep()).await.is_err(), "it waits");
     let due = shared.ledger.expired_campaigns(GroupNo::FIRST, Deletion::Rejections, i64::MAX, 9).await.expect("reads");
     assert_eq!(due, [coupon()]);
+    system.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_campaign_whose_deletion_fails_holds_up_no_other() {
+    let files = Files::new();
+    let ports = Ports::open(&files.config()).await.expect("embedded ports open");
+    let faults = Arc::new(LedgerFaults::default());
+    let ledger = FaultyLedger::wrap(ports.ledger, &faults);
+    let shared = Shared { log: ports.log, ledger: Arc::clone(&ledger) };
+    let (first, second) = (coupon(), (COUPON + 1).try_into().expect("in range"));
+    for coupon in [first, second] {
+        store_expired(&*ledger, coupon).await;
+    }
+    faults.undeletable_coupon.store(COUPON, Ordering::Relaxed);
+    let failed = shared.retention(&BTreeMap::new(), Some(1), Some(1)).sweep().await.expect("sweeps");
+    assert_eq!(failed.into_keys().collect::<Vec<_>>(), [first]);
+    assert_eq!((outcomes(&*ledger, first).await, outcomes(&*ledger, second).await), (1, 0));
+    faults.undeletable_coupon.store(0, Ordering::Relaxed);
+    shared.sweep(Some(1), Some(1)).await;
+    assert_eq!(outcomes(&*ledger, first).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_started_system_deletes_old_outcomes_by_itself() {
+    let files = Files::new();
+    let ledger = ledger::open(&files.config().ledger, 12).await.expect("opens");
+    store_expired(&*ledger, coupon()).await;
+    ledger.close().await;
+    drop(ledger);
+    let (system, shared) = Shared::start(files, |_| {}).await;
+    let is_deleted = async || (outcomes(&*shared.ledger, coupon()).await == 0).then_some(());
+    eventually("the outcome is deleted", is_deleted).await;
     system.stop().await;
 }
 

@@ -52,12 +52,13 @@ pub(super) fn serve(
     });
 }
 
-/// Follows what other processes write to the ledger.
+/// Keeps the cached campaigns up to date: with what other processes write to the ledger, or only with the time.
 pub(super) fn spawn_pollers(core: &mut Core) {
-    if !core.ports.ledger.is_shared() {
-        return;
-    }
     for group in core.layout.groups() {
+        if !core.ports.ledger.is_shared() {
+            core.tasks.spawn_background(core.campaigns.refresher(group));
+            continue;
+        }
         let poller = LedgerPoller {
             ledger: Arc::clone(&core.ports.ledger),
             log: Arc::clone(&core.ports.log),

@@ -60,6 +60,40 @@ pub(crate) async fn the_number_of_a_deleted_generation_stays_taken(ledger: &dyn 
     assert!(publish(ledger, last + 1, None, "d").await);
 }
 
+pub(crate) async fn the_end_of_a_pipeline_deletes_what_only_its_generations_name(ledger: &dyn Ledger) {
+    let (one, other) = (coupon(104), coupon(105));
+    for (number, coupon, digest) in
+        [(1, None, "d1"), (2, one, "d2"), (3, one, "d1"), (4, one, "d4"), (5, other, "d4"), (6, None, "d1")]
+    {
+        assert!(publish(ledger, number, coupon, digest).await);
+    }
+    for _ in 0..2 {
+        ledger.end_pipeline(one.expect("a coupon")).await.expect("ends");
+        assert_eq!(ledger.generations(one, 9).await.expect("reads"), []);
+        assert_eq!(ledger.newest_generations(0, 9).await.expect("reads"), [row(5, other, "d4"), row(6, None, "d1")]);
+        assert!(!has(ledger, "d2").await && has(ledger, "d1").await && has(ledger, "d4").await);
+    }
+    assert_eq!(ledger.generations(None, 9).await.expect("reads").len(), 2);
+}
+
+pub(crate) async fn the_newest_number_stays_taken_when_its_pipeline_ends(ledger: &dyn Ledger) {
+    let (one, other) = (coupon(104), coupon(105));
+    for (number, coupon, digest) in [(1, None, "d1"), (2, one, "d2"), (3, other, "d2"), (4, other, "d3")] {
+        assert!(publish(ledger, number, coupon, digest).await);
+    }
+    ledger.end_pipeline(other.expect("a coupon")).await.expect("ends");
+    let left = GenerationRow { pipeline: String::new(), ..row(4, other, "") };
+    assert!(left.has_ended());
+    let newest = ledger.newest_generations(0, 9).await.expect("reads");
+    assert_eq!(newest, [row(1, None, "d1"), row(2, one, "d2"), left]);
+    assert!(has(ledger, "d2").await && !has(ledger, "d3").await);
+    assert!(!publish(ledger, 4, None, "d1").await);
+    assert!(publish(ledger, 5, None, "d1").await);
+    ledger.end_pipeline(one.expect("a coupon")).await.expect("ends");
+    assert_eq!(ledger.generations(other, 9).await.expect("reads"), [], "its number is below the newest one");
+    assert_eq!(ledger.newest_generations(0, 9).await.expect("reads"), [row(5, None, "d1")]);
+}
+
 pub(crate) async fn components_are_deleted_with_the_last_generation_that_names_them(ledger: &dyn Ledger) {
     let last = u64::from(GENERATIONS_MAX) + 2;
     assert!(publish(ledger, 1, None, "d1").await);

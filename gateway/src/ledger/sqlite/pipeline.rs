@@ -79,3 +79,25 @@ pub(super) async fn publish(
     transaction.commit().await.map_err(during(step))?;
     Ok(true)
 }
+
+pub(super) async fn end(file: &SqliteFile, coupon: CouponId) -> Result<(), LedgerError> {
+    let step = "end the pipeline of a coupon";
+    let mut transaction = begin(file, step).await?;
+    sqlx::query(include_str!("../sql/common/lock_policy_order.sql"))
+        .execute(&mut *transaction)
+        .await
+        .map_err(during(step))?;
+    let mut rows = 0;
+    for statement in
+        [include_str!("../sql/common/delete_ended_generations.sql"), include_str!("../sql/common/empty_generation.sql")]
+    {
+        let done = sqlx::query(statement).bind(coupon.as_i64()).execute(&mut *transaction).await;
+        rows += done.map_err(during(step))?.rows_affected();
+    }
+    // Most coupons have no pipeline of their own.
+    if rows == 0 {
+        return Ok(());
+    }
+    policy_versions::delete_unused(&mut transaction).await?;
+    transaction.commit().await.map_err(during(step))
+}

@@ -1,0 +1,1 @@
+UPDATE pipeline_generation SET pipeline = '' WHERE coupon_id = ?
