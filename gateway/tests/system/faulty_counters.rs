@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use futures_util::future::{FutureExt, pending, ready};
 use sluice::app::Ports;
 use sluice::counters::local::Local;
-use sluice::counters::{Answer, Counters, Hook, Measure, Reserved, Subject, Unavailable};
+use sluice::counters::{Added, Answer, Counters, Hook, Measure, Reserved, Subject, Unavailable};
 use sluice::coupon::{Fingerprint, RequestId};
 
 #[derive(Default)]
@@ -29,8 +29,8 @@ impl Counters for FaultyCounters {
         self.inner.reserve(hook, measures, subject)
     }
 
-    fn release<'a>(&'a self, hook: Hook, measures: &'a [Measure], subject: &'a Subject, added: u32) -> Answer<'a, ()> {
-        self.inner.release(hook, measures, subject, added)
+    fn release<'a>(&'a self, subject: &'a Subject, added: &'a [Added<'a>]) -> Answer<'a, ()> {
+        self.inner.release(subject, added)
     }
 
     fn key_holder(&self, fingerprint: Fingerprint) -> Answer<'_, Option<RequestId>> {
