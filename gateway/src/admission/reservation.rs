@@ -1,7 +1,7 @@
 //! What one request reserved in the counters, until it is accepted or refused.
 
 use super::refusal::Refusal;
-use crate::counters::{Added, Counters, Hook, Measured, PerHook, PerMeasure, Subject, Unavailable};
+use crate::counters::{Added, Counters, Hook, KEY_ADDED, Measured, PerHook, PerMeasure, Subject, Unavailable};
 use crate::policy::Generation;
 
 /// What was added is kept, unless it is released.
@@ -23,8 +23,8 @@ impl<'a> Reservation<'a> {
         &self.subject
     }
 
-    /// Takes all measures that a hook's policy declared, in one call to the counters. The first call that is answered
-    /// also claims the Idempotency-Key.
+    /// Takes all measures that a hook's policy declared, in one call to the counters. The first call that the counters
+    /// themselves answer, and not the gateway in their place, also claims the Idempotency-Key.
     ///
     /// # Errors
     /// [`Refusal::IdempotencyConflict`] when another request holds the key. The inner error is for the hook's policy.
@@ -42,7 +42,7 @@ impl<'a> Reservation<'a> {
         if reserved.is_key_taken {
             return Err(Refusal::IdempotencyConflict);
         }
-        self.is_key_claimed = true;
+        self.is_key_claimed |= reserved.added & KEY_ADDED != 0;
         self.added[hook] = reserved.added;
         Ok(Ok(reserved.measured))
     }

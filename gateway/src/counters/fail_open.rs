@@ -29,6 +29,7 @@ impl<C> FailOpen<C> {
 }
 
 impl<C: Counters> Counters for FailOpen<C> {
+    /// During an outage nothing is added, so the key is not claimed.
     fn reserve<'a>(&'a self, hook: Hook, measures: &'a [Measure], subject: &'a Subject) -> Answer<'a, Reserved> {
         let reserve = async move {
             let reserved = self.counters.reserve(hook, measures, subject).await;

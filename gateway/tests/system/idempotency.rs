@@ -1,9 +1,14 @@
 //! One Idempotency-Key: who it belongs to, and what a retry gets.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
+use sluice::config::Role;
 use sluice::log::AppendError;
 
+use crate::faulty_counters::FaultyCounters;
 use crate::harness::{Answer, Files, Fixture, PATIENCE, eventually, payload};
 use crate::stuck_log::StuckLog;
 
@@ -142,4 +147,18 @@ async fn a_failed_first_attempt_leaves_an_accepted_retry_counted_and_its_key_hel
     assert_eq!(another.body["reason"], "USER_LIMIT", "{}", another.body);
     assert!(is_conflict(&refused_at_once(system.issue_under(KEY, other_terms(1))).await));
     system.stop_without_settling().await.expect("stops in good order");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_is_claimed_at_the_next_hook_if_the_counters_missed_the_first() {
+    let counters: Arc<FaultyCounters> = Arc::default();
+    let replace = |ports| counters.replace(ports);
+    let system = Fixture::with(Files::new(), |config| config.role = Role::Gateway, replace).await;
+    counters.reservations_missed.store(1, Ordering::Relaxed);
+    let accepted = system.issue_under(KEY, payload(1)).await;
+    assert_eq!(accepted.status, StatusCode::ACCEPTED, "{}", accepted.body);
+    assert_eq!(counters.reservations_missed.load(Ordering::Relaxed), 0);
+    let other = system.issue_under(KEY, other_terms(1)).await;
+    assert!(is_conflict(&other), "{}", other.body);
+    system.stop().await;
 }

@@ -149,7 +149,8 @@ async fn redis_outage_in_pass_mode_treats_every_request_as_first() {
     let counters = FailOpen::new(open_or_retry(at(free_port())).await.expect("opens without a connection"));
     let measures = [CAMPAIGN, bucket(1, 1_000, 1), Measure::Sequence { scope: Scope::Coupon }];
     for number in 0..3 {
-        let reserved = counters.reserve(HOOK, &measures, &new_subject()).await.expect("fails open");
+        let keyed = Subject { fingerprint: Some(Fingerprint(1)), ..new_subject() };
+        let reserved = counters.reserve(HOOK, &measures, &keyed).await.expect("fails open");
         let first = [Measured::Count(1), Measured::Conforming, Measured::Sequence(number)];
         assert_eq!((&reserved.measured[..], reserved.added), (&first[..], 0));
     }
