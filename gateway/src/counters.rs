@@ -149,8 +149,8 @@ pub type PerMeasure<T> = SmallVec<[T; 4]>;
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Reserved {
     pub measured: PerMeasure<Measured>,
-    /// Bit `i` is set when measure `i` counted this request or took a token for it, [`KEY_ADDED`] when the request
-    /// claimed its key.
+    /// Bit `i` is set when measure `i` counted this request or took a token for it, [`KEY_ADDED`] when this call claimed
+    /// the key for the request.
     pub added: u32,
     /// Another request holds the key. Nothing was measured and nothing added.
     pub is_key_taken: bool,
@@ -158,6 +158,26 @@ pub struct Reserved {
 
 /// The bit of [`Reserved::added`] for the Idempotency-Key.
 pub const KEY_ADDED: u32 = 1 << 31;
+
+/// What one call added: a hook, its measures, and the [`Reserved::added`] that the call answered.
+#[derive(Debug, Clone, Copy)]
+pub struct Added<'a> {
+    pub hook: Hook,
+    pub measures: &'a [Measure],
+    pub bits: u32,
+}
+
+impl Added<'_> {
+    const fn has_key(&self) -> bool {
+        self.bits & KEY_ADDED != 0
+    }
+
+    /// The measures that counted the request or took a token.
+    fn measures(&self) -> impl Iterator<Item = (Hook, &Measure)> {
+        let added = self.measures.iter().enumerate().filter(|(index, _)| self.bits & (1 << index) != 0);
+        added.map(|(_, measure)| (self.hook, measure))
+    }
+}
 
 /// Bounds the time of a reservation, and fits the bits of [`Reserved::added`].
 pub const MEASURES_MAX: usize = 16;
@@ -174,16 +194,23 @@ pub type Answer<'a, T> = Either<Ready<Result<T, Unavailable>>, BoxFuture<'a, Res
 ///
 /// An Idempotency-Key belongs to the first request that claims it, until it is released or forgotten: after a
 /// day in Redis; in one process, when hundreds of thousands of newer keys have displaced it.
+///
+/// Several attempts of one request may be in progress at once, on several gateways. Each claims the key, and may be
+/// accepted because an earlier one has counted the request already. So what an attempt counted stays counted while
+/// another attempt holds the key.
 pub trait Counters: Send + Sync + 'static {
     /// Claims the subject's key if it has one, then takes all measures of a hook, at most [`MEASURES_MAX`], in one round
     /// trip.
     fn reserve<'a>(&'a self, hook: Hook, measures: &'a [Measure], subject: &'a Subject) -> Answer<'a, Reserved>;
 
-    /// Undoes what [`reserve`](Counters::reserve) added, for a request that was then refused or not appended: it is
-    /// no longer counted, its key is free, and its tokens return to their buckets. A sequence keeps the gap.
+    /// Undoes what the calls of [`reserve`](Counters::reserve) added for an attempt that was then refused or not appended:
+    /// the request is no longer counted, its key is free, and its tokens return to their buckets. A sequence keeps the gap.
     ///
-    /// `added` is the value that `reserve` returned. Release it only once.
-    fn release<'a>(&'a self, hook: Hook, measures: &'a [Measure], subject: &'a Subject, added: u32) -> Answer<'a, ()>;
+    /// While another attempt holds the key, only the tokens return. The last attempt that is released also undoes what the
+    /// earlier ones counted. An attempt whose key is lost counts as the last one.
+    ///
+    /// `added` is all that was added for the attempt. Release it only once. An accepted attempt is never released.
+    fn release<'a>(&'a self, subject: &'a Subject, added: &'a [Added<'a>]) -> Answer<'a, ()>;
 
     /// The request that holds an Idempotency-Key. Claims nothing.
     fn key_holder(&self, fingerprint: Fingerprint) -> Answer<'_, Option<RequestId>>;

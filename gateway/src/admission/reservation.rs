@@ -1,7 +1,7 @@
 //! What one request reserved in the counters, until it is accepted or refused.
 
 use super::refusal::Refusal;
-use crate::counters::{Counters, Hook, Measured, PerHook, PerMeasure, Subject, Unavailable};
+use crate::counters::{Added, Counters, Hook, KEY_ADDED, Measured, PerHook, PerMeasure, Subject, Unavailable};
 use crate::policy::Generation;
 
 /// What was added is kept, unless it is released.
@@ -10,7 +10,7 @@ pub(super) struct Reservation<'a> {
     generation: &'a Generation,
     subject: Subject,
     is_key_claimed: bool,
-    /// What was added for this request, and not by an earlier one.
+    /// What was added by this attempt of the request, and not by another one.
     added: PerHook<u32>,
 }
 
@@ -23,8 +23,8 @@ impl<'a> Reservation<'a> {
         &self.subject
     }
 
-    /// Takes all measures that a hook's policy declared, in one call to the counters. The first call that is answered
-    /// also claims the Idempotency-Key.
+    /// Takes all measures that a hook's policy declared, in one call to the counters. The first call that the counters
+    /// themselves answer, and not the gateway in their place, also claims the Idempotency-Key.
     ///
     /// # Errors
     /// [`Refusal::IdempotencyConflict`] when another request holds the key. The inner error is for the hook's policy.
@@ -42,18 +42,20 @@ impl<'a> Reservation<'a> {
         if reserved.is_key_taken {
             return Err(Refusal::IdempotencyConflict);
         }
-        self.is_key_claimed = true;
+        self.is_key_claimed |= reserved.added & KEY_ADDED != 0;
         self.added[hook] = reserved.added;
         Ok(Ok(reserved.measured))
     }
 
     /// The request was refused, or its append certainly failed.
     pub(super) async fn release(self) {
-        for (hook, added) in self.added.iter().filter(|(_, added)| **added != 0) {
-            let measures = self.generation.measures(hook);
-            if let Err(error) = self.counters.release(hook, measures, &self.subject, *added).await {
-                tracing::warn!(%error, hook = hook.as_str(), "reservation not released; the request stays counted until its window ends");
-            }
+        if self.added == PerHook::default() {
+            return;
+        }
+        let added =
+            Hook::ALL.map(|hook| Added { hook, measures: self.generation.measures(hook), bits: self.added[hook] });
+        if let Err(error) = self.counters.release(&self.subject, &added).await {
+            tracing::warn!(%error, "reservation not released; the request stays counted until its window ends");
         }
     }
 }

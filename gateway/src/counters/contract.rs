@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 
-use super::{Counters, Hook, KEY_ADDED, Measure, Measured, PerHook, Reserved, Scope, Subject};
+use super::{Added, Counters, Hook, KEY_ADDED, Measure, Measured, PerHook, Reserved, Scope, Subject};
 use crate::coupon::{CampaignCounts, CouponId, Fingerprint, RequestId, UnixMs, UserId};
 
 /// Generates one test per promise: all of them, or those listed after the `;`.
@@ -31,6 +31,12 @@ macro_rules! contract_tests {
             concurrent_retries_are_counted_once,
             a_released_request_is_no_longer_counted,
             releasing_a_retry_leaves_the_first_attempt_counted,
+            a_failed_first_attempt_leaves_an_accepted_retry_counted,
+            attempts_that_all_fail_leave_nothing_counted_in_either_order,
+            the_last_attempt_also_releases_hooks_that_only_an_earlier_one_reached,
+            an_attempt_under_another_pipeline_releases_what_an_earlier_one_counted,
+            failed_attempts_release_a_request_once,
+            of_concurrent_attempts_that_fail_nothing_stays_counted,
             requests_leave_a_sliding_window,
             a_retry_does_not_extend_the_stay_in_a_window,
             a_slow_clock_cannot_take_a_number_in_use,
@@ -49,6 +55,7 @@ macro_rules! contract_tests {
             an_empty_bucket_returns_the_time_to_the_next_token,
             a_bucket_never_holds_more_than_its_burst,
             a_released_token_can_be_taken_again,
+            every_failed_attempt_returns_its_own_token,
             a_token_released_to_a_full_bucket_is_lost,
             a_late_request_does_not_rewind_the_bucket,
             concurrent_requests_get_no_more_than_the_burst,
@@ -61,6 +68,8 @@ macro_rules! contract_tests {
             a_key_is_taken_for_every_other_user,
             a_conflict_measures_nothing,
             a_released_key_is_free_and_only_its_holder_releases_it,
+            a_key_is_free_once_all_attempts_of_its_request_have_failed,
+            a_failed_first_attempt_leaves_the_key_to_an_accepted_retry,
             asking_for_the_holder_of_a_key_claims_nothing,
         }
     };
@@ -93,10 +102,19 @@ fn new_subject() -> Subject {
     }
 }
 
+fn new_keyed_subject() -> Subject {
+    Subject { fingerprint: Some(Fingerprint(rand::random())), ..new_subject() }
+}
+
 impl Subject {
     /// Another request of the same user for the same coupon.
     fn another_request(self) -> Self {
         Self { request_id: RequestId::new(), ..self }
+    }
+
+    /// The same request, in a call after the one that claimed its key.
+    fn without_key(self) -> Self {
+        Self { fingerprint: None, ..self }
     }
 
     /// The same request, sent later.
@@ -135,8 +153,13 @@ async fn reserve_concurrently(counters: Arc<dyn Counters>, measure: Measure, sub
     join_all(reservations).await.into_iter().map(|measured| measured.expect("the task did not panic")).collect()
 }
 
-async fn release(counters: &dyn Counters, measure: Measure, subject: Subject, added: u32) {
-    counters.release(HOOK, &[measure], &subject, added).await.expect("counters available");
+/// `bits` are those that a call to reserve the measure answered.
+async fn release(counters: &dyn Counters, measure: Measure, subject: Subject, bits: u32) {
+    release_all(counters, &[measure], subject, bits).await;
+}
+
+async fn release_all(counters: &dyn Counters, measures: &[Measure], subject: Subject, bits: u32) {
+    counters.release(&subject, &[Added { hook: HOOK, measures, bits }]).await.expect("counters available");
 }
 
 async fn forget(counters: &dyn Counters, rejected: &[Subject]) {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::future::FutureExt;
 
-use super::{Answer, Counters, Hook, Measure, Measured, Reserved, Subject};
+use super::{Added, Answer, Counters, Hook, Measure, Measured, Reserved, Subject};
 use crate::coupon::{Fingerprint, RequestId};
 
 pub(super) struct FailOpen<C> {
@@ -29,6 +29,7 @@ impl<C> FailOpen<C> {
 }
 
 impl<C: Counters> Counters for FailOpen<C> {
+    /// During an outage nothing is added, so the key is not claimed.
     fn reserve<'a>(&'a self, hook: Hook, measures: &'a [Measure], subject: &'a Subject) -> Answer<'a, Reserved> {
         let reserve = async move {
             let reserved = self.counters.reserve(hook, measures, subject).await;
@@ -38,8 +39,8 @@ impl<C: Counters> Counters for FailOpen<C> {
         Answer::Right(reserve.boxed())
     }
 
-    fn release<'a>(&'a self, hook: Hook, measures: &'a [Measure], subject: &'a Subject, added: u32) -> Answer<'a, ()> {
-        self.counters.release(hook, measures, subject, added)
+    fn release<'a>(&'a self, subject: &'a Subject, added: &'a [Added<'a>]) -> Answer<'a, ()> {
+        self.counters.release(subject, added)
     }
 
     /// An error during an outage: then the holder is unknown.

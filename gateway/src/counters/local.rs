@@ -15,10 +15,10 @@ use futures_util::future::ready;
 
 use self::bucket::{Bucket, Rate};
 use self::count::{Count, Window};
-use self::key_claim::{Claimed, KeyClaim};
+use self::key_claim::KeyClaim;
 use self::sequence::Sequence;
 use self::table::{Key, Table};
-use super::{Answer, Counters, Hook, KEY_ADDED, Measure, Measured, Reserved, Subject};
+use super::{Added, Answer, Counters, Hook, KEY_ADDED, Measure, Measured, PerMeasure, Reserved, Subject};
 use crate::coupon::{Fingerprint, RequestId, now_ms};
 
 /// Never [`Unavailable`](super::Unavailable).
@@ -39,17 +39,24 @@ impl<S: BuildHasher + Send + Sync + 'static> Counters for Local<S> {
         Answer::Left(ready(Ok(self.reserve_all(hook, measures, subject))))
     }
 
-    fn release<'a>(&'a self, hook: Hook, measures: &'a [Measure], subject: &'a Subject, added: u32) -> Answer<'a, ()> {
-        if added & KEY_ADDED != 0
-            && let Some(fingerprint) = subject.fingerprint
-        {
-            self.keys.reduce(self.idempotency_key(fingerprint), |claim| claim.release(subject.request_id));
-        }
-        for (index, measure) in measures.iter().enumerate() {
-            if added & (1 << index) != 0 {
-                self.release_one(hook, measure, subject);
+    fn release<'a>(&'a self, subject: &'a Subject, added: &'a [Added<'a>]) -> Answer<'a, ()> {
+        let mut counts = PerMeasure::new();
+        for (hook, measure) in added.iter().flat_map(Added::measures) {
+            let key = self.key(hook, measure, subject);
+            match *measure {
+                Measure::Count { .. } => counts.push(key),
+                Measure::Bucket { per_ms, .. } => self.buckets.reduce(key, |bucket| bucket.release(per_ms)),
+                Measure::Sequence { .. } => {}
             }
         }
+        if let Some(fingerprint) = subject.fingerprint.filter(|_| added.iter().any(Added::has_key)) {
+            self.keys.reduce(self.idempotency_key(fingerprint), |claim| {
+                claim.release(subject.request_id, &mut counts);
+                // Under the lock of the key: a new attempt must not find the request counted, and then lose the count.
+                self.release_counts(subject, &mut counts);
+            });
+        }
+        self.release_counts(subject, &mut counts);
         Answer::Left(ready(Ok(())))
     }
 
@@ -61,7 +68,7 @@ impl<S: BuildHasher + Send + Sync + 'static> Counters for Local<S> {
     fn forget<'a>(&'a self, rejected: &'a [Subject]) -> Answer<'a, ()> {
         for subject in rejected {
             for (hook, count) in subject.campaign_counts.measures() {
-                self.release_one(hook, &count, subject);
+                self.release_counts(subject, &mut PerMeasure::from_iter([self.key(hook, &count, subject)]));
             }
         }
         Answer::Left(ready(Ok(())))
@@ -79,9 +86,9 @@ impl<S: BuildHasher> Local<S> {
     fn reserve_all(&self, hook: Hook, measures: &[Measure], subject: &Subject) -> Reserved {
         let mut reserved = Reserved::default();
         match self.claim_key(subject) {
-            Some(Claimed::New) => reserved.added |= KEY_ADDED,
-            Some(Claimed::ByAnother) => return Reserved { is_key_taken: true, ..reserved },
-            Some(Claimed::Before) | None => {}
+            Some(true) => reserved.added |= KEY_ADDED,
+            Some(false) => return Reserved { is_key_taken: true, ..reserved },
+            None => {}
         }
         for (index, measure) in measures.iter().enumerate() {
             let (measured, added) = self.reserve_one(hook, measure, subject);
@@ -109,18 +116,15 @@ impl<S: BuildHasher> Local<S> {
         }
     }
 
-    fn claim_key(&self, subject: &Subject) -> Option<Claimed> {
+    /// Whether the request holds its key now. `None` if it has no key.
+    fn claim_key(&self, subject: &Subject) -> Option<bool> {
         let key = self.idempotency_key(subject.fingerprint?);
         Some(self.keys.update(key, |claim| claim.claim(subject.request_id)))
     }
 
-    fn release_one(&self, hook: Hook, measure: &Measure, subject: &Subject) {
-        let key = self.key(hook, measure, subject);
-        match *measure {
-            Measure::Count { .. } => self.counts.reduce(key, |count| count.release(subject.request_id)),
-            Measure::Bucket { per_ms, .. } => self.buckets.reduce(key, |bucket| bucket.release(per_ms)),
-            Measure::Sequence { .. } => {}
-        }
+    /// Removes the request from the counts, and them from the list.
+    fn release_counts(&self, subject: &Subject, counts: &mut PerMeasure<Key>) {
+        counts.drain(..).for_each(|key| self.counts.reduce(key, |count| count.release(subject.request_id)));
     }
 
     fn key(&self, hook: Hook, measure: &Measure, subject: &Subject) -> Key {

@@ -13,6 +13,7 @@ mod address;
 mod commands;
 mod keeper;
 mod keys;
+mod left_counts;
 mod link;
 mod nodes;
 mod release;
@@ -24,6 +25,7 @@ mod slots;
 #[cfg(test)]
 mod tests;
 mod topology;
+mod undo;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,7 +35,7 @@ use futures_util::future::FutureExt;
 use self::nodes::Nodes;
 use self::release::{REQUESTS_PER_CALL, Release};
 use self::topology::Topology;
-use super::{Answer, Counters, Hook, Measure, OpenError, Reserved, Subject, Unavailable};
+use super::{Added, Answer, Counters, Hook, Measure, OpenError, Reserved, Subject, Unavailable};
 use crate::background::Background;
 use crate::coupon::{Fingerprint, RequestId};
 use crate::telemetry::{CountersMissed, Telemetry};
@@ -104,10 +106,9 @@ impl Counters for Redis {
         Answer::Right(reserve.boxed())
     }
 
-    fn release<'a>(&'a self, hook: Hook, measures: &'a [Measure], subject: &'a Subject, added: u32) -> Answer<'a, ()> {
+    fn release<'a>(&'a self, subject: &'a Subject, added: &'a [Added<'a>]) -> Answer<'a, ()> {
         let release = async move {
-            let groups = self.nodes.server.keys.groups(hook, measures, subject);
-            let releases = groups.iter().filter_map(|group| Release::of_added(group, subject, added)).collect();
+            let releases = Release::of_added(&self.nodes.server.keys, subject, added);
             let Err((failed, error)) = self.nodes.undo(self.call_max, releases).await else { return Ok(()) };
             let missed = self.missed(Err(error));
             if self.nodes.queue(failed) { Ok(()) } else { missed }
@@ -120,7 +121,8 @@ impl Counters for Redis {
             let call = self.nodes.server.keys.holder(fingerprint);
             let answer = self.nodes.within(self.call_max, call.slot, self.nodes.send(&call)).await;
             let holder: Option<Vec<u8>> = self.missed(answer)?;
-            Ok(holder.and_then(|id| <[u8; 16]>::try_from(id).ok()).map(RequestId::from))
+            // The number of attempts may follow the id.
+            Ok(holder.and_then(|value| value.first_chunk::<16>().copied()).map(RequestId::from))
         };
         Answer::Right(key_holder.boxed())
     }

@@ -10,7 +10,7 @@ use super::scenario::Arrival;
 use super::virtual_time::virtual_ms;
 use crate::admission::DELAY_MAX;
 use crate::counters::local::Repeatable;
-use crate::counters::{Counters, Hook, Measured, PerHook, PerMeasure, Subject};
+use crate::counters::{Added, Counters, Hook, Measured, PerHook, PerMeasure, Subject};
 use crate::coupon::{CampaignCounts, NewCampaign, ShardNo};
 use crate::policy::{self, LimitVerdict, OfflinePipeline, PolicyUnavailable, Shaping};
 
@@ -78,11 +78,10 @@ impl<'a> Admission<'a> {
 
     /// Undoes what was counted for a request that is refused.
     pub(super) fn release(&self, candidate: &Candidate) {
-        for (hook, added) in candidate.added.iter().filter(|(_, added)| **added != 0) {
-            let subject = self.subject(&candidate.arrival);
-            let released = self.counters.release(hook, self.policies.measures(hook), &subject, *added);
-            released.now_or_never().expect(IN_MEMORY).expect(IN_MEMORY);
-        }
+        let added =
+            Hook::ALL.map(|hook| Added { hook, measures: self.policies.measures(hook), bits: candidate.added[hook] });
+        let subject = self.subject(&candidate.arrival);
+        self.counters.release(&subject, &added).now_or_never().expect(IN_MEMORY).expect(IN_MEMORY);
     }
 
     /// Settlement rejected the request.

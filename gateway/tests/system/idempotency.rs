@@ -1,9 +1,16 @@
 //! One Idempotency-Key: who it belongs to, and what a retry gets.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
+use sluice::config::Role;
+use sluice::log::AppendError;
 
-use crate::harness::{Answer, Files, Fixture, payload};
+use crate::faulty_counters::FaultyCounters;
+use crate::harness::{Answer, Files, Fixture, PATIENCE, eventually, payload};
+use crate::stuck_log::StuckLog;
 
 const KEY: &str = "one-key";
 
@@ -16,6 +23,11 @@ fn other_terms(user: u64) -> Value {
 
 fn is_conflict(answer: &Answer) -> bool {
     (answer.status, &answer.body["reason"]) == (StatusCode::UNPROCESSABLE_ENTITY, &"IDEMPOTENCY_CONFLICT".into())
+}
+
+/// A request that is accepted by mistake would wait for the log.
+async fn refused_at_once(answer: impl Future<Output = Answer>) -> Answer {
+    tokio::time::timeout(PATIENCE, answer).await.expect("nothing is appended")
 }
 
 #[track_caller]
@@ -106,5 +118,47 @@ async fn a_refused_request_leaves_its_key_free_for_any_body() {
     let accepted = system.issue_under(KEY, other_terms(1)).await;
     assert_eq!(accepted.status, StatusCode::ACCEPTED, "{}", accepted.body);
     assert!(is_conflict(&system.issue_under(KEY, payload(1)).await));
+    system.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_first_attempt_leaves_an_accepted_retry_counted_and_its_key_held() {
+    let log = StuckLog::new();
+    let system = Fixture::with(Files::new(), |_| {}, |ports| log.replace(ports)).await;
+    let one_an_hour = json!({ "policy": "sliding-window", "config": { "limit": 1, "window_ms": 3_600_000 } });
+    let changed = system.operate(Method::PUT, "/admin/pipeline", Some(json!({ "user-limit": one_an_hour }))).await;
+    assert_eq!(changed.status, StatusCode::OK, "{}", changed.body);
+    let enqueued =
+        async |records| eventually("it is enqueued", async || (log.waiting() == records).then_some(())).await;
+
+    let (first, retry) = tokio::join!(system.issue_under(KEY, payload(1)), async {
+        enqueued(1).await;
+        let (retry, ()) = tokio::join!(system.issue_under(KEY, payload(1)), async {
+            enqueued(2).await;
+            log.acknowledge_newest();
+        });
+        log.fail(&AppendError::NotWritten("the disk is full".into()));
+        retry
+    });
+    assert_eq!(first.body["reason"], "LOG_UNAVAILABLE", "{}", first.body);
+    assert_eq!(retry.status, StatusCode::ACCEPTED, "{}", retry.body);
+
+    let another = refused_at_once(system.issue(1)).await;
+    assert_eq!(another.body["reason"], "USER_LIMIT", "{}", another.body);
+    assert!(is_conflict(&refused_at_once(system.issue_under(KEY, other_terms(1))).await));
+    system.stop_without_settling().await.expect("stops in good order");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_is_claimed_at_the_next_hook_if_the_counters_missed_the_first() {
+    let counters: Arc<FaultyCounters> = Arc::default();
+    let replace = |ports| counters.replace(ports);
+    let system = Fixture::with(Files::new(), |config| config.role = Role::Gateway, replace).await;
+    counters.reservations_missed.store(1, Ordering::Relaxed);
+    let accepted = system.issue_under(KEY, payload(1)).await;
+    assert_eq!(accepted.status, StatusCode::ACCEPTED, "{}", accepted.body);
+    assert_eq!(counters.reservations_missed.load(Ordering::Relaxed), 0);
+    let other = system.issue_under(KEY, other_terms(1)).await;
+    assert!(is_conflict(&other), "{}", other.body);
     system.stop().await;
 }

@@ -48,6 +48,21 @@ pub(crate) async fn a_released_token_can_be_taken_again(counters: Arc<dyn Counte
     assert_eq!(conforming(&*counters, one_a_second, first, 5).await, 1);
 }
 
+pub(crate) async fn every_failed_attempt_returns_its_own_token(counters: Arc<dyn Counters>) {
+    let first = new_keyed_subject();
+    let without_key = first.without_key();
+    let one_a_second = bucket(1, 1_000, 2);
+    for _ in 0..2 {
+        let reserved = reserve_all(&*counters, HOOK, &[one_a_second], first).await;
+        assert_eq!((reserved.measured[0], reserved.added), (Measured::Conforming, 1 | KEY_ADDED));
+    }
+    assert_eq!(conforming(&*counters, one_a_second, without_key, 5).await, 0);
+    for _ in 0..2 {
+        release(&*counters, one_a_second, first, 1 | KEY_ADDED).await;
+        assert_eq!(conforming(&*counters, one_a_second, without_key, 5).await, 1);
+    }
+}
+
 pub(crate) async fn a_token_released_to_a_full_bucket_is_lost(counters: Arc<dyn Counters>) {
     let first = new_subject();
     let one_a_second = bucket(1, 1_000, 2);

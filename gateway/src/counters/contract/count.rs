@@ -3,6 +3,7 @@ use crate::counters::TRACKED_IDS_MAX;
 
 const CAMPAIGN: Measure = count(Scope::UserOfCoupon, 0);
 const SECOND: Measure = count(Scope::UserOfCoupon, 1_000);
+const MINUTE: Measure = count(Scope::UserOfCoupon, 60_000);
 
 pub(crate) async fn requests_are_numbered_in_order(counters: Arc<dyn Counters>) {
     let first = new_subject();
@@ -65,6 +66,105 @@ pub(crate) async fn releasing_a_retry_leaves_the_first_attempt_counted(counters:
     let retried = reserve_all(&*counters, HOOK, &[CAMPAIGN], first).await;
     release(&*counters, CAMPAIGN, first, retried.added).await;
     assert_eq!(reserve(&*counters, CAMPAIGN, first.another_request()).await, Measured::Count(2));
+}
+
+pub(crate) async fn a_failed_first_attempt_leaves_an_accepted_retry_counted(counters: Arc<dyn Counters>) {
+    let measures = [CAMPAIGN, MINUTE, count(Scope::Coupon, 60_000)];
+    let first = new_keyed_subject();
+    let failed = reserve_all(&*counters, HOOK, &measures, first).await;
+    let accepted = reserve_all(&*counters, HOOK, &measures, first).await;
+    assert_eq!(accepted.measured[..], [Measured::Count(1); 3]);
+    release_all(&*counters, &measures, first, failed.added).await;
+    let next = reserve_all(&*counters, HOOK, &measures, first.another_request().without_key()).await;
+    assert_eq!(next.measured[..], [Measured::Count(2); 3]);
+}
+
+pub(crate) async fn attempts_that_all_fail_leave_nothing_counted_in_either_order(counters: Arc<dyn Counters>) {
+    let measures = [CAMPAIGN, MINUTE, count(Scope::Coupon, 60_000)];
+    for order in [[0, 1, 2], [2, 1, 0], [1, 0, 2]] {
+        let first = new_keyed_subject();
+        let mut attempts = Vec::new();
+        for _ in order {
+            attempts.push(reserve_all(&*counters, HOOK, &measures, first).await);
+        }
+        for attempt in order {
+            release_all(&*counters, &measures, first, attempts[attempt].added).await;
+        }
+        let next = reserve_all(&*counters, HOOK, &measures, first.another_request()).await;
+        assert_eq!((&next.measured[..], next.is_key_taken), (&[Measured::Count(1); 3][..], false), "{order:?}");
+    }
+}
+
+pub(crate) async fn the_last_attempt_also_releases_hooks_that_only_an_earlier_one_reached(counters: Arc<dyn Counters>) {
+    let measures = [CAMPAIGN, MINUTE, count(Scope::Coupon, 60_000)];
+    let first = new_keyed_subject();
+    let shaped = reserve_all(&*counters, Hook::RateShaper, &[], first).await;
+    let limited = reserve_all(&*counters, Hook::UserLimit, &measures, first.without_key()).await;
+    let shed = reserve_all(&*counters, Hook::RateShaper, &[], first).await;
+    let earlier = [
+        Added { hook: Hook::RateShaper, measures: &[], bits: shaped.added },
+        Added { hook: Hook::UserLimit, measures: &measures, bits: limited.added },
+    ];
+    counters.release(&first, &earlier).await.expect("counters available");
+    let number = async || {
+        let another = first.another_request().without_key();
+        let reserved = reserve_all(&*counters, Hook::UserLimit, &measures, another).await;
+        let added = [Added { hook: Hook::UserLimit, measures: &measures, bits: reserved.added }];
+        counters.release(&another, &added).await.expect("counters available");
+        reserved.measured
+    };
+    assert_eq!(number().await[..], [Measured::Count(2); 3], "the other attempt may still be accepted");
+    let last = [Added { hook: Hook::RateShaper, measures: &[], bits: shed.added }];
+    counters.release(&first, &last).await.expect("counters available");
+    assert_eq!(number().await[..], [Measured::Count(1); 3]);
+}
+
+pub(crate) async fn an_attempt_under_another_pipeline_releases_what_an_earlier_one_counted(
+    counters: Arc<dyn Counters>,
+) {
+    let first = new_keyed_subject();
+    let (before, after) = ([MINUTE, CAMPAIGN], [count(Scope::User, 0), MINUTE]);
+    let earlier = reserve_all(&*counters, HOOK, &before, first).await;
+    let last = reserve_all(&*counters, HOOK, &after, first).await;
+    release_all(&*counters, &before, first, earlier.added).await;
+    release_all(&*counters, &after, first, last.added).await;
+    for measure in [MINUTE, CAMPAIGN, count(Scope::User, 0)] {
+        let next = reserve(&*counters, measure, first.another_request().without_key()).await;
+        assert_eq!(next, Measured::Count(1), "{measure:?}");
+    }
+}
+
+pub(crate) async fn failed_attempts_release_a_request_once(counters: Arc<dyn Counters>) {
+    let first = new_keyed_subject();
+    let attempts = [(); 3].map(|()| first);
+    let mut added = Vec::new();
+    for attempt in attempts {
+        added.push(reserve_all(&*counters, HOOK, &[CAMPAIGN], attempt).await.added);
+    }
+    // From here on the request is aggregated, and cannot be told from the others.
+    let others = 2 * TRACKED_IDS_MAX as u64;
+    for _ in 0..others {
+        reserve(&*counters, CAMPAIGN, first.another_request().without_key()).await;
+    }
+    for (attempt, added) in attempts.into_iter().zip(added) {
+        release(&*counters, CAMPAIGN, attempt, added).await;
+    }
+    let next = reserve(&*counters, CAMPAIGN, first.another_request().without_key()).await;
+    assert_eq!(next, Measured::Count(others + 1));
+}
+
+pub(crate) async fn of_concurrent_attempts_that_fail_nothing_stays_counted(counters: Arc<dyn Counters>) {
+    let first = new_keyed_subject();
+    let attempts = (0..32).map(|_| {
+        let counters = Arc::clone(&counters);
+        tokio::spawn(async move {
+            let reserved = reserve_all(&*counters, HOOK, &[CAMPAIGN], first).await;
+            release(&*counters, CAMPAIGN, first, reserved.added).await;
+        })
+    });
+    join_all(attempts).await.into_iter().for_each(|ended| ended.expect("the task did not panic"));
+    let next = reserve_all(&*counters, HOOK, &[CAMPAIGN], first.another_request()).await;
+    assert_eq!((next.measured[0], next.is_key_taken), (Measured::Count(1), false));
 }
 
 pub(crate) async fn requests_leave_a_sliding_window(counters: Arc<dyn Counters>) {

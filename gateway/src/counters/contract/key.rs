@@ -4,10 +4,6 @@ const CAMPAIGN: Measure = count(Scope::UserOfCoupon, 0);
 const HOUR_MS: NonZeroU32 = NonZeroU32::new(3_600_000).expect("not 0");
 const TWO: NonZeroU32 = NonZeroU32::new(2).expect("not 0");
 
-fn new_keyed_subject() -> Subject {
-    Subject { fingerprint: Some(Fingerprint(rand::random())), ..new_subject() }
-}
-
 async fn claim(counters: &dyn Counters, subject: Subject) -> Reserved {
     reserve_all(counters, HOOK, &[], subject).await
 }
@@ -17,9 +13,9 @@ pub(crate) async fn a_key_belongs_to_the_first_request_that_claims_it(counters: 
     let claimed = claim(&*counters, first).await;
     assert_eq!((claimed.added, claimed.is_key_taken), (KEY_ADDED, false));
     let retried = claim(&*counters, first).await;
-    assert_eq!((retried.added, retried.is_key_taken), (0, false), "a retry holds the key");
+    assert_eq!((retried.added, retried.is_key_taken), (KEY_ADDED, false), "a retry holds the key too");
     assert!(claim(&*counters, first.another_request()).await.is_key_taken);
-    let without_key = Subject { fingerprint: None, ..first.another_request() };
+    let without_key = first.another_request().without_key();
     assert_eq!(claim(&*counters, without_key).await, Reserved::default());
 }
 
@@ -49,7 +45,7 @@ pub(crate) async fn a_conflict_measures_nothing(counters: Arc<dyn Counters>) {
     reserve_all(&*counters, HOOK, &measures, first).await;
     let conflict = reserve_all(&*counters, HOOK, &measures, first.another_request()).await;
     assert_eq!(conflict, Reserved { is_key_taken: true, ..Reserved::default() });
-    let without_key = Subject { fingerprint: None, ..first.another_request() };
+    let without_key = first.another_request().without_key();
     let next = reserve_all(&*counters, HOOK, &measures, without_key).await;
     assert_eq!(next.measured[..3], [Measured::Count(2); 3]);
     assert_eq!(next.measured[3], Measured::Conforming);
@@ -59,10 +55,34 @@ pub(crate) async fn a_released_key_is_free_and_only_its_holder_releases_it(count
     let first = new_keyed_subject();
     let second = first.another_request();
     let claimed = claim(&*counters, first).await;
-    counters.release(HOOK, &[], &second, KEY_ADDED).await.expect("counters available");
+    release_all(&*counters, &[], second, KEY_ADDED).await;
     assert!(claim(&*counters, second).await.is_key_taken);
-    counters.release(HOOK, &[], &first, claimed.added).await.expect("counters available");
+    release_all(&*counters, &[], first, claimed.added).await;
     assert_eq!(claim(&*counters, second).await.added, KEY_ADDED);
+}
+
+pub(crate) async fn a_key_is_free_once_all_attempts_of_its_request_have_failed(counters: Arc<dyn Counters>) {
+    const ATTEMPTS: usize = 12;
+    let first = new_keyed_subject();
+    for _ in 0..ATTEMPTS {
+        claim(&*counters, first).await;
+    }
+    for _ in 0..ATTEMPTS {
+        assert!(claim(&*counters, first.another_request()).await.is_key_taken);
+        release_all(&*counters, &[], first, KEY_ADDED).await;
+    }
+    assert!(!claim(&*counters, first.another_request()).await.is_key_taken);
+}
+
+pub(crate) async fn a_failed_first_attempt_leaves_the_key_to_an_accepted_retry(counters: Arc<dyn Counters>) {
+    let first = new_keyed_subject();
+    let failed = reserve_all(&*counters, HOOK, &[CAMPAIGN], first).await;
+    let _accepted = reserve_all(&*counters, HOOK, &[CAMPAIGN], first).await;
+    release(&*counters, CAMPAIGN, first, failed.added).await;
+    let holder = counters.key_holder(first.fingerprint.expect("has a key")).await;
+    assert_eq!(holder.expect("counters available"), Some(first.request_id));
+    assert!(claim(&*counters, first.another_request()).await.is_key_taken);
+    assert!(!claim(&*counters, first).await.is_key_taken);
 }
 
 pub(crate) async fn asking_for_the_holder_of_a_key_claims_nothing(counters: Arc<dyn Counters>) {
@@ -74,6 +94,6 @@ pub(crate) async fn asking_for_the_holder_of_a_key_claims_nothing(counters: Arc<
     assert_eq!(claimed.added, KEY_ADDED, "asking left it free");
     assert!(claim(&*counters, first.another_request()).await.is_key_taken);
     assert_eq!(holder().await, Some(first.request_id));
-    counters.release(HOOK, &[], &first, claimed.added).await.expect("counters available");
+    release_all(&*counters, &[], first, claimed.added).await;
     assert_eq!(holder().await, None);
 }

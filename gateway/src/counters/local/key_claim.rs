@@ -1,40 +1,53 @@
-//! Which request an Idempotency-Key belongs to.
+//! Which request an Idempotency-Key belongs to, and how many of its attempts hold the key.
 
-use super::table::Counter;
+use std::mem::take;
+use std::num::NonZeroU32;
+
+use super::table::{Counter, Key};
+use crate::counters::PerMeasure;
 use crate::coupon::RequestId;
 
 #[derive(Debug, Default)]
-pub(super) struct KeyClaim(Option<RequestId>);
+pub(super) struct KeyClaim(Option<Held>);
 
-/// The result of a claim.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Claimed {
-    New,
-    /// The request held the key already: this is a retry.
-    Before,
-    ByAnother,
+#[derive(Debug)]
+struct Held {
+    request_id: RequestId,
+    attempts: NonZeroU32,
+    /// The counts in which attempts counted the request that were released meanwhile. Boxed, because there is rarely one.
+    left: Option<Box<PerMeasure<Key>>>,
 }
 
 impl KeyClaim {
-    /// The first claim wins.
-    pub(super) fn claim(&mut self, request_id: RequestId) -> Claimed {
-        match self.0 {
-            None => {
-                self.0 = Some(request_id);
-                Claimed::New
-            }
-            Some(holder) if holder == request_id => Claimed::Before,
-            Some(_) => Claimed::ByAnother,
+    /// Whether the request holds the key now: the first claim wins, and further attempts of its request join it.
+    pub(super) fn claim(&mut self, request_id: RequestId) -> bool {
+        match &mut self.0 {
+            None => self.0 = Some(Held { request_id, attempts: NonZeroU32::MIN, left: None }),
+            Some(held) if held.request_id == request_id => held.attempts = held.attempts.saturating_add(1),
+            Some(_) => return false,
         }
+        true
     }
 
     pub(super) fn holder(&self) -> Option<RequestId> {
-        self.0
+        self.0.as_ref().map(|held| held.request_id)
     }
 
-    pub(super) fn release(&mut self, request_id: RequestId) {
-        if self.0 == Some(request_id) {
-            self.0 = None;
+    /// Ends an attempt, which counted the request in `counts`. While other attempts hold the key, it takes over all of
+    /// `counts`. From the last attempt the key is free: it returns those that it took over.
+    pub(super) fn release(&mut self, request_id: RequestId, counts: &mut PerMeasure<Key>) {
+        let Some(held) = self.0.as_mut().filter(|held| held.request_id == request_id) else { return };
+        match NonZeroU32::new(held.attempts.get() - 1) {
+            Some(attempts) => {
+                held.attempts = attempts;
+                if !counts.is_empty() {
+                    held.left.get_or_insert_default().append(counts);
+                }
+            }
+            None => {
+                counts.append(&mut take(&mut held.left).unwrap_or_default());
+                self.0 = None;
+            }
         }
     }
 }

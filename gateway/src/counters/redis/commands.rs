@@ -27,7 +27,7 @@ const TTL_MS_MAX: u64 = 100 * 365 * 24 * 3_600_000;
 /// Aggregated requests leave the window in steps, as in the local counters.
 const STEPS_PER_WINDOW: u64 = 64;
 
-/// The states of a key in the answer of [`RESERVE`]. 0 is none, or one that the request held before.
+/// The states of a key in the answer of [`RESERVE`]. 0 is none.
 const KEY_CLAIMED: u64 = 1;
 const KEY_TAKEN: u64 = 2;
 

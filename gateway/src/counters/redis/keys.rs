@@ -49,6 +49,12 @@ pub(super) struct Counter {
     pub(super) home: Home,
 }
 
+impl Counter {
+    pub(super) const fn is_count(&self) -> bool {
+        matches!(self.measure, Measure::Count { .. })
+    }
+}
+
 /// What one call to Redis takes for a request: its keys have one home.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Group {
@@ -110,7 +116,7 @@ impl Keys {
         if home == Home::Server { 0 } else { slot_of(&tag) }
     }
 
-    /// Such as `{sluice:key:00f1…}:key:00f1…`: the fingerprint of the key. Its value is a request id.
+    /// Such as `{sluice:key:00f1…}:key:00f1…`: the fingerprint of the key. `reserve.lua` describes its value.
     pub(super) fn idempotency_key(&self, fingerprint: Fingerprint) -> String {
         let mut key = self.key_at(self.home_of_key(fingerprint));
         push(&mut key, format_args!(":key:{:016x}", fingerprint.0));

@@ -10,12 +10,10 @@ use std::time::Duration;
 
 use ::redis::{ErrorKind, FromRedisValue, RedisError, ServerErrorKind};
 use arc_swap::ArcSwap;
-use futures_util::future::join_all;
 use tokio::sync::{Mutex, Notify};
 
 use super::commands::Call;
 use super::link::{Link, is_severed};
-use super::release::{Release, per_call};
 use super::release_queue::ReleaseQueue;
 use super::server::Server;
 use super::slots::Node;
@@ -116,34 +114,6 @@ impl Nodes {
             self.mark(owner.record_failure(&state, &reason, false));
         }
         Err(Unavailable(reason))
-    }
-
-    /// Undoes the releases, or returns those that failed. One call undoes all that have one home.
-    pub(super) async fn undo(
-        &self,
-        limit: Duration,
-        releases: Vec<Release>,
-    ) -> Result<(), (Vec<Release>, Unavailable)> {
-        let calls = per_call(releases).into_iter().map(|releases| self.undo_in_one_call(limit, releases));
-        let mut failed = join_all(calls).await.into_iter().filter_map(Result::err);
-        let Some((mut releases, error)) = failed.next() else { return Ok(()) };
-        failed.for_each(|(others, _)| releases.extend(others));
-        Err((releases, error))
-    }
-
-    async fn undo_in_one_call(
-        &self,
-        limit: Duration,
-        releases: Vec<Release>,
-    ) -> Result<(), (Vec<Release>, Unavailable)> {
-        let call = self.server.keys.release(&releases);
-        let undone = self.within(limit, call.slot, self.send::<()>(&call)).await;
-        undone.map_err(|error| (releases, error))
-    }
-
-    /// Retries releases when Redis is back. `false` when the queue is full.
-    pub(super) fn queue(&self, releases: Vec<Release>) -> bool {
-        releases.into_iter().all(|release| self.release_queue.add(release))
     }
 
     /// An error when no node can be reached: while one can, requests are still measured.

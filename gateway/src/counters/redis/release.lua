@@ -1,10 +1,17 @@
--- Undoes what reserve.lua added for some requests. The answer is not used.
+-- Undoes what reserve.lua added for some requests.
 --
 -- For each request, KEYS: the idempotency key if it is released, then those of each measure to undo, in order. ARGV:
--- `request` and its id, `key` if there is one, then for each measure its kind and its numbers.
+-- `request` and its id, `key` and the counts to leave if there is one, then for each measure its kind and its numbers.
 -- Expired keys are ignored.
+--
+-- The value of an idempotency key is a request id, the number of attempts of the request that hold the key (none is 1),
+-- and the counts that released attempts have left: ` user-limit:0:user-of-coupon rate-shaper:1000:coupon`. While other
+-- attempts hold the key, the counts of this one are not undone, because others rely on them: they are left with the key.
+-- Answers for each idempotency key what earlier attempts left, or nil if this was not the last attempt. The counts that
+-- were left may be in other slots, so another call undoes them.
 
-local request_id
+local request_id, is_last
+local answer = {}
 local keys_read, args_read = 0, 0
 
 local function next_key()
@@ -30,6 +37,7 @@ end
 -- for good.
 local function release_count()
   local tracked, aggregated = next_key(), next_key()
+  if not is_last then return end
   if redis.call('ZREM', tracked, request_id) == 1 then return end
   local requests = tonumber(redis.call('LINDEX', aggregated, 0) or 0)
   if requests == 0 then return end
@@ -57,17 +65,32 @@ local function release_bucket()
   redis.call('SET', key, format_integer(ms) .. ' ' .. format_integer(parts) .. ' ' .. latest_ms, 'KEEPTTL')
 end
 
+-- An attempt whose key has expired, or belongs to another request by now, counts as the last.
 local function release_key()
-  local key = next_key()
-  if redis.call('GET', key) == request_id then redis.call('DEL', key) end
+  local key, counts = next_key(), next_arg()
+  local value = redis.call('GET', key)
+  if not value or string.sub(value, 1, #request_id) ~= request_id then
+    answer[#answer + 1] = ''
+    return
+  end
+  local attempts, left = string.match(string.sub(value, #request_id + 1), '^(%d*)(.*)$')
+  attempts = tonumber(attempts) or 1
+  is_last = attempts == 1
+  if is_last then
+    redis.call('DEL', key)
+    answer[#answer + 1] = left
+  else
+    redis.call('SET', key, request_id .. format_integer(attempts - 1) .. left .. counts, 'KEEPTTL')
+    answer[#answer + 1] = false
+  end
 end
 
 local function begin_request()
-  request_id = next_arg()
+  request_id, is_last = next_arg(), true
 end
 
 local release = { request = begin_request, key = release_key, count = release_count, bucket = release_bucket }
 while args_read < #ARGV do
   release[next_arg()]()
 end
-return 0
+return answer

@@ -5,8 +5,9 @@ use std::collections::HashMap;
 use ::redis::Cmd;
 
 use super::commands::{Call, RELEASE, add_time, token_parts};
-use super::keys::{Counter, Group, Home, Keys};
-use crate::counters::{KEY_ADDED, Measure, Subject};
+use super::keys::{Counter, Home, Keys};
+use super::left_counts;
+use crate::counters::{Added, Measure, Subject};
 use crate::coupon::Fingerprint;
 
 /// Requests that one call undoes. Redis runs nothing else meanwhile, for about a millisecond.
@@ -16,26 +17,75 @@ pub(super) const REQUESTS_PER_CALL: usize = 256;
 pub(super) struct Release {
     home: Home,
     subject: Subject,
-    key: Option<Fingerprint>,
+    /// Its answer tells whether the counts are undone too.
+    pub(super) key: Option<Fingerprint>,
     counters: Vec<Counter>,
+    /// What the attempt added at other homes, in a cluster: undone once the key has answered.
+    elsewhere: Vec<Counter>,
 }
 
 impl Release {
-    /// What of `added` belongs to the group. `None` if nothing does.
-    pub(super) fn of_added(group: &Group, subject: &Subject, added: u32) -> Option<Self> {
-        let key = group.key.filter(|_| added & KEY_ADDED != 0);
-        let counters = group.counters.iter().filter(|(position, _)| added & (1 << position) != 0);
-        let counters: Vec<_> = counters.map(|(_, counter)| *counter).collect();
-        let is_empty = key.is_none() && counters.is_empty();
-        (!is_empty).then_some(Self { home: group.home, subject: *subject, key, counters })
+    /// All that was added for an attempt.
+    pub(super) fn of_added(keys: &Keys, subject: &Subject, added: &[Added<'_>]) -> Vec<Self> {
+        let counters = added.iter().flat_map(Added::measures);
+        let counters = counters.map(|(hook, measure)| keys.counter(hook, *measure, subject));
+        Self::of_attempt(keys, subject, added.iter().any(Added::has_key), counters)
+    }
+
+    /// These counters, and the key of the request if it was claimed.
+    pub(super) fn of_attempt(
+        keys: &Keys,
+        subject: &Subject,
+        is_key_claimed: bool,
+        counters: impl Iterator<Item = Counter>,
+    ) -> Vec<Self> {
+        let Some(key) = subject.fingerprint.filter(|_| is_key_claimed) else {
+            return Self::of_counters(subject, counters);
+        };
+        let home = keys.home_of_key(key);
+        let (counters, elsewhere) = counters.partition(|counter| counter.home == home);
+        vec![Self { home, subject: *subject, key: Some(key), counters, elsewhere }]
     }
 
     /// The whole-campaign counts of a rejected request.
-    pub(super) fn of_rejected(keys: &Keys, subject: &Subject) -> impl Iterator<Item = Self> {
-        subject.campaign_counts.measures().map(|(hook, measure)| {
-            let counter = keys.counter(hook, measure, subject);
-            Self { home: counter.home, subject: *subject, key: None, counters: vec![counter] }
-        })
+    pub(super) fn of_rejected(keys: &Keys, subject: &Subject) -> Vec<Self> {
+        let counts = subject.campaign_counts.measures();
+        Self::of_counters(subject, counts.map(|(hook, measure)| keys.counter(hook, measure, subject)))
+    }
+
+    fn of_counters(subject: &Subject, counters: impl Iterator<Item = Counter>) -> Vec<Self> {
+        let mut releases: Vec<Self> = Vec::new();
+        for counter in counters {
+            match releases.iter_mut().find(|release| release.home == counter.home) {
+                Some(release) => release.counters.push(counter),
+                None => releases.push(Self {
+                    home: counter.home,
+                    subject: *subject,
+                    key: None,
+                    counters: vec![counter],
+                    elsewhere: Vec::new(),
+                }),
+            }
+        }
+        releases
+    }
+
+    /// What to undo after the key has answered with the counts that earlier attempts left, or with `None` if other
+    /// attempts still hold it.
+    pub(super) fn after_key(&self, keys: &Keys, left: Option<&str>) -> Vec<Self> {
+        let (subject, elsewhere) = (&self.subject, self.elsewhere.iter().copied());
+        match left {
+            Some(left) => {
+                let left = left_counts::parse(left).map(|(hook, measure)| keys.counter(hook, measure, subject));
+                Self::of_counters(subject, elsewhere.chain(left))
+            }
+            None => Self::of_counters(subject, elsewhere.filter(|counter| !counter.is_count())),
+        }
+    }
+
+    /// Separates what is undone although the key did not answer: when in doubt, the count is too low.
+    pub(super) fn take_elsewhere(&mut self) -> Vec<Self> {
+        Self::of_counters(&self.subject, self.elsewhere.drain(..))
     }
 }
 
@@ -49,7 +99,7 @@ pub(super) fn per_call(releases: Vec<Release>) -> Vec<Vec<Release>> {
 }
 
 impl Keys {
-    /// Undoes all of them, which have one home, in one call.
+    /// Undoes all of them, which have one home, in one call. It answers for each that has a key.
     pub(super) fn release(&self, releases: &[Release]) -> Call {
         let mut keys = Vec::new();
         for Release { subject, key, counters, .. } in releases {
@@ -59,10 +109,10 @@ impl Keys {
         let slot = releases.first().map_or(0, |release| self.slot(release.home));
         let mut call = Call::of_script(&RELEASE, slot, &keys);
         let command = &mut call.command;
-        for Release { subject, key, counters, .. } in releases {
+        for Release { subject, key, counters, elsewhere, .. } in releases {
             command.arg("request").arg(subject.request_id.as_bytes().as_slice());
             if key.is_some() {
-                command.arg("key");
+                command.arg("key").arg(left_counts::format(counters.iter().chain(elsewhere)));
             }
             counters.iter().for_each(|counter| add_numbers(command, counter));
         }

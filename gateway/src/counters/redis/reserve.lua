@@ -160,16 +160,22 @@ local function reserve_sequence()
   return count - 1, false
 end
 
--- A key belongs to the first request that claims it. If it is another's, nothing is measured.
-local KEY_HELD_OR_ABSENT, KEY_CLAIMED, KEY_TAKEN = 0, 1, 2
+-- A key belongs to the first request that claims it. If it is another's, nothing is measured. Its value is the request
+-- id, then the number of attempts of the request that hold the key, then what attempts that were released have left, as
+-- release.lua describes. The number is absent after the first claim: that is one attempt, as in an earlier version.
+local KEY_ABSENT, KEY_CLAIMED, KEY_TAKEN = 0, 1, 2
 
 local function claim_key()
-  if ARGV[args_read + 1] ~= 'key' then return KEY_HELD_OR_ABSENT end
+  if ARGV[args_read + 1] ~= 'key' then return KEY_ABSENT end
   args_read = args_read + 1
   local key, ttl_ms = next_key(), next_arg()
   if redis.call('SET', key, request_id, 'NX', 'PX', ttl_ms) then return KEY_CLAIMED end
-  if redis.call('GET', key) == request_id then return KEY_HELD_OR_ABSENT end
-  return KEY_TAKEN
+  local value = redis.call('GET', key)
+  if string.sub(value, 1, #request_id) ~= request_id then return KEY_TAKEN end
+  local attempts, left = string.match(string.sub(value, #request_id + 1), '^(%d*)(.*)$')
+  attempts = tonumber(attempts) or 1
+  redis.call('SET', key, request_id .. format_integer(attempts + 1) .. left, 'KEEPTTL')
+  return KEY_CLAIMED
 end
 
 local reserve = { count = reserve_count, bucket = reserve_bucket, sequence = reserve_sequence }

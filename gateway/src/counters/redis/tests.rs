@@ -11,7 +11,9 @@ mod test_server;
 use std::num::NonZeroU32;
 
 use crate::counters::contract::contract_tests;
-use crate::counters::{Counters, Hook, Measure, Measured, Options, PerHook, Reserved, Scope, Subject, Unavailable};
+use crate::counters::{
+    Added, Counters, Hook, Measure, Measured, Options, PerHook, Reserved, Scope, Subject, Unavailable,
+};
 use crate::coupon::{CampaignCounts, Fingerprint, RequestId};
 
 use super::*;
@@ -88,6 +90,11 @@ fn bucket(requests: u32, per_ms: u32, burst: u32) -> Measure {
 
 async fn try_reserve(counters: &Redis, measures: &[Measure], subject: Subject) -> Result<Reserved, Unavailable> {
     counters.reserve(HOOK, measures, &subject).await
+}
+
+/// `bits` are those that a call to reserve the measures answered.
+async fn release(counters: &Redis, measures: &[Measure], subject: Subject, bits: u32) -> Result<(), Unavailable> {
+    counters.release(&subject, &[Added { hook: HOOK, measures, bits }]).await
 }
 
 async fn reserve(counters: &Redis, measure: Measure, subject: Subject) -> Measured {

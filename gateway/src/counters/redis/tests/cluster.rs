@@ -56,7 +56,7 @@ async fn a_token_released_to_a_divided_bucket_can_be_taken_again() {
     let divided = bucket(1, rand::random_range(1_000_000_000..2_000_000_000), 9_000);
     let first = new_subject();
     while reserve(&counters, divided, first).await == Measured::Conforming {}
-    counters.release(HOOK, &[divided], &first, 1).await.expect("counters available");
+    release(&counters, &[divided], first, 1).await.expect("counters available");
     assert_eq!(reserve(&counters, divided, first).await, Measured::Conforming);
     assert_ne!(reserve(&counters, divided, first).await, Measured::Conforming);
 }
@@ -90,7 +90,7 @@ async fn a_hook_whose_keys_are_on_several_nodes_answers_in_the_order_of_its_meas
     let expected = [Measured::Count(1), Measured::Conforming, Measured::Count(1), Measured::Sequence(0)];
     assert_eq!((&reserved.measured[..], reserved.added), (&expected[..], 0b0111 | crate::counters::KEY_ADDED));
 
-    counters.release(HOOK, &measures, &first, reserved.added).await.expect("counters available");
+    release(&counters, &measures, first, reserved.added).await.expect("counters available");
     let again = try_reserve(&counters, &measures, another_request(first)).await.expect("counters available");
     let expected = [Measured::Count(1), Measured::Conforming, Measured::Count(1), Measured::Sequence(1)];
     assert_eq!((&again.measured[..], again.added), (&expected[..], 0b0111 | crate::counters::KEY_ADDED));

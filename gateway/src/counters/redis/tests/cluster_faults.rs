@@ -127,8 +127,32 @@ async fn what_one_node_counted_is_released_when_another_fails() {
     until("the failed requests are no longer counted", || async {
         let request = another_request(whole);
         let reserved = try_reserve(&patient, &measures, request).await.expect("both nodes are up");
-        patient.release(HOOK, &measures, &request, reserved.added).await.expect("both nodes are up");
+        release(&patient, &measures, request, reserved.added).await.expect("both nodes are up");
         reserved.measured[..] == [Measured::Count(1); 2]
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn counts_are_released_although_the_node_of_their_key_hangs() {
+    let (cluster, patient) = TestCluster::with_counters(0).await;
+    let counters = open(server(&cluster.url())).await.expect("opens");
+    let fingerprints = (0..).map(Fingerprint);
+    let port = |fingerprint| {
+        let keys = &patient.nodes.server.keys;
+        patient.nodes.owner(keys.slot(keys.home_of_key(fingerprint))).expect("every slot has a node").node.port
+    };
+    let fingerprint = fingerprints.into_iter().find(|key| port(*key) == cluster.ports[0]).expect("the node has slots");
+    let user = subject_on(&patient, cluster.ports[1]);
+    let keyed = Subject { fingerprint: Some(fingerprint), ..user };
+    let reserved = try_reserve(&patient, &[CAMPAIGN], keyed).await.expect("all nodes are up");
+    cluster.node(0).signal(Signal::STOP);
+    release(&counters, &[CAMPAIGN], keyed, reserved.added).await.expect("the release of the key is queued");
+    assert_eq!(reserve(&patient, CAMPAIGN, another_request(user)).await, Measured::Count(1));
+    cluster.node(0).signal(Signal::CONT);
+    until("the key is free", || async {
+        let claimed = try_reserve(&counters, &[], another_request(keyed)).await;
+        claimed.is_ok_and(|claimed| !claimed.is_key_taken)
     })
     .await;
 }

@@ -65,6 +65,55 @@ async fn a_hook_costs_a_single_redis_one_script_whatever_it_measures() {
 }
 
 #[tokio::test]
+async fn releasing_the_reservation_of_all_hooks_costs_a_single_redis_one_script() {
+    const REQUESTS: usize = 100;
+    let (_server, counters) = TestServer::with_counters().await;
+    let measures = [CAMPAIGN, bucket(1, 1, 10_000)];
+    let mut reservations = Vec::new();
+    for index in 0..REQUESTS {
+        let fingerprint = Some(Fingerprint(i64::try_from(index).expect("small")));
+        let subject = Subject { fingerprint, ..new_subject() };
+        let mut added = Vec::new();
+        for hook in Hook::ALL {
+            let fingerprint = fingerprint.filter(|_| added.is_empty());
+            let reserved = counters.reserve(hook, &measures, &Subject { fingerprint, ..subject }).await;
+            let bits = reserved.expect("counters available").added;
+            added.push(Added { hook, measures: &measures, bits });
+        }
+        reservations.push((subject, added));
+    }
+    let (subject, added) = reservations.pop().expect("one to load the script with");
+    counters.release(&subject, &added).await.expect("counters available");
+    let _: ::redis::Value = query(&counters, "CONFIG RESETSTAT").await;
+    for (subject, added) in &reservations {
+        counters.release(subject, added).await.expect("counters available");
+    }
+    // Of each request: the script, two for its key, one for each count and two for each bucket.
+    let (commands, expected) = (commands(&counters).await, (REQUESTS - 1) * (1 + 2 + Hook::ALL.len() * 3));
+    // A probe is a script, the time and two for its sequence.
+    assert!((expected..=expected + PROBES * 4).contains(&commands), "{commands}, not {expected}");
+}
+
+#[tokio::test]
+async fn a_retry_costs_its_key_two_commands_more_than_the_first_attempt() {
+    let (_server, counters) = TestServer::with_counters().await;
+    let keyed = |fingerprint| Subject { fingerprint: Some(Fingerprint(fingerprint)), ..new_subject() };
+    try_reserve(&counters, &[], keyed(-1)).await.expect("loads the script");
+    let of_claims = async |subjects: &[Subject]| {
+        let _: ::redis::Value = query(&counters, "CONFIG RESETSTAT").await;
+        for subject in subjects {
+            try_reserve(&counters, &[], *subject).await.expect("counters available");
+        }
+        commands(&counters).await
+    };
+    let subjects: Vec<_> = (0..100).map(keyed).collect();
+    let (first, retries) = (of_claims(&subjects).await, of_claims(&subjects).await);
+    // The script asks for the time, and claims the key. A retry also reads the key and raises its attempts.
+    assert!((300..=300 + PROBES * 4).contains(&first), "{first} commands");
+    assert!((500..=500 + PROBES * 4).contains(&retries), "{retries} commands");
+}
+
+#[tokio::test]
 async fn in_a_cluster_a_user_limit_costs_one_script_and_a_key_one_more() {
     const REQUESTS: usize = 300;
     let (cluster, counters) = TestCluster::with_counters(0).await;
@@ -73,17 +122,31 @@ async fn in_a_cluster_a_user_limit_costs_one_script_and_a_key_one_more() {
         let keyed = |index| fingerprint.map(|_| Fingerprint(index));
         for index in 0..50 {
             let warm_up = Subject { fingerprint: keyed(-1 - index), ..new_subject() };
-            try_reserve(&counters, &measures, warm_up).await.expect("counters available");
+            let reserved = try_reserve(&counters, &measures, warm_up).await.expect("counters available");
+            release(&counters, &measures, warm_up, reserved.added).await.expect("counters available");
         }
         reset_statistics(&cluster);
+        let mut reservations = Vec::new();
         for index in 0..REQUESTS {
             let fingerprint = keyed(i64::try_from(index).expect("small"));
             let subject = Subject { fingerprint, ..new_subject() };
-            try_reserve(&counters, &measures, subject).await.expect("counters available");
+            let reserved = try_reserve(&counters, &measures, subject).await.expect("counters available");
+            reservations.push((subject, reserved.added));
         }
-        let (scripts, expected) = (scripts(&cluster), REQUESTS * if fingerprint.is_some() { 2 } else { 1 });
-        assert!((expected..=expected + PROBES * cluster.ports.len()).contains(&scripts), "{scripts}, not {expected}");
+        let expected = REQUESTS * if fingerprint.is_some() { 2 } else { 1 };
+        assert_scripts(&cluster, expected);
+        reset_statistics(&cluster);
+        for (subject, added) in reservations {
+            release(&counters, &measures, subject, added).await.expect("counters available");
+        }
+        // First that of the key, whose answer tells whether the counts are released too.
+        assert_scripts(&cluster, expected);
     }
+}
+
+fn assert_scripts(cluster: &TestCluster, expected: usize) {
+    let scripts = scripts(cluster);
+    assert!((expected..=expected + PROBES * cluster.ports.len()).contains(&scripts), "{scripts}, not {expected}");
 }
 
 #[tokio::test]

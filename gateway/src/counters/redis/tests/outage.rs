@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
+use super::shared::query;
 use super::test_server::{TestServer, at, eventually, free_port, open_when_started};
 use super::*;
 use crate::counters::fail_open::FailOpen;
@@ -80,6 +81,32 @@ async fn a_reservation_answered_too_late_or_abandoned_is_released() {
 }
 
 #[tokio::test]
+async fn an_attempt_answered_too_late_leaves_another_attempt_counted() {
+    let port = free_port();
+    let server = TestServer::start(port, &[]);
+    let hasty = open_when_started(|| at(port)).await;
+    let patient = Redis { call_max: PATIENT, ..open_when_started(|| at(port)).await };
+    let keyed = Subject { fingerprint: Some(Fingerprint(1)), ..new_subject() };
+    let key = hasty.nodes.server.keys.idempotency_key(Fingerprint(1));
+    server.signal(Signal::STOP);
+    try_reserve(&hasty, &[CAMPAIGN], keyed).await.expect_err("no answer");
+    let (accepted, ()) = tokio::join!(try_reserve(&patient, &[CAMPAIGN], keyed), async {
+        tokio::time::sleep(TOLERANCE).await;
+        server.signal(Signal::CONT);
+    });
+    assert_eq!(accepted.expect("answered").measured[0], Measured::Count(1));
+
+    eventually("the late attempt is released", || async {
+        let value: Vec<u8> = query(&patient, &format!("GET {key}")).await;
+        value.get(16) != Some(&b'2')
+    })
+    .await;
+    let another = Subject { fingerprint: None, ..another_request(keyed) };
+    assert_eq!(reserve(&patient, CAMPAIGN, another).await, Measured::Count(2));
+    assert!(try_reserve(&patient, &[], another_request(keyed)).await.expect("counters available").is_key_taken);
+}
+
+#[tokio::test]
 async fn failed_releases_are_retried_when_redis_returns() {
     let port = free_port();
     let server = TestServer::start(port, &[]);
@@ -93,7 +120,7 @@ async fn failed_releases_are_retried_when_redis_returns() {
         try_reserve(&counters, &[CAMPAIGN], new_subject()).await.is_err() && is_down(&counters).await
     })
     .await;
-    counters.release(HOOK, &[CAMPAIGN], &refused, 1).await.expect("queued");
+    release(&counters, &[CAMPAIGN], refused, 1).await.expect("queued");
     counters.forget(&[rejected]).await.expect_err("settlement retries it");
     server.signal(Signal::CONT);
     let again = another_request(refused);
@@ -122,7 +149,8 @@ async fn redis_outage_in_pass_mode_treats_every_request_as_first() {
     let counters = FailOpen::new(open_or_retry(at(free_port())).await.expect("opens without a connection"));
     let measures = [CAMPAIGN, bucket(1, 1_000, 1), Measure::Sequence { scope: Scope::Coupon }];
     for number in 0..3 {
-        let reserved = counters.reserve(HOOK, &measures, &new_subject()).await.expect("fails open");
+        let keyed = Subject { fingerprint: Some(Fingerprint(1)), ..new_subject() };
+        let reserved = counters.reserve(HOOK, &measures, &keyed).await.expect("fails open");
         let first = [Measured::Count(1), Measured::Conforming, Measured::Sequence(number)];
         assert_eq!((&reserved.measured[..], reserved.added), (&first[..], 0));
     }
