@@ -65,7 +65,7 @@ pub(super) async fn acknowledged_records_are_read_back_unchanged(log: &dyn Log) 
 
 pub(super) async fn concurrent_appends_keep_their_order_in_each_partition(log: &dyn Log) {
     let mut acks: HashMap<u32, Vec<Ack>> = HashMap::new();
-    for number in 0..3000 {
+    for number in 0..1500 {
         let partition = (number % 3) as u32;
         let ack = log.append(PartitionNo(partition), record(number)).expect("has room");
         acks.entry(partition).or_default().push(ack);
