@@ -149,8 +149,8 @@ pub type PerMeasure<T> = SmallVec<[T; 4]>;
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Reserved {
     pub measured: PerMeasure<Measured>,
-    /// Bit `i` is set when measure `i` counted this request or took a token for it, [`KEY_ADDED`] when this call claimed
-    /// the key for the request.
+    /// Bit `i` is set when measure `i` counted this request or took a token for it, [`KEY_ADDED`] when this call
+    /// claimed the key for the request, whether or not an earlier attempt holds it too.
     pub added: u32,
     /// Another request holds the key. Nothing was measured and nothing added.
     pub is_key_taken: bool,
@@ -203,11 +203,13 @@ pub trait Counters: Send + Sync + 'static {
     /// trip.
     fn reserve<'a>(&'a self, hook: Hook, measures: &'a [Measure], subject: &'a Subject) -> Answer<'a, Reserved>;
 
-    /// Undoes what the calls of [`reserve`](Counters::reserve) added for an attempt that was then refused or not appended:
-    /// the request is no longer counted, its key is free, and its tokens return to their buckets. A sequence keeps the gap.
+    /// Undoes what the calls of [`reserve`](Counters::reserve) added for an attempt that was then refused or not
+    /// appended: the request is no longer counted, its key is free, and its tokens return to their buckets. A sequence
+    /// keeps the gap.
     ///
-    /// While another attempt holds the key, only the tokens return. The last attempt that is released also undoes what the
-    /// earlier ones counted. An attempt whose key is lost counts as the last one.
+    /// While another attempt holds the key, only the tokens return. The last attempt that is released also undoes what
+    /// the earlier ones counted. An attempt whose key is lost counts as the last one: when in doubt the count is too
+    /// low.
     ///
     /// `added` is all that was added for the attempt. Release it only once. An accepted attempt is never released.
     fn release<'a>(&'a self, subject: &'a Subject, added: &'a [Added<'a>]) -> Answer<'a, ()>;

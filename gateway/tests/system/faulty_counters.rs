@@ -39,7 +39,8 @@ fn as_first(measure: &Measure) -> Measured {
 
 impl Counters for FaultyCounters {
     fn reserve<'a>(&'a self, hook: Hook, measures: &'a [Measure], subject: &'a Subject) -> Answer<'a, Reserved> {
-        let missed = self.reservations_missed.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1));
+        let missed =
+            self.reservations_missed.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
         if missed.is_ok() {
             let measured = measures.iter().map(as_first).collect();
             return Answer::Left(ready(Ok(Reserved { measured, ..Reserved::default() })));

@@ -1,6 +1,5 @@
 //! Which request an Idempotency-Key belongs to, and how many of its attempts hold the key.
 
-use std::mem::take;
 use std::num::NonZeroU32;
 
 use super::table::{Counter, Key};
@@ -14,7 +13,7 @@ pub(super) struct KeyClaim(Option<Held>);
 struct Held {
     request_id: RequestId,
     attempts: NonZeroU32,
-    /// The counts in which attempts counted the request that were released meanwhile. Boxed, because there is rarely one.
+    /// What released attempts counted. Boxed, because there is rarely any.
     left: Option<Box<PerMeasure<Key>>>,
 }
 
@@ -45,7 +44,7 @@ impl KeyClaim {
                 }
             }
             None => {
-                counts.append(&mut take(&mut held.left).unwrap_or_default());
+                counts.append(&mut held.left.take().unwrap_or_default());
                 self.0 = None;
             }
         }

@@ -8,7 +8,8 @@ use std::fmt::Write;
 use super::keys::Counter;
 use crate::counters::{Hook, Measure, Scope};
 
-/// Such as ` user-limit:0:user-of-coupon rate-shaper:1000:coupon`. Each begins with a space, so that texts can be joined.
+/// Such as ` user-limit:0:user-of-coupon rate-shaper:1000:coupon`. Each begins with a space, so that the script can join
+/// texts.
 pub(super) fn format<'a>(counters: impl Iterator<Item = &'a Counter>) -> String {
     let mut text = String::new();
     for Counter { hook, measure, .. } in counters {

@@ -1,5 +1,5 @@
-//! The calls to reserve for a hook. Redis may count a request after the caller stopped waiting, and of several calls one
-//! may fail: what such calls added is released.
+//! The calls to reserve for a hook. Redis may count a request after the caller stopped waiting, and of several calls
+//! one may fail: what such calls added is released.
 
 use std::mem::{replace, take};
 use std::sync::Arc;
