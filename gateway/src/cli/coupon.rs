@@ -220,7 +220,7 @@ mod tests {
             stream.write_all(answer).expect("answers");
         });
         let CommandLine { args } = CommandLine::parse_from(["coupon", "export", "104", "--admin", &admin]);
-        let failure = run(&args).err().expect("fails");
+        let failure = run(&args).expect_err("fails");
         gateway.join().expect("answered");
         assert_eq!(failure.code, 1);
         assert!(failure.message.starts_with("export of coupon 104 is incomplete: "), "{}", failure.message);
