@@ -29,6 +29,8 @@ const LOG: &[(&str, &str)] = &[
     ("LOG__URL", "kafka://127.0.0.1:19292,127.0.0.1:19293,127.0.0.1:19294/coupon-issue"),
     ("LOG__TLS", "true"),
     ("LOG__USERNAME", "sluice"),
+    // A topic needs a ledger that processes share. It is opened after the log.
+    ("LEDGER__URL", "mysql://sluice_tls@127.0.0.1:13306/sluice"),
 ];
 const LEDGER: &[(&str, &str)] = &[("LEDGER__URL", "mysql://sluice_tls@127.0.0.1:13306/sluice")];
 const COUNTERS: &[(&str, &str)] = &[("COUNTERS__URL", "rediss://sluice@127.0.0.1:16380")];
