@@ -47,7 +47,15 @@ async fn a_request_stays_counted_and_is_found_by_a_retry_when_its_client_hangs_u
     let system = on(&log).await;
     hang_up_after_enqueueing(&system, &log, 1).await;
     assert_user_limit(&system, 1).await;
+    let in_flight = async |number: u32| {
+        let line = format!("sluice_issue_in_flight {number}");
+        let is_seen = async || system.metrics().await.lines().any(|of_all| of_all == line).then_some(());
+        eventually(&line, is_seen).await;
+    };
+    in_flight(1).await;
     log.acknowledge();
+    // Then the gateway knows that the record is durable.
+    in_flight(0).await;
     let retry = async || {
         let answer = tokio::time::timeout(Duration::from_secs(5), system.issue_under("k", payload(1))).await;
         (answer.ok()?.status == StatusCode::ACCEPTED).then_some(())
