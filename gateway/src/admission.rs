@@ -143,7 +143,10 @@ impl Admission {
             Err(refusal) => match (self.earlier.key_state(&candidate).await?, &refusal) {
                 // Nothing is appended for a campaign that is over: its outcomes may be deleted, and would not tell a replay.
                 (KeyState::Held, Refusal::Closed) | (KeyState::Unknown, Refusal::Closed | Refusal::Paused) => {
-                    return self.earlier.await_outcome(candidate.request_id, group).await?.ok_or(refusal);
+                    return match unknown {
+                        Some(unknown) => Err(unknown),
+                        None => self.earlier.await_outcome(candidate.request_id, group).await?.ok_or(refusal),
+                    };
                 }
                 // Appended again, settlement drops one of the two records.
                 (KeyState::Held, _) => campaign,

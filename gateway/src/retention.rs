@@ -94,6 +94,7 @@ impl Retention {
         if deletion == Deletion::All {
             self.delete_terms(coupon).await?;
             self.ledger.end_pipeline(coupon).await?;
+            tokio::time::sleep(CHUNK_PAUSE).await;
         }
         // Last: until then, each sweep attempts all of this again.
         self.ledger.record_deletion(coupon, deletion).await?;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use tokio::sync::Semaphore;
 
 use super::recent::{LogPosition, RecentRequests};
 use super::refusal::Refusal;
@@ -16,6 +17,10 @@ use crate::settlement::Progress;
 
 /// Settlement takes milliseconds, and another process learns of it within half a second.
 const SETTLED_WITHIN: Duration = Duration::from_secs(2);
+
+/// Requests that wait for the settlement of an earlier attempt. More would take the places of requests for other
+/// campaigns.
+const WAITING_MAX: usize = 256;
 
 /// Whether a request holds its Idempotency-Key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +42,7 @@ pub struct EarlierRequests {
     log: Arc<dyn Log>,
     progress: Arc<Progress>,
     recent: RecentRequests,
+    waiting: Semaphore,
 }
 
 impl EarlierRequests {
@@ -49,7 +55,8 @@ impl EarlierRequests {
         layout: GroupLayout,
     ) -> Self {
         let reads = layout.groups().map(|_| ReadBreaker::default()).collect();
-        Self { ledger, layout, reads, counters, log, progress, recent: RecentRequests::default() }
+        let (recent, waiting) = (RecentRequests::default(), Semaphore::new(WAITING_MAX));
+        Self { ledger, layout, reads, counters, log, progress, recent, waiting }
     }
 
     /// A record of the request is durable.
@@ -122,21 +129,25 @@ impl EarlierRequests {
     /// ledger group until now. `None` if the request has none: it was never appended, or its outcome is deleted.
     ///
     /// # Errors
-    /// [`Refusal::LedgerUnavailable`] while records wait for settlement.
+    /// [`Refusal::LedgerUnavailable`] while records wait for settlement, or too many requests wait here.
     pub(super) async fn await_outcome(
         &self,
         request_id: RequestId,
         group: GroupNo,
     ) -> Result<Option<Receipt>, Refusal> {
+        let not_settled = |source: String| {
+            let (step, source) = ("wait for the settlement of an earlier attempt", source.into());
+            Refusal::LedgerUnavailable(LedgerError::Transient { step, source })
+        };
+        let Ok(_place) = self.waiting.try_acquire() else {
+            return Err(not_settled(format!("{WAITING_MAX} requests wait already")));
+        };
         let all = self.progress.settled_to_end(&*self.log, self.layout.partitions_of(group));
         let settled = tokio::time::timeout(SETTLED_WITHIN, all).await;
         match self.outcome_in(group, request_id).await.map_err(Refusal::LedgerUnavailable)? {
             Some(recorded) => Ok(Some(Receipt::of_settled(request_id, recorded))),
             None if settled.unwrap_or(false) => Ok(None),
-            None => Err(Refusal::LedgerUnavailable(LedgerError::Transient {
-                step: "wait for the settlement of an earlier attempt",
-                source: format!("not settled within {} s", SETTLED_WITHIN.as_secs()).into(),
-            })),
+            None => Err(not_settled(format!("not settled within {} s", SETTLED_WITHIN.as_secs()))),
         }
     }
 }

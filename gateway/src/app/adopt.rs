@@ -73,9 +73,8 @@ pub async fn adopt(config: &Config, old: OldLog<'_>) -> Result<LogId, AdoptError
     for group in layout.groups().collect::<Vec<_>>().into_iter().rev() {
         adopt_in(group, layout, &*log, &*ledger, adopted).await?;
     }
-    let log_id = identity::compare(&*log, &*ledger).await?;
-    identity::bind(&*log, &*ledger, log_id).await?;
-    close(&*log, &*ledger, log_id).await
+    identity::bind(&*log, &*ledger, adopted).await?;
+    close(&*log, &*ledger, adopted).await
 }
 
 async fn close(log: &dyn Log, ledger: &dyn Ledger, log_id: LogId) -> Result<LogId, AdoptError> {
@@ -168,9 +167,12 @@ async fn check_partitions(
     for partition in partitions {
         let settled = ledger.next_offset(partition).await.map_err(StartError::from)?;
         // Read now: the end that the log knows since it was opened is 0 for a partition that had no leader.
-        let behind = old.gap(partition, settled + 1).await.map_err(StartError::from)?;
-        if !matches!(behind, Some(Gap::Short { end, .. }) if end == settled) {
-            return Err(AdoptError::Unsettled { partition, settled, end: old.end_offset(partition) });
+        let end = match old.gap(partition, settled + 1).await.map_err(StartError::from)? {
+            Some(Gap::Short { end, .. }) => end,
+            _ => old.end_offset(partition).max(settled + 1),
+        };
+        if settled != end {
+            return Err(AdoptError::Unsettled { partition, settled, end });
         }
     }
     Ok(())

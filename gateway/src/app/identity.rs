@@ -10,7 +10,7 @@ use super::error::StartError;
 use super::retry::retry;
 use crate::background::{Background, TaskFailure};
 use crate::coupon::{GroupNo, LogId, UnixMs, now_ms};
-use crate::ledger::{Ledger, OpenError};
+use crate::ledger::{Ledger, LogIdentity, OpenError};
 use crate::log::Log;
 
 /// Bounds how long gateways accept requests into a topic that was created again while they run.
@@ -29,10 +29,14 @@ const TASK: &str = "log identity";
 /// [`StartError::OtherLog`] or [`StartError::OtherLedger`] if they do not belong together.
 pub(super) async fn compare(log: &dyn Log, ledger: &dyn Ledger) -> Result<LogId, StartError> {
     let mut found = read(log).await?;
-    let expected = ledger.log_identity(GroupNo::FIRST).await?;
-    if found.is_none() && expected.is_some() {
-        // Another process may have bound both since the first read.
-        found = read(log).await?;
+    let mut expected = ledger.log_identity(GroupNo::FIRST).await?;
+    if found.is_none()
+        && let Some(LogIdentity { seen_at_ms, .. }) = expected
+    {
+        // Another process may have bound both since the first read, or may be about to: until the ledger records that the
+        // identity was seen, it may belong to this log or to another one.
+        found = if seen_at_ms.is_some() { read(log).await? } else { await_identity(log).await? };
+        expected = ledger.log_identity(GroupNo::FIRST).await?;
     }
     match (expected, found) {
         (None, None) => Ok(LogId::random()),
@@ -66,12 +70,14 @@ pub(super) async fn bind(log: &dyn Log, ledger: &dyn Ledger, proposed: LogId) ->
 
 /// Another process proposed its identity first, and stores it in its log. If this is the same log, it appears here.
 /// This process does not store it: an embedded log of its own would look like that of the other.
-async fn await_identity(log: &dyn Log) -> Result<(), StartError> {
+async fn await_identity(log: &dyn Log) -> Result<Option<LogId>, StartError> {
+    let mut found = read(log).await?;
     let begun = Instant::now();
-    while read(log).await?.is_none() && begun.elapsed() < STORED_WITHIN {
+    while found.is_none() && begun.elapsed() < STORED_WITHIN {
         tokio::time::sleep(Duration::from_millis(100)).await;
+        found = read(log).await?;
     }
-    Ok(())
+    Ok(found)
 }
 
 /// A log that is open may still be electing the broker that keeps its identity.
@@ -147,8 +153,26 @@ mod tests {
         let proposed = compare(&*first, &*ledger).await.expect("both are new");
         let late = compare(&*second, &*ledger).await.expect("nothing is stored yet");
         bind(&*first, &*ledger, proposed).await.expect("binds");
+        assert!(matches!(compare(&*second, &*ledger).await, Err(StartError::OtherLog { found: None, .. })));
         assert!(matches!(bind(&*second, &*ledger, late).await, Err(StartError::OtherLog { found: None, .. })));
         assert_eq!(second.identity().await.expect("reads"), None, "it may be bound to another ledger");
+    }
+
+    #[tokio::test]
+    async fn a_log_is_not_bound_to_an_identity_that_another_process_is_storing() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let (first, second) = (open_log(&folder, "log").await, open_log(&folder, "other").await);
+        let ledger = open_ledger(&folder).await;
+        let proposed = compare(&*first, &*ledger).await.expect("both are new");
+        ledger.propose_log(proposed).await.expect("proposes");
+        let late = compare(&*second, &*ledger);
+        let bind_first = async {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            bind(&*first, &*ledger, proposed).await
+        };
+        let (late, bound) = tokio::join!(late, bind_first);
+        assert_eq!(bound.expect("binds"), proposed);
+        assert!(matches!(late, Err(StartError::OtherLog { found: None, .. })), "{late:?}");
     }
 
     #[tokio::test]

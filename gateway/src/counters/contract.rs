@@ -36,6 +36,7 @@ macro_rules! contract_tests {
             the_last_attempt_also_releases_hooks_that_only_an_earlier_one_reached,
             an_attempt_under_another_pipeline_releases_what_an_earlier_one_counted,
             failed_attempts_release_a_request_once,
+            a_request_that_was_counted_in_two_windows_is_released_once,
             of_concurrent_attempts_that_fail_nothing_stays_counted,
             requests_leave_a_sliding_window,
             a_retry_does_not_extend_the_stay_in_a_window,

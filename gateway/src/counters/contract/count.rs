@@ -153,6 +153,27 @@ pub(crate) async fn failed_attempts_release_a_request_once(counters: Arc<dyn Cou
     assert_eq!(next, Measured::Count(others + 1));
 }
 
+pub(crate) async fn a_request_that_was_counted_in_two_windows_is_released_once(counters: Arc<dyn Counters>) {
+    let measure = count(Scope::UserOfCoupon, 1_000);
+    let first = new_keyed_subject();
+    let mut added = Vec::new();
+    for second in 0..3 {
+        let attempt = Subject { arrived_at_ms: first.arrived_at_ms + second * 2_000, ..first };
+        added.push((attempt, reserve_all(&*counters, HOOK, &[measure], attempt).await.added));
+    }
+    let now = Subject { arrived_at_ms: first.arrived_at_ms + 4_000, ..first };
+    // From here on the request is aggregated, and cannot be told from the others.
+    let others = 2 * TRACKED_IDS_MAX as u64;
+    for _ in 0..others {
+        reserve(&*counters, measure, now.another_request().without_key()).await;
+    }
+    for (attempt, added) in added {
+        release(&*counters, measure, attempt, added).await;
+    }
+    let next = reserve(&*counters, measure, now.another_request().without_key()).await;
+    assert_eq!(next, Measured::Count(others + 1));
+}
+
 pub(crate) async fn of_concurrent_attempts_that_fail_nothing_stays_counted(counters: Arc<dyn Counters>) {
     let first = new_keyed_subject();
     let attempts = (0..32).map(|_| {

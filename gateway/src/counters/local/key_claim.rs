@@ -33,20 +33,29 @@ impl KeyClaim {
     }
 
     /// Ends an attempt, which counted the request in `counts`. While other attempts hold the key, it takes over all of
-    /// `counts`. From the last attempt the key is free: it returns those that it took over.
+    /// `counts`. From the last attempt the key is free: it returns those that it took over. Each is there once, because
+    /// the request is undone at most once in it.
     pub(super) fn release(&mut self, request_id: RequestId, counts: &mut PerMeasure<Key>) {
         let Some(held) = self.0.as_mut().filter(|held| held.request_id == request_id) else { return };
         match NonZeroU32::new(held.attempts.get() - 1) {
             Some(attempts) => {
                 held.attempts = attempts;
                 if !counts.is_empty() {
-                    held.left.get_or_insert_default().append(counts);
+                    move_missing(counts, held.left.get_or_insert_default());
                 }
             }
             None => {
-                counts.append(&mut held.left.take().unwrap_or_default());
+                move_missing(&mut held.left.take().unwrap_or_default(), counts);
                 self.0 = None;
             }
+        }
+    }
+}
+
+fn move_missing(from: &mut PerMeasure<Key>, to: &mut PerMeasure<Key>) {
+    for key in from.drain(..) {
+        if !to.contains(&key) {
+            to.push(key);
         }
     }
 }

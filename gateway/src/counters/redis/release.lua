@@ -65,6 +65,14 @@ local function release_bucket()
   redis.call('SET', key, format_integer(ms) .. ' ' .. format_integer(parts) .. ' ' .. latest_ms, 'KEEPTTL')
 end
 
+-- A count is left once: each request is undone at most once in it, and the value stays small.
+local function leave(left, counts)
+  for count in string.gmatch(counts, ' %S+') do
+    if not string.find(left .. ' ', count .. ' ', 1, true) then left = left .. count end
+  end
+  return left
+end
+
 -- An attempt whose key has expired, or belongs to another request by now, counts as the last.
 local function release_key()
   local key, counts = next_key(), next_arg()
@@ -80,7 +88,7 @@ local function release_key()
     redis.call('DEL', key)
     answer[#answer + 1] = left
   else
-    redis.call('SET', key, request_id .. format_integer(attempts - 1) .. left .. counts, 'KEEPTTL')
+    redis.call('SET', key, request_id .. format_integer(attempts - 1) .. leave(left, counts), 'KEEPTTL')
     answer[#answer + 1] = false
   end
 end

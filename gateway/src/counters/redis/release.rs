@@ -77,6 +77,8 @@ impl Release {
         match left {
             Some(left) => {
                 let left = left_counts::parse(left).map(|(hook, measure)| keys.counter(hook, measure, subject));
+                // What this attempt counted too is undone once.
+                let left = left.filter(|counter| !self.counters.contains(counter) && !self.elsewhere.contains(counter));
                 Self::of_counters(subject, elsewhere.chain(left))
             }
             None => Self::of_counters(subject, elsewhere.filter(|counter| !counter.is_count())),

@@ -50,6 +50,7 @@ pub(super) async fn adopt(
         sqlx::query(include_str!("../sql/common/reset_offset.sql"))
             .bind(next_offset.cast_signed())
             .bind(next_offset.cast_signed())
+            .bind(next_offset.cast_signed())
             .bind(partition.0)
             .execute(&mut *transaction)
             .await

@@ -12,14 +12,21 @@ use crate::log::Gap;
 
 pub(super) struct TopicStatus(Vec<PartitionStatus>);
 
+/// Offsets that were durable before the end went back.
+struct Lost {
+    offsets: Range<Offset>,
+    /// Read twice in a row. A single read may be the answer of a leader that was replaced while it was suspended.
+    is_confirmed: bool,
+}
+
 #[derive(Default)]
 struct PartitionStatus {
     /// The offset after the last record known to be durable.
     end: AtomicU64,
     /// The start and the end that a broker last reported. Unlike `end`, they can go back.
     reported: [AtomicU64; 2],
-    /// Offsets that were durable before the end went back.
-    lost: Mutex<Option<Range<Offset>>>,
+    /// Set when the end went back.
+    lost: Mutex<Option<Lost>>,
     /// Why records appended now would not become durable.
     problem: Mutex<Option<Arc<str>>>,
     /// Every request asks all partitions of its coupon, on all workers: so they take the lock only if there is a problem.
@@ -97,9 +104,14 @@ impl TopicStatus {
             Ok(reported @ [_, end]) => {
                 std::iter::zip(&status.reported, reported)
                     .for_each(|(known, offset)| known.store(offset, Ordering::Relaxed));
-                if end < durable {
-                    lock(&status.lost).get_or_insert(end..durable);
+                let mut lost = lock(&status.lost);
+                match &mut *lost {
+                    Some(lost) if end < durable => lost.is_confirmed = true,
+                    None if end < durable => *lost = Some(Lost { offsets: end..durable, is_confirmed: false }),
+                    Some(Lost { is_confirmed: false, .. }) => *lost = None,
+                    _ => {}
                 }
+                drop(lost);
                 self.advance(partition, end);
                 waiting.into_iter().for_each(|waiter| waiter.complete(end));
                 Ok(())
@@ -115,7 +127,7 @@ impl TopicStatus {
     /// the ones that it has settled: so the partition accepts no records until this process is started again, which
     /// compares the log with the ledger.
     pub(super) fn lost(&self, partition: PartitionNo) -> Option<Range<Offset>> {
-        lock(&self.get(partition)?.lost).clone()
+        lock(&self.get(partition)?.lost).as_ref().map(|lost| lost.offsets.clone())
     }
 
     /// What is missing at an offset, by the last report, which may be older than the offset.
@@ -188,8 +200,14 @@ mod tests {
         };
         assert_eq!(status.read_offsets(PARTITION, acknowledged_meanwhile), Ok(()));
         assert_eq!(status.lost(PARTITION), None, "the end was read before the acknowledgement");
-        assert_eq!(status.read_offsets(PARTITION, || Ok::<_, ()>([0, 7])), Ok(()));
-        assert_eq!(status.read_offsets(PARTITION, || Ok::<_, ()>([0, 12])), Ok(()));
+        let read = |end| assert_eq!(status.read_offsets(PARTITION, || Ok::<_, ()>([0, end])), Ok(()));
+        read(7);
+        assert_eq!(status.lost(PARTITION), Some(7..9));
+        read(9);
+        assert_eq!(status.lost(PARTITION), None, "the answer came from a leader that was replaced");
+        read(7);
+        read(8);
+        read(12);
         assert_eq!(status.lost(PARTITION), Some(7..9), "it stays lost, although later records have these offsets");
     }
 
