@@ -50,6 +50,17 @@ impl Fixture {
         let is_known = async || (other.issue(9).await.body["reason"] == "CLOSED").then_some(());
         eventually("the other gateway knows that the campaign is closed", is_known).await;
     }
+
+    /// A retry is answered with the outcome of the first attempt, once there is one.
+    async fn finds_issued(&self, first: &Answer) {
+        let retry = eventually("the retry is answered", async || {
+            let retry = self.issue_under(KEY, payload(1)).await;
+            (retry.status != StatusCode::SERVICE_UNAVAILABLE).then_some(retry)
+        })
+        .await;
+        assert_eq!((retry.status, &retry.body["status"]), (StatusCode::ACCEPTED, &"ISSUED".into()), "{}", retry.body);
+        assert_eq!(retry.body["requestId"], first.body["requestId"]);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -69,13 +80,7 @@ async fn it_is_the_same_request_although_the_campaign_closed_before_the_first_at
     assert_eq!(reason(&there.issue_under("another-key", payload(2)).await), (409, "CLOSED"));
 
     let consumer = start(&mut ports, Role::Consumer).await;
-    let retry = eventually("the retry is answered", async || {
-        let retry = there.issue_under(KEY, payload(1)).await;
-        (retry.status != StatusCode::SERVICE_UNAVAILABLE).then_some(retry)
-    })
-    .await;
-    assert_eq!((retry.status, &retry.body["status"]), (StatusCode::ACCEPTED, &"ISSUED".into()), "{}", retry.body);
-    assert_eq!(retry.body["requestId"], first.body["requestId"]);
+    there.finds_issued(&first).await;
     let of_user = |outcome: &&Value| outcome["userId"] == 1;
     assert_eq!(here.export(104).await.iter().filter(of_user).count(), 1);
     drop(ports);
@@ -101,13 +106,7 @@ async fn it_is_not_refused_as_paused_or_closed_while_the_counters_do_not_answer(
     assert_eq!(reason(&there.issue_under(KEY, payload(1)).await), (503, "LEDGER_UNAVAILABLE"));
 
     let consumer = start(&mut ports, Role::Consumer).await;
-    let retry = eventually("the retry is answered", async || {
-        let retry = there.issue_under(KEY, payload(1)).await;
-        (retry.status != StatusCode::SERVICE_UNAVAILABLE).then_some(retry)
-    })
-    .await;
-    assert_eq!((retry.status, &retry.body["status"]), (StatusCode::ACCEPTED, &"ISSUED".into()), "{}", retry.body);
-    assert_eq!(retry.body["requestId"], first.body["requestId"]);
+    there.finds_issued(&first).await;
     assert_eq!(reason(&there.issue_under("another-key", payload(2)).await), (409, "CLOSED"), "all is settled");
     drop(ports);
     stop_all([here, there, consumer]).await;
