@@ -24,6 +24,7 @@ pub mod telemetry;
 pub mod coupon;
 pub mod background;
 mod bounded;
+mod processor_time;
 mod regular_file;
 mod secret;
 mod sqlite_file;

@@ -12,7 +12,7 @@ use crate::counters::{Hook, Measured, PerMeasure};
 use crate::coupon::ShardNo;
 use crate::decisions::{Trace, Traced};
 use crate::log::{AppendError, Log};
-use crate::policy::{self, Decided, Generation, Rejection, Shaping};
+use crate::policy::{self, Decided, Rejection, Shaping};
 use crate::rollout::{Chosen, Question, Shadowed};
 
 /// Caps a delay by the rate shaper. A longer delay would outlast the timeout of many clients.
@@ -47,7 +47,7 @@ impl Judgement<'_, '_> {
     async fn shape(&mut self) -> Result<(), Refusal> {
         let measured = self.reservation.reserve(Hook::RateShaper).await?;
         let load = self.load.read(self.in_flight, self.campaign.campaign.group);
-        let decided = self.generation().shape(&self.facts, measured.as_deref(), &load);
+        let decided = self.chosen.call(Hook::RateShaper, |by| by.shape(&self.facts, measured.as_deref(), &load));
         self.record(measured.ok(), || load, &decided);
         match decided.verdict.map_err(Refusal::PolicyUnavailable)? {
             Shaping::Pass => Ok(()),
@@ -66,7 +66,7 @@ impl Judgement<'_, '_> {
             total: self.campaign.campaign.total,
             remaining: self.campaign.remaining(),
         };
-        let decided = self.generation().admit(&self.facts, measured.as_deref(), &usage);
+        let decided = self.chosen.call(Hook::UserLimit, |by| by.admit(&self.facts, measured.as_deref(), &usage));
         self.record(measured.ok(), || usage, &decided);
         match decided.verdict.map_err(Refusal::PolicyUnavailable)? {
             policy::LimitVerdict::Admit => Ok(()),
@@ -77,7 +77,7 @@ impl Judgement<'_, '_> {
     async fn pick(&mut self) -> Result<ShardNo, Refusal> {
         let measured = self.reservation.reserve(Hook::ShardPicker).await?;
         let shards = self.offered_shards()?;
-        let decided = self.generation().pick(&self.facts, measured.as_deref(), &shards);
+        let decided = self.chosen.call(Hook::ShardPicker, |by| by.pick(&self.facts, measured.as_deref(), &shards));
         self.record(measured.ok(), || shards.to_vec(), &decided);
         decided.verdict.map(ShardNo).map_err(Refusal::PolicyUnavailable)
     }
@@ -105,11 +105,7 @@ impl Judgement<'_, '_> {
     }
 
     fn rejected(&self, hook: Hook, rejection: Rejection) -> Refusal {
-        Refusal::Policy { hook, rejection, quota: self.generation().quota(hook) }
-    }
-
-    fn generation(&self) -> &Generation {
-        &self.chosen.generation
+        Refusal::Policy { hook, rejection, quota: self.chosen.generation.quota(hook) }
     }
 
     /// Tells the rollout and the trace what a hook was given and what it decided.

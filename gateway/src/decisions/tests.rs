@@ -17,7 +17,7 @@ fn policy(name: &str, measures: Vec<Measure>) -> Arc<ConfiguredPolicy> {
 }
 
 fn decided<V>(verdict: V) -> Decided<V> {
-    Decided { verdict: Ok(verdict), failure: None, took: Duration::from_nanos(700) }
+    Decided { verdict: Ok(verdict), failure: None, took: Duration::from_nanos(700), processor_time: None }
 }
 
 fn request(user_id: u64) -> Request {

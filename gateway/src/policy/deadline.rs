@@ -4,6 +4,8 @@
 
 use std::time::{Duration, Instant};
 
+use crate::processor_time;
+
 /// A call past its deadline goes on until it has used this much processor time since its first tick: a thread that the
 /// operating system did not schedule is not a policy that loops.
 const PROCESSOR_TIME_MIN: Duration = Duration::from_millis(2);
@@ -21,19 +23,13 @@ impl Deadline {
 
     /// Whether to interrupt the call. Asked at every tick.
     pub(super) fn is_over(&mut self) -> bool {
-        self.is_over_at(Instant::now(), processor_time())
+        self.is_over_at(Instant::now(), processor_time::of_this_thread())
     }
 
     fn is_over_at(&mut self, now: Instant, processor_time: Duration) -> bool {
         let first = *self.first_tick.get_or_insert(processor_time);
         now >= self.at && processor_time.saturating_sub(first) >= PROCESSOR_TIME_MIN
     }
-}
-
-/// Of this thread.
-fn processor_time() -> Duration {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use super::pool::InstancePool;
 use super::spec::{HookSpec, Isolation, OnFailure};
 use super::wire::Facts;
 use crate::counters::{Hook, Measure};
+use crate::processor_time;
 use crate::telemetry::{FailureReason, PolicyMeter, Telemetry};
 
 /// With a longer deadline, a call leaves its worker thread to the tasks of other requests. That costs a switch of
@@ -35,6 +36,18 @@ pub struct Decided<V> {
     pub failure: Option<FailureReason>,
     /// Of the policy's call, with the wait for an instance; 0 if it was not called.
     pub took: Duration,
+    /// Of the call, if a rollout compares it.
+    pub processor_time: Option<Duration>,
+}
+
+impl<V> Decided<V> {
+    /// With the processor time of a call on this thread.
+    #[must_use]
+    pub fn timed(call: impl FnOnce() -> Self) -> Self {
+        let begun = processor_time::of_this_thread();
+        let decided = call();
+        Self { processor_time: Some(processor_time::of_this_thread() - begun), ..decided }
+    }
 }
 
 impl OnFailure {
@@ -144,12 +157,12 @@ impl<C: Context + ?Sized, V: Verdict> Decider<C, V> {
         let valid = called
             .and_then(|verdict| if is_valid(&verdict) { Ok(verdict) } else { Err(Failure::of_verdict(&verdict)) });
         match valid {
-            Ok(verdict) => Decided { verdict: Ok(verdict), failure: None, took },
+            Ok(verdict) => Decided { verdict: Ok(verdict), failure: None, took, processor_time: None },
             Err(failure) => {
                 let reason = failure.reason;
                 self.record_failure(failure, || facts.ok().as_ref().map(print));
                 let verdict = self.spec.on_failure.decide(self.hook, native, skip);
-                Decided { verdict, failure: Some(reason), took }
+                Decided { verdict, failure: Some(reason), took, processor_time: None }
             }
         }
     }

@@ -37,8 +37,8 @@ pub struct Guards {
     /// have no shard in common.
     #[schema(minimum = 0, maximum = 1)]
     pub spread: f64,
-    /// How many times the active policy's 99th percentile of a call the candidate's may be. Below 0.1 ms it is not
-    /// judged.
+    /// How many times the active policy's 99th percentile of a call's processor time the candidate's may be. Below 0.1 ms
+    /// it is not judged.
     #[schema(minimum = 1, maximum = 1000)]
     pub call_p99_ratio: f64,
     /// A gateway that cannot read the ledger for this many seconds returns to the active policy, and the rollout is
@@ -183,7 +183,7 @@ fn percent(share: f64) -> String {
     format!("{:.2} %", share * 100.0)
 }
 
-/// Shorter calls are not judged: what a busy processor adds would count.
+/// Shorter calls are not judged: what a cold cache adds would count.
 const CALL_JUDGED_SECONDS: f64 = 0.0001;
 /// See the module's text.
 const STANDARD_ERRORS: f64 = 3.0;

@@ -97,6 +97,12 @@ impl Chosen {
         DecidedBy { generation: self.generation.number(), arm: self.arm }
     }
 
+    /// Calls a hook, with its processor time if a rollout compares it.
+    pub fn call<V>(&self, hook: Hook, call: impl FnOnce(&Generation) -> Decided<V>) -> Decided<V> {
+        let call = || call(&self.generation);
+        if self.live.as_ref().is_some_and(|live| live.changed[hook]) { Decided::timed(call) } else { call() }
+    }
+
     /// Takes note of a decision, and asks the shadow about the same request. `context` is called only then.
     pub fn observe<C: Shadowed>(
         &self,

@@ -12,6 +12,7 @@ use tokio::sync::mpsc::Receiver;
 use super::live::Job;
 use super::shadowed::{AnyAsked, Asked, Shadowed};
 use crate::counters::{Counters, Hook, Measure, Measured, PerMeasure, Unavailable};
+use crate::policy::Decided;
 
 /// For one second of computing.
 const RESTING_SECONDS: u32 = 4;
@@ -45,7 +46,7 @@ async fn ask<C: Shadowed>(job: &Job, asked: &Asked<C>, counters: &dyn Counters) 
         live.tallies.shadow(C::HOOK, |tally| tally.lost += 1);
         return Duration::ZERO;
     };
-    let decided = asked.context.decide(&live.candidate, request, &measured);
+    let decided = Decided::timed(|| asked.context.decide(&live.candidate, request, &measured));
     live.tallies.shadow(C::HOOK, |tally| {
         tally.decided.record::<C>(&decided);
         tally.compared += 1;

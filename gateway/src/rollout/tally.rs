@@ -22,6 +22,7 @@ pub struct HookTally {
     pub refusals: u64,
     /// Decisions by the shard that they picked.
     pub shards: BTreeMap<u32, u64>,
+    /// By their processor time. A busy machine lets a shadow, which is idle in between, wait longer than a worker.
     pub(super) calls: Latency,
 }
 
@@ -30,8 +31,8 @@ impl HookTally {
         self.decisions += 1;
         self.failures += u64::from(decided.failure.is_some_and(is_of_the_policy));
         self.fallbacks += u64::from(decided.failure.is_some());
-        if decided.took > Duration::ZERO {
-            self.calls.observe(decided.took);
+        if let Some(processor_time) = decided.processor_time.filter(|_| decided.took > Duration::ZERO) {
+            self.calls.observe(processor_time);
         }
         let Ok(verdict) = &decided.verdict else { return };
         self.refusals += u64::from(C::rejection(verdict).is_some());
@@ -51,7 +52,7 @@ impl HookTally {
         }
     }
 
-    /// The duration that 99 of 100 calls do not exceed.
+    /// The processor time that 99 of 100 calls do not exceed.
     #[must_use]
     pub fn call_p99(&self) -> Option<Duration> {
         self.calls.quantile(0.99)

@@ -60,7 +60,7 @@ impl RolloutMetrics {
             call_p99: float_gauges(
                 registry,
                 "sluice_rollout_call_p99_seconds",
-                "99th percentile of a policy call since the last step of a rollout, by arm.",
+                "99th percentile of the processor time of a policy call since the last step of a rollout, by arm.",
                 &by_arm,
             ),
             shadow_different: counters(

@@ -10,8 +10,7 @@ use crate::harness::{Campaign, Exit, Gateway, Process, machine};
 
 /// A minute, longer on a slow machine.
 const TIMEOUT: Duration = Duration::from_secs(600);
-/// Leaves a slow machine idle most of the time. On a busy one, the calls of the shadow wait for a processor longer than
-/// those of the active policy, and the guard on their duration would roll back.
+/// Enough for each step to be judged within seconds.
 const PER_SECOND: f64 = 300.0;
 /// More coupons than there are requests.
 const CAMPAIGN: Campaign = Campaign::of(500_000, 4);
@@ -54,6 +53,9 @@ async fn the_worked_example_leads_from_a_shadow_to_all_users_and_back_and_no_req
     let users = (1..).take_while(|_| !is_over.load(Ordering::Relaxed));
     let (ended, ()) = tokio::join!(example, crowd.send_at_rate(PER_SECOND, users));
     println!("{}\n{}", ended.stdout, crowd.latencies());
+    if ended.code != Some(0) {
+        println!("{}", gateway.run(&["rollout", "history", "1"]).await);
+    }
     assert_eq!(ended.code, Some(0), "{ended}");
     let expected = [
         "rollout 1 of the default pipeline, started by local at ",

@@ -67,13 +67,13 @@ fn a_policy_that_gave_no_decision_is_named_with_its_reason_and_what_decided_inst
     let (policy, took) = (policy("random", Vec::new()), Duration::from_millis(5));
     let failure = Some(FailureReason::Deadline);
     let mut trace = Trace::new(|_| true);
-    trace.add(&policy, None, shards, &Decided { verdict: Ok(0), failure, took });
+    trace.add(&policy, None, shards, &Decided { verdict: Ok(0), failure, took, processor_time: None });
     let words = explain(&refused(trace));
     assert!(words[1].contains("gave no decision (deadline); on_failure decided, and sent it to shard 0"), "{words:?}");
     assert!(words[1].contains("no measures, because the counters were unavailable"), "{words:?}");
     let mut trace = Trace::new(|_| true);
     let verdict = Err(PolicyUnavailable { hook: Hook::ShardPicker });
-    trace.add(&policy, None, shards, &Decided { verdict, failure, took });
+    trace.add(&policy, None, shards, &Decided { verdict, failure, took, processor_time: None });
     let words = explain(&refused(trace));
     assert!(words[1].contains("gave no decision (deadline), and on_failure refuses then"), "{words:?}");
 }

@@ -89,13 +89,17 @@ fn the_shadow_is_judged_while_no_canary_serves_users() {
     );
 }
 
+/// A call that used the processor for this long.
+fn admitted(processor_time: Duration) -> Decided<LimitVerdict> {
+    let verdict = Ok(LimitVerdict::Admit);
+    Decided { verdict, failure: None, took: processor_time, processor_time: Some(processor_time) }
+}
+
 #[test]
 fn a_slow_candidate_is_beyond_the_bound_unless_it_is_fast_enough_for_all() {
     let slow = |microseconds| {
-        let decided =
-            Decided { verdict: Ok(LimitVerdict::Admit), failure: None, took: Duration::from_micros(microseconds) };
         let mut tally = HookTally::default();
-        (0..1000).for_each(|_| tally.record::<Usage>(&decided));
+        (0..1000).for_each(|_| tally.record::<Usage>(&admitted(Duration::from_micros(microseconds))));
         PerHook { user_limit: tally, ..PerHook::default() }
     };
     let judged = |candidate| {
@@ -124,12 +128,19 @@ fn an_arm_whose_calls_were_not_measured_is_not_judged_by_them() {
 }
 
 #[test]
+fn a_call_that_waited_for_a_processor_is_not_slow() {
+    let mut tally = HookTally::default();
+    let waited = Decided { took: Duration::from_millis(50), ..admitted(Duration::from_micros(5)) };
+    (0..1000).for_each(|_| tally.record::<Usage>(&waited));
+    assert!(tally.call_p99().expect("calls") < Duration::from_micros(10));
+}
+
+#[test]
 fn a_few_slow_calls_may_be_chance() {
     let arm = |slow: u64| {
         let mut tally = HookTally::default();
         for call in 0..500 {
-            let took = Duration::from_micros(if call < slow { 50_000 } else { 5 });
-            tally.record::<Usage>(&Decided { verdict: Ok(LimitVerdict::Admit), failure: None, took });
+            tally.record::<Usage>(&admitted(Duration::from_micros(if call < slow { 50_000 } else { 5 })));
         }
         PerHook { user_limit: tally, ..PerHook::default() }
     };
@@ -154,7 +165,12 @@ fn a_failure_of_the_counters_counts_as_a_fallback_only() {
         link: None,
     });
     for failure in [None, Some(FailureReason::Counters), Some(FailureReason::Trap)] {
-        tally.record::<Usage>(&Decided { verdict: Ok(refused.clone()), failure, took: Duration::ZERO });
+        tally.record::<Usage>(&Decided {
+            verdict: Ok(refused.clone()),
+            failure,
+            took: Duration::ZERO,
+            processor_time: None,
+        });
     }
     assert_eq!((tally.decisions, tally.failures, tally.fallbacks, tally.refusals), (3, 1, 2, 3));
 }
