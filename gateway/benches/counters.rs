@@ -100,6 +100,7 @@ async fn measure_round(counters: &Arc<dyn Counters>, users: &Arc<AtomicU64>) -> 
 async fn measure(counters: &dyn Counters, user: u64) -> bool {
     let subject = Subject {
         request_id: RequestId::new(),
+        attempt: 0,
         coupon_id: COUPON.try_into().expect("in range"),
         user_id: user.try_into().expect("in range"),
         arrived_at_ms: now_ms(),

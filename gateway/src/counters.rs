@@ -131,6 +131,8 @@ pub enum Measured {
 pub struct Subject {
     /// Makes counting idempotent.
     pub request_id: RequestId,
+    /// Makes claiming and releasing the key idempotent: a number that each attempt of a request has for itself.
+    pub attempt: u32,
     pub coupon_id: CouponId,
     pub user_id: UserId,
     /// The clock of every window and bucket.

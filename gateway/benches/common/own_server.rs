@@ -114,6 +114,7 @@ async fn count_earlier(counters: &dyn Counters, users: u64) {
     for user in 1..=users {
         let subject = Subject {
             request_id: RequestId::new(),
+            attempt: 0,
             coupon_id: COUPON.try_into().expect("in range"),
             user_id: user.try_into().expect("in range"),
             arrived_at_ms: now_ms(),

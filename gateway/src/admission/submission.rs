@@ -59,6 +59,7 @@ impl Candidate {
     pub(super) fn subject(&self, generation: &Generation) -> Subject {
         Subject {
             request_id: self.request_id,
+            attempt: uuid::Uuid::new_v4().as_fields().0,
             coupon_id: self.submission.request.coupon_id,
             user_id: self.submission.request.user_id,
             arrived_at_ms: self.submission.arrived_at_ms,

@@ -95,6 +95,7 @@ fn new_subject() -> Subject {
     let random = || rand::random_range(1..=i64::MAX);
     Subject {
         request_id: RequestId::new(),
+        attempt: 0,
         coupon_id: CouponId::try_from(random()).expect("in range"),
         user_id: UserId::try_from(random()).expect("in range"),
         arrived_at_ms: ARRIVED_AT_MS,
@@ -111,6 +112,11 @@ impl Subject {
     /// Another request of the same user for the same coupon.
     fn another_request(self) -> Self {
         Self { request_id: RequestId::new(), ..self }
+    }
+
+    /// A retry of the same request.
+    fn another_attempt(self) -> Self {
+        Self { attempt: self.attempt + 1, ..self }
     }
 
     /// The same request, in a call after the one that claimed its key.

@@ -121,7 +121,7 @@ impl Counters for Redis {
             let call = self.nodes.server.keys.holder(fingerprint);
             let answer = self.nodes.within(self.call_max, call.slot, self.nodes.send(&call)).await;
             let holder: Option<Vec<u8>> = self.missed(answer)?;
-            // The number of attempts may follow the id.
+            // The attempts that hold the key follow the id.
             Ok(holder.and_then(|value| value.first_chunk::<16>().copied()).map(RequestId::from))
         };
         Answer::Right(key_holder.boxed())

@@ -24,6 +24,7 @@ pub(super) fn item(partition: PartitionNo, stored: &Stored) -> Item {
 pub(super) fn subject(accepted: &Accepted) -> Subject {
     Subject {
         request_id: accepted.request_id,
+        attempt: 0,
         coupon_id: accepted.request.coupon_id,
         user_id: accepted.request.user_id,
         arrived_at_ms: accepted.arrived_at_ms,

@@ -137,6 +137,7 @@ mod tests {
     fn rejected(offset: Offset) -> Rejected {
         let subject = Subject {
             request_id: RequestId::new(),
+            attempt: 0,
             coupon_id: 104_u64.try_into().expect("in range"),
             user_id: 7_u64.try_into().expect("in range"),
             arrived_at_ms: 0,

@@ -120,6 +120,7 @@ impl<'a> Admission<'a> {
     fn subject(&self, arrival: &Arrival) -> Subject {
         Subject {
             request_id: arrival.request_id,
+            attempt: 0,
             coupon_id: self.campaigns[arrival.campaign].coupon_id,
             user_id: arrival.user,
             arrived_at_ms: virtual_ms(arrival.at),

@@ -132,6 +132,7 @@ async fn a_request_whose_client_hung_up_before_a_shutdown_stays_counted() {
     use sluice::counters::{Hook, Measure, Measured, Scope, Subject};
     let another = Subject {
         request_id: sluice::coupon::RequestId::new(),
+        attempt: 0,
         coupon_id: 104_u64.try_into().expect("in range"),
         user_id: 1_u64.try_into().expect("in range"),
         arrived_at_ms: sluice::coupon::now_ms(),

@@ -125,6 +125,7 @@ async fn a_first_attempt_that_was_never_appended_is_refused_once_the_campaign_is
     .expect("a request");
     let subject = Subject {
         request_id: request.id_under(KEY.as_bytes()),
+        attempt: 0,
         coupon_id: request.coupon_id,
         user_id: request.user_id,
         arrived_at_ms: now_ms(),

@@ -52,13 +52,14 @@ pub(crate) async fn every_failed_attempt_returns_its_own_token(counters: Arc<dyn
     let first = new_keyed_subject();
     let without_key = first.without_key();
     let one_a_second = bucket(1, 1_000, 2);
-    for _ in 0..2 {
-        let reserved = reserve_all(&*counters, HOOK, &[one_a_second], first).await;
+    let attempts = [first, first.another_attempt()];
+    for attempt in attempts {
+        let reserved = reserve_all(&*counters, HOOK, &[one_a_second], attempt).await;
         assert_eq!((reserved.measured[0], reserved.added), (Measured::Conforming, 1 | KEY_ADDED));
     }
     assert_eq!(conforming(&*counters, one_a_second, without_key, 5).await, 0);
-    for _ in 0..2 {
-        release(&*counters, one_a_second, first, 1 | KEY_ADDED).await;
+    for attempt in attempts {
+        release(&*counters, one_a_second, attempt, 1 | KEY_ADDED).await;
         assert_eq!(conforming(&*counters, one_a_second, without_key, 5).await, 1);
     }
 }

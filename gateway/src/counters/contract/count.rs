@@ -63,8 +63,9 @@ pub(crate) async fn a_released_request_is_no_longer_counted(counters: Arc<dyn Co
 pub(crate) async fn releasing_a_retry_leaves_the_first_attempt_counted(counters: Arc<dyn Counters>) {
     let first = new_subject();
     reserve(&*counters, CAMPAIGN, first).await;
-    let retried = reserve_all(&*counters, HOOK, &[CAMPAIGN], first).await;
-    release(&*counters, CAMPAIGN, first, retried.added).await;
+    let retry = first.another_attempt();
+    let retried = reserve_all(&*counters, HOOK, &[CAMPAIGN], retry).await;
+    release(&*counters, CAMPAIGN, retry, retried.added).await;
     assert_eq!(reserve(&*counters, CAMPAIGN, first.another_request()).await, Measured::Count(2));
 }
 
@@ -72,7 +73,7 @@ pub(crate) async fn a_failed_first_attempt_leaves_an_accepted_retry_counted(coun
     let measures = [CAMPAIGN, MINUTE, count(Scope::Coupon, 60_000)];
     let first = new_keyed_subject();
     let failed = reserve_all(&*counters, HOOK, &measures, first).await;
-    let accepted = reserve_all(&*counters, HOOK, &measures, first).await;
+    let accepted = reserve_all(&*counters, HOOK, &measures, first.another_attempt()).await;
     assert_eq!(accepted.measured[..], [Measured::Count(1); 3]);
     release_all(&*counters, &measures, first, failed.added).await;
     let next = reserve_all(&*counters, HOOK, &measures, first.another_request().without_key()).await;
@@ -83,12 +84,13 @@ pub(crate) async fn attempts_that_all_fail_leave_nothing_counted_in_either_order
     let measures = [CAMPAIGN, MINUTE, count(Scope::Coupon, 60_000)];
     for order in [[0, 1, 2], [2, 1, 0], [1, 0, 2]] {
         let first = new_keyed_subject();
-        let mut attempts = Vec::new();
-        for _ in order {
-            attempts.push(reserve_all(&*counters, HOOK, &measures, first).await);
+        let attempts = [0, 1, 2].map(|attempt| Subject { attempt, ..first });
+        let mut added = Vec::new();
+        for attempt in attempts {
+            added.push(reserve_all(&*counters, HOOK, &measures, attempt).await.added);
         }
-        for attempt in order {
-            release_all(&*counters, &measures, first, attempts[attempt].added).await;
+        for index in order {
+            release_all(&*counters, &measures, attempts[index], added[index]).await;
         }
         let next = reserve_all(&*counters, HOOK, &measures, first.another_request()).await;
         assert_eq!((&next.measured[..], next.is_key_taken), (&[Measured::Count(1); 3][..], false), "{order:?}");
@@ -100,7 +102,8 @@ pub(crate) async fn the_last_attempt_also_releases_hooks_that_only_an_earlier_on
     let first = new_keyed_subject();
     let shaped = reserve_all(&*counters, Hook::RateShaper, &[], first).await;
     let limited = reserve_all(&*counters, Hook::UserLimit, &measures, first.without_key()).await;
-    let shed = reserve_all(&*counters, Hook::RateShaper, &[], first).await;
+    let retry = first.another_attempt();
+    let shed = reserve_all(&*counters, Hook::RateShaper, &[], retry).await;
     let earlier = [
         Added { hook: Hook::RateShaper, measures: &[], bits: shaped.added },
         Added { hook: Hook::UserLimit, measures: &measures, bits: limited.added },
@@ -115,7 +118,7 @@ pub(crate) async fn the_last_attempt_also_releases_hooks_that_only_an_earlier_on
     };
     assert_eq!(number().await[..], [Measured::Count(2); 3], "the other attempt may still be accepted");
     let last = [Added { hook: Hook::RateShaper, measures: &[], bits: shed.added }];
-    counters.release(&first, &last).await.expect("counters available");
+    counters.release(&retry, &last).await.expect("counters available");
     assert_eq!(number().await[..], [Measured::Count(1); 3]);
 }
 
@@ -125,9 +128,10 @@ pub(crate) async fn an_attempt_under_another_pipeline_releases_what_an_earlier_o
     let first = new_keyed_subject();
     let (before, after) = ([MINUTE, CAMPAIGN], [count(Scope::User, 0), MINUTE]);
     let earlier = reserve_all(&*counters, HOOK, &before, first).await;
-    let last = reserve_all(&*counters, HOOK, &after, first).await;
+    let retry = first.another_attempt();
+    let last = reserve_all(&*counters, HOOK, &after, retry).await;
     release_all(&*counters, &before, first, earlier.added).await;
-    release_all(&*counters, &after, first, last.added).await;
+    release_all(&*counters, &after, retry, last.added).await;
     for measure in [MINUTE, CAMPAIGN, count(Scope::User, 0)] {
         let next = reserve(&*counters, measure, first.another_request().without_key()).await;
         assert_eq!(next, Measured::Count(1), "{measure:?}");
@@ -136,7 +140,7 @@ pub(crate) async fn an_attempt_under_another_pipeline_releases_what_an_earlier_o
 
 pub(crate) async fn failed_attempts_release_a_request_once(counters: Arc<dyn Counters>) {
     let first = new_keyed_subject();
-    let attempts = [(); 3].map(|()| first);
+    let attempts = [0, 1, 2].map(|attempt| Subject { attempt, ..first });
     let mut added = Vec::new();
     for attempt in attempts {
         added.push(reserve_all(&*counters, HOOK, &[CAMPAIGN], attempt).await.added);
@@ -157,8 +161,9 @@ pub(crate) async fn a_request_that_was_counted_in_two_windows_is_released_once(c
     let measure = count(Scope::UserOfCoupon, 1_000);
     let first = new_keyed_subject();
     let mut added = Vec::new();
-    for second in 0..3 {
-        let attempt = Subject { arrived_at_ms: first.arrived_at_ms + second * 2_000, ..first };
+    for attempt in 0..3 {
+        let arrived_at_ms = first.arrived_at_ms + i64::from(attempt) * 2_000;
+        let attempt = Subject { attempt, arrived_at_ms, ..first };
         added.push((attempt, reserve_all(&*counters, HOOK, &[measure], attempt).await.added));
     }
     let now = Subject { arrived_at_ms: first.arrived_at_ms + 4_000, ..first };
@@ -176,11 +181,11 @@ pub(crate) async fn a_request_that_was_counted_in_two_windows_is_released_once(c
 
 pub(crate) async fn of_concurrent_attempts_that_fail_nothing_stays_counted(counters: Arc<dyn Counters>) {
     let first = new_keyed_subject();
-    let attempts = (0..32).map(|_| {
-        let counters = Arc::clone(&counters);
+    let attempts = (0..32).map(|attempt| {
+        let (counters, attempt) = (Arc::clone(&counters), Subject { attempt, ..first });
         tokio::spawn(async move {
-            let reserved = reserve_all(&*counters, HOOK, &[CAMPAIGN], first).await;
-            release(&*counters, CAMPAIGN, first, reserved.added).await;
+            let reserved = reserve_all(&*counters, HOOK, &[CAMPAIGN], attempt).await;
+            release(&*counters, CAMPAIGN, attempt, reserved.added).await;
         })
     });
     join_all(attempts).await.into_iter().for_each(|ended| ended.expect("the task did not panic"));

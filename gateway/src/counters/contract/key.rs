@@ -12,7 +12,7 @@ pub(crate) async fn a_key_belongs_to_the_first_request_that_claims_it(counters: 
     let first = new_keyed_subject();
     let claimed = claim(&*counters, first).await;
     assert_eq!((claimed.added, claimed.is_key_taken), (KEY_ADDED, false));
-    let retried = claim(&*counters, first).await;
+    let retried = claim(&*counters, first.another_attempt()).await;
     assert_eq!((retried.added, retried.is_key_taken), (KEY_ADDED, false), "a retry holds the key too");
     assert!(claim(&*counters, first.another_request()).await.is_key_taken);
     let without_key = first.another_request().without_key();
@@ -62,14 +62,14 @@ pub(crate) async fn a_released_key_is_free_and_only_its_holder_releases_it(count
 }
 
 pub(crate) async fn a_key_is_free_once_all_attempts_of_its_request_have_failed(counters: Arc<dyn Counters>) {
-    const ATTEMPTS: usize = 12;
     let first = new_keyed_subject();
-    for _ in 0..ATTEMPTS {
-        claim(&*counters, first).await;
+    let attempts = (0..12).map(|attempt| Subject { attempt, ..first });
+    for attempt in attempts.clone() {
+        claim(&*counters, attempt).await;
     }
-    for _ in 0..ATTEMPTS {
+    for attempt in attempts {
         assert!(claim(&*counters, first.another_request()).await.is_key_taken);
-        release_all(&*counters, &[], first, KEY_ADDED).await;
+        release_all(&*counters, &[], attempt, KEY_ADDED).await;
     }
     assert!(!claim(&*counters, first.another_request()).await.is_key_taken);
 }
@@ -77,7 +77,7 @@ pub(crate) async fn a_key_is_free_once_all_attempts_of_its_request_have_failed(c
 pub(crate) async fn a_failed_first_attempt_leaves_the_key_to_an_accepted_retry(counters: Arc<dyn Counters>) {
     let first = new_keyed_subject();
     let failed = reserve_all(&*counters, HOOK, &[CAMPAIGN], first).await;
-    let _accepted = reserve_all(&*counters, HOOK, &[CAMPAIGN], first).await;
+    let _accepted = reserve_all(&*counters, HOOK, &[CAMPAIGN], first.another_attempt()).await;
     release(&*counters, CAMPAIGN, first, failed.added).await;
     let holder = counters.key_holder(first.fingerprint.expect("has a key")).await;
     assert_eq!(holder.expect("counters available"), Some(first.request_id));

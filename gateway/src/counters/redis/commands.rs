@@ -82,7 +82,7 @@ impl Keys {
     /// Takes the measures of a group. `clock_ms` is now, by the clock that `subject.arrived_at_ms` was read from: the
     /// script compares it with Redis's.
     pub(super) fn reserve(&self, group: &Group, subject: &Subject, clock_ms: UnixMs) -> Call {
-        let mut keys: Vec<_> = group.key.map(|fingerprint| self.idempotency_key(fingerprint)).into_iter().collect();
+        let mut keys: Vec<_> = group.claim.map(|claim| self.idempotency_key(claim.key)).into_iter().collect();
         group.counters.iter().for_each(|(_, counter)| self.push_keys(&mut keys, counter, subject));
         let mut call = Call::of_script(&RESERVE, self.slot(group.home), &keys);
         let command = &mut call.command;
@@ -91,8 +91,8 @@ impl Keys {
             .arg(subject.arrived_at_ms)
             .arg(clock_ms)
             .arg(TRACKED_IDS_MAX);
-        if group.key.is_some() {
-            command.arg("key").arg(ttl_ms(IDEMPOTENCY_KEY_TTL));
+        if let Some(claim) = group.claim {
+            command.arg("key").arg(claim.claimant(subject)).arg(ttl_ms(IDEMPOTENCY_KEY_TTL));
         }
         group.counters.iter().for_each(|(_, counter)| add_reserve_numbers(command, counter));
         call

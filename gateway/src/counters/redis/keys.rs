@@ -59,10 +59,30 @@ impl Counter {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Group {
     pub(super) home: Home,
-    /// The Idempotency-Key of the request, if this call claims it.
-    pub(super) key: Option<Fingerprint>,
+    /// Of the request's Idempotency-Key, if this call makes it.
+    pub(super) claim: Option<Claim>,
     /// With their positions among the measures of the hook.
     pub(super) counters: PerMeasure<(usize, Counter)>,
+}
+
+/// What a call claims for an attempt of a request: its Idempotency-Key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Claim {
+    pub(super) key: Fingerprint,
+    /// The hook whose call it is. A call whose answer is late may leave the claim to that of a later hook.
+    pub(super) hook: Hook,
+}
+
+impl Claim {
+    /// Who claims, as the value of the key has it: always nine letters.
+    pub(super) fn claimant(&self, subject: &Subject) -> String {
+        let hook = match self.hook {
+            Hook::RateShaper => 'r',
+            Hook::UserLimit => 'u',
+            Hook::ShardPicker => 's',
+        };
+        format!("{:08x}{hook}", subject.attempt)
+    }
 }
 
 /// Names keys, with a prefix of its own for each system that uses the Redis.
@@ -99,8 +119,8 @@ impl Keys {
     /// The calls that take the measures of a hook and claim the subject's Idempotency-Key: one, but in a cluster.
     pub(super) fn groups(&self, hook: Hook, measures: &[Measure], subject: &Subject) -> Vec<Group> {
         let mut groups = Vec::with_capacity(1);
-        if let Some(fingerprint) = subject.fingerprint {
-            group_at(&mut groups, self.home_of_key(fingerprint)).key = Some(fingerprint);
+        if let Some(key) = subject.fingerprint {
+            group_at(&mut groups, self.home_of_key(key)).claim = Some(Claim { key, hook });
         }
         for (position, measure) in measures.iter().enumerate() {
             let counter = self.counter(hook, *measure, subject);
@@ -183,7 +203,7 @@ fn push(text: &mut String, arguments: Arguments<'_>) {
 
 fn group_at(groups: &mut Vec<Group>, home: Home) -> &mut Group {
     let index = groups.iter().position(|group| group.home == home).unwrap_or_else(|| {
-        groups.push(Group { home, key: None, counters: PerMeasure::new() });
+        groups.push(Group { home, claim: None, counters: PerMeasure::new() });
         groups.len() - 1
     });
     &mut groups[index]

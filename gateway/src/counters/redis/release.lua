@@ -1,12 +1,13 @@
 -- Undoes what reserve.lua added for some requests.
 --
 -- For each request, KEYS: the idempotency key if it is released, then those of each measure to undo, in order. ARGV:
--- `request` and its id, `key` and the counts to leave if there is one, then for each measure its kind and its numbers.
--- Expired keys are ignored.
+-- `request` and its id, `key`, the claimant and the counts to leave if there is a key, then for each measure its kind and
+-- its numbers. Expired keys are ignored.
 --
--- The value of an idempotency key is a request id, the number of attempts of the request that hold the key (none is 1),
--- and the counts that released attempts have left: ` user-limit:0:user-of-coupon rate-shaper:1000:coupon`. While other
--- attempts hold the key, the counts of this one are not undone, because others rely on them: they are left with the key.
+-- The value of an idempotency key is a request id, the claimants that hold the key for attempts of the request, and the
+-- counts that released attempts have left: `,000001f4u,0000002br user-limit:0:user-of-coupon rate-shaper:1000:coupon`.
+-- While others hold the key, the counts of this attempt are not undone, because others rely on them: they are left with
+-- the key. A call that is repeated because its answer was lost finds its claimant gone, and frees nobody else's claim.
 -- Answers for each idempotency key what earlier attempts left, or nil if this was not the last attempt. The counts that
 -- were left may be in other slots, so another call undoes them.
 
@@ -75,20 +76,21 @@ end
 
 -- An attempt whose key has expired, or belongs to another request by now, counts as the last.
 local function release_key()
-  local key, counts = next_key(), next_arg()
+  local key, claimant, counts = next_key(), next_arg(), next_arg()
   local value = redis.call('GET', key)
   if not value or string.sub(value, 1, #request_id) ~= request_id then
     answer[#answer + 1] = ''
     return
   end
-  local attempts, left = string.match(string.sub(value, #request_id + 1), '^(%d*)(.*)$')
-  attempts = tonumber(attempts) or 1
-  is_last = attempts == 1
+  local holders, left = string.match(string.sub(value, #request_id + 1), '^(%S*)(.*)$')
+  local before, after = string.find(holders, ',' .. claimant, 1, true)
+  local others = before and string.sub(holders, 1, before - 1) .. string.sub(holders, after + 1) or holders
+  is_last = before ~= nil and others == ''
   if is_last then
     redis.call('DEL', key)
     answer[#answer + 1] = left
   else
-    redis.call('SET', key, request_id .. format_integer(attempts - 1) .. leave(left, counts), 'KEEPTTL')
+    redis.call('SET', key, request_id .. others .. leave(left, counts), 'KEEPTTL')
     answer[#answer + 1] = false
   end
 end

@@ -5,10 +5,9 @@ use std::collections::HashMap;
 use ::redis::Cmd;
 
 use super::commands::{Call, RELEASE, add_time, token_parts};
-use super::keys::{Counter, Home, Keys};
+use super::keys::{Claim, Counter, Home, Keys};
 use super::left_counts;
 use crate::counters::{Added, Measure, Subject};
-use crate::coupon::Fingerprint;
 
 /// Requests that one call undoes. Redis runs nothing else meanwhile, for about a millisecond.
 pub(super) const REQUESTS_PER_CALL: usize = 256;
@@ -18,7 +17,7 @@ pub(super) struct Release {
     home: Home,
     subject: Subject,
     /// Its answer tells whether the counts are undone too.
-    pub(super) key: Option<Fingerprint>,
+    pub(super) claim: Option<Claim>,
     counters: Vec<Counter>,
     /// What the attempt added at other homes, in a cluster: undone once the key has answered.
     elsewhere: Vec<Counter>,
@@ -29,22 +28,22 @@ impl Release {
     pub(super) fn of_added(keys: &Keys, subject: &Subject, added: &[Added<'_>]) -> Vec<Self> {
         let counters = added.iter().flat_map(Added::measures);
         let counters = counters.map(|(hook, measure)| keys.counter(hook, *measure, subject));
-        Self::of_attempt(keys, subject, added.iter().any(Added::has_key), counters)
+        let claimed = added.iter().find(|added| added.has_key());
+        let claim = claimed.and_then(|added| Some(Claim { key: subject.fingerprint?, hook: added.hook }));
+        Self::of_attempt(keys, subject, claim, counters)
     }
 
     /// These counters, and the key of the request if it was claimed.
     pub(super) fn of_attempt(
         keys: &Keys,
         subject: &Subject,
-        is_key_claimed: bool,
+        claim: Option<Claim>,
         counters: impl Iterator<Item = Counter>,
     ) -> Vec<Self> {
-        let Some(key) = subject.fingerprint.filter(|_| is_key_claimed) else {
-            return Self::of_counters(subject, counters);
-        };
-        let home = keys.home_of_key(key);
+        let Some(claimed) = claim else { return Self::of_counters(subject, counters) };
+        let home = keys.home_of_key(claimed.key);
         let (counters, elsewhere) = counters.partition(|counter| counter.home == home);
-        vec![Self { home, subject: *subject, key: Some(key), counters, elsewhere }]
+        vec![Self { home, subject: *subject, claim, counters, elsewhere }]
     }
 
     /// The whole-campaign counts of a rejected request.
@@ -61,7 +60,7 @@ impl Release {
                 None => releases.push(Self {
                     home: counter.home,
                     subject: *subject,
-                    key: None,
+                    claim: None,
                     counters: vec![counter],
                     elsewhere: Vec::new(),
                 }),
@@ -104,17 +103,18 @@ impl Keys {
     /// Undoes all of them, which have one home, in one call. It answers for each that has a key.
     pub(super) fn release(&self, releases: &[Release]) -> Call {
         let mut keys = Vec::new();
-        for Release { subject, key, counters, .. } in releases {
-            keys.extend(key.map(|fingerprint| self.idempotency_key(fingerprint)));
+        for Release { subject, claim, counters, .. } in releases {
+            keys.extend(claim.map(|claim| self.idempotency_key(claim.key)));
             counters.iter().for_each(|counter| self.push_keys(&mut keys, counter, subject));
         }
         let slot = releases.first().map_or(0, |release| self.slot(release.home));
         let mut call = Call::of_script(&RELEASE, slot, &keys);
         let command = &mut call.command;
-        for Release { subject, key, counters, elsewhere, .. } in releases {
+        for Release { subject, claim, counters, elsewhere, .. } in releases {
             command.arg("request").arg(subject.request_id.as_bytes().as_slice());
-            if key.is_some() {
-                command.arg("key").arg(left_counts::format(counters.iter().chain(elsewhere)));
+            if let Some(claim) = claim {
+                let left = left_counts::format(counters.iter().chain(elsewhere));
+                command.arg("key").arg(claim.claimant(subject)).arg(left);
             }
             counters.iter().for_each(|counter| add_numbers(command, counter));
         }

@@ -9,8 +9,8 @@ use super::release::{REQUESTS_PER_CALL, Release};
 /// About 15 MB. In an outage that fills the queue, further requests stay counted.
 const PENDING_MAX: usize = 65_536;
 
-/// First in, first out. A release whose answer was lost is sent twice, which makes counts lower, never higher, and may
-/// free a key that another attempt holds.
+/// First in, first out. A release whose answer was lost is sent twice, which makes counts lower, never higher. A key that
+/// another attempt holds stays held.
 #[derive(Default)]
 pub(super) struct ReleaseQueue(Mutex<VecDeque<Release>>);
 

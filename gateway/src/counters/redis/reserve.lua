@@ -1,8 +1,8 @@
 -- Takes all measures of a hook for one request: the counterpart of counters/local.
 --
 -- KEYS: the idempotency key if there is one, then those of each measure, in order. ARGV: the request id, its arrival
--- time, the gateway's clock at the call, the number of ids to track, `key` and its TTL if there is a key, then for each
--- measure its kind and its numbers. Answers the state of the key, a bit mask of the measures that added something, then
+-- time, the gateway's clock at the call, the number of ids to track, `key`, the claimant and the TTL if there is a key,
+-- then for each measure its kind and its numbers. Answers the state of the key, a bit mask of the measures that added something, then
 -- one number per measure. Lua numbers are doubles, which are exact up to 2^53.
 
 local request_id, now_ms = ARGV[1], tonumber(ARGV[2])
@@ -161,20 +161,25 @@ local function reserve_sequence()
 end
 
 -- A key belongs to the first request that claims it. If it is another's, nothing is measured. Its value is the request
--- id, then the number of attempts of the request that hold the key, then what attempts that were released have left, as
--- release.lua describes. The number is absent after the first claim: that is one attempt, as in an earlier version.
+-- id, then the claimants that hold the key, then what attempts that were released have left, as release.lua describes.
+-- In place of a claimant, `*` holds the key until it expires: for an attempt of an earlier version, which stored only the
+-- request id, and for all attempts after many.
+local KEPT = ',*'
+local HOLDERS_LENGTH_MAX = 640
 local KEY_ABSENT, KEY_CLAIMED, KEY_TAKEN = 0, 1, 2
 
 local function claim_key()
   if ARGV[args_read + 1] ~= 'key' then return KEY_ABSENT end
   args_read = args_read + 1
-  local key, ttl_ms = next_key(), next_arg()
-  if redis.call('SET', key, request_id, 'NX', 'PX', ttl_ms) then return KEY_CLAIMED end
+  local key, claim, ttl_ms = next_key(), ',' .. next_arg(), next_arg()
+  if redis.call('SET', key, request_id .. claim, 'NX', 'PX', ttl_ms) then return KEY_CLAIMED end
   local value = redis.call('GET', key)
   if string.sub(value, 1, #request_id) ~= request_id then return KEY_TAKEN end
-  local attempts, left = string.match(string.sub(value, #request_id + 1), '^(%d*)(.*)$')
-  attempts = tonumber(attempts) or 1
-  redis.call('SET', key, request_id .. format_integer(attempts + 1) .. left, 'KEEPTTL')
+  local holders, left = string.match(string.sub(value, #request_id + 1), '^(%S*)(.*)$')
+  if holders == '' then holders = KEPT end
+  if #holders > HOLDERS_LENGTH_MAX then claim = KEPT end
+  if not string.find(holders, claim, 1, true) then holders = holders .. claim end
+  redis.call('SET', key, request_id .. holders .. left, 'KEEPTTL')
   return KEY_CLAIMED
 end
 

@@ -81,9 +81,10 @@ impl Drop for ReserveCalls {
 }
 
 async fn release(nodes: &Nodes, limit: Duration, subject: &Subject, answers: Vec<(Group, Reserved)>) {
-    let is_key_claimed = answers.iter().any(|(_, reserved)| reserved.added & KEY_ADDED != 0);
+    let claimed = answers.iter().find(|(_, reserved)| reserved.added & KEY_ADDED != 0);
+    let claim = claimed.and_then(|(group, _)| group.claim);
     let counters = answers.iter().flat_map(|(group, reserved)| added_counters(group, reserved.added));
-    let releases = Release::of_attempt(&nodes.server.keys, subject, is_key_claimed, counters);
+    let releases = Release::of_attempt(&nodes.server.keys, subject, claim, counters);
     if let Err((releases, error)) = nodes.undo(limit, releases).await
         && !nodes.queue(releases)
     {

@@ -66,6 +66,7 @@ fn new_subject() -> Subject {
     let random = || rand::random_range(1..=i64::MAX);
     Subject {
         request_id: RequestId::new(),
+        attempt: 0,
         coupon_id: random().try_into().expect("in range"),
         user_id: random().try_into().expect("in range"),
         arrived_at_ms: crate::coupon::now_ms(),
@@ -76,6 +77,10 @@ fn new_subject() -> Subject {
 
 fn another_request(subject: Subject) -> Subject {
     Subject { request_id: RequestId::new(), ..subject }
+}
+
+fn another_attempt(subject: Subject) -> Subject {
+    Subject { attempt: subject.attempt + 1, ..subject }
 }
 
 const fn count(scope: Scope, window_ms: u64) -> Measure {

@@ -37,7 +37,7 @@ impl Nodes {
         let call = keys.release(&releases);
         match self.within(limit, call.slot, self.send::<Vec<Option<String>>>(&call)).await {
             Ok(answers) => {
-                let keyed = releases.iter().filter(|release| release.key.is_some());
+                let keyed = releases.iter().filter(|release| release.claim.is_some());
                 let after_keys =
                     keyed.zip(answers).flat_map(|(release, left)| release.after_key(keys, left.as_deref()));
                 (after_keys.collect(), None)

@@ -74,5 +74,5 @@ fn one_call_takes_all_that_has_one_home() {
     assert_eq!(positions(Home::User(subject().user_id)), [0, 2]);
     assert_eq!(positions(Home::Coupon(subject().coupon_id)), [1]);
     assert_eq!(positions(Home::Whole), [3]);
-    assert_eq!(groups[0].key, Some(FINGERPRINT));
+    assert_eq!(groups[0].claim.map(|claim| claim.key), Some(FINGERPRINT));
 }

@@ -110,8 +110,8 @@ async fn every_key_expires() {
         try_reserve(&counters, &measures, another_request(first)).await.expect("counters available");
     }
     let keyed = Subject { fingerprint: Some(Fingerprint(1)), ..another_request(first) };
-    for _ in 0..2 {
-        try_reserve(&counters, &measures, keyed).await.expect("counters available");
+    for attempt in [keyed, another_attempt(keyed)] {
+        try_reserve(&counters, &measures, attempt).await.expect("counters available");
     }
     release(&counters, &measures, keyed, 0b1 | KEY_ADDED).await.expect("counters available");
     let reserved = try_reserve(&counters, &measures, first).await.expect("counters available");
@@ -187,4 +187,84 @@ async fn redis_databases_have_separate_counters() {
     for counters in [&zero, &one] {
         assert_eq!(reserve(counters, CAMPAIGN, another_request(first)).await, Measured::Count(1));
     }
+}
+
+async fn is_taken_for_others(counters: &Redis, keyed: Subject) -> bool {
+    try_reserve(counters, &[], another_request(keyed)).await.expect("counters available").is_key_taken
+}
+
+fn new_keyed_subject() -> Subject {
+    Subject { fingerprint: Some(Fingerprint(rand::random())), ..new_subject() }
+}
+
+#[tokio::test]
+async fn a_release_that_is_repeated_frees_no_key_that_another_attempt_holds() {
+    let (_server, counters) = TestServer::with_counters().await;
+    let failed = new_keyed_subject();
+    for attempt in [failed, another_attempt(failed)] {
+        try_reserve(&counters, &[CAMPAIGN], attempt).await.expect("counters available");
+    }
+    for _ in 0..3 {
+        release(&counters, &[CAMPAIGN], failed, 0b1 | KEY_ADDED).await.expect("counters available");
+        assert!(is_taken_for_others(&counters, failed).await);
+    }
+    let next = Subject { fingerprint: None, ..another_request(failed) };
+    assert_eq!(reserve(&counters, CAMPAIGN, next).await, Measured::Count(2), "the other attempt is counted");
+    release(&counters, &[CAMPAIGN], another_attempt(failed), KEY_ADDED).await.expect("counters available");
+    assert!(!is_taken_for_others(&counters, failed).await);
+}
+
+#[tokio::test]
+async fn an_attempt_whose_claim_was_lost_frees_no_key_that_a_later_attempt_holds() {
+    let (_server, counters) = TestServer::with_counters().await;
+    let failed = new_keyed_subject();
+    let claimed = try_reserve(&counters, &[CAMPAIGN], failed).await.expect("counters available");
+    let _: Value = query(&counters, "FLUSHDB").await;
+    try_reserve(&counters, &[CAMPAIGN], another_attempt(failed)).await.expect("counters available");
+    release(&counters, &[CAMPAIGN], failed, claimed.added).await.expect("counters available");
+    assert!(is_taken_for_others(&counters, failed).await);
+}
+
+#[tokio::test]
+async fn a_hook_that_is_answered_late_leaves_the_claim_of_a_later_hook() {
+    let (_server, counters) = TestServer::with_counters().await;
+    let attempt = new_keyed_subject();
+    for hook in [Hook::RateShaper, Hook::UserLimit] {
+        counters.reserve(hook, &[], &attempt).await.expect("counters available");
+    }
+    let late = Added { hook: Hook::RateShaper, measures: &[], bits: KEY_ADDED };
+    counters.release(&attempt, &[late]).await.expect("counters available");
+    assert!(is_taken_for_others(&counters, attempt).await);
+}
+
+#[tokio::test]
+async fn a_key_that_an_earlier_version_claimed_stays_held() {
+    let (_server, counters) = TestServer::with_counters().await;
+    let accepted = new_keyed_subject();
+    let key = counters.nodes.server.keys.idempotency_key(accepted.fingerprint.expect("has a key"));
+    let mut set = ::redis::cmd("SET");
+    set.arg(key).arg(accepted.request_id.as_bytes().as_slice()).arg("PX").arg(60_000);
+    let _: Value = set.query_async(&mut connection(&counters)).await.expect("an answer");
+    let retry = another_attempt(accepted);
+    let claimed = try_reserve(&counters, &[], retry).await.expect("counters available");
+    release(&counters, &[], retry, claimed.added).await.expect("counters available");
+    assert!(is_taken_for_others(&counters, accepted).await);
+    assert!(!try_reserve(&counters, &[], retry).await.expect("counters available").is_key_taken);
+}
+
+#[tokio::test]
+async fn a_key_with_many_attempts_stays_small_and_held() {
+    let (_server, counters) = TestServer::with_counters().await;
+    let first = new_keyed_subject();
+    let attempts = (0..200).map(|attempt| Subject { attempt, ..first });
+    for attempt in attempts.clone() {
+        try_reserve(&counters, &[], attempt).await.expect("counters available");
+    }
+    let key = counters.nodes.server.keys.idempotency_key(first.fingerprint.expect("has a key"));
+    let bytes: u64 = query(&counters, &format!("STRLEN {key}")).await;
+    assert!(bytes < 700, "{bytes} bytes");
+    for attempt in attempts {
+        release(&counters, &[], attempt, KEY_ADDED).await.expect("counters available");
+    }
+    assert!(is_taken_for_others(&counters, first).await, "some of the attempts may have been accepted");
 }
