@@ -300,6 +300,18 @@ pub(crate) async fn a_grant_number_is_not_given_again_after_an_earlier_grant_was
     assert_eq!(transaction.grants(&[holder]).await.expect("reads"), HashMap::from([(holder, 3)]));
 }
 
+/// A campaign of which one of two requests was granted.
+pub(crate) async fn store_audited(ledger: &dyn Ledger) -> Audit {
+    ledger.create_campaign(&campaign(1, 1)).await.expect("creates");
+    let mut transaction = begin(ledger).await;
+    let outcomes = [settled(1, 1, issued(1)), settled(2, 2, Outcome::Rejected(Reason::SoldOut))];
+    transaction.insert_outcomes(&outcomes).await.expect("inserts");
+    transaction.commit().await.expect("commits");
+    let audit = ledger.audit(coupon()).await.expect("reads").expect("exists");
+    assert_eq!((audit.granted, audit.sold_out), (1, 1));
+    audit
+}
+
 pub(crate) async fn a_recount_agrees_with_the_tallies_of_several_partitions(ledger: &dyn Ledger) {
     ledger.create_campaign(&campaign(3, 2)).await.expect("creates");
     let elsewhere = |settled| Settled { partition: PartitionNo(4), ..settled };

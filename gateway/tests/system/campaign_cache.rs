@@ -173,6 +173,20 @@ async fn the_stock_that_another_process_settled_and_the_shards_that_it_changed_a
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_shard_that_is_removed_leaves_the_metrics() {
+    let cached = cached().await;
+    let series = |shard: u32| {
+        let metrics = String::from_utf8(cached.ports.telemetry.render()).expect("text");
+        metrics.contains(&format!("coupon=\"104\",shard=\"{shard}\""))
+    };
+    for (shards, has_third) in [(3, true), (2, false)] {
+        cached.ledger.change_campaign(coupon(), CampaignChange::Reshard(shards), None).await.expect("reshards");
+        cached.refresh().await.expect("refreshes");
+        assert_eq!((series(0), series(2)), (true, has_third), "{shards} shards");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn of_many_campaigns_the_requested_ones_are_read_first_and_the_others_in_turn() {
     let cached = cached().await;
     let coupons: Vec<CouponId> = (1_001..=1_600_u64).map(|id| id.try_into().expect("in range")).collect();

@@ -38,6 +38,8 @@ pub(crate) struct LedgerFaults {
     pub(crate) poison_user: AtomicU64,
     /// The outcomes of this coupon are not deleted, as if their rows were damaged.
     pub(crate) undeletable_coupon: AtomicU64,
+    /// Rows of each call that deletes outcomes.
+    pub(crate) deletions: Mutex<Vec<usize>>,
     /// Settlements that have begun read and write nothing until this ends.
     pub(crate) settlements_are_held: AtomicBool,
     /// How many settlements have begun.
@@ -348,6 +350,7 @@ impl Ledger for FaultyLedger {
             let damaged = LedgerError::Permanent { step: "delete outcomes", source: "a row is damaged".into() };
             return Box::pin(std::future::ready(Err(damaged)));
         }
+        self.faults.deletions.lock().expect("no panic").push(requests.len());
         self.inner.delete_outcomes(coupon, requests)
     }
 

@@ -82,8 +82,8 @@ impl Shared {
     }
 }
 
-/// Stores a campaign that closed long ago, with one grant.
-async fn store_expired(ledger: &dyn Ledger, coupon_id: CouponId) {
+/// Stores a campaign that closed long ago, with one grant for each user.
+async fn store_expired(ledger: &dyn Ledger, coupon_id: CouponId, users: u64) {
     let new = NewCampaign {
         coupon_id,
         policy_id: 21_u64.try_into().expect("in range"),
@@ -94,9 +94,9 @@ async fn store_expired(ledger: &dyn Ledger, coupon_id: CouponId) {
         closes_at_ms: Some(1),
     };
     ledger.create_campaign(&new).await.expect("creates");
-    let granted = SettledRequest {
+    let granted = |user: u64| SettledRequest {
         coupon_id,
-        user_id: 1_u64.try_into().expect("in range"),
+        user_id: user.try_into().expect("in range"),
         picked_shard: ShardNo(0),
         generation: 1,
         arm: Arm::Active,
@@ -104,16 +104,16 @@ async fn store_expired(ledger: &dyn Ledger, coupon_id: CouponId) {
         arrived_at_ms: 1,
         terms: serde_json::from_value(json!({ "typeSnapshot": "FIXED" })).expect("terms"),
     };
-    let settled = Settled {
+    let settled = |user| Settled {
         request_id: RequestId::new(),
-        subject: Some(granted),
+        subject: Some(granted(user)),
         outcome: Outcome::Issued { shard: ShardNo(0), grant_no: 1 },
         partition: PartitionNo(0),
         offset: 0,
         settled_at_ms: 1,
     };
     let mut transaction = ledger.begin(PartitionNo(0)).await.expect("begins");
-    transaction.insert_outcomes(&[settled]).await.expect("inserts");
+    transaction.insert_outcomes(&(1..=users).map(settled).collect::<Vec<_>>()).await.expect("inserts");
     transaction.commit().await.expect("commits");
 }
 
@@ -221,7 +221,7 @@ async fn a_campaign_whose_deletion_fails_holds_up_no_other() {
     let shared = Shared { log: ports.log, ledger: Arc::clone(&ledger) };
     let (first, second) = (coupon(), (COUPON + 1).try_into().expect("in range"));
     for coupon in [first, second] {
-        store_expired(&*ledger, coupon).await;
+        store_expired(&*ledger, coupon, 1).await;
     }
     faults.undeletable_coupon.store(COUPON, Ordering::Relaxed);
     let failed = shared.retention(&BTreeMap::new(), Some(1), Some(1)).sweep().await.expect("sweeps");
@@ -233,10 +233,22 @@ async fn a_campaign_whose_deletion_fails_holds_up_no_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn outcomes_are_deleted_in_chunks_between_which_settlement_goes_on() {
+    let files = Files::new();
+    let ports = Ports::open(&files.config()).await.expect("embedded ports open");
+    let faults = Arc::new(LedgerFaults::default());
+    let shared = Shared { log: ports.log, ledger: FaultyLedger::wrap(ports.ledger, &faults) };
+    store_expired(&*shared.ledger, coupon(), 2_500).await;
+    shared.sweep(Some(1), Some(1)).await;
+    assert_eq!(*faults.deletions.lock().expect("no panic"), [1_000, 1_000, 500]);
+    assert_eq!(outcomes(&*shared.ledger, coupon()).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_started_system_deletes_old_outcomes_by_itself() {
     let files = Files::new();
     let ledger = ledger::open(&files.config().ledger, 12).await.expect("opens");
-    store_expired(&*ledger, coupon()).await;
+    store_expired(&*ledger, coupon(), 1).await;
     ledger.close().await;
     drop(ledger);
     let (system, shared) = Shared::start(files, |_| {}).await;

@@ -1,3 +1,4 @@
+mod audits;
 mod batches;
 mod retention;
 mod secure;

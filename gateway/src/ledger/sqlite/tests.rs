@@ -155,3 +155,13 @@ async fn a_file_that_is_open_cannot_be_opened_again() {
     let second = Sqlite::open(path.to_str().expect("utf-8")).await;
     assert!(matches!(second, Err(OpenError::InUse(_))));
 }
+
+#[tokio::test]
+async fn an_audit_reads_no_outcome() {
+    let (ledger, _folder) = temporary().await;
+    let audited = crate::ledger::contract::store_audited(&ledger).await;
+    let hide = "ALTER TABLE issue_outcome RENAME TO hidden";
+    sqlx::query(hide).execute(&ledger.file.writer).await.expect("renames");
+    assert_eq!(ledger.audit(audited.coupon_id).await.expect("reads"), Some(audited.clone()));
+    ledger.recount(audited.coupon_id).await.expect_err("a recount reads them");
+}
