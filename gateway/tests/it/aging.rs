@@ -5,24 +5,20 @@
 
 mod plot;
 
-use std::collections::HashMap;
 use std::fmt;
 use std::fs::File;
 use std::io::Write;
-use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{Connection, Row};
 
-use crate::checker::{Exchange, Reply, Report};
-use crate::client::{Client, post};
+use crate::checker::Body;
 use crate::crowd::Crowd;
-use crate::hang_ups::post_and_hang_up;
-use crate::harness::{Campaign, Gateway, Launch, machine, payload, soak};
+use crate::habits;
+use crate::harness::{Campaign, Gateway, Launch, machine, soak};
 use crate::load;
 
 /// Minutes of the long form. A minute is an hour then, so rejections and the log are kept for a minute, and grants for
@@ -100,56 +96,12 @@ async fn rows(database: &Path, count: &'static str) -> u64 {
     row.get::<i64, _>(0).cast_unsigned()
 }
 
-/// Every fourth user hangs up at once. Every other fourth has a key: it retries, and then asks for something else with
-/// it. The others have none.
-async fn request(crowd: Crowd, client: Arc<Client>, http: SocketAddr, user: u64) {
-    let key = || Some(format!("request of user {user} for coupon {}", crowd.coupon));
-    match user % 4 {
-        0 => {
-            let begun = Instant::now();
-            post_and_hang_up(http, user, crowd.coupon, Duration::from_micros(user * 37 % 2_000)).await;
-            let (coupon, took) = (crowd.coupon, begun.elapsed());
-            crowd.history.record(Exchange { user, coupon, key: None, took, reply: Reply::Unanswered });
-        }
-        1 => {
-            let first = crowd.request_with_key(user, key()).await;
-            let second = crowd.request_with_key(user, key()).await;
-            if first.is_accepted() {
-                assert_eq!(first.receipt().request_id, second.receipt().request_id, "user {user}");
-                let body = payload(user, crowd.coupon).replace("FIXED", "RATE");
-                let mut other = post("/coupon/issue", body);
-                other.headers_mut().insert("idempotency-key", key().expect("a key").parse().expect("a header"));
-                let answer = client.call(other).await;
-                assert_eq!((answer.status, answer.reason().as_str()), (422, "IDEMPOTENCY_CONFLICT"), "{answer}");
-            }
-        }
-        _ => drop(crowd.request(user).await),
-    }
-}
-
-/// The export has one line for each outcome of the audit, with what the status call said.
-async fn verify_export(gateway: &Gateway, crowd: &Crowd, report: &Report) {
-    let ended = gateway.run(&["coupon", "export", &crowd.coupon.to_string()]).await;
-    assert_eq!(ended.code, Some(0), "{ended}");
-    let lines = ended.stdout.lines().map(|line| serde_json::from_str::<Value>(line).expect("an object"));
-    let exported: HashMap<String, Value> =
-        lines.map(|line| (line["requestId"].as_str().expect("an id").to_owned(), line)).collect();
-    let audit = &report.audit;
-    let audited = audit.granted + audit.sold_out + audit.user_limit + audit.invalid;
-    assert_eq!(
-        (exported.len() as u64, ended.stdout.lines().count() as u64),
-        (audited, audited),
-        "coupon {}",
-        crowd.coupon
-    );
-    for receipt in crowd.history.receipts() {
-        let outcome = crowd.history.outcome(&receipt.request_id).expect("verified");
-        let line = &exported[&receipt.request_id];
-        assert_eq!(
-            (&line["status"], line["reason"].as_str()),
-            (&outcome.status.into(), outcome.reason.as_deref()),
-            "{line}"
-        );
+/// A key is remembered from the first 202 on.
+fn assert_other_bodies_were_refused(crowd: &Crowd) {
+    let exchanges = crowd.history.exchanges();
+    let after_acceptance = exchanges.iter().filter(|exchange| exchange.body == Body::Other && exchange.user % 6 == 1);
+    for exchange in after_acceptance {
+        assert_eq!(exchange.reply.refusal(), (422, "IDEMPOTENCY_CONFLICT"), "user {}", exchange.user);
     }
 }
 
@@ -169,11 +121,10 @@ async fn what_a_gateway_keeps_stays_bounded_while_campaigns_come_and_go() {
         // A third of the requests finds no coupon left.
         let campaign = Campaign { coupon: 8_000 + round, ..Campaign::of(users * 2 / 3, 4) };
         let crowd = Crowd::at(&gateway, gateway.create(campaign).await);
-        let send = |user| request(crowd.clone(), Arc::clone(&gateway.client), gateway.http, user);
-        load::run_open(PER_SECOND, 1..=users, send).await;
+        load::run_open(PER_SECOND, 1..=users, |user| habits::act([crowd.clone(), crowd.clone()], user)).await;
         let report = crowd.verify(&gateway, campaign).await;
         report.assert_holds();
-        verify_export(&gateway, &crowd, &report).await;
+        assert_other_bodies_were_refused(&crowd);
         accepted += report.accepted;
         assert_eq!(gateway.change(campaign.coupon, "close", Value::Null).await.status, 200);
         let sample = Sample::take(&gateway, begun).await;

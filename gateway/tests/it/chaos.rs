@@ -13,33 +13,15 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use self::fault::Fault;
-use crate::checker::Reply;
 use crate::crowd::Crowd;
-use crate::harness::{Campaign, Cluster, machine, soak};
+use crate::habits;
+use crate::harness::{Campaign, Cluster, Launch, machine, soak};
 
 /// Share of pauses between faults, so that recovery is exercised too.
 const QUIET_SHARE: f64 = 0.25;
 const PER_SECOND: f64 = 400.0;
-const RETRY_EVERY: Duration = Duration::from_millis(200);
-const TRIES_MAX: usize = 200;
-
-/// Users with a key retry at alternating gateways until the answer is not a server error. A user without one cannot
-/// retry safely.
-async fn retry_until_answered(crowds: [Crowd; 2], user: u64) {
-    let key = user.is_multiple_of(2).then(|| format!("request of user {user}"));
-    for crowd in crowds.iter().cycle().skip(user as usize % 2).take(TRIES_MAX) {
-        let reply = crowd.request_with_key(user, key.clone()).await;
-        let is_over = match reply {
-            Reply::Accepted(_) => true,
-            Reply::Refused { status, .. } => status < 500,
-            Reply::Unanswered | Reply::NotSent => false,
-        };
-        if is_over || key.is_none() {
-            return;
-        }
-        tokio::time::sleep(RETRY_EVERY).await;
-    }
-}
+/// Requests that the counters cannot count are refused, so a key is known from the first 202 on.
+const COUNTERS: [(&str, &str); 1] = [("COUNTERS__ON_UNAVAILABLE", "refuse")];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn promises_hold_under_random_faults() {
@@ -47,7 +29,7 @@ async fn promises_hold_under_random_faults() {
     let (seed, seconds) =
         (soak::number("SLUICE_CHAOS_SEED", 7), soak::number("SLUICE_CHAOS_SECONDS", soak::short_or_long(30, 1_800)));
     let mut random = StdRng::seed_from_u64(seed);
-    let mut cluster = Cluster::start(2, 3).await;
+    let mut cluster = Cluster::start_with(Launch::with(&COUNTERS), 2, 3).await;
     // Less stock than users, so that it sells out while faults are injected.
     let campaign = Campaign::of(seconds * 250, 8);
     let coupon = cluster.gateways[0].create(campaign).await;
@@ -59,7 +41,7 @@ async fn promises_hold_under_random_faults() {
     let stopped = Arc::clone(&stop);
     let arrivals = tokio::spawn(async move {
         let users = (1..).take_while(|_| !stopped.load(Ordering::Relaxed));
-        crate::load::run_open(PER_SECOND, users, |user| retry_until_answered(crowds.clone(), user)).await;
+        crate::load::run_open(PER_SECOND, users, |user| habits::act(crowds.clone(), user)).await;
     });
     let begun = Instant::now();
     let mut injected: BTreeMap<String, usize> = BTreeMap::new();
@@ -67,7 +49,11 @@ async fn promises_hold_under_random_faults() {
         let fault = if random.random_bool(QUIET_SHARE) { Fault::Nothing } else { Fault::random(&mut random) };
         let duration = Duration::from_millis(random.random_range(200..4_000));
         println!("{:6.1} s: {fault} for {duration:.1?}", begun.elapsed().as_secs_f64());
+        let since = Instant::now();
         fault.inject(&mut cluster, duration).await;
+        if matches!(fault, Fault::KillCounters | Fault::FlushCounters) {
+            crowd.history.note_that_keys_were_lost(since);
+        }
         *injected.entry(fault.name()).or_default() += 1;
     }
     stop.store(true, Ordering::Relaxed);

@@ -1,17 +1,21 @@
 //! The black-box checker: it records every request and response, waits for all outcomes, and compares them with
-//! the audit.
+//! the audit and the export.
 
+mod export;
+mod keys;
 mod poll;
 mod report;
 #[cfg(test)]
 mod tests;
 
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
+pub(crate) use export::ExportLine;
 pub(crate) use report::{CampaignLimits, Report, check};
 
 /// One request and its response, as the client saw it.
@@ -20,8 +24,17 @@ pub(crate) struct Exchange {
     pub(crate) user: u64,
     pub(crate) coupon: u64,
     pub(crate) key: Option<String>,
+    pub(crate) body: Body,
+    pub(crate) sent_at: Instant,
     pub(crate) took: Duration,
     pub(crate) reply: Reply,
+}
+
+/// What a user asks for. Each user has two bodies, to send both under one key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Body {
+    One,
+    Other,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +57,15 @@ impl Reply {
             Self::Unanswered => true,
             Self::Refused { status: 503, reason, .. } => reason == "LOG_UNAVAILABLE",
             Self::Accepted(_) | Self::Refused { .. } | Self::NotSent => false,
+        }
+    }
+
+    /// Whether it says what became of the request.
+    pub(crate) fn is_answer(&self) -> bool {
+        match self {
+            Self::Accepted(_) => true,
+            Self::Refused { status, .. } => *status < 500,
+            Self::Unanswered | Self::NotSent => false,
         }
     }
 }
@@ -127,10 +149,19 @@ pub(crate) struct ShardAudit {
     pub(crate) picked: u64,
 }
 
+/// What clients saw.
 #[derive(Default)]
 pub(crate) struct History {
     exchanges: Mutex<Vec<Exchange>>,
     observed: Mutex<Observations>,
+    /// When the counters, which remember the keys, may have lost them.
+    keys_lost: Mutex<Vec<RangeInclusive<Instant>>>,
+}
+
+/// What the operator's commands say once all is settled.
+pub(crate) struct Books {
+    pub(crate) audit: Audit,
+    pub(crate) export: Vec<ExportLine>,
 }
 
 /// Statuses of each request in the order of observation, without repetitions.
@@ -143,6 +174,10 @@ impl History {
 
     pub(crate) fn exchanges(&self) -> Vec<Exchange> {
         lock(&self.exchanges).clone()
+    }
+
+    pub(crate) fn note_that_keys_were_lost(&self, since: Instant) {
+        lock(&self.keys_lost).push(since..=Instant::now());
     }
 
     /// Distinct by request id.
@@ -174,6 +209,10 @@ impl History {
             Observed::Final(outcome) => Some(outcome.clone()),
             _ => None,
         }
+    }
+
+    pub(crate) fn check(&self, limits: CampaignLimits, books: Books) -> Report {
+        check(&lock(&self.exchanges), &lock(&self.observed), &lock(&self.keys_lost), limits, books)
     }
 }
 

@@ -46,6 +46,10 @@ impl Client {
         Arc::new(Self { address, idle: Mutex::default() })
     }
 
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     pub(crate) async fn get(&self, path: &str) -> Answer {
         self.call(Request::get(path).body(Full::default()).expect("a request")).await
     }

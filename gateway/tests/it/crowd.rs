@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::checker::{CampaignLimits, Exchange, History, Receipt, Reply, Report, check};
+use crate::checker::{Body, Books, CampaignLimits, Exchange, History, Receipt, Reply, Report};
 use crate::client::{Answer, Client, SendError, post};
+use crate::hang_ups::post_and_hang_up;
 use crate::harness::{Campaign, Gateway, payload};
 use crate::load::{self, Latencies};
 
@@ -34,15 +35,36 @@ impl Crowd {
     }
 
     pub(crate) async fn request_with_key(&self, user: u64, key: Option<String>) -> Reply {
-        let mut request = post("/coupon/issue", payload(user, self.coupon));
+        self.send(user, key, Body::One).await
+    }
+
+    /// Asks for something else, under a key of the user.
+    pub(crate) async fn request_other(&self, user: u64, key: String) -> Reply {
+        self.send(user, Some(key), Body::Other).await
+    }
+
+    async fn send(&self, user: u64, key: Option<String>, body: Body) -> Reply {
+        let mut request = post("/coupon/issue", body.of(user, self.coupon));
         if let Some(key) = &key {
             request.headers_mut().insert("idempotency-key", key.parse().expect("a header"));
         }
-        let begun = Instant::now();
+        let sent_at = Instant::now();
         let reply = reply(self.client.send(request).await);
-        let exchange = Exchange { user, coupon: self.coupon, key, took: begun.elapsed(), reply: reply.clone() };
-        self.history.record(exchange);
+        self.record(user, key, body, sent_at, reply.clone());
         reply
+    }
+
+    /// Closes the connection without reading an answer.
+    pub(crate) async fn request_and_hang_up(&self, user: u64, after: Duration) {
+        let sent_at = Instant::now();
+        let sent = post_and_hang_up(self.client.address(), user, self.coupon, after).await;
+        let reply = if sent.is_ok() { Reply::Unanswered } else { Reply::NotSent };
+        self.record(user, None, Body::One, sent_at, reply);
+    }
+
+    fn record(&self, user: u64, key: Option<String>, body: Body, sent_at: Instant, reply: Reply) {
+        let (coupon, took) = (self.coupon, sent_at.elapsed());
+        self.history.record(Exchange { user, coupon, key, body, sent_at, took, reply });
     }
 
     /// One request per user, as fast as the connections allow (a closed model).
@@ -69,7 +91,7 @@ impl Crowd {
     }
 
     /// Waits for every outcome, reads each a second time to see that it does not change, and checks all against the
-    /// audit.
+    /// audit and the export.
     pub(crate) async fn verify(&self, gateway: &Gateway, campaign: Campaign) -> Report {
         let Campaign { total, per_user_limit, .. } = campaign;
         self.verify_against(gateway, CampaignLimits { total, per_user_limit, was_topped_up: false }).await
@@ -80,8 +102,8 @@ impl Crowd {
         // A request without an answer has no receipt to wait for.
         gateway.wait_until_drained(TIMEOUT).await;
         self.history.poll_once(&self.client, self.history.receipts()).await;
-        let audit = gateway.audit(self.coupon).await;
-        check(&self.history.exchanges(), &self.history.observations(), limits, audit)
+        let (audit, export) = (gateway.audit(self.coupon).await, gateway.export(self.coupon).await);
+        self.history.check(limits, Books { audit, export })
     }
 
     /// Users whose request was refused before it reached the log.
@@ -92,6 +114,15 @@ impl Crowd {
 
     pub(crate) fn latencies(&self) -> Latencies {
         Latencies::of(self.history.exchanges().iter().map(|exchange| exchange.took))
+    }
+}
+
+impl Body {
+    fn of(self, user: u64, coupon: u64) -> String {
+        match self {
+            Self::One => payload(user, coupon),
+            Self::Other => payload(user, coupon).replace("FIXED", "RATE"),
+        }
     }
 }
 

@@ -14,16 +14,17 @@ const LIMIT: u64 = 10;
 /// Until all is settled, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Sends one request and closes the connection within a millisecond.
-pub(crate) async fn post_and_hang_up(http: SocketAddr, user: u64, coupon: u64, after: Duration) {
+/// Sends one request and closes the connection. An error means that the request did not arrive as a whole.
+pub(crate) async fn post_and_hang_up(http: SocketAddr, user: u64, coupon: u64, after: Duration) -> std::io::Result<()> {
     let body = payload(user, coupon);
     let head = format!(
         "POST /coupon/issue HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
         body.len()
     );
-    let mut client = TcpStream::connect(http).await.expect("connects");
-    client.write_all((head + &body).as_bytes()).await.expect("sends");
+    let mut client = TcpStream::connect(http).await?;
+    client.write_all((head + &body).as_bytes()).await?;
     tokio::time::sleep(after).await;
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -34,7 +35,8 @@ async fn hanging_up_gets_a_user_no_more_than_the_window_allows() {
     let window = json!({ "policy": "sliding-window", "config": { "limit": LIMIT, "window_ms": 600_000 } });
     gateway.change_pipeline(json!({ "user-limit": window })).await;
     for attempt in 0..300 {
-        post_and_hang_up(gateway.http, USER, coupon, Duration::from_micros(attempt * 10 % 2_000)).await;
+        let after = Duration::from_micros(attempt * 10 % 2_000);
+        post_and_hang_up(gateway.http, USER, coupon, after).await.expect("the gateway runs");
     }
     while gateway.client.post("/coupon/issue", payload(USER, coupon)).await.status == 202 {}
     // A request whose client hung up may be counted already, and not yet be in the log.

@@ -29,6 +29,7 @@ mod examples;
 mod faults;
 mod first_policy;
 mod floods;
+mod habits;
 mod hang_ups;
 mod harness;
 mod http2;

@@ -61,7 +61,11 @@ async fn hang_ups_and_looping_calls_fail_and_delay_no_other_request() {
     let lasts = soak::short_or_long(LASTS.0, LASTS.1);
     let hang_ups = (lasts.as_secs_f64() * HANG_UPS_PER_SECOND) as u64;
     let loops = (lasts.as_secs_f64() * LOOPS_PER_SECOND) as u64;
-    let hang_up = |user| post_and_hang_up(gateway.http, user, coupon, Duration::from_micros(user * 37 % 2_000));
+    let hang_up = |user| {
+        let after = Duration::from_micros(user * 37 % 2_000);
+        let sending = post_and_hang_up(gateway.http, user, coupon, after);
+        async move { sending.await.expect("the gateway runs") }
+    };
     tokio::join!(
         others.send_burst(CONNECTIONS, users_for(lasts, HANGS_UP / 2)),
         load::run_open(HANG_UPS_PER_SECOND, HANGS_UP..HANGS_UP + hang_ups, hang_up),

@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
+use std::ops::RangeInclusive;
+use std::time::Instant;
 
-use super::{Audit, Exchange, Observations, Observed, Outcome, Reply, SOLD_OUT};
+use super::{Audit, Books, Exchange, ExportLine, Observations, Observed, Outcome, Reply, SOLD_OUT};
 
 /// Lines of each kind that a report prints.
 const PRINTED_MAX: usize = 5;
@@ -25,6 +27,7 @@ pub(crate) enum Violation {
     OutcomeChanged { request_id: String, seen: String },
     SharedRequestId { request_id: String },
     TwoRequestIdsForKey { key: String },
+    TwoBodiesForKey { key: String },
     NoGeneration { request_id: String },
     UserOverLimit { user: u64, issued: u64 },
     GrantedDiffers { seen: u64, uncertain: u64, granted: u64 },
@@ -34,6 +37,9 @@ pub(crate) enum Violation {
     WrongTotal { total: u64, expected: u64 },
     SoldOutWithStock { rejected: u64, remaining: u64 },
     InconsistentAudit { what: &'static str },
+    ExportIsIncomplete { lines: usize, requests: usize, audited: u64 },
+    ExportDiffers { request_id: String },
+    ExportedButNotSent { request_id: String },
 }
 
 pub(crate) struct Report {
@@ -49,14 +55,15 @@ pub(crate) struct Report {
     pub(crate) violations: Vec<Violation>,
 }
 
-/// Compares the requests and outcomes of one coupon with its audit.
+/// Compares the requests and outcomes of one coupon with its audit and its export.
 pub(crate) fn check(
     exchanges: &[Exchange],
     observations: &Observations,
+    keys_lost: &[RangeInclusive<Instant>],
     limits: CampaignLimits,
-    audit: Audit,
+    books: Books,
 ) -> Report {
-    let evidence = Evidence::of(exchanges, observations, &audit);
+    let evidence = Evidence::of(exchanges, observations, keys_lost, &books);
     let violations = [
         evidence.names(),
         evidence.ends(),
@@ -64,7 +71,8 @@ pub(crate) fn check(
         evidence.stock(limits),
         evidence.rejections(),
         evidence.shards(),
-        of_audit(&audit, limits),
+        evidence.export(),
+        of_audit(&books.audit, limits),
     ];
     Report {
         sent: evidence.exchanges.len(),
@@ -73,21 +81,29 @@ pub(crate) fn check(
         outcomes: evidence.outcomes(),
         uncertain: evidence.uncertain,
         violations: violations.into_iter().flatten().collect(),
-        audit,
+        audit: books.audit,
     }
 }
 
-struct Evidence<'a> {
+pub(super) struct Evidence<'a> {
     exchanges: Vec<&'a Exchange>,
     /// By request id. A reused key gives several exchanges the same id.
-    receipts: HashMap<&'a str, Vec<&'a Exchange>>,
+    pub(super) receipts: HashMap<&'a str, Vec<&'a Exchange>>,
     observations: &'a Observations,
+    pub(super) keys_lost: &'a [RangeInclusive<Instant>],
     uncertain: u64,
-    audit: &'a Audit,
+    pub(super) audit: &'a Audit,
+    pub(super) export: &'a [ExportLine],
 }
 
 impl<'a> Evidence<'a> {
-    fn of(exchanges: &'a [Exchange], observations: &'a Observations, audit: &'a Audit) -> Self {
+    fn of(
+        exchanges: &'a [Exchange],
+        observations: &'a Observations,
+        keys_lost: &'a [RangeInclusive<Instant>],
+        books: &'a Books,
+    ) -> Self {
+        let Books { audit, export } = books;
         let exchanges: Vec<_> = exchanges.iter().filter(|exchange| exchange.coupon == audit.coupon_id).collect();
         let mut receipts: HashMap<&str, Vec<&Exchange>> = HashMap::new();
         for exchange in &exchanges {
@@ -95,11 +111,11 @@ impl<'a> Evidence<'a> {
                 receipts.entry(&receipt.request_id).or_default().push(exchange);
             }
         }
-        let uncertain = uncertain(&exchanges);
-        Self { exchanges, receipts, observations, uncertain, audit }
+        let uncertain = uncertain(&exchanges).count() as u64;
+        Self { exchanges, receipts, observations, keys_lost, uncertain, audit, export }
     }
 
-    fn outcome(&self, request_id: &str) -> Option<&'a Outcome> {
+    pub(super) fn outcome(&self, request_id: &str) -> Option<&'a Outcome> {
         match self.observations.get(request_id)?.last()? {
             Observed::Final(outcome) => Some(outcome),
             _ => None,
@@ -115,32 +131,16 @@ impl<'a> Evidence<'a> {
         self.final_outcomes().filter(|(_, outcome)| is(outcome)).count() as u64
     }
 
+    /// How many there are of each user.
+    pub(super) fn uncertain_of_users(&self) -> HashMap<u64, usize> {
+        let mut of_users = HashMap::new();
+        uncertain(&self.exchanges).for_each(|exchange| *of_users.entry(exchange.user).or_default() += 1);
+        of_users
+    }
+
     /// Whether uncertain requests can account for the difference between the observed and the audited number.
     fn explains(&self, seen: u64, audited: u64) -> bool {
         (seen..=seen + self.uncertain).contains(&audited)
-    }
-
-    /// Every request has its own id, and every key one request.
-    fn names(&self) -> Vec<Violation> {
-        let mut violations = Vec::new();
-        let mut of_key: HashMap<&str, &str> = HashMap::new();
-        for (&request_id, exchanges) in &self.receipts {
-            let first = exchanges[0];
-            let is_shared = exchanges.iter().any(|other| other.key.is_none() || other.key != first.key);
-            if exchanges.len() > 1 && is_shared {
-                violations.push(Violation::SharedRequestId { request_id: request_id.to_owned() });
-            }
-            if let Some(key) = &first.key
-                && of_key.insert(key, request_id).is_some()
-            {
-                violations.push(Violation::TwoRequestIdsForKey { key: key.clone() });
-            }
-            let has_generation = |exchange: &&Exchange| matches!(&exchange.reply, Reply::Accepted(receipt) if receipt.generation.is_some());
-            if !exchanges.iter().all(has_generation) {
-                violations.push(Violation::NoGeneration { request_id: request_id.to_owned() });
-            }
-        }
-        violations
     }
 
     /// Every 202 has exactly one outcome, which never changes. Until then no gateway answers that it is unknown.
@@ -238,13 +238,13 @@ impl<'a> Evidence<'a> {
     }
 }
 
-/// Requests that may or may not have been accepted. An answered retry under the same key settles it.
-fn uncertain(exchanges: &[&Exchange]) -> u64 {
-    let is_answered = |exchange: &Exchange| !exchange.reply.is_uncertain();
-    let answered = exchanges.iter().filter(|exchange| is_answered(exchange));
-    let mut decided: HashSet<&str> = answered.filter_map(|exchange| exchange.key.as_deref()).collect();
-    let unanswered = exchanges.iter().filter(|exchange| exchange.reply.is_uncertain());
-    unanswered.filter(|exchange| exchange.key.as_deref().is_none_or(|key| decided.insert(key))).count() as u64
+/// Requests that may or may not have been accepted. An answered retry settles it.
+fn uncertain<'a>(exchanges: &[&'a Exchange]) -> impl Iterator<Item = &'a Exchange> {
+    let request = |exchange: &'a Exchange| Some((exchange.key.as_deref()?, exchange.user, exchange.body));
+    let answered = exchanges.iter().filter(|exchange| exchange.reply.is_answer());
+    let mut decided: HashSet<_> = answered.filter_map(|exchange| request(exchange)).collect();
+    let unanswered = exchanges.iter().filter(|exchange| exchange.reply.is_uncertain()).copied();
+    unanswered.filter(move |exchange| request(exchange).is_none_or(|request| decided.insert(request)))
 }
 
 /// Checks that need only the audit.

@@ -1,17 +1,21 @@
 //! Each test breaks one promise in an otherwise consistent history; the checker must report exactly that one.
 
-use std::time::Duration;
+use std::ops::RangeInclusive;
+use std::time::{Duration, Instant};
 
 use super::report::Violation;
 use super::{
-    Audit, CampaignLimits, Exchange, Observations, Observed, Outcome, Receipt, Recount, Reply, ShardAudit, check,
+    Audit, Body, Books, CampaignLimits, Exchange, ExportLine, Observations, Observed, Outcome, Receipt, Recount, Reply,
+    ShardAudit, check,
 };
 
 struct Scenario {
     exchanges: Vec<Exchange>,
     observations: Observations,
+    keys_lost: Vec<RangeInclusive<Instant>>,
     limits: CampaignLimits,
     audit: Audit,
+    export: Vec<ExportLine>,
 }
 
 /// Three coupons in two shards: users 1 to 3 are issued one each, and user 4 is rejected with SOLD_OUT.
@@ -20,6 +24,7 @@ fn consistent() -> Scenario {
     let mut scenario = Scenario {
         exchanges: (1..=4).map(|user| asked(user, accepted(&format!("r{user}")))).collect(),
         observations: Observations::new(),
+        keys_lost: Vec::new(),
         limits: CampaignLimits { total: 3, per_user_limit: 1, was_topped_up: false },
         audit: Audit {
             coupon_id: 104,
@@ -35,16 +40,19 @@ fn consistent() -> Scenario {
             users: 3,
             shards: vec![shard(0, 2, 3), shard(1, 1, 1)],
         },
+        export: Vec::new(),
     };
-    for (request_id, outcome) in [("r1", issued(0)), ("r2", issued(0)), ("r3", issued(1)), ("r4", rejected("SOLD_OUT"))]
-    {
-        scenario.observations.insert(request_id.to_owned(), vec![Observed::Pending, Observed::Final(outcome)]);
+    for (user, outcome) in (1..).zip([issued(0), issued(0), issued(1), rejected("SOLD_OUT")]) {
+        let request_id = format!("r{user}");
+        scenario.export.push(line(user, &request_id, &outcome));
+        scenario.observations.insert(request_id, vec![Observed::Pending, Observed::Final(outcome)]);
     }
     scenario
 }
 
 fn asked(user: u64, reply: Reply) -> Exchange {
-    Exchange { user, coupon: 104, key: None, took: Duration::from_millis(1), reply }
+    let (sent_at, took) = (Instant::now(), Duration::from_millis(1));
+    Exchange { user, coupon: 104, key: None, body: Body::One, sent_at, took, reply }
 }
 
 fn accepted(request_id: &str) -> Reply {
@@ -67,7 +75,13 @@ fn rejected(reason: &str) -> Outcome {
 fn violations_after(change: impl FnOnce(&mut Scenario)) -> Vec<Violation> {
     let mut scenario = consistent();
     change(&mut scenario);
-    check(&scenario.exchanges, &scenario.observations, scenario.limits, scenario.audit).violations
+    let Scenario { exchanges, observations, keys_lost, limits, audit, export } = scenario;
+    check(&exchanges, &observations, &keys_lost, limits, Books { audit, export }).violations
+}
+
+fn line(user_id: u64, request_id: &str, outcome: &Outcome) -> ExportLine {
+    let Outcome { status, reason, shard_no, .. } = outcome.clone();
+    ExportLine { request_id: request_id.to_owned(), user_id, status, reason, shard_no }
 }
 
 fn request(name: &str) -> String {
@@ -83,6 +97,7 @@ fn a_consistent_history_has_no_violation() {
 fn a_202_that_stays_pending_has_no_outcome() {
     let violations = violations_after(|scenario| {
         scenario.observations.insert(request("r4"), vec![Observed::Pending]);
+        scenario.export.pop();
         scenario.audit.sold_out = 0;
         scenario.audit.shards[0].picked = 2;
     });
@@ -144,9 +159,17 @@ fn two_requests_without_a_key_may_not_share_a_request_id() {
     assert_eq!(violations, [Violation::SharedRequestId { request_id: request("r1") }]);
 }
 
+fn with_key(user: u64, reply: Reply) -> Exchange {
+    Exchange { key: Some("k".to_owned()), ..asked(user, reply) }
+}
+
+/// Another body of user 1, under the key.
+fn of_other_body(reply: Reply) -> Exchange {
+    Exchange { body: Body::Other, ..with_key(1, reply) }
+}
+
 #[test]
 fn a_retry_under_the_same_key_shares_its_request_id() {
-    let with_key = |user, reply| Exchange { key: Some("k".to_owned()), ..asked(user, reply) };
     assert_eq!(
         violations_after(|scenario| {
             scenario.exchanges[0] = with_key(1, accepted("r1"));
@@ -156,10 +179,97 @@ fn a_retry_under_the_same_key_shares_its_request_id() {
         []
     );
     let violations = violations_after(|scenario| {
+        scenario.limits.per_user_limit = 2;
+        scenario.audit.per_user_limit = 2;
+        scenario.exchanges[0] = with_key(1, accepted("r1"));
+        scenario.exchanges[1] = with_key(1, accepted("r2"));
+        scenario.export[1].user_id = 1;
+    });
+    assert_eq!(violations, [Violation::TwoRequestIdsForKey { key: "k".to_owned() }]);
+}
+
+#[test]
+fn a_key_that_two_users_share_is_a_violation() {
+    let violations = violations_after(|scenario| {
         scenario.exchanges[0] = with_key(1, accepted("r1"));
         scenario.exchanges[1] = with_key(2, accepted("r2"));
     });
-    assert_eq!(violations, [Violation::TwoRequestIdsForKey { key: "k".to_owned() }]);
+    assert_eq!(violations, [Violation::TwoBodiesForKey { key: "k".to_owned() }]);
+}
+
+#[test]
+fn another_body_under_a_key_that_is_accepted_is_a_violation_unless_the_key_was_lost() {
+    let refused = |status, reason: &str| Reply::Refused { status, reason: reason.to_owned(), generation: None };
+    let violations = violations_after(|scenario| {
+        scenario.exchanges[0] = with_key(1, accepted("r1"));
+        scenario.exchanges.push(of_other_body(refused(422, "IDEMPOTENCY_CONFLICT")));
+    });
+    assert_eq!(violations, []);
+    let shares_the_outcome = violations_after(|scenario| {
+        scenario.exchanges[0] = with_key(1, accepted("r1"));
+        scenario.exchanges.push(of_other_body(accepted("r1")));
+    });
+    assert_eq!(shares_the_outcome, [Violation::SharedRequestId { request_id: request("r1") }]);
+    let both_accepted = |scenario: &mut Scenario| {
+        scenario.limits.per_user_limit = 2;
+        scenario.audit.per_user_limit = 2;
+        scenario.exchanges[0] = with_key(1, accepted("r1"));
+        scenario.exchanges[1] = of_other_body(accepted("r2"));
+        scenario.export[1].user_id = 1;
+    };
+    assert_eq!(violations_after(both_accepted), [Violation::TwoBodiesForKey { key: "k".to_owned() }]);
+    let after_a_loss = violations_after(|scenario| {
+        both_accepted(scenario);
+        scenario.keys_lost.push(scenario.exchanges[1].sent_at..=Instant::now());
+    });
+    assert_eq!(after_a_loss, []);
+    let after_an_earlier_loss = violations_after(|scenario| {
+        scenario.keys_lost.push(Instant::now()..=Instant::now());
+        std::thread::sleep(Duration::from_millis(1));
+        both_accepted(scenario);
+    });
+    assert_eq!(after_an_earlier_loss.len(), 1, "the key was claimed after the loss");
+}
+
+#[test]
+fn an_answer_to_another_body_does_not_tell_what_became_of_the_first() {
+    let violations = violations_after(|scenario| {
+        scenario.exchanges[0] = with_key(1, Reply::Unanswered);
+        scenario.exchanges.push(of_other_body(Reply::Refused {
+            status: 422,
+            reason: "IDEMPOTENCY_CONFLICT".to_owned(),
+            generation: None,
+        }));
+        scenario.observations.remove("r1");
+    });
+    assert_eq!(violations, []);
+}
+
+#[test]
+fn an_export_that_lacks_an_outcome_is_a_violation() {
+    let violations = violations_after(|scenario| drop(scenario.export.remove(0)));
+    assert_eq!(
+        violations,
+        [
+            Violation::ExportIsIncomplete { lines: 3, requests: 3, audited: 4 },
+            Violation::ExportDiffers { request_id: request("r1") },
+        ]
+    );
+    let twice = violations_after(|scenario| scenario.export[0] = scenario.export[1].clone());
+    assert!(matches!(&twice[0], Violation::ExportIsIncomplete { lines: 4, requests: 3, .. }), "{twice:?}");
+}
+
+#[test]
+fn an_export_that_says_something_else_than_the_status_is_a_violation() {
+    let changes: [fn(&mut ExportLine); 3] = [
+        |line| line.user_id = 9,
+        |line| (line.status, line.reason) = ("REJECTED".to_owned(), Some("SOLD_OUT".to_owned())),
+        |line| line.shard_no = Some(1),
+    ];
+    for change in changes {
+        let violations = violations_after(|scenario| change(&mut scenario.export[0]));
+        assert_eq!(violations, [Violation::ExportDiffers { request_id: request("r1") }]);
+    }
 }
 
 #[test]
@@ -174,7 +284,10 @@ fn a_202_must_say_which_generation_decided() {
 
 #[test]
 fn a_user_over_the_limit_is_a_violation() {
-    let violations = violations_after(|scenario| scenario.exchanges[1].user = 1);
+    let violations = violations_after(|scenario| {
+        scenario.exchanges[1].user = 1;
+        scenario.export[1].user_id = 1;
+    });
     assert_eq!(violations, [Violation::UserOverLimit { user: 1, issued: 2 }]);
 }
 
@@ -186,12 +299,14 @@ fn a_grant_without_a_request_is_a_violation() {
         scenario.audit.shards[0].granted = 3;
         scenario.audit.shards[0].picked = 4;
         scenario.limits.total = 4;
+        scenario.export.push(line(9, "r9", &issued(0)));
     });
     assert_eq!(
         violations,
         [
             Violation::GrantedDiffers { seen: 3, uncertain: 0, granted: 4 },
             Violation::ShardDiffers { shard_no: 0, seen: 2, granted: 3 },
+            Violation::ExportedButNotSent { request_id: request("r9") },
         ]
     );
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{Gateway, eventually};
-use crate::checker::Audit;
+use crate::checker::{Audit, ExportLine};
 use crate::client::Answer;
 
 /// Ten times the interval, because the machine may be busy.
@@ -61,6 +61,12 @@ impl Gateway {
         let answer = self.operator.get(&format!("/admin/coupons/{coupon}/audit?recount=true")).await;
         assert_eq!(answer.status, 200, "{answer}");
         serde_json::from_value(answer.json()).expect("an audit")
+    }
+
+    pub(crate) async fn export(&self, coupon: u64) -> Vec<ExportLine> {
+        let ended = self.run(&["coupon", "export", &coupon.to_string()]).await;
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        ended.stdout.lines().map(|line| serde_json::from_str(line).expect("a line of the export")).collect()
     }
 
     pub(crate) async fn pipeline(&self) -> Value {
