@@ -1,32 +1,24 @@
 //! Request ids and keys: who may share which.
 
 use std::collections::HashMap;
-use std::time::Instant;
 
 use super::report::{Evidence, Violation};
 use super::{Body, Exchange, Reply};
-
-/// The accepted requests for one body of one user under a key.
-struct Accepted<'a> {
-    request_id: &'a str,
-    first_sent_at: Instant,
-    last_answered_at: Instant,
-}
 
 impl Evidence<'_> {
     /// Every request has its own id, which only its retries share, and every key one request.
     pub(super) fn names(&self) -> Vec<Violation> {
         let mut violations = Vec::new();
-        let mut of_key: HashMap<&str, HashMap<(u64, Body), Accepted<'_>>> = HashMap::new();
+        // The ids of accepted requests.
+        let mut of_key: HashMap<&str, HashMap<(u64, Body), &str>> = HashMap::new();
         for (&request_id, exchanges) in &self.receipts {
             let first = exchanges[0];
             if exchanges.len() > 1 && !exchanges.iter().all(|other| is_retry(first, other)) {
                 violations.push(Violation::SharedRequestId { request_id: request_id.to_owned() });
             }
             if let Some(key) = &first.key {
-                let accepted = Accepted::of(request_id, exchanges);
-                let same = of_key.entry(key).or_default().insert((first.user, first.body), accepted);
-                if same.is_some_and(|same| same.request_id != request_id) {
+                let before = of_key.entry(key).or_default().insert((first.user, first.body), request_id);
+                if before.is_some() {
                     violations.push(Violation::TwoRequestIdsForKey { key: key.clone() });
                 }
             }
@@ -35,26 +27,30 @@ impl Evidence<'_> {
                 violations.push(Violation::NoGeneration { request_id: request_id.to_owned() });
             }
         }
-        let shared = of_key.into_iter().filter(|(_, bodies)| bodies.len() > 1 && !self.explains_bodies(bodies));
-        violations.extend(shared.map(|(key, _)| Violation::TwoBodiesForKey { key: key.to_owned() }));
+        let of_two_bodies = of_key.into_iter().filter(|(_, bodies)| bodies.len() > 1);
+        violations.extend(of_two_bodies.filter_map(|(key, _)| self.two_bodies(key)));
         violations
     }
 
-    /// Whether the key may have been forgotten between the first request for one body and the last answer to another.
-    fn explains_bodies(&self, bodies: &HashMap<(u64, Body), Accepted<'_>>) -> bool {
-        let (from, to) = (
-            bodies.values().map(|body| body.first_sent_at).min().expect("some"),
-            bodies.values().map(|body| body.last_answered_at).max().expect("some"),
-        );
-        self.keys_lost.iter().any(|lost| *lost.start() <= to && from <= *lost.end())
-    }
-}
-
-impl<'a> Accepted<'a> {
-    fn of(request_id: &'a str, exchanges: &[&Exchange]) -> Self {
-        let first_sent_at = exchanges.iter().map(|exchange| exchange.sent_at).min().expect("some");
-        let last_answered_at = exchanges.iter().map(|exchange| exchange.sent_at + exchange.took).max().expect("some");
-        Self { request_id, first_sent_at, last_answered_at }
+    /// A violation, unless the key may have been forgotten between its first use and the last 202.
+    fn two_bodies(&self, key: &str) -> Option<Violation> {
+        let mut under_key: Vec<_> = self.exchanges.iter().filter(|other| other.key.as_deref() == Some(key)).collect();
+        under_key.sort_by_key(|exchange| exchange.sent_at);
+        let first_sent_at = under_key.first()?.sent_at;
+        let accepted = under_key.iter().filter(|exchange| exchange.reply.is_accepted());
+        let last_answered_at = accepted.map(|exchange| exchange.sent_at + exchange.took).max()?;
+        if self.keys_lost.iter().any(|lost| *lost.start() <= last_answered_at && first_sent_at <= *lost.end()) {
+            return None;
+        }
+        let describe = |exchange: &&&Exchange| {
+            let Exchange { user, body, sent_at, took, reply, .. } = exchange;
+            format!(
+                "user {user} sent {body:?} after {:.1?}, and after {took:.1?} got {reply:?}",
+                *sent_at - first_sent_at
+            )
+        };
+        let seen = under_key.iter().map(describe).collect::<Vec<_>>().join("; ");
+        Some(Violation::TwoBodiesForKey { key: key.to_owned(), seen })
     }
 }
 

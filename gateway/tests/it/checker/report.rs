@@ -27,7 +27,7 @@ pub(crate) enum Violation {
     OutcomeChanged { request_id: String, seen: String },
     SharedRequestId { request_id: String },
     TwoRequestIdsForKey { key: String },
-    TwoBodiesForKey { key: String },
+    TwoBodiesForKey { key: String, seen: String },
     NoGeneration { request_id: String },
     UserOverLimit { user: u64, issued: u64 },
     GrantedDiffers { seen: u64, uncertain: u64, granted: u64 },
@@ -86,7 +86,7 @@ pub(crate) fn check(
 }
 
 pub(super) struct Evidence<'a> {
-    exchanges: Vec<&'a Exchange>,
+    pub(super) exchanges: Vec<&'a Exchange>,
     /// By request id. A reused key gives several exchanges the same id.
     pub(super) receipts: HashMap<&'a str, Vec<&'a Exchange>>,
     observations: &'a Observations,
