@@ -131,7 +131,7 @@ pub enum Measured {
 pub struct Subject {
     /// Makes counting idempotent.
     pub request_id: RequestId,
-    /// Makes claiming and releasing the key idempotent: a number that each attempt of a request has for itself.
+    /// Each attempt of a request has a number of its own. In Redis it makes claiming and releasing the key idempotent.
     pub attempt: u32,
     pub coupon_id: CouponId,
     pub user_id: UserId,

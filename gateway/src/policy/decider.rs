@@ -36,7 +36,7 @@ pub struct Decided<V> {
     pub failure: Option<FailureReason>,
     /// Of the policy's call, with the wait for an instance; 0 if it was not called.
     pub took: Duration,
-    /// Of the call, if a rollout compares it.
+    /// Of the call; measured only if a rollout compares it.
     pub processor_time: Option<Duration>,
 }
 

@@ -173,7 +173,7 @@ impl Reading {
                 "{hook}: the arms spread requests over the shards at a distance of {found:.2}, and {bound:.2} is allowed"
             ),
             Guard::CallP99 => format!(
-                "{hook}: the candidate's slowest calls take {found:.1} times as long, and {bound:.1} times is allowed"
+                "{hook}: the candidate's slowest calls use {found:.1} times the processor time, and {bound:.1} times is allowed"
             ),
         }
     }

@@ -233,7 +233,7 @@ async fn a_campaign_whose_deletion_fails_holds_up_no_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn outcomes_are_deleted_in_chunks_between_which_settlement_goes_on() {
+async fn old_outcomes_are_deleted_in_chunks() {
     let files = Files::new();
     let ports = Ports::open(&files.config()).await.expect("embedded ports open");
     let faults = Arc::new(LedgerFaults::default());

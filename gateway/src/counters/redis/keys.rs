@@ -59,27 +59,29 @@ impl Counter {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Group {
     pub(super) home: Home,
-    /// Of the request's Idempotency-Key, if this call makes it.
+    /// The claim of the Idempotency-Key, if this call makes one.
     pub(super) claim: Option<Claim>,
     /// With their positions among the measures of the hook.
     pub(super) counters: PerMeasure<(usize, Counter)>,
 }
 
-/// What a call claims for an attempt of a request: its Idempotency-Key.
+/// What an attempt of a request claims: its Idempotency-Key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Claim {
     pub(super) key: Fingerprint,
-    /// The hook whose call it is. A call whose answer is late may leave the claim to that of a later hook.
-    pub(super) hook: Hook,
+    /// The hook whose call claims. Each claims under its own name, so a late answer releases only its own claim. `None` is
+    /// all hooks of the attempt: the answers of some may be lost.
+    pub(super) hook: Option<Hook>,
 }
 
 impl Claim {
-    /// Who claims, as the value of the key has it: always nine letters.
+    /// Who claims, as the value of the key has it: eight hexadecimal digits, and a letter for the hook.
     pub(super) fn claimant(&self, subject: &Subject) -> String {
         let hook = match self.hook {
-            Hook::RateShaper => 'r',
-            Hook::UserLimit => 'u',
-            Hook::ShardPicker => 's',
+            Some(Hook::RateShaper) => "r",
+            Some(Hook::UserLimit) => "u",
+            Some(Hook::ShardPicker) => "s",
+            None => "",
         };
         format!("{:08x}{hook}", subject.attempt)
     }
@@ -120,7 +122,7 @@ impl Keys {
     pub(super) fn groups(&self, hook: Hook, measures: &[Measure], subject: &Subject) -> Vec<Group> {
         let mut groups = Vec::with_capacity(1);
         if let Some(key) = subject.fingerprint {
-            group_at(&mut groups, self.home_of_key(key)).claim = Some(Claim { key, hook });
+            group_at(&mut groups, self.home_of_key(key)).claim = Some(Claim { key, hook: Some(hook) });
         }
         for (position, measure) in measures.iter().enumerate() {
             let counter = self.counter(hook, *measure, subject);

@@ -7,7 +7,8 @@
 -- The value of an idempotency key is a request id, the claimants that hold the key for attempts of the request, and the
 -- counts that released attempts have left: `,000001f4u,0000002br user-limit:0:user-of-coupon rate-shaper:1000:coupon`.
 -- While others hold the key, the counts of this attempt are not undone, because others rely on them: they are left with
--- the key. A call that is repeated because its answer was lost finds its claimant gone, and frees nobody else's claim.
+-- the key. A call that is repeated because its answer was lost finds its claimant gone, and frees nobody else's claim. A
+-- claimant is an attempt and the letter of a hook; without the letter, the claims of all its hooks are released.
 -- Answers for each idempotency key what earlier attempts left, or nil if this was not the last attempt. The counts that
 -- were left may be in other slots, so another call undoes them.
 
@@ -83,9 +84,8 @@ local function release_key()
     return
   end
   local holders, left = string.match(string.sub(value, #request_id + 1), '^(%S*)(.*)$')
-  local before, after = string.find(holders, ',' .. claimant, 1, true)
-  local others = before and string.sub(holders, 1, before - 1) .. string.sub(holders, after + 1) or holders
-  is_last = before ~= nil and others == ''
+  local others, claims = string.gsub(holders, ',' .. claimant .. '%l?', '')
+  is_last = claims > 0 and others == ''
   if is_last then
     redis.call('DEL', key)
     answer[#answer + 1] = left

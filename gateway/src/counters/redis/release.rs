@@ -28,8 +28,8 @@ impl Release {
     pub(super) fn of_added(keys: &Keys, subject: &Subject, added: &[Added<'_>]) -> Vec<Self> {
         let counters = added.iter().flat_map(Added::measures);
         let counters = counters.map(|(hook, measure)| keys.counter(hook, *measure, subject));
-        let claimed = added.iter().find(|added| added.has_key());
-        let claim = claimed.and_then(|added| Some(Claim { key: subject.fingerprint?, hook: added.hook }));
+        let key = subject.fingerprint.filter(|_| added.iter().any(Added::has_key));
+        let claim = key.map(|key| Claim { key, hook: None });
         Self::of_attempt(keys, subject, claim, counters)
     }
 

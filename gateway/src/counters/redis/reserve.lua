@@ -2,8 +2,8 @@
 --
 -- KEYS: the idempotency key if there is one, then those of each measure, in order. ARGV: the request id, its arrival
 -- time, the gateway's clock at the call, the number of ids to track, `key`, the claimant and the TTL if there is a key,
--- then for each measure its kind and its numbers. Answers the state of the key, a bit mask of the measures that added something, then
--- one number per measure. Lua numbers are doubles, which are exact up to 2^53.
+-- then for each measure its kind and its numbers. Answers the state of the key, a bit mask of the measures that added
+-- something, then one number per measure. Lua numbers are doubles, which are exact up to 2^53.
 
 local request_id, now_ms = ARGV[1], tonumber(ARGV[2])
 local gateway_clock_ms, tracked_max = tonumber(ARGV[3]), tonumber(ARGV[4])
@@ -163,9 +163,9 @@ end
 -- A key belongs to the first request that claims it. If it is another's, nothing is measured. Its value is the request
 -- id, then the claimants that hold the key, then what attempts that were released have left, as release.lua describes.
 -- In place of a claimant, `*` holds the key until it expires: for an attempt of an earlier version, which stored only the
--- request id, and for all attempts after many.
+-- request id, and once some 800 attempts hold the key at the same time. Then what they counted is not undone either.
 local KEPT = ',*'
-local HOLDERS_LENGTH_MAX = 640
+local HOLDERS_LENGTH_MAX = 8192
 local KEY_ABSENT, KEY_CLAIMED, KEY_TAKEN = 0, 1, 2
 
 local function claim_key()

@@ -34,7 +34,8 @@ impl Evidence<'_> {
 
     /// A violation, unless the key may have been forgotten between its first use and the last 202.
     fn two_bodies(&self, key: &str) -> Option<Violation> {
-        let mut under_key: Vec<_> = self.exchanges.iter().filter(|other| other.key.as_deref() == Some(key)).collect();
+        let may_claim = |other: &&&Exchange| other.key.as_deref() == Some(key) && other.reply != Reply::NotSent;
+        let mut under_key: Vec<_> = self.exchanges.iter().filter(may_claim).collect();
         under_key.sort_by_key(|exchange| exchange.sent_at);
         let first_sent_at = under_key.first()?.sent_at;
         let accepted = under_key.iter().filter(|exchange| exchange.reply.is_accepted());

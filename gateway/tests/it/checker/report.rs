@@ -39,6 +39,7 @@ pub(crate) enum Violation {
     InconsistentAudit { what: &'static str },
     ExportIsIncomplete { lines: usize, requests: usize, audited: u64 },
     ExportDiffers { request_id: String },
+    ExportContradictsAudit { what: String, lines: u64, audited: u64 },
     ExportedButNotSent { request_id: String },
 }
 
@@ -168,6 +169,15 @@ impl<'a> Evidence<'a> {
         let mut issued: BTreeMap<u64, u64> = BTreeMap::new();
         for (user, outcome) in self.final_outcomes() {
             *issued.entry(user).or_default() += u64::from(outcome.is_issued());
+        }
+        let mut exported: BTreeMap<u64, u64> = BTreeMap::new();
+        self.export
+            .iter()
+            .filter(|line| line.is_issued())
+            .for_each(|line| *exported.entry(line.user_id).or_default() += 1);
+        for (user, lines) in exported {
+            let seen = issued.entry(user).or_default();
+            *seen = lines.max(*seen);
         }
         let over = issued.into_iter().filter(|(_, issued)| *issued > u64::from(limits.per_user_limit));
         over.map(|(user, issued)| Violation::UserOverLimit { user, issued }).collect()

@@ -53,7 +53,7 @@ async fn a_candidate_that_traps_in_two_of_a_hundred_calls() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_candidate_that_is_many_times_slower() {
-    let reasons = ["times as long", "on_failure decided"];
+    let reasons = ["times the processor time", "on_failure decided"];
     let rollout = json!({ "shadow": false, "canaryPercent": 50, "guards": { "callP99Ratio": 5 } });
     is_rolled_back(picker(), Some(candidates::slow(10_000_000)), &reasons, rollout).await;
 }

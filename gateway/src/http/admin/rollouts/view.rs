@@ -104,7 +104,7 @@ struct ArmBody {
     fallback_share: f64,
     refusals: u64,
     refusal_share: f64,
-    /// The duration that 99 of 100 calls do not exceed, in microseconds.
+    /// The processor time that 99 of 100 calls do not exceed, in microseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     call_p99_us: Option<f64>,
     /// Of a shard picker.

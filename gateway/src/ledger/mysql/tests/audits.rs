@@ -21,12 +21,20 @@ async fn recounts_that_take_long_keep_no_other_call_waiting() {
     let mut slow = database.raw().await;
     slow.execute("LOCK TABLES issue_outcome WRITE").await.expect("locks");
     let ledger = Arc::new(ledger);
-    let recounts = (0..4).map(|_| {
+    let recounts = (0..20).map(|_| {
         let ledger = Arc::clone(&ledger);
         tokio::spawn(async move { ledger.recount(coupon()).await })
     });
     let recounts: Vec<_> = recounts.collect();
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    let waiting = "SELECT count(*) FROM information_schema.processlist
+                   WHERE db = DATABASE() AND state LIKE 'Waiting for table%lock'";
+    let begins = async || {
+        let mut other = database.raw().await;
+        while sqlx::query_scalar::<_, i64>(waiting).fetch_one(&mut other).await.expect("reads") == 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), begins()).await.expect("a recount waits for the table");
     let others = async {
         ledger.audit(coupon()).await.expect("reads").expect("exists");
         ledger.campaign_changes(GroupNo::FIRST, 0).await.expect("reads");
