@@ -165,19 +165,11 @@ impl<'a> Evidence<'a> {
         violations
     }
 
+    /// By the export, which also has what clients got no answer about.
     fn limits(&self, limits: CampaignLimits) -> Vec<Violation> {
         let mut issued: BTreeMap<u64, u64> = BTreeMap::new();
-        for (user, outcome) in self.final_outcomes() {
-            *issued.entry(user).or_default() += u64::from(outcome.is_issued());
-        }
-        let mut exported: BTreeMap<u64, u64> = BTreeMap::new();
-        self.export
-            .iter()
-            .filter(|line| line.is_issued())
-            .for_each(|line| *exported.entry(line.user_id).or_default() += 1);
-        for (user, lines) in exported {
-            let seen = issued.entry(user).or_default();
-            *seen = lines.max(*seen);
+        for line in self.export.iter().filter(|line| line.is_issued()) {
+            *issued.entry(line.user_id).or_default() += 1;
         }
         let over = issued.into_iter().filter(|(_, issued)| *issued > u64::from(limits.per_user_limit));
         over.map(|(user, issued)| Violation::UserOverLimit { user, issued }).collect()
