@@ -54,7 +54,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { batch_records_max: 1024, enabled: None }
+        Self { batch_records_max: 2048, enabled: None }
     }
 }
 

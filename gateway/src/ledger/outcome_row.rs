@@ -2,11 +2,11 @@
 
 use serde::{Serialize, Serializer};
 
-use super::terms::StoredTerms;
+use super::terms::GrantTerms;
 use crate::coupon::{Arm, CouponId, Offset, Outcome, PartitionNo, RequestId, Settled, ShardNo, UserId};
 
 /// A row of `issue_outcome`.
-pub(super) struct OutcomeRow {
+pub(super) struct OutcomeRow<'a> {
     /// In hexadecimal.
     pub(super) request_id: String,
     pub(super) status: &'static str,
@@ -23,11 +23,11 @@ pub(super) struct OutcomeRow {
     pub(super) arrived_at_ms: Option<i64>,
     pub(super) settled_at_ms: i64,
     /// Of grants only. The row holds their digest.
-    pub(super) terms: Option<StoredTerms>,
+    pub(super) terms: Option<GrantTerms<'a>>,
 }
 
-impl OutcomeRow {
-    pub(super) fn of(settled: &Settled) -> Self {
+impl<'a> OutcomeRow<'a> {
+    pub(super) fn of(settled: &'a Settled) -> Self {
         let subject = settled.subject.as_ref();
         let (status, grant_no, shard_no) = match settled.outcome {
             Outcome::Issued { shard, grant_no } => ("ISSUED", Some(grant_no), Some(shard)),
@@ -50,7 +50,7 @@ impl OutcomeRow {
             settled_at_ms: settled.settled_at_ms,
             terms: subject
                 .filter(|_| grant_no.is_some())
-                .map(|subject| StoredTerms::of(subject.coupon_id, &subject.terms)),
+                .map(|subject| GrantTerms::of(subject.coupon_id, &subject.terms)),
         }
     }
 }
@@ -64,7 +64,7 @@ pub(super) const fn arm_no(arm: Arm) -> u8 {
 }
 
 /// As an array in the order of the columns: one JSON parameter carries a batch of rows.
-impl Serialize for OutcomeRow {
+impl Serialize for OutcomeRow<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let row = (
             &self.request_id,

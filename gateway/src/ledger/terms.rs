@@ -8,6 +8,7 @@ use serde::{Serialize, Serializer};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
+use super::outcome_row::json;
 use crate::coupon::{CouponId, Terms};
 
 /// Some MiB. Past it the set starts again: terms that are inserted a second time change nothing.
@@ -31,21 +32,32 @@ impl Serialize for TermsDigest {
     }
 }
 
-/// The terms of a grant, as stored.
+/// The terms of a grant, and the digest that names them.
+pub(super) struct GrantTerms<'a> {
+    pub(super) digest: TermsDigest,
+    coupon_id: CouponId,
+    terms: &'a Terms,
+}
+
+impl<'a> GrantTerms<'a> {
+    pub(super) fn of(coupon_id: CouponId, terms: &'a Terms) -> Self {
+        let mut hash = Sha256::new_with_prefix(coupon_id.get().to_be_bytes());
+        serde_json::to_writer(&mut hash, terms).expect("terms serialize to JSON");
+        let mut digest = [0; 16];
+        digest.copy_from_slice(&hash.finalize()[..16]);
+        Self { digest: TermsDigest(digest), coupon_id, terms }
+    }
+
+    fn stored(&self) -> StoredTerms {
+        StoredTerms { digest: self.digest, coupon_id: self.coupon_id, json: json(self.terms) }
+    }
+}
+
+/// A row of `issue_terms`. Only the first grant of each set of terms needs it.
 pub(super) struct StoredTerms {
     pub(super) digest: TermsDigest,
     pub(super) coupon_id: CouponId,
     pub(super) json: String,
-}
-
-impl StoredTerms {
-    pub(super) fn of(coupon_id: CouponId, terms: &Terms) -> Self {
-        let json = serde_json::to_string(terms).expect("terms serialize to JSON");
-        let hash = Sha256::new_with_prefix(coupon_id.get().to_be_bytes()).chain_update(&json).finalize();
-        let mut digest = [0; 16];
-        digest.copy_from_slice(&hash[..16]);
-        Self { digest: TermsDigest(digest), coupon_id, json }
-    }
 }
 
 /// The terms that this process has seen stored.
@@ -60,10 +72,10 @@ impl KnownTerms {
     /// Those that may not be stored yet, each once, in the order in which every settlement inserts them.
     pub(super) fn unknown<'a>(
         &self,
-        terms: impl Iterator<Item = &'a StoredTerms>,
-    ) -> BTreeMap<TermsDigest, &'a StoredTerms> {
+        terms: impl Iterator<Item = &'a GrantTerms<'a>>,
+    ) -> BTreeMap<TermsDigest, StoredTerms> {
         let known = self.0.lock().expect("not poisoned");
-        terms.filter(|terms| !known.contains(&terms.digest)).map(|terms| (terms.digest, terms)).collect()
+        terms.filter(|terms| !known.contains(&terms.digest)).map(|terms| (terms.digest, terms.stored())).collect()
     }
 
     /// Call it only after the commit: a transaction that is rolled back stores nothing.
@@ -80,36 +92,37 @@ impl KnownTerms {
 mod tests {
     use super::*;
 
-    fn terms(days: u32) -> StoredTerms {
-        terms_of(104, days)
-    }
-
-    fn terms_of(coupon: u64, days: u32) -> StoredTerms {
-        let terms = Terms {
+    fn terms(days: u32) -> Terms {
+        Terms {
             type_snapshot: "FIXED".into(),
             discount_rate_snapshot: None,
             discount_amount_snapshot: None,
             minimum_order_amount_snapshot: None,
             usage_period_snapshot: Some(days),
             expired_at: None,
-        };
-        StoredTerms::of(coupon.try_into().expect("in range"), &terms)
+        }
+    }
+
+    fn of(coupon: u64, terms: &Terms) -> GrantTerms<'_> {
+        GrantTerms::of(coupon.try_into().expect("in range"), terms)
     }
 
     #[test]
     fn campaigns_with_the_same_terms_do_not_share_a_row() {
-        assert_eq!(terms_of(104, 1).digest, terms_of(104, 1).digest);
-        assert_ne!(terms_of(104, 1).digest, terms_of(105, 1).digest);
+        let terms = terms(1);
+        assert_eq!(of(104, &terms).digest, of(104, &terms).digest);
+        assert_ne!(of(104, &terms).digest, of(105, &terms).digest);
     }
 
     #[test]
     fn terms_are_unknown_until_they_are_committed() {
         let known = KnownTerms::default();
-        let batch = [terms(1), terms(2), terms(1)];
+        let (one, two) = (terms(1), terms(2));
+        let batch = [of(104, &one), of(104, &two), of(104, &one)];
         let unknown = known.unknown(batch.iter());
         assert_eq!(unknown.len(), 2);
-        known.add(vec![terms(1).digest]);
-        assert_eq!(known.unknown(batch.iter()).into_keys().collect::<Vec<_>>(), [terms(2).digest]);
+        known.add(vec![batch[0].digest]);
+        assert_eq!(known.unknown(batch.iter()).into_keys().collect::<Vec<_>>(), [batch[1].digest]);
     }
 
     #[test]

@@ -19,7 +19,7 @@ use crate::telemetry::PartitionOwned;
 
 /// Rejected requests that wait for the counters, in full batches: by default 16,384 requests in 1 MB. Those beyond are
 /// read again from the log.
-const PENDING_BATCHES_MAX: usize = 16;
+const PENDING_BATCHES_MAX: usize = 8;
 /// Interval between turns of reading records again. Settlement continues in between.
 const CATCH_UP_EVERY: Duration = Duration::from_secs(1);
 /// Bounds each of the two steps at the end of a task: a rebalance or the shutdown waits for them, and the next claim

@@ -20,7 +20,7 @@ const STATEMENT_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// One statement, unless the terms are too long for one.
 pub(super) async fn insert_terms(
     connection: &mut MySqlConnection,
-    terms: BTreeMap<TermsDigest, &StoredTerms>,
+    terms: BTreeMap<TermsDigest, StoredTerms>,
 ) -> Result<(), LedgerError> {
     let mut terms = terms.into_values().peekable();
     while terms.peek().is_some() {
@@ -42,7 +42,10 @@ pub(super) async fn insert_terms(
 
 /// Nothing in these rows comes from a client as text: numbers, our own words and hexadecimal are written into the
 /// statement, which costs the server far less than parameters. The most rows of a batch make about 1 MiB.
-pub(super) async fn insert_outcomes(connection: &mut MySqlConnection, rows: &[OutcomeRow]) -> Result<(), LedgerError> {
+pub(super) async fn insert_outcomes(
+    connection: &mut MySqlConnection,
+    rows: &[OutcomeRow<'_>],
+) -> Result<(), LedgerError> {
     let mut insert = include_str!("../sql/mysql/insert_outcomes.sql").to_owned();
     let mut separator = "VALUES ";
     for row in rows {
@@ -64,7 +67,7 @@ pub(super) async fn add_tallies(connection: &mut MySqlConnection, settled: &[Set
 }
 
 /// A row, as it stands in an INSERT.
-struct Values<'a>(&'a OutcomeRow);
+struct Values<'a>(&'a OutcomeRow<'a>);
 
 impl fmt::Display for Values<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

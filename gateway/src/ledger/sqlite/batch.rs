@@ -13,16 +13,19 @@ use crate::ledger::terms::{StoredTerms, TermsDigest};
 
 pub(super) async fn insert_terms(
     connection: &mut SqliteConnection,
-    terms: BTreeMap<TermsDigest, &StoredTerms>,
+    terms: BTreeMap<TermsDigest, StoredTerms>,
 ) -> Result<(), LedgerError> {
     if terms.is_empty() {
         return Ok(());
     }
-    let rows: Vec<_> = terms.into_values().map(|terms| (terms.digest, terms.coupon_id, &terms.json)).collect();
+    let rows: Vec<_> = terms.into_values().map(|terms| (terms.digest, terms.coupon_id, terms.json)).collect();
     insert(connection, "insert the terms", include_str!("../sql/sqlite/insert_terms.sql"), json(&rows)).await
 }
 
-pub(super) async fn insert_outcomes(connection: &mut SqliteConnection, rows: &[OutcomeRow]) -> Result<(), LedgerError> {
+pub(super) async fn insert_outcomes(
+    connection: &mut SqliteConnection,
+    rows: &[OutcomeRow<'_>],
+) -> Result<(), LedgerError> {
     insert(connection, "insert the outcomes", include_str!("../sql/sqlite/insert_outcomes.sql"), json(&rows)).await
 }
 
