@@ -33,8 +33,8 @@ const ONE_COUPON: Backlog =
 const MANY_COUPONS: Backlog = Backlog { coupons: 500, ..ONE_COUPON };
 const SOLD_OUT: Backlog = Backlog { stock: 1, ..ONE_COUPON };
 const SINGLY: Backlog = Backlog { records: RECORDS_SINGLY, ..ONE_COUPON };
-/// The most records of a transaction, beside the default of 1024.
-const BATCHES: [&str; 3] = ["16", "128", "4096"];
+/// The most records of a transaction, beside the default of 2048.
+const BATCHES: [&str; 4] = ["16", "128", "1024", "4096"];
 const BACKLOGS: [(&str, Backlog); 3] =
     [("one coupon", ONE_COUPON), ("500 coupons in every batch", MANY_COUPONS), ("sold out", SOLD_OUT)];
 

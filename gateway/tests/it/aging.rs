@@ -32,7 +32,7 @@ const ROUNDS: (u64, u64) = (2, 60);
 /// Seconds of load for one campaign.
 const ROUND: u64 = 4;
 /// The same, for each minute of the long form. The rest of its share is for checking.
-const ROUND_LONG: f64 = 5.0 / 6.0;
+const ROUND_LONG: f64 = 0.95;
 /// By the middle of the long form as much is deleted as is added.
 const GROWTH_MAX: f64 = 1.2;
 
