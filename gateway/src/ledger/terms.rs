@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
-use std::sync::Mutex;
+use std::sync::RwLock;
 
 use serde::{Serialize, Serializer};
 use sha2::{Digest, Sha256};
@@ -33,6 +33,7 @@ impl Serialize for TermsDigest {
 }
 
 /// The terms of a grant, and the digest that names them.
+#[derive(Clone, Copy)]
 pub(super) struct GrantTerms<'a> {
     pub(super) digest: TermsDigest,
     coupon_id: CouponId,
@@ -66,21 +67,21 @@ pub(super) struct StoredTerms {
 /// digest belongs to one campaign, whose terms are deleted only after the campaign has closed and every record that it
 /// may still have had is settled. A closed campaign never opens again.
 #[derive(Default)]
-pub(super) struct KnownTerms(Mutex<HashSet<TermsDigest>>);
+pub(super) struct KnownTerms(RwLock<HashSet<TermsDigest>>);
 
 impl KnownTerms {
     /// Those that may not be stored yet, each once, in the order in which every settlement inserts them.
     pub(super) fn unknown<'a>(
         &self,
-        terms: impl Iterator<Item = &'a GrantTerms<'a>>,
+        terms: impl Iterator<Item = GrantTerms<'a>>,
     ) -> BTreeMap<TermsDigest, StoredTerms> {
-        let known = self.0.lock().expect("not poisoned");
+        let known = self.0.read().expect("not poisoned");
         terms.filter(|terms| !known.contains(&terms.digest)).map(|terms| (terms.digest, terms.stored())).collect()
     }
 
     /// Call it only after the commit: a transaction that is rolled back stores nothing.
     pub(super) fn add(&self, stored: Vec<TermsDigest>) {
-        let mut known = self.0.lock().expect("not poisoned");
+        let mut known = self.0.write().expect("not poisoned");
         if known.len() + stored.len() > KNOWN_MAX {
             known.clear();
         }
@@ -119,10 +120,10 @@ mod tests {
         let known = KnownTerms::default();
         let (one, two) = (terms(1), terms(2));
         let batch = [of(104, &one), of(104, &two), of(104, &one)];
-        let unknown = known.unknown(batch.iter());
+        let unknown = known.unknown(batch.into_iter());
         assert_eq!(unknown.len(), 2);
         known.add(vec![batch[0].digest]);
-        assert_eq!(known.unknown(batch.iter()).into_keys().collect::<Vec<_>>(), [batch[1].digest]);
+        assert_eq!(known.unknown(batch.into_iter()).into_keys().collect::<Vec<_>>(), [batch[1].digest]);
     }
 
     #[test]
@@ -131,6 +132,6 @@ mod tests {
         let digests = |from: u128, to: u128| (from..to).map(|number| TermsDigest(number.to_be_bytes())).collect();
         known.add(digests(0, KNOWN_MAX as u128));
         known.add(digests(KNOWN_MAX as u128, KNOWN_MAX as u128 + 1));
-        assert_eq!(known.0.lock().expect("not poisoned").len(), 1);
+        assert_eq!(known.0.read().expect("not poisoned").len(), 1);
     }
 }

@@ -10,12 +10,15 @@ use crate::coupon::Settled;
 use crate::ledger::LedgerError;
 use crate::ledger::outcome_row::{OutcomeRow, json};
 use crate::ledger::tally::tally_rows;
-use crate::ledger::terms::{StoredTerms, TermsDigest};
+use crate::ledger::terms::{KnownTerms, StoredTerms, TermsDigest};
 
 pub(super) const INSERT: &str = "insert the outcomes";
 
 /// A quarter of MariaDB's default `max_allowed_packet`.
 const STATEMENT_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// What a row of an outcome takes in a statement, generously: the longest batch makes 1 MiB.
+const ROW_BYTES: usize = 256;
 
 /// One statement, unless the terms are too long for one.
 pub(super) async fn insert_terms(
@@ -40,19 +43,25 @@ pub(super) async fn insert_terms(
     Ok(())
 }
 
+/// The statement that inserts the outcomes, and those of their terms that may not be stored yet.
+///
 /// Nothing in these rows comes from a client as text: numbers, our own words and hexadecimal are written into the
-/// statement, which costs the server far less than parameters. The most rows of a batch make about 1 MiB.
-pub(super) async fn insert_outcomes(
-    connection: &mut MySqlConnection,
-    rows: &[OutcomeRow<'_>],
-) -> Result<(), LedgerError> {
-    let mut insert = include_str!("../sql/mysql/insert_outcomes.sql").to_owned();
+/// statement, which costs the server far less than parameters.
+pub(super) fn insert_of(settled: &[Settled], known: &KnownTerms) -> (String, BTreeMap<TermsDigest, StoredTerms>) {
+    let mut insert = String::with_capacity(ROW_BYTES * (settled.len() + 2));
+    insert.push_str(include_str!("../sql/mysql/insert_outcomes.sql"));
     let mut separator = "VALUES ";
-    for row in rows {
-        insert.push_str(separator);
-        write!(insert, "{}", Values(row)).expect("a String accepts everything");
+    let terms = settled.iter().filter_map(|settled| {
+        let row = OutcomeRow::of(settled);
+        write!(insert, "{separator}{}", Values(&row)).expect("a String accepts everything");
         separator = ", ";
-    }
+        row.terms
+    });
+    let unknown = known.unknown(terms);
+    (insert, unknown)
+}
+
+pub(super) async fn insert_outcomes(connection: &mut MySqlConnection, insert: String) -> Result<(), LedgerError> {
     sqlx::raw_sql(AssertSqlSafe(insert)).execute(connection).await.map_err(during(INSERT))?;
     Ok(())
 }

@@ -9,7 +9,7 @@ use sqlx::{MySql, MySqlPool};
 use super::call::{during, select, within};
 use super::{batch, stock};
 use crate::coupon::{CouponId, PartitionNo, RequestId, Settled, UserId};
-use crate::ledger::outcome_row::{OutcomeRow, hexadecimal};
+use crate::ledger::outcome_row::hexadecimal;
 use crate::ledger::terms::{KnownTerms, TermsDigest};
 use crate::ledger::{
     Claim, Grants, LedgerError, LockedStock, PartitionOffset, Shards, StockDecrement, Transaction, rows,
@@ -54,11 +54,10 @@ impl MysqlTransaction {
     }
 
     async fn insert(&mut self, settled: &[Settled]) -> Result<(), LedgerError> {
-        let rows: Vec<_> = settled.iter().map(OutcomeRow::of).collect();
-        let terms = self.known_terms.unknown(rows.iter().filter_map(|row| row.terms.as_ref()));
+        let (insert, terms) = batch::insert_of(settled, &self.known_terms);
         self.inserted_terms.extend(terms.keys());
         batch::insert_terms(&mut self.connection, terms).await?;
-        batch::insert_outcomes(&mut self.connection, &rows).await?;
+        batch::insert_outcomes(&mut self.connection, insert).await?;
         batch::add_tallies(&mut self.connection, settled).await
     }
 

@@ -62,7 +62,7 @@ impl SqliteTransaction {
 
     async fn insert(&mut self, settled: &[Settled]) -> Result<(), LedgerError> {
         let rows: Vec<_> = settled.iter().map(OutcomeRow::of).collect();
-        let terms = self.known_terms.unknown(rows.iter().filter_map(|row| row.terms.as_ref()));
+        let terms = self.known_terms.unknown(rows.iter().filter_map(|row| row.terms));
         self.inserted_terms.extend(terms.keys());
         batch::insert_terms(&mut self.connection, terms).await?;
         batch::insert_outcomes(&mut self.connection, &rows).await?;
