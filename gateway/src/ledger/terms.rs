@@ -8,7 +8,6 @@ use serde::{Serialize, Serializer};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::outcome_row::json;
 use crate::coupon::{CouponId, Terms};
 
 /// Some MiB. Past it the set starts again: terms that are inserted a second time change nothing.
@@ -50,7 +49,8 @@ impl<'a> GrantTerms<'a> {
     }
 
     fn stored(&self) -> StoredTerms {
-        StoredTerms { digest: self.digest, coupon_id: self.coupon_id, json: json(self.terms) }
+        let json = serde_json::to_string(self.terms).expect("terms serialize to JSON");
+        StoredTerms { digest: self.digest, coupon_id: self.coupon_id, json }
     }
 }
 
