@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
-use std::sync::RwLock;
+use std::sync::Mutex;
 
 use serde::{Serialize, Serializer};
 use sha2::{Digest, Sha256};
@@ -54,7 +54,7 @@ impl<'a> GrantTerms<'a> {
     }
 }
 
-/// A row of `issue_terms`. Only the first grant of each set of terms needs it.
+/// A row of `issue_terms`.
 pub(super) struct StoredTerms {
     pub(super) digest: TermsDigest,
     pub(super) coupon_id: CouponId,
@@ -67,21 +67,25 @@ pub(super) struct StoredTerms {
 /// digest belongs to one campaign, whose terms are deleted only after the campaign has closed and every record that it
 /// may still have had is settled. A closed campaign never opens again.
 #[derive(Default)]
-pub(super) struct KnownTerms(RwLock<HashSet<TermsDigest>>);
+pub(super) struct KnownTerms(Mutex<HashSet<TermsDigest>>);
 
 impl KnownTerms {
     /// Those that may not be stored yet, each once, in the order in which every settlement inserts them.
     pub(super) fn unknown<'a>(
         &self,
-        terms: impl Iterator<Item = GrantTerms<'a>>,
+        terms: impl IntoIterator<Item = GrantTerms<'a>>,
     ) -> BTreeMap<TermsDigest, StoredTerms> {
-        let known = self.0.read().expect("not poisoned");
-        terms.filter(|terms| !known.contains(&terms.digest)).map(|terms| (terms.digest, terms.stored())).collect()
+        let known = self.0.lock().expect("not poisoned");
+        let mut unknown = BTreeMap::new();
+        for terms in terms.into_iter().filter(|terms| !known.contains(&terms.digest)) {
+            unknown.entry(terms.digest).or_insert_with(|| terms.stored());
+        }
+        unknown
     }
 
     /// Call it only after the commit: a transaction that is rolled back stores nothing.
     pub(super) fn add(&self, stored: Vec<TermsDigest>) {
-        let mut known = self.0.write().expect("not poisoned");
+        let mut known = self.0.lock().expect("not poisoned");
         if known.len() + stored.len() > KNOWN_MAX {
             known.clear();
         }
@@ -116,14 +120,19 @@ mod tests {
     }
 
     #[test]
+    fn a_digest_is_that_of_earlier_releases() {
+        assert_eq!(of(104, &terms(1)).digest.to_string(), "e656282db9112e0a5033a71bcd632acd");
+    }
+
+    #[test]
     fn terms_are_unknown_until_they_are_committed() {
         let known = KnownTerms::default();
         let (one, two) = (terms(1), terms(2));
         let batch = [of(104, &one), of(104, &two), of(104, &one)];
-        let unknown = known.unknown(batch.into_iter());
+        let unknown = known.unknown(batch);
         assert_eq!(unknown.len(), 2);
         known.add(vec![batch[0].digest]);
-        assert_eq!(known.unknown(batch.into_iter()).into_keys().collect::<Vec<_>>(), [batch[1].digest]);
+        assert_eq!(known.unknown(batch).into_keys().collect::<Vec<_>>(), [batch[1].digest]);
     }
 
     #[test]
@@ -132,6 +141,6 @@ mod tests {
         let digests = |from: u128, to: u128| (from..to).map(|number| TermsDigest(number.to_be_bytes())).collect();
         known.add(digests(0, KNOWN_MAX as u128));
         known.add(digests(KNOWN_MAX as u128, KNOWN_MAX as u128 + 1));
-        assert_eq!(known.0.read().expect("not poisoned").len(), 1);
+        assert_eq!(known.0.lock().expect("not poisoned").len(), 1);
     }
 }

@@ -13,7 +13,7 @@ use crate::log::{Gap, ReadError, Reader};
 type CatchUpError = Box<dyn Error + Send + Sync>;
 
 /// Bounds how long settlement waits for a turn.
-const BATCHES_PER_TURN: usize = 16;
+const BATCHES_PER_TURN: usize = 8;
 
 /// Reads records again from where the releases end up to `to`, for one turn.
 ///

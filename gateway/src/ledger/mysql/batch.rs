@@ -10,14 +10,14 @@ use crate::coupon::Settled;
 use crate::ledger::LedgerError;
 use crate::ledger::outcome_row::{OutcomeRow, json};
 use crate::ledger::tally::tally_rows;
-use crate::ledger::terms::{KnownTerms, StoredTerms, TermsDigest};
+use crate::ledger::terms::{GrantTerms, StoredTerms, TermsDigest};
 
 pub(super) const INSERT: &str = "insert the outcomes";
 
 /// A quarter of MariaDB's default `max_allowed_packet`.
 const STATEMENT_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// What a row of an outcome takes in a statement, generously: the longest batch makes 1 MiB.
+/// Room for one row of a statement; most are shorter. The longest batch makes 1 MiB.
 const ROW_BYTES: usize = 256;
 
 /// One statement, unless the terms are too long for one.
@@ -43,26 +43,28 @@ pub(super) async fn insert_terms(
     Ok(())
 }
 
-/// The statement that inserts the outcomes, and those of their terms that may not be stored yet.
+/// The statement that inserts the outcomes, and the terms of their grants. It is built row by row, because a batch of
+/// rows is large.
 ///
 /// Nothing in these rows comes from a client as text: numbers, our own words and hexadecimal are written into the
 /// statement, which costs the server far less than parameters.
-pub(super) fn insert_of(settled: &[Settled], known: &KnownTerms) -> (String, BTreeMap<TermsDigest, StoredTerms>) {
-    let mut insert = String::with_capacity(ROW_BYTES * (settled.len() + 2));
-    insert.push_str(include_str!("../sql/mysql/insert_outcomes.sql"));
+pub(super) fn outcomes_statement(settled: &[Settled]) -> (String, Vec<GrantTerms<'_>>) {
+    let header = include_str!("../sql/mysql/insert_outcomes.sql");
+    let mut statement = String::with_capacity(header.len() + ROW_BYTES * settled.len());
+    statement.push_str(header);
+    let mut terms = Vec::new();
     let mut separator = "VALUES ";
-    let terms = settled.iter().filter_map(|settled| {
+    for settled in settled {
         let row = OutcomeRow::of(settled);
-        write!(insert, "{separator}{}", Values(&row)).expect("a String accepts everything");
+        write!(statement, "{separator}{}", Values(&row)).expect("a String accepts everything");
         separator = ", ";
-        row.terms
-    });
-    let unknown = known.unknown(terms);
-    (insert, unknown)
+        terms.extend(row.terms);
+    }
+    (statement, terms)
 }
 
-pub(super) async fn insert_outcomes(connection: &mut MySqlConnection, insert: String) -> Result<(), LedgerError> {
-    sqlx::raw_sql(AssertSqlSafe(insert)).execute(connection).await.map_err(during(INSERT))?;
+pub(super) async fn insert_outcomes(connection: &mut MySqlConnection, statement: String) -> Result<(), LedgerError> {
+    sqlx::raw_sql(AssertSqlSafe(statement)).execute(connection).await.map_err(during(INSERT))?;
     Ok(())
 }
 

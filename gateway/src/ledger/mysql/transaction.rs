@@ -54,10 +54,11 @@ impl MysqlTransaction {
     }
 
     async fn insert(&mut self, settled: &[Settled]) -> Result<(), LedgerError> {
-        let (insert, terms) = batch::insert_of(settled, &self.known_terms);
+        let (statement, terms) = batch::outcomes_statement(settled);
+        let terms = self.known_terms.unknown(terms);
         self.inserted_terms.extend(terms.keys());
         batch::insert_terms(&mut self.connection, terms).await?;
-        batch::insert_outcomes(&mut self.connection, insert).await?;
+        batch::insert_outcomes(&mut self.connection, statement).await?;
         batch::add_tallies(&mut self.connection, settled).await
     }
 

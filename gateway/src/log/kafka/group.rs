@@ -25,7 +25,7 @@ use crate::background::{TaskFailure, fault_point};
 use crate::coupon::PartitionNo;
 use crate::log::Assignment;
 
-/// Records that the library prefetches for a partition: a full settlement.
+/// Records that the library prefetches for a partition: by default a full settlement, while the one before runs.
 const PREFETCH_RECORDS: &str = "2048";
 /// Above this size the library stops fetching, which is how a partition is paused.
 const PREFETCH_KIB: &str = "4096";
